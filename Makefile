@@ -1,0 +1,41 @@
+# make sweep             a first sweep on made-up patients; nothing to prepare, no download beyond Python packages
+# make sweep DATA=/path  on yours          WEIGHTS=none|imagenet|FILE, ARGS="--trials 4" pass on to the script
+# make lint test clean
+
+PYTHON ?= python3
+INSTALLED := .venv/installed
+
+# Made-up patients need no pretrained encoder, and `none` lets the first run do without a hub of weights.
+# With DATA the script's own default holds unless WEIGHTS says otherwise.
+ifeq ($(strip $(DATA)),)
+WEIGHTS ?= none
+endif
+
+# albumentations would otherwise ask the network for a newer version at each import.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: sweep setup test lint clean
+
+sweep: setup
+	.venv/bin/python sweeps/encoders.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+
+test: setup
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("brainseg needs Python 3.11 or newer, $(PYTHON) is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Neither .venv (a long download for some) nor runs/ (results): remove those by hand.
+clean:
+	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,255 @@
+"""Curves, dots and outlines of a sweep as SVG that stands in a page: the door to matplotlib.
+
+The best few trials have a colour each, the same in every figure; all others are grey.
+Shapes: K slices, H rows, W columns.
+"""
+
+import base64
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO, StringIO
+from textwrap import shorten, wrap
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito (2008)
+TRUTH, PREDICTION = "#56B4E9", "#E69F00"  # apart for the colour-blind, both bright on grey
+INK, FAINT, GREY = "#1b1f24", "#6b7280", "#c3c8d0"
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a `$` in the name of a weights file is a dollar
+    "axes.edgecolor": "#9aa1ab",
+    "axes.labelcolor": FAINT,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e8eaee",
+    "grid.linewidth": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",  # text stays text: small, sharp, can be searched
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial to draw."""
+
+    trial: str
+    arm: str
+    epochs: pd.DataFrame  # a row an epoch: epoch, dice, train_loss, val_loss, lr
+    best_epoch: int
+    patients: pd.DataFrame  # a row a validation patient: patient, dice
+    loss: str = ""  # its kind; losses of two kinds share no scale
+    colour: str = GREY
+
+
+def dice_curves(best: Sequence[Curve], others: Sequence[Curve]) -> str:
+    """Validation Dice an epoch of every trial; the best are labelled at the side."""
+    hover = {}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.3), layout="constrained")
+        axes = figure.subplots()
+        for n, curve in enumerate([*others, *reversed(best)]):
+            hover[f"curve-{n}"] = f"{curve.trial}: {curve.arm}"
+            _line(axes, curve, gid=f"curve-{n}")
+        _limit([*best, *others], axes)
+        axes.set_ylabel("validation Dice")
+        _label_ends(axes, best)
+        return _svg(figure, "Validation Dice per epoch of every trial", hover)
+
+
+def loss_curves(best: Sequence[Curve]) -> str:
+    """Loss on train and validation, a column a trial, with the learning rate underneath."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.5), layout="constrained")
+        columns = len(COLOURS)
+        grid = figure.subplots(2, columns, sharex="col", squeeze=False, height_ratios=(3, 1))
+        if len({curve.loss for curve in best}) == 1:
+            for axes in grid[0, 1 : len(best)]:
+                axes.sharey(grid[0, 0])
+                axes.tick_params(labelleft=False)
+        for curve, axes in zip(best, grid.T, strict=False):
+            _losses(axes[0], curve)
+            _rate(axes[1], curve)
+        for axes in grid[:, len(best) :].flat:
+            axes.set_axis_off()
+        grid[0, 0].legend(frameon=False, fontsize=8, handlelength=1.6)
+        grid[0, 0].set_ylabel("loss")
+        grid[1, 0].set_ylabel("learning\nrate")
+        return _svg(figure, "Train and validation loss of the best trials, and learning rate")
+
+
+def patient_dots(best: Sequence[Curve]) -> str:
+    """Dice of every validation patient, a row a trial."""
+    hover = {}
+    with rc_context(STYLE | {"axes.grid.axis": "x"}):
+        figure = Figure(figsize=(10, 0.6 + 0.62 * len(best)), layout="constrained")
+        axes = figure.subplots()
+        for row, curve in enumerate(best):
+            _middle_half(axes, row, curve.patients["dice"])
+            for n, (name, dice) in enumerate(curve.patients[["patient", "dice"]].to_numpy()):
+                # The golden ratio spreads any number of dots evenly, and the same way every time.
+                height = row + 0.56 * ((n * 0.618034) % 1 - 0.5)
+                gid = f"patient-{row}-{n}"
+                axes.plot(dice, height, "o", ms=4, mew=0, alpha=0.75, c=curve.colour, gid=gid)
+                hover[gid] = f"{name}: {dice:.3f}"
+        axes.set_yticks(range(len(best)), [_name(curve, 34) for curve in best], color=INK)
+        axes.set_ylim(len(best) - 0.5, -0.5)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("Dice of one validation patient")
+        axes.spines["left"].set_visible(False)
+        return _svg(figure, "Dice of every validation patient under the best trials", hover)
+
+
+def slice_panel(
+    image_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]
+) -> str:
+    """The slice beside itself with both outlines; the picture is stored once."""
+    rows, columns = image_HW.shape
+    bright = max(float(np.percentile(image_HW, 99.5)), 1.0)
+    buffer = BytesIO()
+    imsave(buffer, np.clip(image_HW / bright, 0, 1), cmap="gray", vmin=0, vmax=1, format="png")
+    picture = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    name = f"slice-{crc32(buffer.getvalue()):x}"
+    return (
+        f'<svg viewBox="0 0 {2 * columns + 4} {rows}" role="img">'
+        f'<image id="{name}" width="{columns}" height="{rows}" href="{picture}"/>'
+        f'<g transform="translate({columns + 4})"><use href="#{name}"/>'
+        f'<path d="{outline(truth_HW)}" stroke="{TRUTH}" stroke-width="2.6"/>'
+        f'<path d="{outline(prediction_HW)}" stroke="{PREDICTION}" stroke-width="1.3"/>'
+        "</g></svg>"
+    )
+
+
+def outline(mask_HW: NDArray[np.uint8]) -> str:
+    """The border of a mask as an SVG path along the edges of its pixels."""
+    padded = np.pad(mask_HW > 0, 1)
+    below = np.argwhere(padded[1:] != padded[:-1])  # an edge between a pixel and the one above
+    beside = np.argwhere(padded[:, 1:] != padded[:, :-1])
+    across = [f"M{column - 1} {row}h1" for row, column in below]
+    down = [f"M{column} {row - 1}v1" for row, column in beside]
+    return "".join(across + down)
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """``heights`` moved as little as keeps every two at least ``gap`` apart, their order kept."""
+    order = sorted(range(len(heights)), key=lambda n: heights[n])
+    groups: list[tuple[float, int]] = []  # (middle, how many) of labels that touch
+    for n in order:
+        groups.append((heights[n], 1))
+        while len(groups) > 1 and _touch(*groups[-2:], gap):
+            (low, few), (high, more) = groups[-2:]
+            groups[-2:] = [((low * few + high * more) / (few + more), few + more)]
+    placed = [
+        middle + gap * (k - (count - 1) / 2) for middle, count in groups for k in range(count)
+    ]
+    return [placed[order.index(n)] for n in range(len(heights))]
+
+
+def _touch(low: tuple[float, int], high: tuple[float, int], gap: float) -> bool:
+    return high[0] - low[0] < gap * (low[1] + high[1]) / 2
+
+
+def _line(axes: Axes, curve: Curve, gid: str) -> None:
+    """Draw one curve, with a dot where it ended, or at its best epoch if it is one of the best."""
+    epochs, best = curve.epochs, curve.colour != GREY
+    width, layer = (1.8, 3) if best else (1.0, 2)
+    axes.plot(epochs["epoch"], epochs["dice"], c=curve.colour, lw=width, zorder=layer, gid=gid)
+    dot = epochs[epochs["epoch"] == curve.best_epoch] if best else epochs.tail(1)
+    size = 5 if best else 2.5
+    axes.plot(dot["epoch"], dot["dice"], "o", c=curve.colour, ms=size, mew=0, zorder=layer)
+
+
+def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
+    low, high = axes.get_ylim()
+    ends = [curve.epochs[["epoch", "dice"]].iloc[-1] for curve in curves]
+    heights = spread([end["dice"] for end in ends], gap=0.062 * (high - low))
+    lift = min(0.0, high - max(heights, default=high))
+    for curve, end, height in zip(curves, ends, heights, strict=True):
+        best = curve.epochs["dice"].max()
+        line = {"arrowstyle": "-", "color": curve.colour, "lw": 0.9, "shrinkA": 1, "shrinkB": 3}
+        axes.annotate(
+            f"{best:.3f}  {_name(curve, 34)}",
+            (end["epoch"], end["dice"]),
+            (1.03, height + lift),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            arrowprops=line,
+        )
+
+
+def _losses(axes: Axes, curve: Curve) -> None:
+    epoch = curve.epochs["epoch"]
+    axes.plot(epoch, curve.epochs["train_loss"], c=FAINT, lw=1.1, ls=(0, (3, 1.5)), label="train")
+    axes.plot(epoch, curve.epochs["val_loss"], c=curve.colour, label="validation")
+    axes.set_title("\n".join([curve.trial, *wrap(curve.arm, 24)[:2]]), color=INK)
+
+
+def _rate(axes: Axes, curve: Curve) -> None:
+    rate = curve.epochs["lr"]
+    axes.fill_between(curve.epochs["epoch"], rate, color="#dfe3e8", lw=0)
+    axes.plot(curve.epochs["epoch"], rate, c=FAINT, lw=1)
+    axes.set_yticks([])
+    axes.set_xlabel(f"epoch (highest rate {rate.max():.2g})", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _middle_half(axes: Axes, row: int, dice: pd.Series) -> None:
+    """A bar over the middle half of the patients, a line at the median, a diamond at the mean."""
+    low, median, high = dice.quantile([0.25, 0.5, 0.75])
+    axes.barh(row, high - low, 0.62, low, color="#eceef1", zorder=1)
+    axes.vlines(median, row - 0.31, row + 0.31, color=INK, lw=1.4, zorder=2.5)
+    axes.plot(dice.mean(), row, "D", ms=5.5, mfc="white", mec=INK, mew=1.1, zorder=4)
+
+
+def _limit(curves: Sequence[Curve], axes: Axes) -> None:
+    """Give the upper curves room: first epochs far below them are cut off."""
+    dice = pd.concat([curve.epochs["dice"] for curve in curves])
+    highest = float(dice.max())
+    room = max(highest - float(dice.quantile(0.1)), 0.05)
+    axes.set_ylim(max(-0.01, highest - 1.25 * room), highest + 0.08 * room)
+    axes.set_xlim(0.8, max(curve.epochs["epoch"].max() for curve in curves) + 0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.set_xlabel("epoch")
+
+
+def _name(curve: Curve, width: int) -> str:
+    return f"{curve.trial}  {shorten(curve.arm, width, placeholder=' …')}"
+
+
+def _svg(figure: Figure, title: str, hover: Mapping[str, str] | None = None) -> str:
+    """The figure as an `<svg>` element; ``hover`` gives parts, by their gid, a text to show."""
+    buffer = StringIO()
+    with rc_context({"svg.hashsalt": title}), warnings.catch_warnings():
+        # The browser has its own fonts; that matplotlib's lacks a sign does not matter.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(buffer, format="svg", transparent=True,
+                       metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # fmt: skip
+    text = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'<svg([^>]*?) width="[^"]*" height="[^"]*"', r"<svg\1", text, count=1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    for name, words in (hover or {}).items():
+        text = text.replace(f'<g id="{name}">', f"<g><title>{escape(words)}</title>", 1)
+    return text

@@ -1,0 +1,338 @@
+"""Run a sweep, or go on with one that was cut off: the same call does both.
+
+Nothing of Ray Tune's own state is needed to go on. The run's folder holds the study, every
+trial's rows and checkpoints; a new driver reads these and continues where the old one ended.
+"""
+
+import fcntl
+import os
+import platform
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from brainseg import cluster, encoders
+from brainseg.cluster import Placement
+from brainseg.config import Encoder, TrialConfig, arm
+from brainseg.model import require_size
+from brainseg.patients import find_slices, fingerprint, split_by_patient, split_by_slice
+from brainseg.records import ENDED, Run, TrialRecord, read_json, write_json, write_text
+from brainseg.search import Halving, Rungs, Study, Suggestions
+from brainseg.space import Choice, Params, build, flatten
+from brainseg.sweep import Split, Sweep
+from brainseg.tracking import Mirror, Mode
+from brainseg.trial import Task, run_trial
+from brainseg.worker import train_together
+
+RETRIES = 2  # of a trial whose process died; it goes on from its last checkpoint
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Where and with what a sweep runs; nothing here changes what it finds."""
+
+    data: Path
+    storage: Path
+    workers: int = 1  # DDP processes of one trial
+    gpus: float | None = None  # of each worker; None: one if there are any
+    wandb: Mode = "offline"
+    address: str | None = None  # of a Ray cluster; None starts one on this machine
+    made_up: bool = False  # the data are phantoms
+    command: str = ""  # as the user typed it
+
+
+def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
+    """Run ``sweep`` until its budget is spent and return its folder.
+
+    Raises:
+        ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
+            the same name that asked something else, or one that is under way.
+    """
+    table = find_slices(job.data)
+    table["part"] = _split(table, sweep.split)
+    points = _all_points(sweep)
+    _check_points(points, job.workers)
+    run = Run(job.storage / sweep.name)
+    with _alone(run):
+        _open_run(run, sweep, job, table)
+        say(_headline(run, table))
+        placement = _place(sweep, job, points)
+        say(
+            f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
+            f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
+        )
+        try:
+            _tune(run, sweep, job, placement, say)
+        finally:
+            cluster.leave()
+    return run
+
+
+def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> None:
+    study = Study(run, sweep)
+    ended = sum(record.state in ENDED for record in run.trials())
+    left = sweep.strategy.trials - ended
+    if left <= 0:
+        say(f"all {ended} trials have ended already; raise --trials to go on")
+        return
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
+    mirror = Mirror(run, job.wandb)
+    rungs = Rungs(grace=sweep.strategy.grace_epochs, reduction=sweep.strategy.reduction)
+    tuner = tune.Tuner(
+        _trainable(run, placement),
+        tune_config=tune.TuneConfig(
+            search_alg=Suggestions(study, budget=left),
+            scheduler=Halving(run, rungs),
+            num_samples=left,
+            max_concurrent_trials=placement.concurrent,
+            reuse_actors=placement.workers == 1,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            storage_path=str((run.path / "ray").resolve()),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[Recorder(run, mirror, sweep.strategy.trials, say)],
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        mirror.close()
+
+
+def _trainable(run: Run, placement: Placement) -> Any:
+    """The function that Tune runs for each trial, with what it needs of the cluster."""
+    path = run.path.resolve()
+
+    def trial(config: dict[str, Any]) -> None:
+        params = dict(config)
+        task = Task(path, params.pop("trial"), params, threads=placement.cpus)
+        if placement.workers == 1:
+            device = torch.device("cuda" if placement.gpus else "cpu")
+            run_trial(task, tune.report, device)
+        else:
+            train_together(
+                task,
+                workers=placement.workers,
+                resources=placement.resources,
+                callbacks=[TuneReportCallback()],
+            )
+
+    if placement.workers == 1:
+        return tune.with_resources(trial, placement.resources)
+    # The trial itself only waits; a CPU for it could keep its own workers from ever starting.
+    return tune.with_resources(trial, {"node:__internal_head__": 0.001})
+
+
+class Recorder(tune.Callback):
+    """Notes every change of a trial's state, tells W&B, and says one line an epoch."""
+
+    def __init__(self, run: Run, mirror: Mirror, trials: int, say: Say) -> None:
+        self.run, self.mirror, self.trials, self.say = run, mirror, trials, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        params, name = _own(trial.config)
+        words = arm(build(TrialConfig(), params))
+        self.run.note(name, "running", arm=words, params=params)
+        self.say(f"[{name}] begins: {words}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" not in result:
+            return
+        params, name = _own(trial.config)
+        self.mirror.follow(self._record(name))
+        self.say(
+            f"[{name}] epoch {result['epoch']}/{params['epochs']}  "
+            f"loss {result['train_loss']:.3f}  dice {result['dice']:.3f}  "
+            f"best {result['best_dice']:.3f}  {result['seconds']:.1f} s"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, crashed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, crashed=True)
+
+    def _end(self, trial: Any, *, crashed: bool) -> None:
+        _, name = _own(trial.config)
+        ending = self.run.trial(name).ending(crashed=crashed)
+        changes = asdict(ending)
+        self.run.note(name, changes.pop("state"), **changes)
+        self.mirror.finish(self._record(name))
+        ended = sum(record.state in ENDED for record in self.run.trials())
+        score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
+        reason = f" ({ending.reason})" if ending.reason else ""
+        self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")
+
+    def _record(self, name: str) -> TrialRecord:
+        return next(record for record in self.run.trials() if record.trial == name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; this one is made anew by each driver
+
+
+def _own(config: dict[str, Any]) -> tuple[Params, str]:
+    params = dict(config)
+    return params, str(params.pop("trial"))
+
+
+def _split(table: pd.DataFrame, split: Split) -> "pd.Series[str]":
+    by = split_by_patient if split.by == "patients" else split_by_slice
+    return by(table, validation=split.validation, test=split.test, seed=split.seed)
+
+
+def _all_points(sweep: Sweep) -> list[TrialConfig]:
+    """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
+    space, base = sweep.space, sweep.space.config({})
+    sweep.points()  # refuses what the searcher could not reach
+    points = [base, *(space.config(point) for point in sweep.first)] if sweep.first else [base]
+    for path, distribution in space.distributions().items():
+        if isinstance(distribution, Choice) and path in flatten(base):
+            points += [space.config({path: option}) for option in distribution.options]
+    return points
+
+
+def _check_points(points: list[TrialConfig], workers: int) -> None:
+    """Refuse what would fail in training: encoders, weights, sizes, batches that do not divide."""
+    for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
+        encoders.require_known(encoder.name)
+    for config in points:
+        require_size(config.model, config.image_size)
+        if config.batch_size % workers:
+            raise ValueError(
+                f"batch_size must be a multiple of the workers, got {config.batch_size} images "
+                f"for {workers} workers; set batch_size or --workers"
+            )
+    pairs = {(p.model.name, p.model.weights): 0 for p in points if isinstance(p.model, Encoder)}
+    for name, weights in pairs:
+        encoders.require_weights(name, weights)
+
+
+def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
+    return cluster.place(
+        cluster.connect(job.address),
+        workers=job.workers,
+        gpus=job.gpus,
+        trials=sweep.strategy.trials,
+        pixels=max(config.batch_size * config.image_size**2 for config in points),
+    )
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold the run's folder, so that no second driver works in it.
+
+    Raises:
+        ValueError: another driver holds it (its host and process are named), or the folder
+            cannot be written to.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.path / "probe", "written, renamed and removed before the first trial\n")
+        (run.path / "probe").unlink()
+        lock = (run.path / "lock").open("a+")
+    except OSError as error:
+        raise ValueError(
+            f"{run.path} cannot be written to ({error.strerror}); free or mount it, or name "
+            "another folder with --storage"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ValueError(
+                f"{run.path} is in use by {lock.read().strip() or 'another process'}; wait for "
+                "it, stop it, or choose another --name"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        yield
+
+
+def _open_run(run: Run, sweep: Sweep, job: Job, table: pd.DataFrame) -> None:
+    """Write what is asked and of which data, or check that the folder was asked the same."""
+    asked = _asked(sweep, job, table)
+    if run.sweep.exists():
+        _refuse_other(run, asked)
+        return
+    about = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "uid": uuid.uuid4().hex[:8],
+        "command": job.command,
+        "versions": _versions(),
+    }
+    table.to_csv(run.path / "slices.part", index=False)
+    (run.path / "slices.part").replace(run.slices)
+    write_json(run.sweep, {**asked, **about})
+
+
+def _asked(sweep: Sweep, job: Job, table: pd.DataFrame) -> dict[str, Any]:
+    strategy = {k: v for k, v in asdict(sweep.strategy).items() if k != "trials"}
+    parts = table.groupby("part")
+    counts = {
+        str(part): {"patients": int(rows["patient"].nunique()), "slices": len(rows)}
+        for part, rows in parts
+    }
+    return {
+        "name": sweep.name,
+        "question": sweep.question,
+        "data": {
+            "root": str(job.data.resolve()),
+            "fingerprint": fingerprint(table, job.data),
+            "patients": int(table["patient"].nunique()),
+            "slices": len(table),
+            "tumour_slices": int(table["tumour"].sum()),
+            "made_up": job.made_up,
+        },
+        "split": {**asdict(sweep.split), "counts": counts},
+        "strategy": strategy,
+        "base": flatten(sweep.space.config({})),
+        "fixed": dict(sweep.space.fixed),
+        "space": {path: str(d) for path, d in sweep.space.distributions().items()},
+        "first": [dict(point) for point in sweep.first],
+    }
+
+
+def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
+    known = read_json(run.sweep)
+    differing = []
+    for key, value in asked.items():
+        if known.get(key) != value:
+            parts = value if isinstance(value, dict) else {}
+            inner = [k for k in parts if (known.get(key) or {}).get(k) != parts[k]]
+            differing += [f"{key}.{k}" for k in inner] or [key]
+    if differing:
+        raise ValueError(
+            f"{run.path} holds a sweep that asked something else: {', '.join(differing)} differ; "
+            "choose another --name, or repeat the command that began it"
+        )
+
+
+def _headline(run: Run, table: pd.DataFrame) -> str:
+    counts = ", ".join(
+        f"{part} {rows['patient'].nunique()} patients / {len(rows)} slices"
+        for part, rows in table.groupby("part")
+    )
+    return f"{run.path}: {counts}"
+
+
+def _versions() -> dict[str, str]:
+    names = ("brainseg", "torch", "ray", "optuna", "segmentation-models-pytorch", "albumentations")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

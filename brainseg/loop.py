@@ -1,0 +1,110 @@
+"""Train one epoch, score one epoch. Plain PyTorch: no Ray, no W&B, runs on a laptop.
+
+Shapes: B images, C channels, H rows, W columns, S slices of the pack.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from brainseg.dataset import Batch
+from brainseg.losses import LossOfSums, pixel_sums, total_over_workers
+from brainseg.metrics import count_pixels
+from brainseg.optim import Schedule, set_rate
+
+
+class NotFinite(ArithmeticError):
+    """The loss became NaN or infinite on the slices ``rows`` of the pack."""
+
+    def __init__(self, loss: float, step: int, rows: list[int]) -> None:
+        super().__init__(f"the loss became {loss} at step {step}")
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how numbers are computed."""
+
+    device: torch.device
+    bfloat16: bool = False
+
+    def cast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one worker found on its share of the slices; shares add up."""
+
+    counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
+    visits_S: Tensor  # how often each slice was scored
+    sums: Tensor  # pixel sums for the loss, float64
+
+
+def train_epoch(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss_of_sums: LossOfSums,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    machine: Machine,
+    *,
+    first_step: int,
+    clip_norm: float,
+) -> float:
+    """Return the mean loss over the epoch's steps.
+
+    Raises:
+        NotFinite: the loss is NaN or infinite; no step is taken with it.
+    """
+    network.train()
+    losses: list[float] = []
+    for step, batch in enumerate(batches, start=first_step):
+        set_rate(optimizer, schedule(step))
+        with machine.cast():
+            logits_BHW = network(machine.to_device(batch.image_BCHW))
+        sums = pixel_sums(logits_BHW, machine.to_device(batch.mask_BHW))
+        loss = loss_of_sums(total_over_workers(sums))
+        losses.append(_finite(loss.item(), step, batch))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+        optimizer.step()
+    return sum(losses) / len(losses)
+
+
+@torch.inference_mode()
+def score_epoch(
+    network: nn.Module, batches: Iterable[Batch], machine: Machine, *, slices: int
+) -> Scores:
+    """Return this worker's share of the counts; the caller adds the shares.
+
+    Args:
+        slices: rows of the pack, S; a batch's ``rows`` index into them.
+    """
+    network.eval()
+    counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
+    visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
+    sums = torch.zeros(5, dtype=torch.float64, device=machine.device)
+    for batch in batches:
+        with machine.cast():
+            logits_BHW = network(machine.to_device(batch.image_BCHW)).float()
+        mask_BHW = machine.to_device(batch.mask_BHW)
+        rows = torch.as_tensor(batch.rows, device=machine.device)
+        counts_S3[rows] += count_pixels(logits_BHW, mask_BHW)
+        visits_S[rows] += 1
+        sums += pixel_sums(logits_BHW, mask_BHW)
+    return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
+
+
+def _finite(loss: float, step: int, batch: Batch) -> float:
+    if loss - loss != 0:  # NaN and both infinities
+        raise NotFinite(loss, step, batch.rows.tolist())
+    return loss

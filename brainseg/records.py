@@ -1,0 +1,211 @@
+"""What a sweep leaves on disk: the truth that W&B mirrors and the report reads.
+
+    <storage>/<sweep>/
+      sweep.json     question, resolved config, split, data fingerprint, versions
+      slices.csv     every slice with the part it belongs to
+      trials.jsonl   append-only: one line a change of a trial's state
+      trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt
+
+Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
+short by a crash is passed over when read.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["queued", "running", "done", "stopped", "failed"]
+ENDED: tuple[State, ...] = ("done", "stopped", "failed")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` in one step: a reader sees the old text or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Append ``row`` as one line of JSON, on the disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file; none if it does not exist. A line cut short is passed over."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a trial ended, as its folder tells."""
+
+    state: State
+    dice: float | None  # best validation Dice; None if no epoch was finished
+    epoch: int
+    best_epoch: int
+    device_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialDir:
+    """Where one trial keeps its records."""
+
+    path: Path
+
+    @property
+    def trial(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def patients(self) -> Path:
+        return self.path / "patients.csv"
+
+    @property
+    def panels(self) -> Path:
+        return self.path / "panels.npz"
+
+    @property
+    def stop(self) -> Path:
+        """There once the search told the trial to stop; holds the reason."""
+        return self.path / "stop"
+
+    @property
+    def failure(self) -> Path:
+        """There once the trial failed for a reason that trying again cannot cure."""
+        return self.path / "failure"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an epoch."""
+        return read_lines(self.metrics)
+
+    def ending(self, *, crashed: bool) -> Ending:
+        """What became of the trial. A score is kept whatever the state.
+
+        Args:
+            crashed: its process died more often than it is tried again.
+        """
+        rows = self.rows()
+        state: State = "done"
+        reason = ""
+        if self.failure.exists():
+            state, reason = "failed", self.failure.read_text(encoding="utf-8")
+        elif crashed:
+            state, reason = "failed", "its process died each time it was tried"
+        elif self.stop.exists():
+            state, reason = "stopped", self.stop.read_text(encoding="utf-8")
+        last = rows[-1] if rows else {}
+        return Ending(
+            state=state,
+            dice=last.get("best_dice"),
+            epoch=last.get("epoch", 0),
+            best_epoch=last.get("best_epoch", 0),
+            device_seconds=sum(row["seconds"] * row["devices"] for row in rows),
+            reason=reason,
+        )
+
+    def keep_rows(self, last_epoch: int) -> None:
+        """Forget the rows after ``last_epoch``: the trial goes on from there."""
+        kept = [row for row in self.rows() if row["epoch"] <= last_epoch]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the last of its state changes left it."""
+
+    trial: str
+    state: State
+    arm: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    dice: float | None = None  # best validation Dice
+    epoch: int = 0  # epochs finished
+    best_epoch: int = 0
+    device_seconds: float = 0.0
+    reason: str = ""  # why it was stopped or failed
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep's folder."""
+
+    path: Path
+
+    @property
+    def sweep(self) -> Path:
+        return self.path / "sweep.json"
+
+    @property
+    def slices(self) -> Path:
+        return self.path / "slices.csv"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def trial(self, trial: str) -> TrialDir:
+        return TrialDir(self.path / "trials" / trial)
+
+    def note(self, trial: str, state: State, **changes: Any) -> None:
+        """Append a change of a trial's state; fields as in ``TrialRecord``."""
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(
+            self.path / "trials.jsonl", {"time": stamp, "trial": trial, "state": state, **changes}
+        )
+
+    def trials(self) -> list[TrialRecord]:
+        """Every trial's latest record, in the order they were first noted."""
+        merged: dict[str, dict[str, Any]] = {}
+        for row in read_lines(self.path / "trials.jsonl"):
+            row.pop("time")
+            merged.setdefault(row["trial"], {}).update(row)
+        return [TrialRecord(**row) for row in merged.values()]
+
+    def ranking(self) -> list[TrialRecord]:
+        """Trials with a score, best validation Dice first."""
+        scored = [record for record in self.trials() if record.dice is not None]
+        return sorted(scored, key=lambda record: -(record.dice or 0.0))

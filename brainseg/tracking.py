@@ -1,0 +1,144 @@
+"""W&B beside the local records: one run a trial, never in the way of training.
+
+The mirror copies rows from a trial's metrics.jsonl, which is the truth. It works in a thread of
+its own, in the sweep's driver; whatever goes wrong with W&B is said once and then left alone.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any, Literal
+
+import wandb
+
+from brainseg.records import Run, TrialDir, TrialRecord, read_json, write_json
+
+Mode = Literal["online", "offline", "off"]
+log = logging.getLogger(__name__)
+SUMMARY_BEST = ("dice", "iou", "micro_dice", "tumour_slice_dice")
+
+
+def default_mode() -> Mode:
+    """Online where W&B finds a key (environment or netrc), else offline."""
+    return "online" if wandb.api.api_key else "offline"
+
+
+@dataclass
+class Mirror:
+    """Copies trials to W&B in the order it is told of them."""
+
+    run: Run
+    mode: Mode
+    project: str = "brainseg"
+    _jobs: "Queue[Callable[[], None] | None]" = field(default_factory=Queue, init=False)
+    _open: dict[str, Any] = field(default_factory=dict, init=False)
+    _thread: Thread | None = field(default=None, init=False)
+    _broken: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.mode == "off":
+            return
+        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # 15 s is lost else
+        self._thread = Thread(target=self._work, name="wandb-mirror", daemon=True)
+        self._thread.start()
+
+    def follow(self, record: TrialRecord) -> None:
+        """Copy what the trial's records hold that has not been copied yet."""
+        self._put(lambda: self._copy(record))
+
+    def finish(self, record: TrialRecord) -> None:
+        """Copy the rest and close the trial's W&B run."""
+        self._put(lambda: self._finish(record))
+
+    def close(self, timeout_seconds: float = 60.0) -> None:
+        """Wait for what is under way, a bounded time; the rest is in the local records."""
+        if self._thread is None:
+            return
+        self._jobs.put(None)
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            log.warning("W&B did not finish in %.0f s; its last rows are local", timeout_seconds)
+
+    def _put(self, job: Callable[[], None]) -> None:
+        if self._thread is not None:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._broken:
+                continue
+            try:
+                job()
+            except (wandb.Error, OSError, ValueError) as error:
+                self._broken = True
+                log.warning("W&B is left alone from here on, the records are whole: %s", error)
+        if not self._broken:
+            for live in list(self._open.values()):
+                live.finish()
+
+    def _copy(self, record: TrialRecord) -> None:
+        folder = self.run.trial(record.trial)
+        live = self._open.get(record.trial) or self._begin(record)
+        done = _copied(folder)
+        for row in folder.rows():
+            if row["epoch"] > done:
+                live.log(_named(row), step=row["epoch"], commit=True)
+                write_json(_mark(folder), {"id": live.id, "epoch": row["epoch"]})
+
+    def _finish(self, record: TrialRecord) -> None:
+        self._copy(record)
+        live = self._open.pop(record.trial)
+        live.summary["state"] = record.state
+        live.summary["device_seconds"] = record.device_seconds
+        if record.reason:
+            live.summary["reason"] = record.reason
+        live.finish(exit_code=1 if record.state == "failed" else 0)
+
+    def _begin(self, record: TrialRecord) -> Any:
+        sweep = read_json(self.run.sweep)
+        live = wandb.init(
+            project=self.project,
+            group=sweep["name"],
+            job_type="search",
+            id=f"{sweep['uid']}-{record.trial}",
+            name=f"{record.trial} {record.arm}",
+            tags=_tags(record),
+            config=record.params,
+            dir=str(self.run.path),
+            mode=self.mode,
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(x_disable_stats=True, console="off", init_timeout=30),
+        )
+        live.define_metric("epoch")
+        live.define_metric("*", step_metric="epoch")
+        for name in SUMMARY_BEST:
+            live.define_metric(f"val/{name}", step_metric="epoch", summary="max")
+        self._open[record.trial] = live
+        return live
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """A row under the names that group curves in W&B: `train/loss`, `val/dice`, ..."""
+    plain = {"epoch", "lr", "seconds", "images_per_second", "devices", "best_dice", "best_epoch"}
+    names = {"train_loss": "train/loss", "val_loss": "val/loss"}
+    return {names.get(k, k if k in plain else f"val/{k}"): v for k, v in row.items()}
+
+
+def _tags(record: TrialRecord) -> list[str]:
+    wanted = ("model", "model.encoder.name", "model.encoder.freeze")
+    return [str(record.params[path])[:64] for path in wanted if path in record.params]
+
+
+def _mark(folder: TrialDir) -> Path:
+    return folder.path / "wandb.json"
+
+
+def _copied(folder: TrialDir) -> int:
+    mark = _mark(folder)
+    return int(read_json(mark)["epoch"]) if mark.exists() else 0

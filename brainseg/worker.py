@@ -1,0 +1,42 @@
+"""A trial of several workers: Ray Train starts the processes, each runs ``trial.run_trial``."""
+
+import os
+from typing import Any
+
+from ray import train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from brainseg.trial import Task, run_trial
+
+
+def train_together(
+    task: Task, *, workers: int, resources: dict[str, float], callbacks: list[Any]
+) -> None:
+    """Run the trial as ``workers`` processes under DDP; ``callbacks`` hear rank 0's rows.
+
+    Call it in the trial's own process: Ray Train reads the environment where it is built. A
+    process that dies takes its peers with it, and all go on from the last checkpoint.
+    """
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # the default, 2 s, delays each epoch
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=resources.get("GPU", 0) > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            storage_path=str(task.run / "ray"),
+            name=f"train-{task.trial}",
+            callbacks=callbacks,
+            failure_config=FailureConfig(max_failures=2),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(max(1, task.threads))}},
+        ),
+    )
+    trainer.fit()
+
+
+def _worker(loop_config: dict[str, Any]) -> None:
+    run_trial(loop_config["task"], train.report, get_device())

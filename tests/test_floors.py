@@ -1,0 +1,105 @@
+"""Two laws of the layout: imports point down, and every heavy library has its door."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    "__init__ space config sweep records",
+    "phantom patients dataset augment encoders model losses metrics optim loop",
+    "trial worker checkpoint tracking",
+    "launch search cluster",
+    "report compare evaluate predict",
+    "cli __main__",
+]
+FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
+DOORS = {
+    "ray": "worker launch search cluster",
+    "ray.tune": "launch search",
+    "optuna": "search",
+    "wandb": "tracking",
+    "albumentations": "augment",
+    "segmentation_models_pytorch": "model encoders",
+    "timm": "encoders",
+    "matplotlib": "report",
+    "cv2": "patients dataset augment phantom",
+}
+MODULES = sorted((ROOT / "brainseg").rglob("*.py"))
+SWEEPS = sorted((ROOT / "sweeps").glob("*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """Every dotted name an import could mean: `from ray import tune` is both ray and ray.tune."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            origin = ".".join(filter(None, ["brainseg" if node.level else "", node.module]))
+            names |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return names
+
+
+def faults(module: str, source: str) -> list[str]:
+    """What `source` would break if it were `brainseg/<module>.py`."""
+    if module not in FLOOR:
+        return [f"{module} stands on no floor: add it to FLOORS"]
+    found = []
+    for name in sorted(imported(source)):
+        package, _, rest = name.partition(".")
+        neighbour = rest.split(".")[0]
+        if package == "brainseg" and FLOOR.get(neighbour, 0) > FLOOR[module]:
+            found.append(f"{module} reaches up to {neighbour}")
+        if FLOOR[module] == 0 and package not in {"brainseg", *sys.stdlib_module_names}:
+            found.append(f"{module} stands on floor 0, where only the standard library is: {name}")
+        for library, doors in DOORS.items():
+            if f"{name}.".startswith(f"{library}.") and module not in doors.split():
+                found.append(f"{module} is no door to {library}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_down_and_go_through_doors(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT / "brainseg").with_suffix("").parts)
+    assert not faults(module, path.read_text())
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_needs_nothing_but_brainseg(path: Path) -> None:
+    packages = {name.partition(".")[0] for name in imported(path.read_text())}
+    assert packages <= {"brainseg", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("helpers", ""),
+        ("models.unet", ""),
+        ("loop", "import brainseg.worker"),
+        ("loop", "from brainseg import launch"),
+        ("loop", "from . import cli"),
+        ("metrics", "from .report import table"),
+        ("model", "def build():\n    from brainseg.tracking import mirror"),
+        ("space", "import numpy"),
+        ("__init__", "from brainseg.loop import train_epoch"),
+        ("losses", "import segmentation_models_pytorch.losses as smp"),
+        ("worker", "from ray import train, tune"),
+        ("worker", "def report():\n    import ray.tune"),
+        ("tracking", "from ray.tune.logger import LoggerCallback"),
+        ("cluster", "import optuna"),
+    ],
+)
+def test_a_breach_is_seen(module: str, source: str) -> None:
+    assert faults(module, source)
+
+
+def test_what_the_layout_allows_is_no_breach() -> None:
+    assert not faults(
+        "launch", "import brainseg\nfrom ray import tune\nfrom brainseg import worker"
+    )
+    assert not faults(
+        "worker", "import ray.train\nimport torch, rayleigh\nfrom brainseg import loop"
+    )
