@@ -4,7 +4,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from rich.console import Console
 
 from brainseg import __version__, report
 from brainseg.config import TrialConfig
-from brainseg.dataset import default_cache
 from brainseg.encoders import require_known
 from brainseg.launch import Job, run_sweep
+from brainseg.pack import default_cache
 from brainseg.phantom import write_phantoms
 from brainseg.records import Run
-from brainseg.space import Choice, Params, Space, parse
+from brainseg.space import Choice, Params, Space, Value, parse
 from brainseg.sweep import Bayes, Split, Sweep
 from brainseg.tracking import default_mode
 
@@ -122,7 +122,7 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
     )
 
 
-def _reachable(space: Space[TrialConfig], point: Params) -> bool:
+def _reachable(space: Space[TrialConfig], point: Mapping[str, Value]) -> bool:
     """Whether a point of the script's own still lies in a space that the command line changed."""
     if any(space.fixed.get(path, value) != value for path, value in point.items()):
         return False

@@ -1,5 +1,6 @@
 """How many trials fit at once, and what each of their workers gets."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,8 +83,7 @@ def connect(address: str | None) -> dict[str, float]:
             address=address,
             include_dashboard=None if address else True,
             log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=True,
+            logging_level=logging.ERROR,
         )
     total: dict[str, float] = ray.cluster_resources()
     return total

@@ -135,6 +135,9 @@ class TrialConfig:
     schedule: Cosine | Triangular | Constant = Cosine()
     loss: Dice | DiceBce | FocalTversky = Dice()
     augment: Augmentation = Augmentation()
+    normalise: Literal["patient", "image", "imagenet"] = (
+        "patient"  # whose grey levels set the scale
+    )
     image_size: Annotated[int, Within(1)] = 256  # pixels a side
     batch_size: Annotated[int, Choice(8, 16, 32), Within(1)] = 16  # images a step, all workers
     epochs: Annotated[int, Integers(10, 100), Within(1)] = 30

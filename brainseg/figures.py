@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from io import BytesIO, StringIO
 from textwrap import shorten, wrap
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito (2008)
 TRUTH, PREDICTION = "#56B4E9", "#E69F00"  # apart for the colour-blind, both bright on grey
 INK, FAINT, GREY = "#1b1f24", "#6b7280", "#c3c8d0"
-STYLE = {
+STYLE: dict[Any, Any] = {  # of matplotlib
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # a `$` in the name of a weights file is a dollar
@@ -85,7 +86,7 @@ def loss_curves(best: Sequence[Curve]) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.5), layout="constrained")
         columns = len(COLOURS)
-        grid = figure.subplots(2, columns, sharex="col", squeeze=False, height_ratios=(3, 1))
+        grid = figure.subplots(2, columns, sharex=True, squeeze=False, height_ratios=(3, 1))
         if len({curve.loss for curve in best}) == 1:
             for axes in grid[0, 1 : len(best)]:
                 axes.sharey(grid[0, 0])
@@ -115,31 +116,43 @@ def patient_dots(best: Sequence[Curve]) -> str:
                 gid = f"patient-{row}-{n}"
                 axes.plot(dice, height, "o", ms=4, mew=0, alpha=0.75, c=curve.colour, gid=gid)
                 hover[gid] = f"{name}: {dice:.3f}"
-        axes.set_yticks(range(len(best)), [_name(curve, 34) for curve in best], color=INK)
+        axes.set_yticks(range(len(best)), [_name(curve) for curve in best], color=INK)
         axes.set_ylim(len(best) - 0.5, -0.5)
-        axes.set_xlim(-0.02, 1.02)
+        lowest = min(curve.patients["dice"].min() for curve in best)
+        axes.set_xlim(max(lowest - 0.05, -0.02), 1.02)
         axes.set_xlabel("Dice of one validation patient")
         axes.spines["left"].set_visible(False)
         return _svg(figure, "Dice of every validation patient under the best trials", hover)
 
 
+def quartile_bar(low: float, median: float, high: float, mean: float) -> str:
+    """A bar over the middle half, a line at the median, a dot at the mean; from 0 to 1."""
+    return (
+        '<svg class="quartiles" viewBox="0 0 100 10">'
+        '<rect y="4.6" width="100" height=".8" fill="#d5d9df"/>'
+        f'<rect x="{100 * low:.1f}" y="2" width="{100 * (high - low):.1f}" height="6" '
+        f'fill="#aeb6c1"/><rect x="{100 * median - 0.5:.1f}" width="1" height="10" fill="{INK}"/>'
+        f'<circle cx="{100 * mean:.1f}" cy="5" r="2" fill="#fff" stroke="{INK}"/></svg>'
+    )
+
+
 def slice_panel(
     image_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]
 ) -> str:
-    """The slice beside itself with both outlines; the picture is stored once."""
+    """The slice, and the slice again with both outlines; the picture is stored once."""
     rows, columns = image_HW.shape
     bright = max(float(np.percentile(image_HW, 99.5)), 1.0)
     buffer = BytesIO()
     imsave(buffer, np.clip(image_HW / bright, 0, 1), cmap="gray", vmin=0, vmax=1, format="png")
-    picture = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture = base64.b64encode(buffer.getvalue()).decode()
     name = f"slice-{crc32(buffer.getvalue()):x}"
     return (
-        f'<svg viewBox="0 0 {2 * columns + 4} {rows}" role="img">'
-        f'<image id="{name}" width="{columns}" height="{rows}" href="{picture}"/>'
-        f'<g transform="translate({columns + 4})"><use href="#{name}"/>'
-        f'<path d="{outline(truth_HW)}" stroke="{TRUTH}" stroke-width="2.6"/>'
-        f'<path d="{outline(prediction_HW)}" stroke="{PREDICTION}" stroke-width="1.3"/>'
-        "</g></svg>"
+        f'<svg viewBox="0 0 {2 * columns} {rows}" role="img" aria-label="slice and outlines">'
+        f'<image id="{name}" width="{columns}" height="{rows}" '
+        f'href="data:image/png;base64,{picture}"/>'
+        f'<g transform="translate({columns})"><use href="#{name}"/>'
+        f'<path d="{outline(truth_HW)}" stroke="{TRUTH}" stroke-width="3"/>'
+        f'<path d="{outline(prediction_HW)}" stroke="{PREDICTION}" stroke-width="1.5"/></g></svg>'
     )
 
 
@@ -159,7 +172,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     groups: list[tuple[float, int]] = []  # (middle, how many) of labels that touch
     for n in order:
         groups.append((heights[n], 1))
-        while len(groups) > 1 and _touch(*groups[-2:], gap):
+        while len(groups) > 1 and _touch(groups[-2], groups[-1], gap):
             (low, few), (high, more) = groups[-2:]
             groups[-2:] = [((low * few + high * more) / (few + more), few + more)]
     placed = [
@@ -183,20 +196,29 @@ def _line(axes: Axes, curve: Curve, gid: str) -> None:
 
 
 def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Name each curve at the side, in the order of their best scores, with a line to its end."""
     low, high = axes.get_ylim()
-    ends = [curve.epochs[["epoch", "dice"]].iloc[-1] for curve in curves]
-    heights = spread([end["dice"] for end in ends], gap=0.062 * (high - low))
+    scores = [float(curve.epochs["dice"].max()) for curve in curves]
+    heights = spread(scores, gap=0.065 * (high - low))
     lift = min(0.0, high - max(heights, default=high))
-    for curve, end, height in zip(curves, ends, heights, strict=True):
-        best = curve.epochs["dice"].max()
-        line = {"arrowstyle": "-", "color": curve.colour, "lw": 0.9, "shrinkA": 1, "shrinkB": 3}
+    for curve, score, height in zip(curves, scores, heights, strict=True):
+        end = curve.epochs.iloc[-1]
         axes.annotate(
-            f"{best:.3f}  {_name(curve, 34)}",
+            f"{score:.3f} · {_name(curve)}",
             (end["epoch"], end["dice"]),
-            (1.03, height + lift),
+            (1.04, height + lift),
             textcoords=("axes fraction", "data"),
             va="center",
-            arrowprops=line,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": curve.colour,
+                "lw": 0.9,
+                "alpha": 0.7,
+                "linestyle": (0, (1, 1.5)),
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": 3,
+            },
         )
 
 
@@ -212,6 +234,7 @@ def _rate(axes: Axes, curve: Curve) -> None:
     axes.fill_between(curve.epochs["epoch"], rate, color="#dfe3e8", lw=0)
     axes.plot(curve.epochs["epoch"], rate, c=FAINT, lw=1)
     axes.set_yticks([])
+    axes.set_ylim(bottom=0)
     axes.set_xlabel(f"epoch (highest rate {rate.max():.2g})", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
@@ -235,8 +258,8 @@ def _limit(curves: Sequence[Curve], axes: Axes) -> None:
     axes.set_xlabel("epoch")
 
 
-def _name(curve: Curve, width: int) -> str:
-    return f"{curve.trial}  {shorten(curve.arm, width, placeholder=' …')}"
+def _name(curve: Curve) -> str:
+    return f"{curve.trial} · {shorten(curve.arm, 44, placeholder=' …')}"
 
 
 def _svg(figure: Figure, title: str, hover: Mapping[str, str] | None = None) -> str:

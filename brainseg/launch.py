@@ -88,6 +88,7 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
         say(f"all {ended} trials have ended already; raise --trials to go on")
         return
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
     mirror = Mirror(run, job.wandb)
     rungs = Rungs(grace=sweep.strategy.grace_epochs, reduction=sweep.strategy.reduction)
     tuner = tune.Tuner(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from brainseg.dataset import Batch
+from brainseg.batches import Batch
 from brainseg.losses import LossOfSums, pixel_sums, total_over_workers
 from brainseg.metrics import count_pixels
 from brainseg.optim import Schedule, set_rate
@@ -55,10 +55,16 @@ def train_epoch(
     schedule: Schedule,
     machine: Machine,
     *,
+    scaling_NC3: Tensor,
     first_step: int,
     clip_norm: float,
 ) -> float:
     """Return the mean loss over the epoch's steps.
+
+    Args:
+        scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
+        first_step: optimizer steps taken before this epoch.
+        clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
 
     Raises:
         NotFinite: the loss is NaN or infinite; no step is taken with it.
@@ -68,7 +74,7 @@ def train_epoch(
     for step, batch in enumerate(batches, start=first_step):
         set_rate(optimizer, schedule(step))
         with machine.cast():
-            logits_BHW = network(machine.to_device(batch.image_BCHW))
+            logits_BHW = network(machine.to_device(batch.image_BCHW), scaling_NC3[batch.rows])
         sums = pixel_sums(logits_BHW, machine.to_device(batch.mask_BHW))
         loss = loss_of_sums(total_over_workers(sums))
         losses.append(_finite(loss.item(), step, batch))
@@ -82,20 +88,21 @@ def train_epoch(
 
 @torch.inference_mode()
 def score_epoch(
-    network: nn.Module, batches: Iterable[Batch], machine: Machine, *, slices: int
+    network: nn.Module, batches: Iterable[Batch], machine: Machine, *, scaling_NC3: Tensor
 ) -> Scores:
     """Return this worker's share of the counts; the caller adds the shares.
 
     Args:
-        slices: rows of the pack, S; a batch's ``rows`` index into them.
+        scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
     """
     network.eval()
+    slices = len(scaling_NC3)
     counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
     visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
     sums = torch.zeros(5, dtype=torch.float64, device=machine.device)
     for batch in batches:
         with machine.cast():
-            logits_BHW = network(machine.to_device(batch.image_BCHW)).float()
+            logits_BHW = network(machine.to_device(batch.image_BCHW), scaling_NC3[batch.rows])
         mask_BHW = machine.to_device(batch.mask_BHW)
         rows = torch.as_tensor(batch.rows, device=machine.device)
         counts_S3[rows] += count_pixels(logits_BHW, mask_BHW)

@@ -19,7 +19,6 @@ DECODERS = {
     "manet": smp.MAnet,
     "fpn": smp.FPN,
 }
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
@@ -28,13 +27,12 @@ class Network(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
-        self.register_buffer("mean_C11", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), False)
-        self.register_buffer("std_C11", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), False)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Tumour logits (B, H, W) of uint8 images (B, 3, H, W)."""
-        scaled = (image_BCHW.float() - self.mean_C11) / self.std_C11
-        logits: Tensor = self.body(scaled)[:, 0]
+    def forward(self, image_BCHW: Tensor, scaling_BC3: Tensor) -> Tensor:
+        """Tumour logits (B, H, W) of uint8 images (B, 3, H, W), scaled as `normalise` says."""
+        ceiling, mean, deviation = scaling_BC3[..., None, None].unbind(2)
+        scaled_BCHW = (image_BCHW.float().minimum(ceiling) - mean) / deviation
+        logits: Tensor = self.body(scaled_BCHW)[:, 0]
         return logits
 
     def train(self, mode: bool = True) -> Self:
@@ -89,9 +87,10 @@ def build_network(config: Encoder | Plain) -> Network:
         encoders.require_known(config.name)
         hub = "imagenet" if config.weights == "imagenet" else None
         body = DECODERS[config.decoder](config.name, encoder_weights=hub, classes=1)
+        encoder = body.get_submodule("encoder")
         if config.weights not in ("none", "imagenet"):
-            encoders.load_weights(body.encoder, Path(config.weights), name=config.name)
-        encoders.freeze(body.encoder, config.freeze)
+            encoders.load_weights(encoder, Path(config.weights), name=config.name)
+        encoders.freeze(encoder, config.freeze)
     return Network(body).to(memory_format=torch.channels_last)
 
 

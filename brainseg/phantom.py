@@ -39,7 +39,7 @@ DRAWING = 1  # raise when the same seed draws something else: folders of the old
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the bytes of a folder of phantoms."""
+    """Everything that determines a folder of phantoms, to the byte on one kind of CPU."""
 
     patients: int
     slices: int

@@ -1,10 +1,10 @@
-"""What a sweep found, read from its records: a ranking, results.csv, and a page that opens anywhere."""
+"""What a sweep found, as its records tell: a ranking, results.csv, a page that opens anywhere."""
 
 import math
 import shlex
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,16 +22,19 @@ from rich.text import Text
 from brainseg import figures
 from brainseg.config import TrialConfig
 from brainseg.figures import Curve
-from brainseg.records import Run, TrialRecord, read_json, write_text
+from brainseg.records import ENDED, Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
 from brainseg.sweep import Split
 
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
+HEADS = ("IoU", "micro Dice", "tumour slices", "empty = 1", "false alarm")  # their names in tables
 COLUMNS = [
     *("trial", "arm", "state", "dice", "dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
-    *("best_epoch", "epochs", "lr", "schedule", "device_seconds", "parameters", "reason"),
+    *("best_epoch", "epochs", "lr", "schedule", "device_seconds", "reason"),
 ]
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
+WORDS = ("trial", "over patients", "schedule", "state")  # columns that are no numbers
+WRAPPED = ("model", "why")
 PANELS = 12  # of a trial's slices; more would make the page heavy
 NOTHING = "predicts nothing (looks at no image)"
 UNSURE = (
@@ -53,8 +57,8 @@ METRICS = {
     "tumour slices": "Mean slice Dice over the slices that have tumour.",
     "empty = 1": "Mean slice Dice over all slices, an empty slice left empty counting 1. Many "
     "notebooks report it; what predicting nothing scores is in the last row of the ranking.",
-    "false alarm": "Share of the slices without tumour in which some is predicted. Lower is better.",
-    "epochs": "The best epoch, whose scores these are / how many were finished.",
+    "false alarm": "Share of the slices without tumour in which some is predicted; less is better.",
+    "epochs": "The best, whose scores these are / how many were finished.",
     "device time": "How long the trial held its devices, times their number.",
 }
 
@@ -88,10 +92,14 @@ def write_results(run: Run) -> Path:
 
 def nothing(patients: pd.DataFrame) -> dict[str, float]:
     """The scores of a predictor that marks no pixel, and so needs to look at no image."""
-    without_tumour = float((patients["tp"] + patients["fn"] == 0).mean())
+    healthy = patients["tp"] + patients["fn"] == 0
     empty = 1 - patients["tumour_slices"].sum() / patients["slices"].sum()
-    known = {"dice": without_tumour, "iou": without_tumour, "slice_dice_empty1": float(empty)}
-    return dict.fromkeys(SCORES, 0.0) | known
+    return dict.fromkeys(SCORES, 0.0) | {
+        "dice": float(healthy.mean()),
+        "iou": float(healthy.mean()),
+        "micro_dice": float(healthy.all()),
+        "slice_dice_empty1": float(empty),
+    }
 
 
 def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> str:
@@ -150,45 +158,12 @@ def print_ranking(run: Run, console: Console) -> None:
         console.print(Text(str(path)), soft_wrap=True)
 
 
-def write_report(run: Run) -> Path:
-    """Write report.html: one file that loads nothing from anywhere."""
-    sweep, frame = read_json(run.sweep), ranking(run)
-    best, others = _curves(run, frame)
-    with_patients = [curve for curve in best if len(curve.patients)]
-    sections = {
-        "Ranking": _ranking_table(frame, _reference(run, frame)),
-        "Validation Dice": _dice_figure(best, others),
-        "Loss and learning rate": _loss_figure(best),
-        "Patients": _patient_figure(with_patients),
-        "Slices": _slices(run, frame),
-        "Stopped and failed": _ended_early(frame),
-        "Train the leader again": _replay(run, sweep, frame),
-        "What the columns mean": _pairs(METRICS),
-        "Searched": _pairs(sweep["space"]),
-        "All other settings": _pairs(_held(sweep)),
-        "Versions": _pairs(sweep["versions"]),
-    }
-    body = "".join(
-        f"<section><h2>{title}</h2>{text}</section>" for title, text in sections.items() if text
-    )
-    write_text(
-        run.report,
-        PAGE.format(
-            title=safe(sweep["name"]),
-            style=STYLE,
-            head=_head(run, sweep, frame),
-            body=body,
-            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        ),
-    )
-    return run.report
-
-
 def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
     folder, params = run.trial(record.trial), record.params
     epochs = folder.rows()
     best = _best(record, epochs)
-    low, median, high = _patients(run, record.trial)["dice"].quantile([0.25, 0.5, 0.75])
+    patients = _patients(run, record.trial)
+    low, median, high = patients["dice"].quantile([0.25, 0.5, 0.75])
     return (
         vars(record)
         | {score: best.get(score, math.nan) for score in SCORES}
@@ -197,31 +172,30 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
             "dice_q1": low,
             "dice_median": median,
             "dice_q3": high,
-            "patients": len(_patients(run, record.trial)),
+            "patients": len(patients),
             "best_epoch": best.get("epoch", record.best_epoch),
             "epochs": max([record.epoch, *(row["epoch"] for row in epochs)]),
             "lr": params.get(f"optimizer.{params.get('optimizer')}.lr", math.nan),
             "schedule": params.get("schedule", ""),
             "device_seconds": record.device_seconds
             or sum(row["seconds"] * row.get("devices", 1) for row in epochs),
-            "parameters": best.get("parameters", math.nan),
         }
     )
 
 
 def _best(record: TrialRecord, epochs: list[dict[str, Any]]) -> dict[str, Any]:
     """The row of the best epoch: the one noted, or the best so far."""
-    scored = [row for row in epochs if math.isfinite(row["dice"])]
-    noted = [row for row in scored if row["epoch"] == record.best_epoch]
-    return max(noted or scored, key=lambda row: row["dice"], default={})
+    best_epoch = record.best_epoch or (epochs[-1]["best_epoch"] if epochs else 0)
+    return next((row for row in epochs if row["epoch"] == best_epoch), {})
 
 
 def _patients(run: Run, trial: str) -> pd.DataFrame:
     """One row a validation patient at the trial's best epoch; no rows before there is one."""
     path = run.trial(trial).patients
     if not path.exists():
-        return pd.DataFrame(columns=PATIENTS, dtype=float)
-    return pd.read_csv(path, converters={"patient": str})  # a patient may be called NA
+        return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
+    # A patient may be called NA, or 007.
+    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
 
 
 def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
@@ -240,7 +214,8 @@ def _reference(run: Run, frame: pd.DataFrame) -> dict[str, float]:
 def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
     """The best few in colour, and all others; trials without an epoch have no curve."""
     params = {record.trial: record.params for record in run.trials()}
-    best, others = [], []
+    best: list[Curve] = []
+    others: list[Curve] = []
     for row in frame.to_dict("records"):
         epochs = pd.DataFrame(run.trial(row["trial"]).rows())
         if epochs.empty:
@@ -258,24 +233,25 @@ def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
 
 def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
     split = sweep["split"]
-    sides = {record.params.get("image_size") for record in run.trials()} - {None}
-    pixels = " or ".join(f"{side}x{side}" for side in sorted(sides)) or "?"
+    params = [record.params for record in run.trials() if record.params] or [sweep["base"]]
+    sides = sorted({settings["image_size"] for settings in params})
+    pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
-        f"Split by {split['by']}, seed {split['seed']}: {_parts(split)}.",
+        f"Split by {split['by']}, seed {split['seed']}: {', '.join(_parts(split))}.",
         *([LEAK] if split["by"] == "slices" else []),
         *([MADE_UP] if sweep["data"]["made_up"] else []),
         UNSURE,
     ]
 
 
-def _parts(split: Mapping[str, Any]) -> str:
+def _parts(split: Mapping[str, Any]) -> list[str]:
     counts = split["counts"]
-    return ", ".join(
+    return [
         f"{part} {counts[part]['patients']} patients / {counts[part]['slices']} slices"
         for part in ("train", "validation", "test")
         if part in counts
-    )
+    ]
 
 
 def _terminal_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Table:
@@ -291,7 +267,7 @@ def _terminal_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Tabl
             row["arm"],
             _number(row["dice"]),
             _number(row["iou"]),
-            f"{row['best_epoch']}/{row['epochs']}",
+            f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
             row["state"],
             _duration(row["device_seconds"]),
         ]
@@ -309,7 +285,7 @@ def _number(value: float, digits: int = 3) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds else ""
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
@@ -321,182 +297,177 @@ def safe(value: object) -> Html:
     return value if isinstance(value, Html) else Html(escape(str(value)))
 
 
-def _table(
-    head: Sequence[str], rows: Iterable[tuple[str, Sequence[object]]], numbers: Iterable[str] = ()
-) -> Html:
-    """Rows are (class, cells); columns named in ``numbers`` are set flush right."""
-    classes = ["n" if name in set(numbers) else "" for name in head]
-    top = "".join(
-        f'<th class="{c}" scope="col">{safe(name)}</th>'
-        for c, name in zip(classes, head, strict=True)
+def write_report(run: Run) -> Path:
+    """Write report.html: one file that loads nothing from anywhere."""
+    sweep, frame = read_json(run.sweep), ranking(run)
+    best, others = _curves(run, frame)
+    sections = {
+        "Ranking": _ranking_table(frame, _reference(run, frame)),
+        "Validation Dice": _dice_figure(best, others),
+        "Loss and learning rate": _loss_figure(best),
+        "Patients": _patient_figure([curve for curve in best if len(curve.patients)]),
+        "Slices": _slices(run, frame),
+        "Stopped and failed": _ended_early(frame),
+        "Train the leader again": _replay(run, sweep, frame),
+        "What the columns mean": _pairs(METRICS),
+        "Searched": _pairs(sweep["space"]),
+        "Held": _pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
+        "Versions": _pairs(sweep["versions"]),
+    }
+    page = PAGE.format(
+        title=safe(sweep["name"]),
+        style=STYLE,
+        head=_head(run, sweep, frame),
+        body="\n".join(f"<h2>{name}</h2>\n{part}" for name, part in sections.items() if part),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
-    body = "".join(
-        f'<tr class="{kind}">'
-        + "".join(
-            f'<td class="{c}">{safe(cell)}</td>' for c, cell in zip(classes, cells, strict=True)
-        )
-        + "</tr>"
-        for kind, cells in rows
-    )
-    return Html(
-        f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _pairs(values: Mapping[str, Any]) -> Html:
-    rows = "".join(
-        f"<tr><th scope=row>{safe(k)}</th><td>{safe(v)}</td></tr>" for k, v in values.items()
-    )
-    return (
-        Html(f'<div class="scroll"><table class="pairs">{rows}</table></div>') if rows else Html()
-    )
-
-
-def _figure(svg: str, caption: str) -> Html:
-    return Html(
-        f'<figure><div class="scroll">{svg}</div><figcaption>{safe(caption)}</figcaption></figure>'
-    )
+    write_text(run.report, page)
+    return run.report
 
 
 def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
-    data, split = sweep["data"], sweep["split"]
-    warnings = [LEAK] * (split["by"] == "slices") + [MADE_UP] * data["made_up"]
-    states = Counter(frame["state"])
-    ended = ", ".join(
-        f"{states[s]} {s}" for s in ("done", "stopped", "failed", "running", "queued") if states[s]
+    split = sweep["split"]
+    warnings = [LEAK] * (split["by"] == "slices") + [MADE_UP] * sweep["data"]["made_up"]
+    facts = "".join(
+        f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
+        for name, lines in _facts(sweep, frame).items()
     )
-    spent = (
-        f"{frame['epochs'].sum()} epochs, {_duration(frame['device_seconds'].sum())} of device time"
-    )
-    facts = {
-        "Data": f"{data['patients']} patients, {data['slices']} slices, {data['tumour_slices']} of "
-        f"them with tumour; {data['root']}; fingerprint {data['fingerprint'][:12]}",
-        "Split": f"By {split['by']}, seed {split['seed']}: {_parts(split)}. The search never sees test.",
-        "Spent": f"{len(frame)} trials: {ended}; {spent}" if ended else "No trial yet",
-        "Search": "; ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in sweep["strategy"].items()
-        ),
-        "Begun": f"{sweep['made']}; id {sweep['uid']}; {sweep['command']}",
-    }
     return Html(
-        f'<p class="over">brainseg · sweep {safe(sweep["name"])}</p><h1>{safe(sweep["question"])}</h1>'
-        + f'<p class="lead">{safe(answer(run, frame))}</p><p class="note">{UNSURE}</p>'
-        + "".join(f'<p class="warn">{safe(text)}</p>' for text in warnings)
-        + '<dl class="facts">'
-        + "".join(
-            f"<div><dt>{name}</dt><dd>{safe(text)}</dd></div>" for name, text in facts.items()
-        )
-        + "</dl>"
+        f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
+        f"<h1>{safe(sweep['question'])}</h1>\n"
+        f'<p class="lead">{safe(answer(run, frame))}</p>\n<p class="note">{UNSURE}</p>\n'
+        f"{''.join(f'<p class=warn>{text}</p>' for text in warnings)}\n"
+        f'<dl class="facts">{facts}</dl>'
     )
+
+
+def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
+    data, split = sweep["data"], sweep["split"]
+    states = Counter(frame["state"])
+    order = [state for state in (*ENDED, "running", "queued") if states[state]]
+    strategy = sweep["strategy"].items()
+    return {
+        "Data": [
+            f"{data['patients']} patients, {data['slices']} slices, "
+            f"{data['tumour_slices']} of them with tumour",
+            data["root"],
+            f"fingerprint {data['fingerprint'][:12]}",
+        ],
+        "Split": [
+            f"by {split['by']}, seed {split['seed']}",
+            *_parts(split),
+            "the search never sees test",
+        ],
+        "Trials": [
+            ", ".join(f"{states[state]} {state}" for state in order) or "none yet",
+            f"{frame['epochs'].sum()} epochs",
+            f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
+        ],
+        "Search": [f"{name.replace('_', ' ')} {value}" for name, value in strategy],
+        "Command": [sweep["command"]],
+        "Begun": [sweep["made"], f"id {sweep['uid']}"],
+    }
 
 
 def _ranking_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Html:
-    if frame.empty:
-        return Html()
-    head = [
-        "#",
-        "trial",
-        "model",
-        "Dice",
-        "over patients",
-        "IoU",
-        "micro Dice",
-        "tumour slices",
-        "empty = 1",
-        "false alarm",
-        "epochs",
-        "learning rate",
-        "schedule",
-        "parameters",
-        "device time",
-        "state",
-    ]
-    rows: list[tuple[str, list[object]]] = []
+    rows, kinds = [], []
     for row in frame.to_dict("records"):
-        ranked = pd.notna(row["rank"])
-        kind = "rest" if not ranked else "first" if row["rank"] == 1 else ""
         rows.append(
-            (
-                kind,
-                [
-                    _place(row["rank"]) if ranked else "",
-                    row["trial"],
-                    row["arm"],
-                    _number(row["dice"]),
-                    _quartiles(row),
-                    *(_number(row[score]) for score in SCORES),
-                    f"{row['best_epoch']} / {row['epochs']}",
-                    f"{row['lr']:.1e}" if row["lr"] > 0 else "",
-                    row["schedule"],
-                    f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] > 0 else "",
-                    _duration(row["device_seconds"]),
-                    row["state"],
-                ],
-            )
+            {
+                "#": _place(row["rank"]),
+                "trial": row["trial"],
+                "model": row["arm"],
+                "Dice": _number(row["dice"]),
+                "over patients": _quartiles(row),
+                **{name: _number(row[score]) for name, score in zip(HEADS, SCORES, strict=True)},
+                "epochs": f"{row['best_epoch']} / {row['epochs']}" if row["epochs"] else "",
+                "learning rate": f"{row['lr']:.1e}" if row["lr"] > 0 else "",
+                "schedule": row["schedule"],
+                "device time": _duration(row["device_seconds"]),
+                "state": row["state"],
+            }
         )
+        kinds.append("faint" if pd.isna(row["rank"]) else "first" if row["rank"] == 1 else "")
     if reference:
-        scores = [_number(reference[score]) for score in SCORES]
-        rows.append(
-            ("reference", ["", "", NOTHING, _number(reference["dice"]), "", *scores, *[""] * 6])
-        )
-    if not (frame["parameters"] > 0).any():
-        where = head.index("parameters")
-        head.pop(where)
-        for _, cells in rows:
-            cells.pop(where)
-    return _table(
-        head, rows, numbers=set(head) - {"trial", "model", "over patients", "schedule", "state"}
-    )
+        scores = {name: _number(reference[key]) for name, key in zip(HEADS, SCORES, strict=True)}
+        rows.append({"model": NOTHING, "Dice": _number(reference["dice"]), **scores})
+        kinds.append("faint")
+    return _table(rows, kinds)
 
 
-def _place(rank: int) -> Html:
+def _place(rank: Any) -> Html:
     """The rank, with the trial's colour in the figures."""
-    if rank > len(figures.COLOURS):
-        return Html(rank)
-    return Html(f'<span style="color:{figures.COLOURS[rank - 1]}">●</span> {rank}')
+    if pd.isna(rank):
+        return Html()
+    colours = dict(enumerate(figures.COLOURS, start=1))
+    dot = f'<span style="color:{colours[rank]}">●</span> ' if rank in colours else ""
+    return Html(f"{dot}{rank}")
 
 
-def _quartiles(row: Mapping[str, Any]) -> Html:
+def _quartiles(row: Mapping[Any, Any]) -> Html:
     if not row["patients"]:
         return Html()
-    low, median, high, mean = (row[k] for k in ("dice_q1", "dice_median", "dice_q3", "dice"))
-    return Html(
-        '<svg class="range" viewBox="0 0 100 12" preserveAspectRatio="none">'
-        '<rect y="5.5" width="100" height="1" fill="#e3e6ea"/>'
-        f'<rect x="{100 * low:.1f}" y="3" width="{100 * (high - low):.1f}" height="6" fill="#aeb6c1"/>'
-        f'<rect x="{100 * median - 0.5:.1f}" y="1" width="1.2" height="10" fill="#1b1f24"/>'
-        f'<circle cx="{100 * mean:.1f}" cy="6" r="2" fill="#fff" stroke="#1b1f24"/></svg> '
-        f"{low:.2f}–{high:.2f}"
+    low, high = row["dice_q1"], row["dice_q3"]
+    bar = figures.quartile_bar(low, row["dice_median"], high, row["dice"])
+    return Html(f"{bar} {low:.2f} to {high:.2f}")
+
+
+def _table(rows: Sequence[Mapping[str, object]], kinds: Sequence[str]) -> Html:
+    """The first row names the columns; ``kinds`` are the rows' classes."""
+    if not rows:
+        return Html()
+    classes = {name: "w" if name in WRAPPED else "" if name in WORDS else "n" for name in rows[0]}
+    head = "".join(f'<th class="{kind}">{safe(name)}</th>' for name, kind in classes.items())
+    body = "\n".join(
+        f'<tr class="{row_kind}">'
+        + "".join(f'<td class="{kind}">{safe(row.get(k, ""))}</td>' for k, kind in classes.items())
+        + "</tr>"
+        for row, row_kind in zip(rows, kinds, strict=True)
     )
+    return _scroll(f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>")
+
+
+def _pairs(values: Mapping[str, Any]) -> Html:
+    rows = "".join(f"<tr><th>{safe(k)}</th><td>{safe(v)}</td></tr>" for k, v in values.items())
+    return _scroll(f'<table class="pairs"><tbody>{rows}</tbody></table>') if rows else Html()
+
+
+def _scroll(markup: str) -> Html:
+    return Html(f'<div class="scroll">{markup}</div>')
+
+
+def _figure(svg: str, caption: str) -> Html:
+    return Html(f"<figure>{_scroll(svg)}<figcaption>{safe(caption)}</figcaption></figure>")
 
 
 def _dice_figure(best: Sequence[Curve], others: Sequence[Curve]) -> Html:
-    if not best + others:
+    if not (best or others):
         return Html()
     return _figure(
         figures.dice_curves(best, others),
-        f"In colour the best {len(best)}, each with a dot at its best epoch and its score there; in grey "
-        f"{len(others)} others, each with a dot where it ended. Point at a curve to see which it is.",
+        "In colour the best, with a dot at their best epoch and the score there; in grey all "
+        "others, with a dot where they ended. Point at a curve for its name.",
     )
 
 
 def _loss_figure(best: Sequence[Curve]) -> Html:
     if not best:
         return Html()
-    return _figure(figures.loss_curves(best), "Losses of different kinds share no scale.")
+    caption = "The learning rate is the one at each epoch's end."
+    if len({curve.loss for curve in best}) > 1:
+        caption += " Losses of different kinds share no scale."
+    return _figure(figures.loss_curves(best), caption)
 
 
 def _patient_figure(best: Sequence[Curve]) -> Html:
     if not best:
         return Html()
-    dice = (
-        pd.concat([curve.patients for curve in best]).groupby("patient")["dice"].mean().nsmallest(3)
-    )
-    hardest = ", ".join(f"{patient} ({mean:.2f})" for patient, mean in dice.items())
+    patients = pd.concat([curve.patients for curve in best]).groupby("patient")["dice"]
+    hardest = (f"{name} ({dice:.2f})" for name, dice in patients.mean().nsmallest(3).items())
     return _figure(
         figures.patient_dots(best),
         "A dot is a patient; bar over the middle half, line at the median, diamond at the mean. "
-        f"Hardest, by the mean over these trials: {hardest}.",
+        f"Hardest, by the mean over these trials: {', '.join(hardest)}.",
     )
 
 
@@ -507,51 +478,49 @@ def _slices(run: Run, frame: pd.DataFrame) -> Html:
         return Html()
     try:
         with np.load(path, allow_pickle=False) as file:
-            parts = [file[name][:PANELS] for name in ("images", "truths", "predictions", "labels")]
-            epoch = int(file["epoch"])
+            names = ("images", "truths", "predictions", "labels")
+            parts, epoch = [file[name][:PANELS] for name in names], int(file["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         return Html(f'<p class="note">{safe(path)} cannot be read: {safe(error)}</p>')
-    pictures = [
+    panels = "\n".join(
         f"<figure>{figures.slice_panel(image[..., 1], truth, prediction)}"
         f"<figcaption>{safe(label)}: {_overlap(truth, prediction)}</figcaption></figure>"
         for image, truth, prediction, label in zip(*parts, strict=True)
-    ]
+    )
     return Html(
-        f'<p class="note">Validation slices as trial {safe(path.parent.name)} saw them after epoch {epoch}: '
-        f'FLAIR, and FLAIR with <span class="key" style="background:{figures.TRUTH}"></span>truth '
-        f'and <span class="key" style="background:{figures.PREDICTION}"></span>prediction outlined; '
-        f'each is as bright as its own range allows.</p><div class="slices">{"".join(pictures)}</div>'
+        f'<p class="note">Validation slices as trial {safe(path.parent.name)} saw them at epoch '
+        f"{epoch}: FLAIR, and FLAIR with {_key(figures.TRUTH)}truth and "
+        f"{_key(figures.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
+        f'<div class="slices">{panels}</div>'
     )
 
 
-def _overlap(truth_HW: np.ndarray, prediction_HW: np.ndarray) -> str:
+def _key(colour: str) -> str:
+    return f'<span class="key" style="background:{colour}"></span>'
+
+
+def _overlap(truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]) -> str:
     truth, prediction = truth_HW > 0, prediction_HW > 0
     pixels = int(truth.sum() + prediction.sum())
-    return (
-        f"slice Dice {2 * int((truth & prediction).sum()) / pixels:.2f}"
-        if pixels
-        else "no tumour, none predicted"
-    )
+    if not pixels:
+        return "no tumour, none predicted"
+    return f"slice Dice {2 * int((truth & prediction).sum()) / pixels:.2f}"
 
 
 def _ended_early(frame: pd.DataFrame) -> Html:
+    early = frame[frame["state"].isin(["failed", "stopped"])].sort_values("state", kind="stable")
     rows = [
-        (
-            "",
-            [
-                row["trial"],
-                row["arm"],
-                row["state"],
-                row["epochs"],
-                _number(row["dice"]),
-                row["reason"],
-            ],
-        )
-        for row in frame.sort_values("state", kind="stable").to_dict("records")
-        if row["state"] in ("stopped", "failed")
+        {
+            "trial": row["trial"],
+            "model": row["arm"],
+            "state": row["state"],
+            "epochs": row["epochs"],
+            "Dice": _number(row["dice"]),
+            "why": row["reason"],
+        }
+        for row in early.to_dict("records")
     ]
-    head = ["trial", "model", "state", "epochs", "Dice", "why"]
-    return _table(head, rows, numbers=["epochs", "Dice"]) if rows else Html()
+    return _table(rows, [""] * len(rows))
 
 
 def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
@@ -560,10 +529,6 @@ def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
     trial = frame["trial"].iloc[0]
     params = next(record.params for record in run.trials() if record.trial == trial)
     return Html(f"<pre>{safe(replay(sweep, trial, params))}</pre>")
-
-
-def _held(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in sweep["base"].items() if path not in sweep["space"]}
 
 
 PAGE = """\
@@ -576,7 +541,7 @@ PAGE = """\
 <style>{style}</style>
 </head>
 <body>
-<header>{head}</header>
+{head}
 {body}
 <footer class="note">Written by brainseg on {written}. Not a medical device.</footer>
 </body>
@@ -585,44 +550,51 @@ PAGE = """\
 STYLE = """
 :root { --ink: #1b1f24; --faint: #5d6571; --line: #e3e6ea; --wash: #f6f7f9; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem; background: #fff; color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-h1 { margin: .2rem 0 1rem; font-size: 2.1rem; line-height: 1.2; letter-spacing: -.015em; max-width: 50rem; }
-h2 { margin: 3rem 0 .6rem; font-size: 1.25rem; letter-spacing: -.01em; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem;
+  background: #fff; color: var(--ink); font: 16px/1.55 -apple-system, "Segoe UI", Roboto,
+  "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif; }
+h1 { margin: .2rem 0 1rem; max-width: 50rem; font-size: 2.1rem; line-height: 1.2; }
+h2 { margin: 3rem 0 .6rem; font-size: 1.25rem; }
 p, figcaption { max-width: 50rem; margin: .5rem 0; }
-p, td, dd, figcaption { overflow-wrap: anywhere; }
+p, td, dd, figcaption { overflow-wrap: break-word; }
 .lead { font-size: 1.2rem; line-height: 1.5; }
-.over, .note, figcaption, dt { color: var(--faint); font-size: .875rem; }
+.note, figcaption, dt { color: var(--faint); font-size: .875rem; }
 .warn { padding: .7rem 1rem; border-left: 4px solid #d55e00; background: #fdf1e7; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 1rem 2rem;
-  margin: 2rem 0 0; padding: 1.2rem 0; border: solid var(--line); border-width: 1px 0; font-size: .875rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr));
+  gap: 1.2rem 2rem; margin: 2rem 0 0; padding: 1.2rem 0; border: solid var(--line);
+  border-width: 1px 0; font-size: .875rem; }
 .facts dd { margin: 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8125rem; line-height: 1.4; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .8125rem; line-height: 1.4;
+  font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
 th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); }
-td, .pairs th { vertical-align: top; }
-th.n, td.n { text-align: right; }
-td.n { white-space: nowrap; }
+td { vertical-align: top; white-space: nowrap; }
+.n { text-align: right; }
+.w, .pairs td { min-width: 9rem; white-space: normal; }
+.pairs th { vertical-align: top; white-space: nowrap; }
 tbody tr:hover { background: var(--wash); }
 .first td { font-weight: 600; }
-.rest td, .reference td { color: var(--faint); }
+.faint td { color: var(--faint); }
+.quartiles { width: 6.5rem; height: .65rem; }
 figure { margin: 1rem 0; }
 figure svg { display: block; width: 100%; min-width: 44rem; height: auto; }
 svg text { font-family: inherit !important; }
-.range { width: 6rem; height: .8rem; vertical-align: -.1rem; }
-.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.2rem; }
+.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 .slices figure { margin: 0; }
 .slices svg { min-width: 0; fill: none; background: #000; }
-.key { display: inline-block; width: 1.4em; height: .3em; margin: 0 .35em; vertical-align: .2em; }
-pre { padding: .9rem 1rem; background: var(--wash); font-size: .8125rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
+.slices path { vector-effect: non-scaling-stroke; }
+.key { display: inline-block; width: 1.4em; height: .3em; margin-right: .35em;
+  vertical-align: .2em; }
+pre { padding: .9rem 1rem; background: var(--wash); font-size: .8125rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 @media print {
   @page { size: A4 landscape; margin: 12mm; }
   body { padding: 0; max-width: none; }
   .scroll { overflow: visible; }
-  h2 { break-after: avoid; }
-  figure, tr { break-inside: avoid; }
+  .slices { grid-template-columns: repeat(3, 1fr); }
+  h2, p { break-after: avoid; }
+  figure, tr, pre { break-inside: avoid; }
 }
 """

@@ -5,6 +5,7 @@ trials carries the number that names the trial everywhere else. A trial that ran
 told COMPLETE, one stopped early PRUNED with its rungs' values, one that failed FAIL.
 """
 
+import warnings
 from collections import defaultdict
 from typing import Any
 
@@ -64,9 +65,8 @@ class Study:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = _sampler(self.sweep, number)
         trial = self.study.ask()
-        drawn = self.sweep.space(trial)
-        pinned = trial.user_attrs.get("pinned", {})
-        config = self.sweep.space.config({**pinned, **drawn})
+        space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
+        config = space.config(space(trial))
         name = f"{trial.number:04d}"
         trial.set_user_attr("arm", arm(config))
         self._live[name] = trial
@@ -96,9 +96,10 @@ class Suggestions(Searcher):
         self.names: dict[str, str] = {}  # Tune's trial id -> ours
         self._waiting = study.unfinished()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config, or Tune's word for none."""
         if self.budget <= 0:
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         self.budget -= 1
         name = self._waiting.pop(0) if self._waiting else self.study.ask()
         self.names[trial_id] = name
@@ -190,4 +191,6 @@ class Halving(FIFOScheduler):
 def _sampler(sweep: Sweep, number: int) -> TPESampler:
     """Seeded by the sweep and the trial's number, so that an interrupted study draws as another."""
     seed = int(np.random.SeedSequence([sweep.strategy.seed, number]).generate_state(1)[0])
-    return TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)

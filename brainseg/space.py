@@ -12,7 +12,7 @@ W&B, on disk and on the command line.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import inf
@@ -201,6 +201,10 @@ class Space(Generic[T]):
     def config(self, point: Mapping[str, Value]) -> T:
         """The config at ``point``: what it leaves out is as fixed, or as in the base."""
         return _applied(self.base, point, self.fixed)
+
+    def holding(self, point: Mapping[str, Value]) -> "Space[T]":
+        """This space with the values of ``point`` held as well."""
+        return replace(self, fixed={**self.fixed, **point})
 
     def distributions(self) -> dict[str, Distribution]:
         """Every path set loose, with the range it is drawn from, along all branches."""

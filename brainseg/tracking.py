@@ -110,7 +110,7 @@ class Mirror:
             tags=_tags(record),
             config=record.params,
             dir=str(self.run.path),
-            mode=self.mode,
+            mode="online" if self.mode == "online" else "offline",
             resume="allow",
             reinit="create_new",
             settings=wandb.Settings(x_disable_stats=True, console="off", init_timeout=30),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -19,14 +20,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from brainseg import checkpoint, dataset
+from brainseg import checkpoint
 from brainseg.augment import Augment
+from brainseg.batches import scoring_batches, steps_per_epoch, training_batches
 from brainseg.config import TrialConfig
 from brainseg.loop import Machine, NotFinite, score_epoch, train_epoch
 from brainseg.losses import build_loss
 from brainseg.metrics import dice, iou, per_patient, summary
 from brainseg.model import Network, build_network
+from brainseg.normalise import scaling
 from brainseg.optim import build_optimizer, build_schedule
+from brainseg.pack import Pack, open_pack
 from brainseg.records import Run, TrialDir, append_line, read_json, write_text
 from brainseg.space import Params, build
 
@@ -73,7 +77,7 @@ class Task:
     run: Path
     trial: str
     params: Params
-    threads: int = 0  # CPU threads for torch; 0 leaves torch's own choice
+    threads: int = 1  # CPU threads for torch
 
     @property
     def folder(self) -> TrialDir:
@@ -118,8 +122,8 @@ class Trial:
 
     def __init__(self, task: Task, device: torch.device) -> None:
         config = task.config
-        if task.threads:
-            torch.set_num_threads(task.threads)
+        torch.set_num_threads(task.threads)
+        cv2.setNumThreads(1)  # its own threads cost more than they bring on single slices
         torch.manual_seed(config.seed)
         self.config, self.folder, self.peers = config, task.folder, Peers.found()
         self.machine = Machine(device, _bfloat16(config.precision, device))
@@ -127,7 +131,7 @@ class Trial:
         self.network = build_network(config.model).to(device)
         self.wrapped = _distributed(self.network, self.peers, config.sync_batch_norm)
         self.optimizer = build_optimizer(self.network, config.optimizer)
-        self.steps = dataset.steps_per_epoch(len(self.train_rows), config.batch_size)
+        self.steps = steps_per_epoch(len(self.train_rows), config.batch_size)
         self.schedule = build_schedule(
             config.schedule, peak=config.optimizer.lr, total_steps=self.steps * config.epochs
         )
@@ -137,8 +141,10 @@ class Trial:
     def _read_data(self, run: Run) -> None:
         table = pd.read_csv(run.slices, dtype={"patient": str})
         root = Path(read_json(run.sweep)["data"]["root"])
-        self.pack = dataset.open_pack(table, root, image_size=self.config.image_size)
+        self.pack = open_pack(table, root, image_size=self.config.image_size)
         self.patients = table["patient"].tolist()
+        levels = scaling(self.pack.histograms_NC256, self.patients, self.config.normalise)
+        self.scaling_NC3 = self.machine.to_device(torch.from_numpy(levels))
         self.slice_numbers = table["slice"].tolist()
         self.train_rows = np.flatnonzero(table["part"] == "train")
         self.validation_rows = np.flatnonzero(table["part"] == "validation")
@@ -162,7 +168,7 @@ class Trial:
         start = time.monotonic()
         train_loss = self._train()
         trained = time.monotonic()
-        row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self._score()}
+        row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self.score()}
         self.epoch += 1
         is_best = row["dice"] > self.best_dice
         if is_best:
@@ -183,7 +189,7 @@ class Trial:
         """One epoch of steps; its random numbers follow from (seed, epoch, worker) alone."""
         entropy = np.random.SeedSequence([self.config.seed, self.epoch, self.peers.rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
-        batches = dataset.training_batches(
+        batches = training_batches(
             self.pack,
             self.train_rows,
             _augment(self.config),
@@ -201,6 +207,7 @@ class Trial:
                 self.optimizer,
                 self.schedule,
                 self.machine,
+                scaling_NC3=self.scaling_NC3,
                 first_step=self.epoch * self.steps,
                 clip_norm=self.config.clip_norm,
             )
@@ -208,17 +215,17 @@ class Trial:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
 
-    def _score(self) -> Row:
+    def score(self) -> Row:
         """Score every validation slice exactly once, over all workers."""
         _share_batch_statistics(self.network, self.peers)
-        batches = dataset.scoring_batches(
+        batches = scoring_batches(
             self.pack,
             self.validation_rows,
             batch_size=self.config.batch_size,
             rank=self.peers.rank,
             world=self.peers.world,
         )
-        share = score_epoch(self.network, batches, self.machine, slices=len(self.patients))
+        share = score_epoch(self.network, batches, self.machine, scaling_NC3=self.scaling_NC3)
         visits_S = self.peers.add_up(share.visits_S)[torch.as_tensor(self.validation_rows)]
         assert (visits_S == 1).all(), "every validation slice is scored exactly once"
         counts_S3 = self.peers.add_up(share.counts_S3).cpu().numpy()
@@ -235,7 +242,7 @@ class Trial:
         if is_best:
             weights = self.network.state_dict()
             checkpoint.save_best(self.folder.path, {"network": weights, "epoch": self.epoch})
-            write_text(self.folder.patients, self._patient_table().to_csv(index=False))
+            write_text(self.folder.patients, self.patient_table().to_csv(index=False))
             self._keep_panels()
         state = {
             "network": self.network.state_dict(),
@@ -249,7 +256,8 @@ class Trial:
     def _name(self, row: int) -> str:
         return f"{self.patients[row]} slice {self.slice_numbers[row]}"
 
-    def _patient_table(self) -> pd.DataFrame:
+    def patient_table(self) -> pd.DataFrame:
+        """Counts and scores of each validation patient, as last scored."""
         rows = []
         has_tumour = self.counts_S3[:, 0] + self.counts_S3[:, 2] > 0
         for patient, counts in per_patient(self.counts_S3, self.scored_patients).items():
@@ -273,9 +281,10 @@ class Trial:
     def _keep_panels(self) -> None:
         """Predictions of a fixed few validation slices: the largest tumour of each patient."""
         rows = panel_rows(self.pack, self.validation_rows, self.patients)
-        batch = next(iter(dataset.scoring_batches(self.pack, rows, batch_size=len(rows))))
+        batch = next(iter(scoring_batches(self.pack, rows, batch_size=len(rows))))
         with self.machine.cast():
-            logits_BHW = self.network(self.machine.to_device(batch.image_BCHW))
+            image_BCHW = self.machine.to_device(batch.image_BCHW)
+            logits_BHW = self.network(image_BCHW, self.scaling_NC3[batch.rows])
         temporary = self.folder.panels.with_suffix(".part.npz")
         np.savez_compressed(
             temporary,
@@ -288,7 +297,7 @@ class Trial:
         temporary.replace(self.folder.panels)
 
 
-def panel_rows(pack: dataset.Pack, rows: np.ndarray, patients: list[str]) -> np.ndarray:
+def panel_rows(pack: Pack, rows: np.ndarray, patients: list[str]) -> np.ndarray:
     """The slice with the largest tumour of each of the first patients of ``rows``."""
     area = {row: int(pack.masks_NHW[row].sum()) for row in rows}
     largest: dict[str, int] = {}

@@ -19,17 +19,8 @@ import pytest
 import torch
 
 from brainseg.augment import Augment
-from brainseg.dataset import (
-    Batch,
-    Pack,
-    Pixels,
-    default_cache,
-    open_pack,
-    scoring_batches,
-    shuffled,
-    steps_per_epoch,
-    training_batches,
-)
+from brainseg.batches import Batch, scoring_batches, shuffled, steps_per_epoch, training_batches
+from brainseg.pack import Pack, Pixels, default_cache, open_pack
 from brainseg.patients import find_slices, read_image
 
 STILL = Augment(rotate_degrees=0, shift=0, zoom=0, hflip=0, vflip=0)
@@ -56,7 +47,8 @@ def pack_of(count: int) -> Pack:
     """A pack in memory whose images are noise, no two alike."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (count, 16, 16, 3), np.uint8)
-    return Pack(images, (images[..., 0] > 200).astype(np.uint8))
+    histograms = np.zeros((count, 3, 256), np.uint32)
+    return Pack(images, (images[..., 0] > 200).astype(np.uint8), histograms)
 
 
 def threads_of_batches() -> list[threading.Thread]:

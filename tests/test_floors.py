@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "__init__ space config sweep records",
-    "phantom patients dataset augment encoders model losses metrics optim loop",
+    "phantom patients pack batches normalise augment encoders model losses metrics optim loop",
     "trial worker checkpoint tracking",
     "launch search cluster",
-    "report compare evaluate predict",
+    "report figures compare evaluate predict",
     "cli __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
@@ -24,8 +24,8 @@ DOORS = {
     "albumentations": "augment",
     "segmentation_models_pytorch": "model encoders",
     "timm": "encoders",
-    "matplotlib": "report",
-    "cv2": "patients dataset augment phantom",
+    "matplotlib": "figures",
+    "cv2": "patients pack augment phantom trial",
 }
 MODULES = sorted((ROOT / "brainseg").rglob("*.py"))
 SWEEPS = sorted((ROOT / "sweeps").glob("*.py"))

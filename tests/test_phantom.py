@@ -189,31 +189,31 @@ def test_tumour_is_bright_in_flair_and_dark_before_contrast(cohort: list[Patient
     for images, masks in cohort:
         brain = images[MIDDLE][away_from(masks)[MIDDLE]]
         tumour = images[masks]
-        assert np.median(tumour[:, 1]) > 1.4 * np.median(brain[:, 1])  # 1.75 to 2.15
-        assert np.median(tumour[:, 0]) < 0.9 * np.median(brain[:, 0])  # 0.55 to 0.79
+        assert np.median(tumour[:, 1]) > 1.4 * np.median(brain[:, 1])  # 1.8 to 2.2
+        assert np.median(tumour[:, 0]) < 0.9 * np.median(brain[:, 0])  # 0.58 to 0.79
 
 
 def test_the_three_channels_show_different_contrasts(cohort: list[Patient]) -> None:
     for images, _ in cohort:
         pre, flair, post = images[images.max(axis=3) > 30].T
-        assert np.corrcoef(pre, flair)[0, 1] < 0.93  # 0.65 to 0.85
-        assert np.corrcoef(post, flair)[0, 1] < 0.93  # 0.67 to 0.86
+        assert np.corrcoef(pre, flair)[0, 1] < 0.93  # 0.65 to 0.87
+        assert np.corrcoef(post, flair)[0, 1] < 0.93  # 0.67 to 0.87
         assert np.corrcoef(pre, post)[0, 1] < 0.995  # 0.96 to 0.99
 
 
 def test_some_tumours_enhance_after_contrast_and_some_do_not(cohort: list[Patient]) -> None:
     after_contrast = [images[masks][:, 2] for images, masks in cohort]
     ratios = [np.percentile(grey, 98) / np.median(grey) for grey in after_contrast]
-    assert min(ratios) < 1.5  # 1.30
-    assert max(ratios) > 2.0  # 2.53
+    assert min(ratios) < 1.5  # 1.3
+    assert max(ratios) > 2.0  # 2.5
 
 
 def test_harmless_spots_are_as_bright_in_flair_as_the_tumour(cohort: list[Patient]) -> None:
     for images, masks in cohort:
         as_bright = images[..., 1] >= 0.9 * np.median(images[masks][:, 1])
         harmless = as_bright & away_from(masks)
-        assert harmless.sum() > 0.4 * masks.sum()  # 0.64 to 7.6 times, most of it scalp and face
-        assert harmless[MIDDLE].sum() >= 5  # 8 to 168 pixels, all of it within the brain
+        assert harmless.sum() > 0.4 * masks.sum()  # 1.0 to 11 times, most of it scalp and face
+        assert harmless[MIDDLE].sum() >= 5  # 15 to 247 pixels, within the brain
 
 
 def test_no_threshold_on_flair_finds_the_tumours(cohort: list[Patient]) -> None:
@@ -221,4 +221,4 @@ def test_no_threshold_on_flair_finds_the_tumours(cohort: list[Patient]) -> None:
         np.mean([dice(images[..., 1] > grey, masks) for images, masks in cohort])
         for grey in range(10, 250, 4)
     ]
-    assert max(scores) < 0.42  # 0.34; a small U-Net reaches NNN
+    assert max(scores) < 0.45  # 0.37; a U-Net reaches 0.86 at this size in 8 epochs on 18 patients

@@ -1,0 +1,214 @@
+"""Whole sweeps, as a user starts them: real Ray, a real study, W&B offline and read back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from brainseg.phantom import write_phantoms
+from brainseg.records import Run, read_lines
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "--epochs=3",
+    "--image-size=32",
+    "--weights=none",
+    "--encoders=resnet18,mobilenet_v2",
+    "--set=model.plain.width=4",
+    "--set=batch_size=4",
+    "--validation=0.3",
+    "--test=0",
+]
+FAILING = "model=plain,optimizer=sgd,optimizer.sgd.lr=1e38"
+
+
+@pytest.fixture(scope="session")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=6, slices=6, size=48)
+
+
+def command(patients: Path, storage: Path, *words: str) -> list[str]:
+    script = str(ROOT / "sweeps" / "encoders.py")
+    return [sys.executable, script, f"--data={patients}", f"--storage={storage}", *SMALL, *words]
+
+
+def sweep(patients: Path, storage: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(patients, storage, *words), capture_output=True, text=True, timeout=600
+    )
+
+
+def wandb_history(run: Run, trial: str) -> list[int]:
+    """The steps of a trial's offline runs, as W&B's own reader gives them back."""
+    steps = []
+    for file in sorted(run.path.glob(f"wandb/offline-run-*-{trial}/*.wandb")):
+        reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+        for line in subprocess.run(reader, capture_output=True, text=True).stdout.splitlines():
+            record = json.loads(line)
+            if record["type"] == "history":
+                steps.append(int(record["history"]["step"]["num"]))
+    return steps
+
+
+@pytest.fixture(scope="session")
+def finished(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One sweep that most tests look at: four trials, of which one must fail."""
+    storage = tmp_path_factory.mktemp("runs")
+    done = sweep(patients, storage, "--trials=4", "--wandb=offline", f"--try={FAILING}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    (storage / "stdout").write_text(done.stdout)
+    return Run(storage / "encoders")
+
+
+def test_a_sweep_ends_with_a_ranking_a_table_and_a_page(finished: Run) -> None:
+    said = (finished.path.parent / "stdout").read_text()
+    assert "report.html" in said and "predicts nothing" in said
+    table = pd.read_csv(finished.results)
+    ranked = table.dropna(subset=["dice"])
+    assert ranked["dice"].is_monotonic_decreasing and len(table) == 4
+    assert "<html" in finished.report.read_text()
+
+
+def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: Run) -> None:
+    backend = JournalFileBackend(str(finished.journal))
+    study = optuna.load_study(study_name="encoders", storage=JournalStorage(backend))
+    told = {f"{t.number:04d}": t.state for t in study.trials}
+    expected = {
+        "done": TrialState.COMPLETE,
+        "stopped": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
+    records = finished.trials()
+    assert Counter(r.state for r in records)["failed"] == 1
+    assert told == {record.trial: expected[record.state] for record in records}
+
+
+def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
+    failed = next(record for record in finished.trials() if record.state == "failed")
+    assert "the loss became nan" in failed.reason and "PHANTOM_" in failed.reason
+
+
+def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
+    for record in finished.trials():
+        rows = finished.trial(record.trial).rows()
+        assert wandb_history(finished, record.trial) == [row["epoch"] for row in rows]
+
+
+def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) -> None:
+    before = read_lines(finished.path / "trials.jsonl")
+    again = sweep(
+        patients, finished.path.parent, "--trials=4", "--wandb=offline", f"--try={FAILING}"
+    )
+    assert again.returncode == 0, again.stderr
+    assert "all 4 trials have ended already" in again.stdout
+    assert read_lines(finished.path / "trials.jsonl") == before
+
+
+def test_another_question_under_the_same_name_is_refused(patients: Path, finished: Run) -> None:
+    other = sweep(patients, finished.path.parent, "--trials=4", "--set=batch_size=2")
+    assert other.returncode == 2
+    assert "fixed.batch_size" in other.stderr and "--name" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
+    patients: Path, tmp_path: Path
+) -> None:
+    words = ["--trials=4", "--wandb=off", "--epochs=4"]
+    run = Run(tmp_path / "encoders")
+    for epochs in (2, 6):
+        driver = subprocess.Popen(
+            command(patients, tmp_path, *words), stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        wait_for_rows(run, epochs)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    ended = {r.trial for r in run.trials() if r.state in ("done", "stopped")}
+    epochs_before = {r.trial: len(run.trial(r.trial).rows()) for r in run.trials()}
+    time.sleep(3)  # Ray's own processes notice that their driver is gone
+    done = sweep(patients, tmp_path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(run.trials()) == 4
+    for record in run.trials():
+        assert record.state in ("done", "stopped")
+        epochs = [row["epoch"] for row in run.trial(record.trial).rows()]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert len(epochs) >= epochs_before.get(record.trial, 0)
+    begun = Counter(
+        line["trial"]
+        for line in read_lines(run.path / "trials.jsonl")
+        if line["state"] == "running"
+    )
+    assert all(begun[trial] == 1 or trial not in ended for trial in begun)
+
+
+def wait_for_rows(run: Run, count: int) -> None:
+    """Wait until the trials have finished ``count`` epochs together."""
+    for _ in range(600):
+        rows = [row for file in run.path.glob("trials/*/metrics.jsonl") for row in read_lines(file)]
+        if len(rows) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no {count} epochs in two minutes")
+
+
+@pytest.mark.slow
+def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
+    patients: Path, tmp_path: Path
+) -> None:
+    tables = []
+    for workers in (1, 2):
+        words = [f"--name=w{workers}", f"--workers={workers}", "--trials=1", "--wandb=off"]
+        still = [
+            "--set=model=plain",
+            "--set=model.plain.dropout=0.0",
+            "--set=model.plain.norm=none",
+        ]
+        done = sweep(patients, tmp_path, *words, *still)
+        assert done.returncode == 0, done.stdout + done.stderr
+        tables.append(pd.read_csv(Run(tmp_path / f"w{workers}").trial("0000").patients))
+    one, two = tables
+    assert one["patient"].tolist() == two["patient"].tolist()
+    assert one["slices"].tolist() == two["slices"].tolist()
+    assert one["dice"].to_numpy() == pytest.approx(two["dice"].to_numpy(), abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--trials=0"], "trials must be at least 1, got 0"),
+        (["--encoders=resnet51"], "there is no encoder 'resnet51'; did you mean 'resnet"),
+        (["--set=optimizer.adamw.lrr=1"], "there is no hyperparameter 'optimizer.adamw.lrr'"),
+        (["--image-size=50"], "image_size must be a multiple of 32 for this network, got 50"),
+        (["--workers=64", "--set=batch_size=64"], "64 workers need 64 CPUs"),
+        (["--workers=3"], "batch_size must be a multiple of the workers"),
+        (["--gpus=1"], "need 1, there are 0"),
+        (["--weights=no/such.pth"], "there is no file no/such.pth"),
+        (["--data=no/such/folder"], "no/such/folder"),
+        (["--name=../x"], "letters, digits"),
+        (["--validation=0"], "validation must be above 0"),
+        (["--try=model.encoder.name=vgg19"], "outside the range searched"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence_and_no_trial(
+    patients: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    done = sweep(patients, tmp_path, *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("brainseg: ") and sentence in lines[-1], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*/trials.jsonl"))
