@@ -139,7 +139,7 @@ class Trial:
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
 
     def _read_data(self, run: Run) -> None:
-        table = pd.read_csv(run.slices, dtype={"patient": str})
+        table = pd.read_csv(run.slices, dtype={"patient": str}, keep_default_na=False)
         root = Path(read_json(run.sweep)["data"]["root"])
         self.pack = open_pack(table, root, image_size=self.config.image_size)
         self.patients = table["patient"].tolist()

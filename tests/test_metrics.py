@@ -168,7 +168,9 @@ def test_segmentation_models_pytorch_agrees() -> None:
     logits_BHW = torch.randn(6, 8, 8, generator=generator)
     mask_BHW = (torch.rand(6, 8, 8, generator=generator) > 0.7).long()
     mask_BHW[4:], logits_BHW[5] = 0, -1.0
-    stats = smp.metrics.get_stats(logits_BHW.sigmoid(), mask_BHW, mode="binary", threshold=0.5)
+    stats = smp.metrics.get_stats(
+        logits_BHW[:, None].sigmoid(), mask_BHW[:, None], mode="binary", threshold=0.5
+    )
     tp, fp, fn, _ = stats
     counts_S3 = count_pixels(logits_BHW, mask_BHW).numpy()
     assert np.array_equal(counts_S3, torch.cat([tp, fp, fn], dim=1).numpy())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from brainseg.cli import run
 from brainseg.phantom import write_phantoms
 from brainseg.records import Run, read_lines
 
@@ -204,11 +206,22 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_sentence_and_no_trial(
-    patients: Path, tmp_path: Path, words: list[str], sentence: str
+    patients: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    sentence: str,
 ) -> None:
-    done = sweep(patients, tmp_path, *words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("brainseg: ") and sentence in lines[-1], done.stderr
-    assert "Traceback" not in done.stderr
+    asked = runpy.run_path(str(ROOT / "sweeps" / "encoders.py"))["sweep"]
+    with pytest.raises(SystemExit) as ended:
+        run(asked, [*command(patients, tmp_path)[2:], *words])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2
+    assert said[-1].startswith("brainseg: ") and sentence in said[-1]
     assert not list(tmp_path.glob("*/trials.jsonl"))
+
+
+def test_a_slip_ends_the_script_with_status_2_and_no_traceback(tmp_path: Path) -> None:
+    done = sweep(tmp_path / "nowhere", tmp_path, "--trials=1")
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,253 @@
+"""An epoch lowers the loss or says where it broke; a score is the same however slices are shared."""
+
+from collections.abc import Callable, Iterable
+from math import inf, isnan, nan
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brainseg.config import Dice, DiceBce, FocalTversky
+from brainseg.dataset import Batch
+from brainseg.loop import Machine, NotFinite, Scores, score_epoch, train_epoch
+from brainseg.losses import build_loss, pixel_sums
+from brainseg.metrics import count_pixels, dice
+from brainseg.model import Network, PlainUnet
+from brainseg.optim import Schedule
+
+torch.set_num_threads(1)
+CPU = Machine(torch.device("cpu"))
+SLICES = 12
+GENERATOR = torch.Generator().manual_seed(0)
+MASK_SHW = torch.zeros(SLICES, 16, 16, dtype=torch.uint8)
+for row in range(SLICES - 2):  # the last two slices have no tumour
+    MASK_SHW[row, row % 5 : row % 5 + 7, 4:12] = 1
+NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
+IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
+
+
+class Threshold(nn.Module):
+    """Calls tumour what is bright: exact, whatever else is in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(100.0))
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        return image_BCHW[:, 0].float() - self.level
+
+
+def small_network() -> Network:
+    torch.manual_seed(0)
+    return Network(PlainUnet(width=4, depth=1, dropout=0.0, norm="batch"))
+
+
+def batches(rows: Iterable[int], size: int) -> list[Batch]:
+    order = np.array(list(rows))
+    return [
+        Batch(IMAGE_SCHW[some], MASK_SHW[some], some)
+        for some in (order[start : start + size] for start in range(0, len(order), size))
+    ]
+
+
+def train(
+    network: nn.Module,
+    data: list[Batch],
+    *,
+    loss: Dice | DiceBce | FocalTversky = Dice(),  # noqa: B008 (frozen)
+    schedule: Schedule = lambda step: 0.02,
+    first_step: int = 0,
+    clip_norm: float = 1.0,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> float:
+    optimizer = optimizer or torch.optim.SGD(network.parameters(), lr=99.0)
+    return train_epoch(
+        network,
+        data,
+        build_loss(loss),
+        optimizer,
+        schedule,
+        CPU,
+        first_step=first_step,
+        clip_norm=clip_norm,
+    )
+
+
+def parameters(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+
+
+# Training
+
+
+@pytest.mark.parametrize("loss", [Dice(), DiceBce(), FocalTversky()])
+def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
+    loss: Dice | DiceBce | FocalTversky,
+) -> None:
+    network, data = small_network(), batches(range(SLICES), 4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
+    found = [train(network, data, loss=loss, optimizer=optimizer) for _ in range(8)]
+    assert found[-1] < 0.6 * found[0]
+    counts_S3 = score_epoch(network, data, CPU, slices=SLICES).counts_S3
+    assert dice(counts_S3.sum(0).numpy()) > 0.9
+
+
+def test_bfloat16_learns_too() -> None:
+    network, data = small_network(), batches(range(SLICES), 4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
+    machine = Machine(torch.device("cpu"), bfloat16=True)
+    losses = [
+        train_epoch(
+            network,
+            data,
+            build_loss(Dice()),
+            optimizer,
+            lambda step: 0.02,
+            machine,
+            first_step=0,
+            clip_norm=1.0,
+        )
+        for _ in range(6)
+    ]
+    assert losses[-1] < 0.8 * losses[0]
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps() -> None:
+    network, data = Threshold(), batches(range(SLICES), 5)
+    each = [
+        float(build_loss(Dice())(pixel_sums(network(batch.image_BCHW), batch.mask_BHW)))
+        for batch in data
+    ]
+    assert train(network, data, schedule=lambda step: 0.0) == pytest.approx(np.mean(each))
+
+
+def test_each_step_takes_the_rate_of_its_own_number() -> None:
+    asked: list[int] = []
+
+    def schedule(step: int) -> float:
+        asked.append(step)
+        return 0.0
+
+    network = small_network()
+    before = parameters(network)
+    train(network, batches(range(SLICES), 4), schedule=schedule, first_step=30)
+    assert asked == [30, 31, 32]
+    assert torch.equal(parameters(network), before)  # the optimizer's own rate is never used
+
+
+@pytest.mark.parametrize(("clip_norm", "length"), [(0.25, 0.25), (1e9, None), (0.0, None)])
+def test_gradients_are_scaled_down_to_the_norm_or_left_alone(
+    clip_norm: float, length: float | None
+) -> None:
+    network, data = small_network(), batches(range(4), 4)
+    loss = build_loss(Dice())(pixel_sums(network(data[0].image_BCHW), data[0].mask_BHW))
+    full = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+    assert full.norm() > 0.25
+    before = parameters(network)
+    train(network, data, schedule=lambda step: 1.0, clip_norm=clip_norm)
+    expected = full if length is None else full / full.norm() * length
+    assert torch.allclose(before - parameters(network), expected, atol=1e-5)
+
+
+def test_training_leaves_no_network_in_evaluation_mode() -> None:
+    network = small_network().eval()
+    before = [b.clone() for b in network.buffers()]
+    train(network, batches(range(4), 4))
+    assert network.training
+    assert any(not torch.equal(a, b) for a, b in zip(before, network.buffers(), strict=True))
+
+
+def broken_by_infinity(network: nn.Module) -> None:
+    network.body.head.weight.data.fill_(inf)
+
+
+def broken_by_nan(network: nn.Module) -> None:
+    network.body.head.bias.data.fill_(nan)
+
+
+@pytest.mark.parametrize("breaks", [broken_by_infinity, broken_by_nan])
+def test_a_loss_that_is_no_number_names_step_and_slices_and_no_step_is_taken(
+    breaks: Callable[[nn.Module], None],
+) -> None:
+    network = small_network()
+    breaks(network)
+    before = parameters(network)
+    with pytest.raises(NotFinite) as error:
+        train(network, batches([7, 3, 5], 2), loss=DiceBce(), first_step=40)
+    assert error.value.rows == [7, 3]
+    assert str(error.value) in ("the loss became nan at step 40", "the loss became inf at step 40")
+    after = parameters(network)
+    assert torch.equal(after.nan_to_num(7.0), before.nan_to_num(7.0))
+
+
+def test_an_infinite_loss_is_refused_as_well() -> None:
+    network = Threshold()
+    with pytest.raises(NotFinite, match="the loss became inf at step 0"):
+        train_epoch(
+            network,
+            batches(range(4), 4),
+            lambda sums: sums.sum() / 0,
+            torch.optim.SGD(network.parameters(), lr=0.1),
+            lambda step: 0.1,
+            CPU,
+            first_step=0,
+            clip_norm=0,
+        )
+    assert not isnan(network.level.item())
+
+
+# Scoring
+
+
+def score(network: nn.Module, rows: Iterable[int], size: int) -> Scores:
+    return score_epoch(network, batches(rows, size), CPU, slices=SLICES)
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+@pytest.mark.parametrize("network", [Threshold(), small_network()], ids=["exact", "unet"])
+def test_counts_are_those_of_the_whole_at_once_whatever_the_batch_size(
+    network: nn.Module, size: int
+) -> None:
+    with torch.no_grad():
+        logits_SHW = network.eval()(IMAGE_SCHW)
+    order = np.random.default_rng(size).permutation(SLICES)
+    found = score(network, order, size)
+    assert torch.equal(found.counts_S3, count_pixels(logits_SHW, MASK_SHW))
+    assert found.visits_S.tolist() == [1] * SLICES
+    assert found.sums.dtype == torch.float64
+    whole = pixel_sums(logits_SHW, MASK_SHW).tolist()
+    assert found.sums.tolist() == pytest.approx(whole, rel=1e-5)
+
+
+def test_two_workers_score_what_one_would() -> None:
+    network = small_network()
+    whole = score(network, range(SLICES), 4)
+    left, right = score(network, range(0, SLICES, 2), 4), score(network, range(1, SLICES, 2), 4)
+    assert torch.equal(left.counts_S3 + right.counts_S3, whole.counts_S3)
+    assert torch.equal(left.visits_S + right.visits_S, whole.visits_S)
+    assert torch.allclose(left.sums + right.sums, whole.sums)
+
+
+def test_slices_that_are_not_a_worker_s_own_count_nothing() -> None:
+    found = score(Threshold(), [4, 2], 2)
+    assert found.visits_S.nonzero().flatten().tolist() == [2, 4]
+    assert found.counts_S3.sum(1).nonzero().flatten().tolist() == [2, 4]
+
+
+def test_a_worker_without_slices_has_a_share_of_zeros() -> None:
+    found = score(Threshold(), [], 4)
+    assert not found.counts_S3.any() and not found.visits_S.any() and not found.sums.any()
+
+
+def test_a_slice_scored_twice_shows_in_its_visits() -> None:
+    assert score(Threshold(), [4, 2, 4], 2).visits_S[4] == 2
+
+
+def test_scoring_changes_nothing_in_the_network() -> None:
+    network = small_network().train()
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    score(network, range(SLICES), 4)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    assert not network.training
