@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from brainseg import __version__, report
+from brainseg import __version__, page, report
 from brainseg.config import TrialConfig
 from brainseg.encoders import require_known
 from brainseg.launch import Job, run_sweep
@@ -101,14 +101,16 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
     named = {"epochs": args.epochs, "image_size": args.image_size, "seed": args.seed}
     named["model.encoder.weights"] = args.weights
     fixed |= {path: value for path, value in named.items() if value is not None}
-    fixed |= dict(parse(TrialConfig, word) for word in args.set)
+    fixed = _resolved(fixed | dict(parse(TrialConfig, word) for word in args.set))
     narrow = dict(sweep.space.narrow)
     if args.encoders:
         for name in args.encoders:
             require_known(name)
         narrow["model.encoder.name"] = Choice(*args.encoders)
     space = Space(sweep.space.base, sweep.space.search, narrow, {**sweep.space.fixed, **fixed})
-    tries = [dict(parse(TrialConfig, part) for part in word.split(",")) for word in args.trial]
+    tries = [
+        _resolved(dict(parse(TrialConfig, part) for part in word.split(","))) for word in args.trial
+    ]
     first = [point for point in sweep.first if _reachable(space, point)]
     trials = REHEARSAL_TRIALS if rehearsal else sweep.strategy.trials
     trials = trials if args.trials is None else args.trials
@@ -120,6 +122,14 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
         strategy=replace(sweep.strategy, trials=trials),
         split=Split(by=args.split, validation=args.validation, test=args.test),
     )
+
+
+def _resolved(params: Params) -> Params:
+    """``params`` with a weights file by its whole path: trials run in folders of their own."""
+    weights = str(params.get("model.encoder.weights", "none"))
+    if weights in ("none", "imagenet"):
+        return params
+    return {**params, "model.encoder.weights": str(Path(weights).expanduser().resolve())}
 
 
 def _reachable(space: Space[TrialConfig], point: Mapping[str, Value]) -> bool:
@@ -160,7 +170,7 @@ def _report(run: Run) -> None:
     if not run.sweep.exists():
         raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
     report.write_results(run)
-    report.write_report(run)
+    page.write_report(run)
     report.print_ranking(run, Console())
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import ray
 
-# Peak memory of a training process, measured on CPU with benchmarks/memory.py: the heaviest of
-# the report's models at its own width, float32, activations and gradients.
+# Peak memory of a training process on a CPU, float32: the heaviest of the report's models, by
+# benchmarks/memory.py (the plain U-Net at width 64: 1.46 GB + 5535 bytes a pixel).
 BYTES_PER_PROCESS = 1.5e9
-BYTES_PER_PIXEL = 9_000
+BYTES_PER_PIXEL = 6_000
 
 
 @dataclass(frozen=True, kw_only=True)

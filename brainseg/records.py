@@ -204,8 +204,3 @@ class Run:
             row.pop("time")
             merged.setdefault(row["trial"], {}).update(row)
         return [TrialRecord(**row) for row in merged.values()]
-
-    def ranking(self) -> list[TrialRecord]:
-        """Trials with a score, best validation Dice first."""
-        scored = [record for record in self.trials() if record.dice is not None]
-        return sorted(scored, key=lambda record: -(record.dice or 0.0))

@@ -1,41 +1,28 @@
-"""What a sweep found, as its records tell: a ranking, results.csv, a page that opens anywhere."""
+"""What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
 
 import math
 import shlex
-import zipfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from html import escape
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg import figures
 from brainseg.config import TrialConfig
-from brainseg.figures import Curve
-from brainseg.records import ENDED, Run, TrialRecord, read_json, write_text
+from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
 from brainseg.sweep import Split
 
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
-HEADS = ("IoU", "micro Dice", "tumour slices", "empty = 1", "false alarm")  # their names in tables
 COLUMNS = [
     *("trial", "arm", "state", "dice", "dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
     *("best_epoch", "epochs", "lr", "schedule", "device_seconds", "reason"),
 ]
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
-WORDS = ("trial", "over patients", "schedule", "state")  # columns that are no numbers
-WRAPPED = ("model", "why")
-PANELS = 12  # of a trial's slices; more would make the page heavy
 NOTHING = "predicts nothing (looks at no image)"
 UNSURE = (
     "One split and one seed make a search result, not yet a proof. Differences smaller than the "
@@ -46,21 +33,6 @@ LEAK = (
     "scores say little about new patients."
 )
 MADE_UP = "These patients are made up: the scores say nothing about real scans."
-METRICS = {
-    "Dice": "The score that ranks. Per patient, over all slices at once, 2tp / (2tp + fp + fn) in "
-    "pixels; then the mean over patients. A patient without tumour counts 1 if nothing is "
-    "predicted, else 0.",
-    "over patients": "The validation patients' own Dice on an axis from 0 to 1: bar over the "
-    "middle half (its ends stand beside it), line at the median, dot at the mean.",
-    "IoU": "The same with tp / (tp + fp + fn).",
-    "micro Dice": "2tp / (2tp + fp + fn) over the pixels of all patients together.",
-    "tumour slices": "Mean slice Dice over the slices that have tumour.",
-    "empty = 1": "Mean slice Dice over all slices, an empty slice left empty counting 1. Many "
-    "notebooks report it; what predicting nothing scores is in the last row of the ranking.",
-    "false alarm": "Share of the slices without tumour in which some is predicted; less is better.",
-    "epochs": "The best, whose scores these are / how many were finished.",
-    "device time": "How long the trial held its devices, times their number.",
-}
 
 
 def ranking(run: Run) -> pd.DataFrame:
@@ -90,10 +62,10 @@ def write_results(run: Run) -> Path:
     return run.results
 
 
-def nothing(patients: pd.DataFrame) -> dict[str, float]:
-    """The scores of a predictor that marks no pixel, and so needs to look at no image."""
-    healthy = patients["tp"] + patients["fn"] == 0
-    empty = 1 - patients["tumour_slices"].sum() / patients["slices"].sum()
+def nothing(table: pd.DataFrame) -> dict[str, float]:
+    """The scores of a predictor that marks no pixel; ``table`` as ``patients`` returns it."""
+    healthy = table["tp"] + table["fn"] == 0
+    empty = 1 - table["tumour_slices"].sum() / table["slices"].sum()
     return dict.fromkeys(SCORES, 0.0) | {
         "dice": float(healthy.mean()),
         "iou": float(healthy.mean()),
@@ -139,7 +111,7 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
     if len(ranked) > 1:
         second = ranked.iloc[1]
         said += f"; {first.dice - second.dice:.3f} above {second.arm} (trial {second.trial})"
-        said += _duel(_patients(run, first.trial), _patients(run, second.trial))
+        said += _duel(patients(run, first.trial), patients(run, second.trial))
     return f"{said}. Not yet confirmed."
 
 
@@ -149,7 +121,7 @@ def print_ranking(run: Run, console: Console) -> None:
     console.print(Text(sweep["question"], style="bold"))
     console.print(Text(answer(run, frame)))
     if len(frame):
-        console.print(_terminal_table(frame, _reference(run, frame)))
+        console.print(_terminal_table(frame, reference(run, frame)))
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(run, sweep):
@@ -158,12 +130,55 @@ def print_ranking(run: Run, console: Console) -> None:
         console.print(Text(str(path)), soft_wrap=True)
 
 
+def patients(run: Run, trial: str) -> pd.DataFrame:
+    """One row a validation patient at the trial's best epoch; no rows before there is one."""
+    path = run.trial(trial).patients
+    if not path.exists():
+        return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
+    # A patient may be called NA, or 007.
+    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
+
+
+def reference(run: Run, frame: pd.DataFrame) -> dict[str, float]:
+    """What predicting nothing scores; the validation patients are the same for every trial."""
+    tables = (patients(run, trial) for trial in frame["trial"])
+    return next((nothing(table) for table in tables if len(table)), {})
+
+
+def warnings(sweep: Mapping[str, Any]) -> list[str]:
+    """Why this sweep's scores say less than they seem to."""
+    leak, made_up = sweep["split"]["by"] == "slices", sweep["data"]["made_up"]
+    return [LEAK] * leak + [MADE_UP] * made_up
+
+
+def parts(split: Mapping[str, Any]) -> list[str]:
+    """How many patients and slices each part of the split holds, a line a part."""
+    counts = split["counts"]
+    return [
+        f"{part} {counts[part]['patients']} patients / {counts[part]['slices']} slices"
+        for part in ("train", "validation", "test")
+        if part in counts
+    ]
+
+
+def number(value: float) -> str:
+    """A score to three decimals; empty if there is none."""
+    return f"{value:.3f}" if math.isfinite(value) else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best; empty for none."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds else ""
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
     folder, params = run.trial(record.trial), record.params
     epochs = folder.rows()
     best = _best(record, epochs)
-    patients = _patients(run, record.trial)
-    low, median, high = patients["dice"].quantile([0.25, 0.5, 0.75])
+    own = patients(run, record.trial)
+    low, median, high = own["dice"].quantile([0.25, 0.5, 0.75])
     return (
         vars(record)
         | {score: best.get(score, math.nan) for score in SCORES}
@@ -172,7 +187,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
             "dice_q1": low,
             "dice_median": median,
             "dice_q3": high,
-            "patients": len(patients),
+            "patients": len(own),
             "best_epoch": best.get("epoch", record.best_epoch),
             "epochs": max([record.epoch, *(row["epoch"] for row in epochs)]),
             "lr": params.get(f"optimizer.{params.get('optimizer')}.lr", math.nan),
@@ -189,46 +204,11 @@ def _best(record: TrialRecord, epochs: list[dict[str, Any]]) -> dict[str, Any]:
     return next((row for row in epochs if row["epoch"] == best_epoch), {})
 
 
-def _patients(run: Run, trial: str) -> pd.DataFrame:
-    """One row a validation patient at the trial's best epoch; no rows before there is one."""
-    path = run.trial(trial).patients
-    if not path.exists():
-        return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
-    # A patient may be called NA, or 007.
-    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
-
-
 def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     both = ours.merge(theirs, on="patient")
     if both.empty:
         return ""
     return f", better on {(both['dice_x'] > both['dice_y']).sum()} of {len(both)} patients"
-
-
-def _reference(run: Run, frame: pd.DataFrame) -> dict[str, float]:
-    """What predicting nothing scores; the validation patients are the same for every trial."""
-    tables = (_patients(run, trial) for trial in frame["trial"])
-    return next((nothing(table) for table in tables if len(table)), {})
-
-
-def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
-    """The best few in colour, and all others; trials without an epoch have no curve."""
-    params = {record.trial: record.params for record in run.trials()}
-    best: list[Curve] = []
-    others: list[Curve] = []
-    for row in frame.to_dict("records"):
-        epochs = pd.DataFrame(run.trial(row["trial"]).rows())
-        if epochs.empty:
-            continue
-        loss = params[row["trial"]].get("loss", "")
-        curve = Curve(
-            row["trial"], row["arm"], epochs, row["best_epoch"], _patients(run, row["trial"]), loss
-        )
-        if pd.notna(row["rank"]) and len(best) < len(figures.COLOURS):
-            best.append(replace(curve, colour=figures.COLOURS[len(best)]))
-        else:
-            others.append(curve)
-    return best, others
 
 
 def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
@@ -238,23 +218,13 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
-        f"Split by {split['by']}, seed {split['seed']}: {', '.join(_parts(split))}.",
-        *([LEAK] if split["by"] == "slices" else []),
-        *([MADE_UP] if sweep["data"]["made_up"] else []),
+        f"Split by {split['by']}, seed {split['seed']}: {', '.join(parts(split))}.",
+        *warnings(sweep),
         UNSURE,
     ]
 
 
-def _parts(split: Mapping[str, Any]) -> list[str]:
-    counts = split["counts"]
-    return [
-        f"{part} {counts[part]['patients']} patients / {counts[part]['slices']} slices"
-        for part in ("train", "validation", "test")
-        if part in counts
-    ]
-
-
-def _terminal_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Table:
+def _terminal_table(frame: pd.DataFrame, blind: Mapping[str, float]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("#", "Trial", "Model", "Dice", "IoU", "Epochs", "State", "Time"):
         right = name in ("#", "Dice", "IoU", "Epochs", "Time")
@@ -265,336 +235,15 @@ def _terminal_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Tabl
             place,
             row["trial"],
             row["arm"],
-            _number(row["dice"]),
-            _number(row["iou"]),
+            number(row["dice"]),
+            number(row["iou"]),
             f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
             row["state"],
-            _duration(row["device_seconds"]),
+            duration(row["device_seconds"]),
         ]
         table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
-    if reference:
+    if blind:
         table.add_section()
-        scores = (_number(reference["dice"]), _number(reference["iou"]))
+        scores = (number(blind["dice"]), number(blind["iou"]))
         table.add_row("", "", NOTHING, *scores, style="dim")
     return table
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds else ""
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-class Html(str):
-    """Text that is markup already; any other text is escaped before it enters the page."""
-
-
-def safe(value: object) -> Html:
-    return value if isinstance(value, Html) else Html(escape(str(value)))
-
-
-def write_report(run: Run) -> Path:
-    """Write report.html: one file that loads nothing from anywhere."""
-    sweep, frame = read_json(run.sweep), ranking(run)
-    best, others = _curves(run, frame)
-    sections = {
-        "Ranking": _ranking_table(frame, _reference(run, frame)),
-        "Validation Dice": _dice_figure(best, others),
-        "Loss and learning rate": _loss_figure(best),
-        "Patients": _patient_figure([curve for curve in best if len(curve.patients)]),
-        "Slices": _slices(run, frame),
-        "Stopped and failed": _ended_early(frame),
-        "Train the leader again": _replay(run, sweep, frame),
-        "What the columns mean": _pairs(METRICS),
-        "Searched": _pairs(sweep["space"]),
-        "Held": _pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
-        "Versions": _pairs(sweep["versions"]),
-    }
-    page = PAGE.format(
-        title=safe(sweep["name"]),
-        style=STYLE,
-        head=_head(run, sweep, frame),
-        body="\n".join(f"<h2>{name}</h2>\n{part}" for name, part in sections.items() if part),
-        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-    )
-    write_text(run.report, page)
-    return run.report
-
-
-def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
-    split = sweep["split"]
-    warnings = [LEAK] * (split["by"] == "slices") + [MADE_UP] * sweep["data"]["made_up"]
-    facts = "".join(
-        f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
-        for name, lines in _facts(sweep, frame).items()
-    )
-    return Html(
-        f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
-        f"<h1>{safe(sweep['question'])}</h1>\n"
-        f'<p class="lead">{safe(answer(run, frame))}</p>\n<p class="note">{UNSURE}</p>\n'
-        f"{''.join(f'<p class=warn>{text}</p>' for text in warnings)}\n"
-        f'<dl class="facts">{facts}</dl>'
-    )
-
-
-def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
-    data, split = sweep["data"], sweep["split"]
-    states = Counter(frame["state"])
-    order = [state for state in (*ENDED, "running", "queued") if states[state]]
-    strategy = sweep["strategy"].items()
-    return {
-        "Data": [
-            f"{data['patients']} patients, {data['slices']} slices, "
-            f"{data['tumour_slices']} of them with tumour",
-            data["root"],
-            f"fingerprint {data['fingerprint'][:12]}",
-        ],
-        "Split": [
-            f"by {split['by']}, seed {split['seed']}",
-            *_parts(split),
-            "the search never sees test",
-        ],
-        "Trials": [
-            ", ".join(f"{states[state]} {state}" for state in order) or "none yet",
-            f"{frame['epochs'].sum()} epochs",
-            f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
-        ],
-        "Search": [f"{name.replace('_', ' ')} {value}" for name, value in strategy],
-        "Command": [sweep["command"]],
-        "Begun": [sweep["made"], f"id {sweep['uid']}"],
-    }
-
-
-def _ranking_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Html:
-    rows, kinds = [], []
-    for row in frame.to_dict("records"):
-        rows.append(
-            {
-                "#": _place(row["rank"]),
-                "trial": row["trial"],
-                "model": row["arm"],
-                "Dice": _number(row["dice"]),
-                "over patients": _quartiles(row),
-                **{name: _number(row[score]) for name, score in zip(HEADS, SCORES, strict=True)},
-                "epochs": f"{row['best_epoch']} / {row['epochs']}" if row["epochs"] else "",
-                "learning rate": f"{row['lr']:.1e}" if row["lr"] > 0 else "",
-                "schedule": row["schedule"],
-                "device time": _duration(row["device_seconds"]),
-                "state": row["state"],
-            }
-        )
-        kinds.append("faint" if pd.isna(row["rank"]) else "first" if row["rank"] == 1 else "")
-    if reference:
-        scores = {name: _number(reference[key]) for name, key in zip(HEADS, SCORES, strict=True)}
-        rows.append({"model": NOTHING, "Dice": _number(reference["dice"]), **scores})
-        kinds.append("faint")
-    return _table(rows, kinds)
-
-
-def _place(rank: Any) -> Html:
-    """The rank, with the trial's colour in the figures."""
-    if pd.isna(rank):
-        return Html()
-    colours = dict(enumerate(figures.COLOURS, start=1))
-    dot = f'<span style="color:{colours[rank]}">●</span> ' if rank in colours else ""
-    return Html(f"{dot}{rank}")
-
-
-def _quartiles(row: Mapping[Any, Any]) -> Html:
-    if not row["patients"]:
-        return Html()
-    low, high = row["dice_q1"], row["dice_q3"]
-    bar = figures.quartile_bar(low, row["dice_median"], high, row["dice"])
-    return Html(f"{bar} {low:.2f} to {high:.2f}")
-
-
-def _table(rows: Sequence[Mapping[str, object]], kinds: Sequence[str]) -> Html:
-    """The first row names the columns; ``kinds`` are the rows' classes."""
-    if not rows:
-        return Html()
-    classes = {name: "w" if name in WRAPPED else "" if name in WORDS else "n" for name in rows[0]}
-    head = "".join(f'<th class="{kind}">{safe(name)}</th>' for name, kind in classes.items())
-    body = "\n".join(
-        f'<tr class="{row_kind}">'
-        + "".join(f'<td class="{kind}">{safe(row.get(k, ""))}</td>' for k, kind in classes.items())
-        + "</tr>"
-        for row, row_kind in zip(rows, kinds, strict=True)
-    )
-    return _scroll(f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>")
-
-
-def _pairs(values: Mapping[str, Any]) -> Html:
-    rows = "".join(f"<tr><th>{safe(k)}</th><td>{safe(v)}</td></tr>" for k, v in values.items())
-    return _scroll(f'<table class="pairs"><tbody>{rows}</tbody></table>') if rows else Html()
-
-
-def _scroll(markup: str) -> Html:
-    return Html(f'<div class="scroll">{markup}</div>')
-
-
-def _figure(svg: str, caption: str) -> Html:
-    return Html(f"<figure>{_scroll(svg)}<figcaption>{safe(caption)}</figcaption></figure>")
-
-
-def _dice_figure(best: Sequence[Curve], others: Sequence[Curve]) -> Html:
-    if not (best or others):
-        return Html()
-    return _figure(
-        figures.dice_curves(best, others),
-        "In colour the best, with a dot at their best epoch and the score there; in grey all "
-        "others, with a dot where they ended. Point at a curve for its name.",
-    )
-
-
-def _loss_figure(best: Sequence[Curve]) -> Html:
-    if not best:
-        return Html()
-    caption = "The learning rate is the one at each epoch's end."
-    if len({curve.loss for curve in best}) > 1:
-        caption += " Losses of different kinds share no scale."
-    return _figure(figures.loss_curves(best), caption)
-
-
-def _patient_figure(best: Sequence[Curve]) -> Html:
-    if not best:
-        return Html()
-    patients = pd.concat([curve.patients for curve in best]).groupby("patient")["dice"]
-    hardest = (f"{name} ({dice:.2f})" for name, dice in patients.mean().nsmallest(3).items())
-    return _figure(
-        figures.patient_dots(best),
-        "A dot is a patient; bar over the middle half, line at the median, diamond at the mean. "
-        f"Hardest, by the mean over these trials: {', '.join(hardest)}.",
-    )
-
-
-def _slices(run: Run, frame: pd.DataFrame) -> Html:
-    """Image, truth and prediction of the leader."""
-    ranked = frame[frame["rank"].notna()]
-    if ranked.empty or not (path := run.trial(ranked["trial"].iloc[0]).panels).exists():
-        return Html()
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = ("images", "truths", "predictions", "labels")
-            parts, epoch = [file[name][:PANELS] for name in names], int(file["epoch"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        return Html(f'<p class="note">{safe(path)} cannot be read: {safe(error)}</p>')
-    panels = "\n".join(
-        f"<figure>{figures.slice_panel(image[..., 1], truth, prediction)}"
-        f"<figcaption>{safe(label)}: {_overlap(truth, prediction)}</figcaption></figure>"
-        for image, truth, prediction, label in zip(*parts, strict=True)
-    )
-    return Html(
-        f'<p class="note">Validation slices as trial {safe(path.parent.name)} saw them at epoch '
-        f"{epoch}: FLAIR, and FLAIR with {_key(figures.TRUTH)}truth and "
-        f"{_key(figures.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
-        f'<div class="slices">{panels}</div>'
-    )
-
-
-def _key(colour: str) -> str:
-    return f'<span class="key" style="background:{colour}"></span>'
-
-
-def _overlap(truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]) -> str:
-    truth, prediction = truth_HW > 0, prediction_HW > 0
-    pixels = int(truth.sum() + prediction.sum())
-    if not pixels:
-        return "no tumour, none predicted"
-    return f"slice Dice {2 * int((truth & prediction).sum()) / pixels:.2f}"
-
-
-def _ended_early(frame: pd.DataFrame) -> Html:
-    early = frame[frame["state"].isin(["failed", "stopped"])].sort_values("state", kind="stable")
-    rows = [
-        {
-            "trial": row["trial"],
-            "model": row["arm"],
-            "state": row["state"],
-            "epochs": row["epochs"],
-            "Dice": _number(row["dice"]),
-            "why": row["reason"],
-        }
-        for row in early.to_dict("records")
-    ]
-    return _table(rows, [""] * len(rows))
-
-
-def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
-    if not frame["rank"].notna().any():
-        return Html()
-    trial = frame["trial"].iloc[0]
-    params = next(record.params for record in run.trials() if record.trial == trial)
-    return Html(f"<pre>{safe(replay(sweep, trial, params))}</pre>")
-
-
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · brainseg</title>
-<style>{style}</style>
-</head>
-<body>
-{head}
-{body}
-<footer class="note">Written by brainseg on {written}. Not a medical device.</footer>
-</body>
-</html>
-"""
-STYLE = """
-:root { --ink: #1b1f24; --faint: #5d6571; --line: #e3e6ea; --wash: #f6f7f9; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem;
-  background: #fff; color: var(--ink); font: 16px/1.55 -apple-system, "Segoe UI", Roboto,
-  "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif; }
-h1 { margin: .2rem 0 1rem; max-width: 50rem; font-size: 2.1rem; line-height: 1.2; }
-h2 { margin: 3rem 0 .6rem; font-size: 1.25rem; }
-p, figcaption { max-width: 50rem; margin: .5rem 0; }
-p, td, dd, figcaption { overflow-wrap: break-word; }
-.lead { font-size: 1.2rem; line-height: 1.5; }
-.note, figcaption, dt { color: var(--faint); font-size: .875rem; }
-.warn { padding: .7rem 1rem; border-left: 4px solid #d55e00; background: #fdf1e7; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr));
-  gap: 1.2rem 2rem; margin: 2rem 0 0; padding: 1.2rem 0; border: solid var(--line);
-  border-width: 1px 0; font-size: .875rem; }
-.facts dd { margin: 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8125rem; line-height: 1.4;
-  font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
-th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); }
-td { vertical-align: top; white-space: nowrap; }
-.n { text-align: right; }
-.w, .pairs td { min-width: 9rem; white-space: normal; }
-.pairs th { vertical-align: top; white-space: nowrap; }
-tbody tr:hover { background: var(--wash); }
-.first td { font-weight: 600; }
-.faint td { color: var(--faint); }
-.quartiles { width: 6.5rem; height: .65rem; }
-figure { margin: 1rem 0; }
-figure svg { display: block; width: 100%; min-width: 44rem; height: auto; }
-svg text { font-family: inherit !important; }
-.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
-.slices figure { margin: 0; }
-.slices svg { min-width: 0; fill: none; background: #000; }
-.slices path { vector-effect: non-scaling-stroke; }
-.key { display: inline-block; width: 1.4em; height: .3em; margin-right: .35em;
-  vertical-align: .2em; }
-pre { padding: .9rem 1rem; background: var(--wash); font-size: .8125rem;
-  white-space: pre-wrap; overflow-wrap: anywhere; }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-@media print {
-  @page { size: A4 landscape; margin: 12mm; }
-  body { padding: 0; max-width: none; }
-  .scroll { overflow: visible; }
-  .slices { grid-template-columns: repeat(3, 1fr); }
-  h2, p { break-after: avoid; }
-  figure, tr, pre { break-inside: avoid; }
-}
-"""

@@ -12,7 +12,7 @@ FLOORS = [
     "phantom patients pack batches normalise augment encoders model losses metrics optim loop",
     "trial worker checkpoint tracking",
     "launch search cluster",
-    "report figures compare evaluate predict",
+    "report page figures compare evaluate predict",
     "cli __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
@@ -65,6 +65,10 @@ def faults(module: str, source: str) -> list[str]:
 def test_imports_point_down_and_go_through_doors(path: Path) -> None:
     module = ".".join(path.relative_to(ROOT / "brainseg").with_suffix("").parts)
     assert not faults(module, path.read_text())
+
+
+def test_the_report_needs_no_page() -> None:
+    assert "brainseg.page" not in imported((ROOT / "brainseg" / "report.py").read_text())
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""An epoch lowers the loss or says where it broke; a score is the same however slices are shared."""
+"""An epoch lowers the loss or says where it broke; a score is the same however work is shared."""
 
 from collections.abc import Callable, Iterable
 from math import inf, isnan, nan
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from brainseg.batches import Batch
 from brainseg.config import Dice, DiceBce, FocalTversky
-from brainseg.dataset import Batch
 from brainseg.loop import Machine, NotFinite, Scores, score_epoch, train_epoch
 from brainseg.losses import build_loss, pixel_sums
 from brainseg.metrics import count_pixels, dice
@@ -25,17 +25,23 @@ for row in range(SLICES - 2):  # the last two slices have no tumour
     MASK_SHW[row, row % 5 : row % 5 + 7, 4:12] = 1
 NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
 IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
+SCALING_S33 = torch.tensor([255.0, 100.0, 50.0]).expand(SLICES, 3, 3)  # ceiling, mean, deviation
 
 
 class Threshold(nn.Module):
-    """Calls tumour what is bright: exact, whatever else is in the batch."""
+    """Calls tumour what is brighter than the slice's mean: exact, whatever is beside it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.level = nn.Parameter(torch.tensor(100.0))
+        self.level = nn.Parameter(torch.tensor(0.0))
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        return image_BCHW[:, 0].float() - self.level
+    def forward(self, image_BCHW: Tensor, scaling_BC3: Tensor) -> Tensor:
+        return image_BCHW[:, 0].float() - scaling_BC3[:, 0, 1, None, None] - self.level
+
+
+def logits_of(network: nn.Module, batch: Batch) -> Tensor:
+    logits_BHW: Tensor = network(batch.image_BCHW, SCALING_S33[batch.rows])
+    return logits_BHW
 
 
 def small_network() -> Network:
@@ -69,6 +75,7 @@ def train(
         optimizer,
         schedule,
         CPU,
+        scaling_NC3=SCALING_S33,
         first_step=first_step,
         clip_norm=clip_norm,
     )
@@ -87,9 +94,9 @@ def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
 ) -> None:
     network, data = small_network(), batches(range(SLICES), 4)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
-    found = [train(network, data, loss=loss, optimizer=optimizer) for _ in range(8)]
-    assert found[-1] < 0.6 * found[0]
-    counts_S3 = score_epoch(network, data, CPU, slices=SLICES).counts_S3
+    found = [train(network, data, loss=loss, optimizer=optimizer) for _ in range(20)]
+    assert found[-1] < 0.5 * found[0]
+    counts_S3 = score_epoch(network, data, CPU, scaling_NC3=SCALING_S33).counts_S3
     assert dice(counts_S3.sum(0).numpy()) > 0.9
 
 
@@ -105,6 +112,7 @@ def test_bfloat16_learns_too() -> None:
             optimizer,
             lambda step: 0.02,
             machine,
+            scaling_NC3=SCALING_S33,
             first_step=0,
             clip_norm=1.0,
         )
@@ -117,7 +125,7 @@ def test_bfloat16_learns_too() -> None:
 def test_the_loss_of_an_epoch_is_the_mean_over_its_steps() -> None:
     network, data = Threshold(), batches(range(SLICES), 5)
     each = [
-        float(build_loss(Dice())(pixel_sums(network(batch.image_BCHW), batch.mask_BHW)))
+        build_loss(Dice())(pixel_sums(logits_of(network, batch), batch.mask_BHW)).item()
         for batch in data
     ]
     assert train(network, data, schedule=lambda step: 0.0) == pytest.approx(np.mean(each))
@@ -142,7 +150,7 @@ def test_gradients_are_scaled_down_to_the_norm_or_left_alone(
     clip_norm: float, length: float | None
 ) -> None:
     network, data = small_network(), batches(range(4), 4)
-    loss = build_loss(Dice())(pixel_sums(network(data[0].image_BCHW), data[0].mask_BHW))
+    loss = build_loss(Dice())(pixel_sums(logits_of(network, data[0]), data[0].mask_BHW))
     full = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
     assert full.norm() > 0.25
     before = parameters(network)
@@ -192,6 +200,7 @@ def test_an_infinite_loss_is_refused_as_well() -> None:
             torch.optim.SGD(network.parameters(), lr=0.1),
             lambda step: 0.1,
             CPU,
+            scaling_NC3=SCALING_S33,
             first_step=0,
             clip_norm=0,
         )
@@ -202,7 +211,7 @@ def test_an_infinite_loss_is_refused_as_well() -> None:
 
 
 def score(network: nn.Module, rows: Iterable[int], size: int) -> Scores:
-    return score_epoch(network, batches(rows, size), CPU, slices=SLICES)
+    return score_epoch(network, batches(rows, size), CPU, scaling_NC3=SCALING_S33)
 
 
 @pytest.mark.parametrize("size", [1, 5, 12])
@@ -211,7 +220,7 @@ def test_counts_are_those_of_the_whole_at_once_whatever_the_batch_size(
     network: nn.Module, size: int
 ) -> None:
     with torch.no_grad():
-        logits_SHW = network.eval()(IMAGE_SCHW)
+        logits_SHW = network.eval()(IMAGE_SCHW, SCALING_S33)
     order = np.random.default_rng(size).permutation(SLICES)
     found = score(network, order, size)
     assert torch.equal(found.counts_S3, count_pixels(logits_SHW, MASK_SHW))
@@ -228,6 +237,14 @@ def test_two_workers_score_what_one_would() -> None:
     assert torch.equal(left.counts_S3 + right.counts_S3, whole.counts_S3)
     assert torch.equal(left.visits_S + right.visits_S, whole.visits_S)
     assert torch.allclose(left.sums + right.sums, whole.sums)
+
+
+def test_every_slice_is_scaled_by_its_own_row() -> None:
+    scaling_S33 = SCALING_S33.clone()
+    scaling_S33[3, :, 1] = 300.0  # a mean that no pixel is above
+    found = score_epoch(Threshold(), batches([5, 3, 4], 3), CPU, scaling_NC3=scaling_S33)
+    assert found.counts_S3[3].tolist() == [0, 0, int(MASK_SHW[3].sum())]
+    assert (found.counts_S3[[4, 5], 0] > 0).all()
 
 
 def test_slices_that_are_not_a_worker_s_own_count_nothing() -> None:

@@ -193,23 +193,8 @@ def test_a_change_of_state_cut_short_leaves_the_one_before(tmp_path: Path) -> No
     assert run.trials() == [TrialRecord("0000", "running")]
 
 
-def test_the_ranking_has_the_best_first_and_only_those_with_a_score(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    scores: list[tuple[State, float | None]] = [
-        ("done", 0.5),
-        ("failed", None),
-        ("stopped", 0.7),
-        ("failed", 0.0),
-        ("running", None),
-        ("done", 0.5),
-    ]
-    for number, (state, dice) in enumerate(scores):
-        run.note(f"{number:04d}", state, dice=dice)
-    assert [record.trial for record in run.ranking()] == ["0002", "0000", "0005", "0003"]
-
-
 def test_a_sweep_that_never_began_has_no_trials(tmp_path: Path) -> None:
-    assert Run(tmp_path / "none").trials() == Run(tmp_path / "none").ranking() == []
+    assert Run(tmp_path / "none").trials() == []
 
 
 def test_a_trial_that_ended_is_no_longer_queued_or_running() -> None:

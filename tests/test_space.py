@@ -446,15 +446,16 @@ def test_a_trial_enqueued_with_a_split_point_draws_that_point() -> None:
         assert space(study.ask()) == searched
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="drawing knows nothing of the branches a point pins"
-)
-def test_a_point_on_a_branch_that_is_not_searched_can_be_drawn() -> None:
-    space = Space(TrialConfig(), search=("model.encoder.name",))
-    searched, pinned = space.split({"model": "plain"})
+def test_what_a_point_pins_is_held_while_the_rest_is_drawn() -> None:
+    space = Space(TrialConfig(), search=("model.encoder.name", "optimizer.adamw.lr"))
+    searched, pinned = space.split({"model": "plain", "optimizer.adamw.lr": 0.002})
+    assert pinned == {"model": "plain"}
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     study.enqueue_trial(searched)
-    assert space.config({**pinned, **space(study.ask())}).model == Plain()
+    held = space.holding(pinned)
+    drawn = held(study.ask())
+    assert drawn == {"optimizer.adamw.lr": 0.002}
+    assert held.config(drawn) == TrialConfig(model=Plain(), optimizer=AdamW(lr=0.002))
 
 
 def test_a_point_outside_the_range_searched_is_refused() -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from brainseg.cli import run
+from brainseg.config import Encoder
+from brainseg.model import build_network
 from brainseg.phantom import write_phantoms
 from brainseg.records import Run, read_lines
 
@@ -32,7 +35,12 @@ SMALL = [
     "--validation=0.3",
     "--test=0",
 ]
-FAILING = "model=plain,optimizer=sgd,optimizer.sgd.lr=1e38"
+WHOLE = [
+    "--trials=4",
+    "--wandb=offline",
+    "--try=model=plain,optimizer=sgd,optimizer.sgd.lr=1e38",  # the loss overflows
+    "--try=model.encoder.name=resnet18,model.encoder.weights=own.pth",
+]
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +53,11 @@ def command(patients: Path, storage: Path, *words: str) -> list[str]:
     return [sys.executable, script, f"--data={patients}", f"--storage={storage}", *SMALL, *words]
 
 
-def sweep(patients: Path, storage: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(patients, storage, *words), capture_output=True, text=True, timeout=600
-    )
+def sweep(
+    patients: Path, storage: Path, *words: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    asked = command(patients, storage, *words)
+    return subprocess.run(asked, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def wandb_history(run: Run, trial: str) -> list[int]:
@@ -67,7 +76,9 @@ def wandb_history(run: Run, trial: str) -> list[int]:
 def finished(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One sweep that most tests look at: four trials, of which one must fail."""
     storage = tmp_path_factory.mktemp("runs")
-    done = sweep(patients, storage, "--trials=4", "--wandb=offline", f"--try={FAILING}")
+    encoder = build_network(Encoder(name="resnet18", weights="none")).body.get_submodule("encoder")
+    torch.save(encoder.state_dict(), storage / "own.pth")
+    done = sweep(patients, storage, *WHOLE, cwd=storage)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     (storage / "stdout").write_text(done.stdout)
@@ -102,6 +113,11 @@ def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
     assert "the loss became nan" in failed.reason and "PHANTOM_" in failed.reason
 
 
+def test_weights_named_by_a_relative_path_reach_the_trial(finished: Run) -> None:
+    trial = next(r for r in finished.trials() if "own.pth" in r.arm)
+    assert trial.state in ("done", "stopped"), trial.reason
+
+
 def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
     for record in finished.trials():
         rows = finished.trial(record.trial).rows()
@@ -110,9 +126,7 @@ def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
 
 def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) -> None:
     before = read_lines(finished.path / "trials.jsonl")
-    again = sweep(
-        patients, finished.path.parent, "--trials=4", "--wandb=offline", f"--try={FAILING}"
-    )
+    again = sweep(patients, finished.path.parent, *WHOLE, cwd=finished.path.parent)
     assert again.returncode == 0, again.stderr
     assert "all 4 trials have ended already" in again.stdout
     assert read_lines(finished.path / "trials.jsonl") == before
