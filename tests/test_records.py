@@ -9,7 +9,6 @@ import pytest
 from brainseg.records import (
     ENDED,
     Run,
-    State,
     TrialDir,
     TrialRecord,
     append_line,
