@@ -1,36 +1,51 @@
 """A pack cut into batches: shuffled and augmented to train on, in fixed order to score.
 
-Shapes: N slices of a pack, B of a batch, H rows, W columns, C channels. A row is a position in
-the table that the pack was made from.
+Shapes: N slices of a pack, B of a batch, H rows, W columns, C channels, D = C + 1 (the channels of
+an image and, last, its mask). A row is a position in the table that the pack was made from.
 """
 
-import threading
-from collections.abc import Generator, Iterator
-from queue import Queue
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainseg.pack import Pack, Pixels
+from brainseg.pack import Pack
+from brainseg.packing import Pixels
 
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 1  # ready and waiting, beside the one in use and one under way a thread
 
 Rows = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    image_BCHW: Tensor  # uint8, channels last in memory
-    mask_BHW: Tensor  # uint8, 0 and 1
+    slices_BHWD: Tensor  # uint8
     rows: Rows
+
+    @property
+    def image_BCHW(self) -> Tensor:
+        """uint8, channels last in memory."""
+        return self.slices_BHWD[..., :-1].permute(0, 3, 1, 2)
+
+    @property
+    def mask_BHW(self) -> Tensor:
+        """uint8, 0 and 1."""
+        return self.slices_BHWD[..., -1]
+
+    def to(self, device: torch.device) -> "Batch":
+        """On the device, by one transfer of images and masks."""
+        return self._replace(slices_BHWD=self.slices_BHWD.to(device, non_blocking=True))
 
 
 class Augmentation(Protocol):
     def __call__(
-        self, image_HWC: Pixels, mask_HW: Pixels, /, *, seed: int, epoch: int, sample: int
-    ) -> tuple[Pixels, Pixels]: ...
+        self, slice_HWD: Pixels, moved_HWD: Pixels, /, *, seed: int, epoch: int, sample: int
+    ) -> None: ...
 
 
 def shuffled(rows: Rows, *, seed: int, epoch: int) -> Rows:
@@ -53,11 +68,13 @@ def training_batches(
     epoch: int,
     rank: int = 0,
     world: int = 1,
+    threads: int = 1,
 ) -> Generator[Batch, None, None]:
-    """Yield this rank's share of each global batch of batch_size images, prepared in a thread.
+    """Yield this rank's share of each global batch of batch_size images, prepared in threads.
 
-    What is left over at the end of the epoch is dropped; rows that do not fill one batch make one,
-    cut to a multiple of world. ValueError, at once: batch_size no multiple of world, too few rows.
+    A batch holds until the next one is asked for: its memory is then used again. What is left over
+    at the end of the epoch is dropped; rows that do not fill one batch make one, cut to a multiple
+    of world. ValueError, at once: batch_size no multiple of world, too few rows.
     """
     assert 0 <= rank < world, f"rank {rank} of {world}"
     _refuse_uneven(batch_size, len(rows), world)
@@ -67,7 +84,13 @@ def training_batches(
         order[step * size : (step + 1) * size][rank::world]
         for step in range(steps_per_epoch(len(order), batch_size))
     ]
-    return _ahead(_moved(pack, share, augment, seed, epoch) for share in shares)
+    slices_NHWD = np.asarray(pack.slices_NHWD)  # a memmap's own indexing is slow
+
+    def fill(moved_BHWD: Pixels, share: Rows) -> None:
+        for moved_HWD, row in zip(moved_BHWD, share.tolist(), strict=True):
+            augment(slices_NHWD[row], moved_HWD, seed=seed, epoch=epoch, sample=row)
+
+    return _ring(shares, fill, slices_NHWD.shape[1:], threads)
 
 
 def scoring_batches(
@@ -80,49 +103,58 @@ def scoring_batches(
     assert 0 <= rank < world and batch_size > 0, f"rank {rank} of {world}, batch {batch_size}"
     for start in range(rank * batch_size, len(rows), world * batch_size):
         share = rows[start : start + batch_size]
-        yield _batch(pack.images_NHWC[share], pack.masks_NHW[share], share)
+        yield Batch(torch.from_numpy(pack.slices_NHWD[share]), share)
 
 
-def _moved(pack: Pack, share: Rows, augment: Augmentation, seed: int, epoch: int) -> Batch:
-    pairs = [
-        augment(pack.images_NHWC[row], pack.masks_NHW[row], seed=seed, epoch=epoch, sample=int(row))
-        for row in share
-    ]
-    images, masks = zip(*pairs, strict=True)
-    return _batch(np.stack(images), np.stack(masks), share)
+class _Slot:
+    """Memory of one batch, filled again and again."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._on_gpu = torch.cuda.is_available()
+        self.slices_BHWD = torch.empty(shape, dtype=torch.uint8, pin_memory=self._on_gpu)
+        self._copied: torch.cuda.Event | None = None
+
+    def release(self) -> None:
+        """The consumer is done, but for copies to the GPU that may still be under way."""
+        if self._on_gpu:
+            self._copied = torch.cuda.current_stream().record_event()
+
+    def room(self) -> Pixels:
+        """The memory, once nobody reads it."""
+        if self._copied:
+            self._copied.synchronize()
+        return self.slices_BHWD.numpy()
 
 
-def _batch(image_BHWC: Pixels, mask_BHW: Pixels, rows: Rows) -> Batch:
-    image_BCHW = torch.from_numpy(image_BHWC).permute(0, 3, 1, 2)
-    return Batch(image_BCHW, torch.from_numpy(mask_BHW), rows)
+def _ring(
+    shares: list[Rows], fill: Callable[[Pixels, Rows], None], shape: tuple[int, ...], threads: int
+) -> Generator[Batch, None, None]:
+    """Yield the shares in order, each filled by one of the threads in one of a few slots.
 
+    An error of a thread is raised at its batch. Closed early, it waits for what is being filled.
+    """
+    waiting, size = iter(shares), len(shares[0])
+    slots = [_Slot((size, *shape)) for _ in range(1 + threads + BATCHES_AHEAD)]
+    under_way: deque[tuple[_Slot, Rows, Future[None]]] = deque()
 
-def _ahead(source: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """Yield from source, which a thread keeps BATCHES_AHEAD ahead until the generator is closed."""
-    ready: Queue[Batch | BaseException | None] = Queue()
-    room, closed = threading.Semaphore(BATCHES_AHEAD), threading.Event()
+    def begin(slot: _Slot) -> None:
+        if (share := next(waiting, None)) is not None:
+            done = pool.submit(lambda: fill(slot.room(), share))
+            under_way.append((slot, share, done))
 
-    def prepare() -> None:
-        try:
-            while room.acquire() and not closed.is_set():
-                ready.put(batch := next(source, None))
-                if batch is None:
-                    return
-        except BaseException as error:  # the consumer raises it; lost here, it would wait for ever
-            ready.put(error)
-
-    thread = threading.Thread(target=prepare, name="brainseg-batches", daemon=True)
-    thread.start()
+    # OpenCV's own threads cost more than they bring on single slices.
+    pool = ThreadPoolExecutor(threads, "brainseg-batches", cv2.setNumThreads, (1,))
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            room.release()
-            yield item
+        for slot in slots:
+            begin(slot)
+        while under_way:
+            slot, share, done = under_way.popleft()
+            done.result()
+            yield Batch(slot.slices_BHWD, share)
+            slot.release()
+            begin(slot)
     finally:
-        closed.set()
-        room.release()
-        thread.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _refuse_uneven(batch_size: int, count: int, world: int) -> None:

@@ -1,25 +1,23 @@
 """The verbs: what a sweep script's command line and the `brainseg` command do."""
 
 import argparse
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from brainseg import __version__, page, report
+from brainseg import __version__
 from brainseg.config import TrialConfig
-from brainseg.encoders import require_known
-from brainseg.launch import Job, run_sweep
-from brainseg.pack import default_cache
-from brainseg.phantom import write_phantoms
 from brainseg.records import Run
 from brainseg.space import Choice, Params, Space, Value, parse
 from brainseg.sweep import Bayes, Split, Sweep
-from brainseg.tracking import default_mode
+
+# Each verb imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds, which
+# `brainseg check` and `--help` do without.
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
 REHEARSAL: Params = {"image_size": 64, "epochs": 8, "model.plain.width": 16}
@@ -59,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     phantom.add_argument("--seed", type=int, default=0, help="default: 0")
     ranking = verbs.add_parser("report", help="show a run's ranking and write its report again")
     ranking.add_argument("run", type=Path, help="a sweep's folder, as runs/encoders")
+    _add_check_options(verbs.add_parser("check", help="list all that is wrong with a data set"))
+    _add_split_verb(verbs.add_parser("split", help="show who would be held out, and write it"))
     words = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(words)
     verb = {
+        "split": lambda: _split(args),
+        "check": lambda: _check(args),
         "train": lambda: _sweep(_single(), args, words),
         "phantom": lambda: _phantom(args),
         "report": lambda: _report(Run(args.run)),
@@ -79,11 +81,14 @@ def _answer(work: Callable[[], None]) -> None:
 
 
 def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
+    from brainseg.launch import Job, run_sweep
+    from brainseg.tracking import default_mode
+
     made_up = args.data is None
-    data = _made_up_patients() if made_up else args.data.expanduser()
     job = Job(
-        data=data,
+        data=str(_made_up_patients()) if made_up else args.data,
         storage=args.storage.expanduser(),
+        layout=args.layout,
         workers=args.workers,
         gpus=args.gpus,
         wandb=args.wandb or default_mode(),
@@ -104,6 +109,8 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
     fixed = _resolved(fixed | dict(parse(TrialConfig, word) for word in args.set))
     narrow = dict(sweep.space.narrow)
     if args.encoders:
+        from brainseg.encoders import require_known
+
         for name in args.encoders:
             require_known(name)
         narrow["model.encoder.name"] = Choice(*args.encoders)
@@ -120,8 +127,15 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
         space=space,
         first=(*first, *tries),
         strategy=replace(sweep.strategy, trials=trials),
-        split=Split(by=args.split, validation=args.validation, test=args.test),
+        split=_asked_split(args),
     )
+
+
+def _asked_split(args: argparse.Namespace) -> Split:
+    """The split of the command line; a file by its whole path, as records keep it."""
+    is_file = args.split.lower().endswith(".csv")
+    by = str(Path(args.split).expanduser().resolve()) if is_file else args.split
+    return Split(by=by, validation=args.validation, test=args.test, seed=args.split_seed)
 
 
 def _resolved(params: Params) -> Params:
@@ -155,18 +169,87 @@ def _single() -> Sweep:
 
 def _made_up_patients() -> Path:
     """Phantoms in the cache, written at the first call."""
+    from brainseg.pack import default_cache
+    from brainseg.phantom import write_phantoms
+
     print("no --data: made-up patients are used, to rehearse; they tell nothing about real ones")
     return write_phantoms(default_cache() / "phantoms", patients=24, slices=16, size=128, seed=0)
 
 
 def _phantom(args: argparse.Namespace) -> None:
+    from brainseg.phantom import write_phantoms
+
     root = write_phantoms(
         args.folder, patients=args.patients, slices=args.slices, size=args.size, seed=args.seed
     )
     print(f"{args.patients} made-up patients in {root}")
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Status 1 if anything is wrong."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged file is told once, by us
+    from rich.console import Console
+    from rich.progress import track
+
+    from brainseg import data_report
+    from brainseg.check import check
+
+    picture = args.html or args.png
+    if picture and not picture.expanduser().parent.is_dir():
+        raise ValueError(f"a picture must go into a folder that is there, got {picture}; make it")
+    errors = Console(stderr=True)
+    bar = partial(
+        track, description="reading", console=errors, transient=True, disable=not errors.is_terminal
+    )
+    found = check(_folder(args.data), args.layout, lambda looks, n: bar(looks, total=n))
+    data_report.print_findings(found, Console())
+    if picture:
+        from brainseg import data_page  # brings matplotlib
+
+        write = data_page.write_page if args.html else data_page.write_picture
+        try:
+            write(found, picture.expanduser())
+        except OSError as error:
+            why = error.strerror
+            raise ValueError(f"{picture} cannot be written ({why}); name another file") from None
+        print(picture)
+    if found.problems:
+        raise SystemExit(1)
+
+
+def _folder(data: str) -> Path:
+    """The data on this node, copied here first if they lie in a store."""
+    if "://" not in data:
+        return Path(data).expanduser()
+    from brainseg.pack import default_cache
+    from brainseg.remote import local_copy  # brings pyarrow
+
+    return local_copy(data, default_cache())
+
+
+def _split(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from brainseg import begin, split_report
+    from brainseg.splits import split_table
+
+    split = _asked_split(args)
+    data = begin.read_data(args.data, args.layout, print)
+    groups = begin.linked(data, print)
+    parts = split_table(data.table, split, groups)
+    if args.folds is not None:
+        parts = split_report.in_folds(data.table, parts, args.folds, split.seed, groups)
+    split_report.print_parts(data.table, parts, Console())
+    if args.out:
+        for path in split_report.write_parts(data.table, parts, args.out.expanduser()):
+            print(path)
+
+
 def _report(run: Run) -> None:
+    from rich.console import Console
+
+    from brainseg import page, report
+
     if not run.sweep.exists():
         raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
     report.write_results(run)
@@ -193,22 +276,63 @@ def _sweep_parser(sweep: Sweep) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help="folder of images and masks, or s3://bucket/folder")
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        help="lgg, pairs, manifest, nnunet or nifti; default: found by looking",
+    )
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument("--html", type=Path, help="write all of it, with pictures, to this page")
+    picture.add_argument("--png", type=Path, help="write the pictures alone to this file")
+
+
+def _add_split_verb(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help="folder of images and masks, or an address as s3://...")
+    parser.add_argument("--layout", default="auto", help="default: found by looking")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="write it, for --split")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cut all but the test patients into K folds; FILE-0.csv validates with fold 0",
+    )
+    _add_split_options(parser)
+
+
+def _add_split_options(group: argparse._ActionsContainer) -> None:
+    usual = Split()
+    group.add_argument(
+        "--split",
+        default=usual.by,
+        metavar="patients|slices|FILE.csv",
+        help="slices is the report's, and leaks; a file has the columns patient,split or "
+        "patient,slice,split; default: patients",
+    )
+    shares = (("--validation", usual.validation, "share"), ("--test", usual.test, "share locked"))
+    for option, share, what in shares:
+        group.add_argument(option, type=float, default=share, help=f"{what}; default: {share}")
+    group.add_argument("--split-seed", type=int, default=usual.seed, help=f"default: {usual.seed}")
+
+
 def _add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
     base = TrialConfig()
     data = parser.add_argument_group("data and results")
     data.add_argument(
-        "--data", type=Path, help="folder of PATIENT/PATIENT_n.tif and PATIENT_n_mask.tif"
+        "--data",
+        metavar="DATA",
+        help="folder of images and masks, or an address as s3://bucket/folder, which is copied "
+        "here once; default: made-up patients",
+    )
+    data.add_argument(
+        "--layout",
+        default="auto",
+        help="lgg, pairs, manifest, nnunet or nifti; default: found by looking",
     )
     data.add_argument("--storage", type=Path, default=Path("runs"), help="default: runs")
     data.add_argument("--name", help="folder in the storage; default: the sweep's own name")
-    data.add_argument(
-        "--split",
-        choices=("patients", "slices"),
-        default="patients",
-        help="slices is the report's, and leaks; default: patients",
-    )
-    data.add_argument("--validation", type=float, default=0.2, help="share; default: 0.2")
-    data.add_argument("--test", type=float, default=0.1, help="share locked away; default: 0.1")
+    _add_split_options(data)
     what = parser.add_argument_group("what is tried")
     what.add_argument("--trials", type=int, help=f"how many in all; default: {trials}")
     what.add_argument("--epochs", type=int, help=f"of each trial; default: {base.epochs}")

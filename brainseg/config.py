@@ -138,6 +138,7 @@ class TrialConfig:
     normalise: Literal["patient", "image", "imagenet"] = (
         "patient"  # whose grey levels set the scale
     )
+    channels: Annotated[int, Within(1, 4)] = 3  # of an image: as the files have them
     image_size: Annotated[int, Within(1)] = 256  # pixels a side
     batch_size: Annotated[int, Choice(8, 16, 32), Within(1)] = 16  # images a step, all workers
     epochs: Annotated[int, Integers(10, 100), Within(1)] = 30

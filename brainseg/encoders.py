@@ -36,7 +36,7 @@ def require_known(name: str) -> None:
     raise ValueError(f"there is no encoder {name!r}{did_you_mean(name, known)}")
 
 
-def require_weights(name: str, weights: str) -> None:
+def require_weights(name: str, weights: str, channels: int = 3) -> None:
     """Make sure that ``weights`` for ``name`` can be had on this machine, before any training.
 
     ImageNet weights are downloaded to the hub's cache if they are not there yet.
@@ -47,14 +47,15 @@ def require_weights(name: str, weights: str) -> None:
     if weights == "imagenet":
         _download(name)
     elif weights != "none":
-        encoder = smp.encoders.get_encoder(name, weights=None)
+        encoder = smp.encoders.get_encoder(name, in_channels=channels, weights=None)
         load_weights(encoder, Path(weights), name=name)
 
 
 def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
     """Fill ``encoder`` from a state-dict file (.pth, .pt or .safetensors) that must fit exactly.
 
-    Only tensors are read (``weights_only``): a file cannot run code.
+    Only tensors are read (``weights_only``): a file cannot run code. A first layer for colours is
+    adapted to an encoder of another number of channels.
 
     Raises:
         ValueError: the file does not exist, is not a state dict, or has keys missing or shapes
@@ -74,6 +75,7 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
             f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}"
         ) from None
     own = encoder.state_dict()
+    state = {key: _adapted(v, own[key]) if key in own else v for key, v in state.items()}
     wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
@@ -85,8 +87,8 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
     encoder.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 
 
-def blocks(encoder: nn.Module) -> list[list[str]]:
-    """The names of the encoder's parameters, block by block from the input on.
+def blocks(encoder: nn.Module, channels: int = 3) -> list[list[str]]:
+    """The names of the parameters of an encoder of ``channels``, block by block from the input on.
 
     A parameter belongs to the first feature map that it influences: the map's gradient reaches
     it. Feature maps that no new parameter influences (the image itself) make no block. A
@@ -95,7 +97,7 @@ def blocks(encoder: nn.Module) -> list[list[str]]:
     was_training = encoder.training
     encoder.eval()
     left = dict(encoder.named_parameters())
-    image_BCHW = torch.zeros(1, 3, PROBE_PIXELS, PROBE_PIXELS)
+    image_BCHW = torch.zeros(1, channels, PROBE_PIXELS, PROBE_PIXELS)
     with torch.enable_grad():
         features: list[Tensor] = encoder(image_BCHW)
     found = []
@@ -113,13 +115,13 @@ def blocks(encoder: nn.Module) -> list[list[str]]:
     return found
 
 
-def freeze(encoder: nn.Module, config: Nothing | First | Whole) -> None:
+def freeze(encoder: nn.Module, config: Nothing | First | Whole, channels: int = 3) -> None:
     """Take gradients from the blocks that ``config`` names, and from what reaches no feature map.
 
     Raises:
         ValueError: more blocks are to be frozen than the encoder has.
     """
-    found = blocks(encoder)
+    found = blocks(encoder, channels)
     trained = {Nothing: found, Whole: []}.get(type(config), [])
     if isinstance(config, First):
         if config.blocks > len(found):
@@ -140,6 +142,21 @@ def frozen_modules(network: nn.Module) -> list[nn.Module]:
         for module in network.modules()
         if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
     ]
+
+
+def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
+    """A convolution of 3 colours for as many channels as ``own`` takes; all else as it is.
+
+    As segmentation-models-pytorch adapts its own weights: their sum for one channel, else the
+    colours in turn, scaled so that the layer answers as strongly as before.
+    """
+    channels = own.shape[1] if own.ndim == 4 else 3
+    fits = theirs.ndim == 4 and theirs.shape == (own.shape[0], 3, *own.shape[2:])
+    if channels == 3 or not fits:
+        return theirs
+    if channels == 1:
+        return theirs.sum(1, keepdim=True)
+    return theirs[:, [k % 3 for k in range(channels)]] * (3 / channels)
 
 
 def _download(name: str) -> None:

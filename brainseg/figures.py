@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO, StringIO
+from math import ceil, sqrt
 from textwrap import shorten, wrap
 from typing import Any
 from zlib import crc32
@@ -21,7 +22,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito (2008)
@@ -125,6 +126,54 @@ def patient_dots(best: Sequence[Curve]) -> str:
         return _svg(figure, "Dice of every validation patient under the best trials", hover)
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A slice to look at: one or more of its channels, the mask outlined on the first."""
+
+    caption: str
+    planes: Sequence[NDArray[Any]]  # each H,W
+    mask_HW: NDArray[np.uint8] | None = None
+
+
+def volume_histogram(volumes: Mapping[str, float], unit: str) -> str:
+    """Patients by the volume of their tumour, each one a tick on the axis."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 3), layout="constrained")
+        hover = _volume_bars(figure.subplots(), volumes, unit)
+        return _svg(figure, "Histogram of tumour volume over patients", hover)
+
+
+def contact_sheet(volumes: Mapping[str, float], unit: str, tiles: Sequence[Tile]) -> bytes:
+    """The histogram over rows of slices, as a PNG file."""
+    columns = 4
+    rows = ceil(len(tiles) / columns)
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        figure = Figure(figsize=(12, 3 + 3.3 * rows), layout="constrained")
+        grid = figure.add_gridspec(1 + rows, columns, height_ratios=[2.6] + [3.3] * rows)
+        _volume_bars(figure.add_subplot(grid[0, :]), volumes, unit)
+        for n, tile in enumerate(tiles):
+            _draw_tile(figure.add_subplot(grid[1 + n // columns, n % columns]), tile)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def slice_tile(tile: Tile) -> str:
+    """The slice as an SVG element that holds its pixels."""
+    picture_HW = _mosaic(tile.planes)
+    rows, columns = picture_HW.shape
+    buffer = BytesIO()
+    imsave(buffer, picture_HW, cmap="gray", vmin=0, vmax=1, format="png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    border = "" if tile.mask_HW is None else outline(_thinned(tile.mask_HW))
+    return (
+        f'<svg viewBox="0 0 {columns} {rows}" role="img" aria-label="slice">'
+        f'<image width="{columns}" height="{rows}" href="data:image/png;base64,{picture}"/>'
+        f'<path d="{border}" stroke="{TRUTH}" stroke-width="1.5"/></svg>'
+    )
+
+
 def quartile_bar(low: float, median: float, high: float, mean: float) -> str:
     """A bar over the middle half, a line at the median, a dot at the mean; from 0 to 1."""
     return (
@@ -183,6 +232,59 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 def _touch(low: tuple[float, int], high: tuple[float, int], gap: float) -> bool:
     return high[0] - low[0] < gap * (low[1] + high[1]) / 2
+
+
+def _volume_bars(axes: Axes, volumes: Mapping[str, float], unit: str) -> dict[str, str]:
+    """Bars, and a tick for each patient; returns what to show over the ticks."""
+    values = list(volumes.values())
+    if values:
+        edges = [*MaxNLocator(12).tick_values(0, max(*values, 1e-9))]
+        axes.hist(values, bins=edges, color="#aeb6c1", rwidth=0.94)
+    hover = {}
+    for n, (patient, volume) in enumerate(volumes.items()):
+        axes.plot(volume, -0.02, "|", c=COLOURS[0], ms=7, clip_on=False, gid=f"patient-{n}",
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+        hover[f"patient-{n}"] = f"{patient}: {volume:,.4g} {unit}"
+    axes.tick_params(axis="x", pad=8)
+    axes.set_xlabel(f"tumour of one patient ({unit})")
+    axes.set_ylabel("patients")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set_xlim(left=0)
+    return hover
+
+
+def _draw_tile(axes: Axes, tile: Tile) -> None:
+    picture_HW = _mosaic(tile.planes)
+    axes.imshow(picture_HW, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if tile.mask_HW is not None and tile.mask_HW.any():
+        axes.contour(_thinned(tile.mask_HW), levels=[0.5], colors=TRUTH, linewidths=1)
+    axes.set_axis_off()
+    axes.set_title("\n".join(wrap(tile.caption, 42)[:4]), fontsize=7.5, color=INK)
+
+
+def _mosaic(planes: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Planes of one size in as many rows as columns; the last places stay black."""
+    side = ceil(sqrt(len(planes)))
+    grey = [_grey(plane_HW) for plane_HW in planes]
+    grey += [np.zeros_like(grey[0])] * (-len(grey) % side)
+    return np.vstack([np.hstack(grey[k : k + side]) for k in range(0, len(grey), side)])
+
+
+def _grey(image_HW: NDArray[Any]) -> NDArray[np.float64]:
+    """Grey levels from 0 to 1; the brightest and the darkest 0.5 % are cut off."""
+    pixels = np.nan_to_num(_thinned(image_HW).astype(np.float64))
+    low, high = np.percentile(pixels, [0.5, 99.5])
+    if high <= low:  # little is lit, or all, as in a mask
+        low, high = min(float(pixels.min()), 0.0), max(float(pixels.max()), 1.0)
+    grey: NDArray[np.float64] = np.clip((pixels - low) / (high - low), 0, 1)
+    return grey
+
+
+def _thinned(pixels_HW: NDArray[Any]) -> NDArray[Any]:
+    """Every second or third pixel of a large slice: a page holds many."""
+    step = max(1, max(pixels_HW.shape) // 320)
+    return pixels_HW[::step, ::step]
 
 
 def _line(axes: Axes, curve: Curve, gid: str) -> None:

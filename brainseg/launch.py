@@ -4,47 +4,43 @@ Nothing of Ray Tune's own state is needed to go on. The run's folder holds the s
 trial's rows and checkpoints; a new driver reads these and continues where the old one ended.
 """
 
-import fcntl
 import os
-import platform
-import socket
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from brainseg import cluster, encoders
+from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
 from brainseg.model import require_size
-from brainseg.patients import find_slices, fingerprint, split_by_patient, split_by_slice
-from brainseg.records import ENDED, Run, TrialRecord, read_json, write_json, write_text
+from brainseg.normalise import require_three_channels
+from brainseg.packing import require_channels
+from brainseg.records import ENDED, Run, TrialRecord
 from brainseg.search import Halving, Rungs, Study, Suggestions
 from brainseg.space import Choice, Params, build, flatten
-from brainseg.sweep import Split, Sweep
+from brainseg.sweep import Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
 from brainseg.worker import train_together
 
 RETRIES = 2  # of a trial whose process died; it goes on from its last checkpoint
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Where and with what a sweep runs; nothing here changes what it finds."""
 
-    data: Path
+    data: str  # a path, or an address as s3://bucket/folder
     storage: Path
+    layout: str = "auto"  # of the data, see layouts.py
     workers: int = 1  # DDP processes of one trial
     gpus: float | None = None  # of each worker; None: one if there are any
     wandb: Mode = "offline"
@@ -60,14 +56,15 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
             the same name that asked something else, or one that is under way.
     """
-    table = find_slices(job.data)
-    table["part"] = _split(table, sweep.split)
+    run = Run(job.storage / sweep.name)
+    data = read_data(job.data, job.layout, say)
     points = _all_points(sweep)
     _check_points(points, job.workers)
-    run = Run(job.storage / sweep.name)
-    with _alone(run):
-        _open_run(run, sweep, job, table)
-        say(_headline(run, table))
+    _check_channels(points, data.table, data.root)
+    data.table["part"] = parted(data, sweep.split, say, run)
+    with alone(run):
+        open_run(run, sweep, data, made_up=job.made_up, command=job.command)
+        say(_headline(run, data.table))
         placement = _place(sweep, job, points)
         say(
             f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
@@ -87,8 +84,10 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
     if left <= 0:
         say(f"all {ended} trials have ended already; raise --trials to go on")
         return
+    _keep_keys_out_of_logs()
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
     mirror = Mirror(run, job.wandb)
     rungs = Rungs(grace=sweep.strategy.grace_epochs, reduction=sweep.strategy.reduction)
     tuner = tune.Tuner(
@@ -112,6 +111,15 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
         tuner.fit()
     finally:
         mirror.close()
+
+
+def _keep_keys_out_of_logs() -> None:
+    """Tune hands the driver's AWS keys to its trials by a setting that Ray writes into its logs.
+
+    On this machine trials inherit the keys all the same; other nodes have their own, or a role.
+    """
+    passed_on = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {n for n in passed_on if not n.startswith("AWS_")}
 
 
 def _trainable(run: Run, placement: Placement) -> Any:
@@ -192,11 +200,6 @@ def _own(config: dict[str, Any]) -> tuple[Params, str]:
     return params, str(params.pop("trial"))
 
 
-def _split(table: pd.DataFrame, split: Split) -> "pd.Series[str]":
-    by = split_by_patient if split.by == "patients" else split_by_slice
-    return by(table, validation=split.validation, test=split.test, seed=split.seed)
-
-
 def _all_points(sweep: Sweep) -> list[TrialConfig]:
     """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
     space, base = sweep.space, sweep.space.config({})
@@ -219,9 +222,20 @@ def _check_points(points: list[TrialConfig], workers: int) -> None:
                 f"batch_size must be a multiple of the workers, got {config.batch_size} images "
                 f"for {workers} workers; set batch_size or --workers"
             )
-    pairs = {(p.model.name, p.model.weights): 0 for p in points if isinstance(p.model, Encoder)}
-    for name, weights in pairs:
-        encoders.require_weights(name, weights)
+    encoders_of = {
+        (p.model.name, p.model.weights, p.channels): 0
+        for p in points
+        if isinstance(p.model, Encoder)
+    }
+    for name, weights, channels in encoders_of:
+        encoders.require_weights(name, weights, channels)
+
+
+def _check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
+    """Refuse data whose images have not the channels that the points declare."""
+    for channels, how in {(p.channels, p.normalise): 0 for p in points}:
+        require_channels(table, data, channels)
+        require_three_channels(how, channels)
 
 
 def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
@@ -234,106 +248,9 @@ def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
     )
 
 
-@contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Hold the run's folder, so that no second driver works in it.
-
-    Raises:
-        ValueError: another driver holds it (its host and process are named), or the folder
-            cannot be written to.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_text(run.path / "probe", "written, renamed and removed before the first trial\n")
-        (run.path / "probe").unlink()
-        lock = (run.path / "lock").open("a+")
-    except OSError as error:
-        raise ValueError(
-            f"{run.path} cannot be written to ({error.strerror}); free or mount it, or name "
-            "another folder with --storage"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise ValueError(
-                f"{run.path} is in use by {lock.read().strip() or 'another process'}; wait for "
-                "it, stop it, or choose another --name"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        yield
-
-
-def _open_run(run: Run, sweep: Sweep, job: Job, table: pd.DataFrame) -> None:
-    """Write what is asked and of which data, or check that the folder was asked the same."""
-    asked = _asked(sweep, job, table)
-    if run.sweep.exists():
-        _refuse_other(run, asked)
-        return
-    about = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "uid": uuid.uuid4().hex[:8],
-        "command": job.command,
-        "versions": _versions(),
-    }
-    table.to_csv(run.path / "slices.part", index=False)
-    (run.path / "slices.part").replace(run.slices)
-    write_json(run.sweep, {**asked, **about})
-
-
-def _asked(sweep: Sweep, job: Job, table: pd.DataFrame) -> dict[str, Any]:
-    strategy = {k: v for k, v in asdict(sweep.strategy).items() if k != "trials"}
-    parts = table.groupby("part")
-    counts = {
-        str(part): {"patients": int(rows["patient"].nunique()), "slices": len(rows)}
-        for part, rows in parts
-    }
-    return {
-        "name": sweep.name,
-        "question": sweep.question,
-        "data": {
-            "root": str(job.data.resolve()),
-            "fingerprint": fingerprint(table, job.data),
-            "patients": int(table["patient"].nunique()),
-            "slices": len(table),
-            "tumour_slices": int(table["tumour"].sum()),
-            "made_up": job.made_up,
-        },
-        "split": {**asdict(sweep.split), "counts": counts},
-        "strategy": strategy,
-        "base": flatten(sweep.space.config({})),
-        "fixed": dict(sweep.space.fixed),
-        "space": {path: str(d) for path, d in sweep.space.distributions().items()},
-        "first": [dict(point) for point in sweep.first],
-    }
-
-
-def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
-    known = read_json(run.sweep)
-    differing = []
-    for key, value in asked.items():
-        if known.get(key) != value:
-            parts = value if isinstance(value, dict) else {}
-            inner = [k for k in parts if (known.get(key) or {}).get(k) != parts[k]]
-            differing += [f"{key}.{k}" for k in inner] or [key]
-    if differing:
-        raise ValueError(
-            f"{run.path} holds a sweep that asked something else: {', '.join(differing)} differ; "
-            "choose another --name, or repeat the command that began it"
-        )
-
-
 def _headline(run: Run, table: pd.DataFrame) -> str:
     counts = ", ".join(
         f"{part} {rows['patient'].nunique()} patients / {len(rows)} slices"
         for part, rows in table.groupby("part")
     )
     return f"{run.path}: {counts}"
-
-
-def _versions() -> dict[str, str]:
-    names = ("brainseg", "torch", "ray", "optuna", "segmentation-models-pytorch", "albumentations")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

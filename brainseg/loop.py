@@ -71,11 +71,12 @@ def train_epoch(
     """
     network.train()
     losses: list[float] = []
-    for step, batch in enumerate(batches, start=first_step):
+    on_device = (batch.to(machine.device) for batch in batches)
+    for step, batch in enumerate(on_device, start=first_step):
         set_rate(optimizer, schedule(step))
         with machine.cast():
-            logits_BHW = network(machine.to_device(batch.image_BCHW), scaling_NC3[batch.rows])
-        sums = pixel_sums(logits_BHW, machine.to_device(batch.mask_BHW))
+            logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
+        sums = pixel_sums(logits_BHW, batch.mask_BHW)
         loss = loss_of_sums(total_over_workers(sums))
         losses.append(_finite(loss.item(), step, batch))
         optimizer.zero_grad(set_to_none=True)
@@ -100,14 +101,13 @@ def score_epoch(
     counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
     visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
     sums = torch.zeros(5, dtype=torch.float64, device=machine.device)
-    for batch in batches:
+    for batch in (batch.to(machine.device) for batch in batches):
         with machine.cast():
-            logits_BHW = network(machine.to_device(batch.image_BCHW), scaling_NC3[batch.rows])
-        mask_BHW = machine.to_device(batch.mask_BHW)
+            logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
         rows = torch.as_tensor(batch.rows, device=machine.device)
-        counts_S3[rows] += count_pixels(logits_BHW, mask_BHW)
+        counts_S3[rows] += count_pixels(logits_BHW, batch.mask_BHW)
         visits_S[rows] += 1
-        sums += pixel_sums(logits_BHW, mask_BHW)
+        sums += pixel_sums(logits_BHW, batch.mask_BHW)
     return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
 
 

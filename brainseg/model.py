@@ -29,7 +29,7 @@ class Network(nn.Module):
         self.body = body
 
     def forward(self, image_BCHW: Tensor, scaling_BC3: Tensor) -> Tensor:
-        """Tumour logits (B, H, W) of uint8 images (B, 3, H, W), scaled as `normalise` says."""
+        """Tumour logits (B, H, W) of uint8 images (B, C, H, W), scaled as `normalise` says."""
         ceiling, mean, deviation = scaling_BC3[..., None, None].unbind(2)
         scaled_BCHW = (image_BCHW.float().minimum(ceiling) - mean) / deviation
         logits: Tensor = self.body(scaled_BCHW)[:, 0]
@@ -50,12 +50,14 @@ class PlainUnet(nn.Module):
     Source: Ronneberger, Fischer and Brox (2015), with padding, batch norm and dropout.
     """
 
-    def __init__(self, *, width: int, depth: int, dropout: float, norm: str) -> None:
+    def __init__(
+        self, *, width: int, depth: int, dropout: float, norm: str, channels: int = 3
+    ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
         self.downs = nn.ModuleList(
             _double_conv(before, after, dropout, norm)
-            for before, after in zip([3, *widths], widths, strict=False)
+            for before, after in zip([channels, *widths], widths, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1])
@@ -73,24 +75,32 @@ class PlainUnet(nn.Module):
         return logits
 
 
-def build_network(config: Encoder | Plain) -> Network:
+def build_network(config: Encoder | Plain, channels: int = 3) -> Network:
     """The network, its weights loaded and its blocks frozen; random parts follow torch's seed.
+
+    The first layer takes ``channels``; pretrained weights of three colours are adapted to them.
 
     Raises:
         ValueError: an unknown encoder, or weights that cannot be had or do not fit.
     """
     if isinstance(config, Plain):
         body: nn.Module = PlainUnet(
-            width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm
+            width=config.width,
+            depth=config.depth,
+            dropout=config.dropout,
+            norm=config.norm,
+            channels=channels,
         )
     else:
         encoders.require_known(config.name)
         hub = "imagenet" if config.weights == "imagenet" else None
-        body = DECODERS[config.decoder](config.name, encoder_weights=hub, classes=1)
+        body = DECODERS[config.decoder](
+            config.name, encoder_weights=hub, in_channels=channels, classes=1
+        )
         encoder = body.get_submodule("encoder")
         if config.weights not in ("none", "imagenet"):
             encoders.load_weights(encoder, Path(config.weights), name=config.name)
-        encoders.freeze(encoder, config.freeze)
+        encoders.freeze(encoder, config.freeze, channels)
     return Network(body).to(memory_format=torch.channels_last)
 
 

@@ -29,7 +29,11 @@ def scaling(histograms_NC256: NDArray[np.uint32], patients: Sequence[str], how: 
         patients: the patient of each slice.
         how: "patient" pools a patient's slices, "image" takes each slice by itself, "imagenet"
             is the same for all: the statistics that ImageNet weights were trained with.
+
+    Raises:
+        ValueError: "imagenet" for other than 3 channels.
     """
+    require_three_channels(how, histograms_NC256.shape[1])
     if how == "imagenet":
         fixed = np.stack([np.ones(3), IMAGENET_MEAN, IMAGENET_STD], axis=1) * 255
         return np.broadcast_to(fixed, (len(patients), 3, 3)).astype(np.float32)
@@ -38,6 +42,15 @@ def scaling(histograms_NC256: NDArray[np.uint32], patients: Sequence[str], how: 
     pooled_GC256 = np.zeros((group_N.max() + 1, *histograms_NC256.shape[1:]), np.float64)
     np.add.at(pooled_GC256, group_N, histograms_NC256)
     return _foreground_statistics(pooled_GC256)[group_N]
+
+
+def require_three_channels(how: str, channels: int) -> None:
+    """Refuse the statistics of red, green and blue for images of another number of channels."""
+    if how == "imagenet" and channels != 3:
+        raise ValueError(
+            f"normalise=imagenet has statistics of 3 channels, the images have {channels}; "
+            "take --set normalise=patient or image"
+        )
 
 
 def _foreground_statistics(histograms_GC256: NDArray[np.float64]) -> Scaling:

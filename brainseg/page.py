@@ -4,8 +4,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from brainseg import figures, report
 from brainseg.figures import Curve
+from brainseg.markup import Html, document, figure, pairs, safe, table
 from brainseg.records import ENDED, Run, read_json, write_text
 
 HEADS = {  # what the table calls the scores
@@ -37,20 +36,11 @@ METRICS = {
     "micro Dice": "2tp / (2tp + fp + fn) over the pixels of all patients together.",
     "tumour slices": "Mean slice Dice over the slices that have tumour.",
     "empty = 1": "Mean slice Dice over all slices, an empty slice left empty counting 1. Many "
-    "notebooks report it; what predicting nothing scores is in the last row of the ranking.",
+    "notebooks report it; what predicting nothing scores is below the ranking.",
     "false alarm": "Share of the slices without tumour in which some is predicted; less is better.",
     "epochs": "The best, whose scores these are / how many were finished.",
     "device time": "How long the trial held its devices, times their number.",
 }
-
-
-class Html(str):
-    """Text that is markup already; any other text is escaped before it enters the page."""
-
-
-def safe(value: object) -> Html:
-    """``value`` escaped, unless it is markup already."""
-    return value if isinstance(value, Html) else Html(escape(str(value)))
 
 
 def write_report(run: Run) -> Path:
@@ -58,26 +48,19 @@ def write_report(run: Run) -> Path:
     sweep, frame = read_json(run.sweep), report.ranking(run)
     best, others = _curves(run, frame)
     sections = {
-        "Ranking": _ranking_table(frame, report.reference(run, frame)),
+        "Ranking": _ranking(frame, sweep),
         "Validation Dice": _dice_figure(best, others),
         "Loss and learning rate": _loss_figure(best),
         "Patients": _patient_figure([curve for curve in best if len(curve.patients)]),
         "Slices": _slices(run, frame),
         "Stopped and failed": _ended_early(frame),
         "Train the leader again": _replay(run, sweep, frame),
-        "What the columns mean": _pairs(METRICS),
-        "Searched": _pairs(sweep["space"]),
-        "Held": _pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
-        "Versions": _pairs(sweep["versions"]),
+        "What the columns mean": pairs(METRICS),
+        "Searched": pairs(sweep["space"]),
+        "Held": pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
+        "Versions": pairs(sweep["versions"]),
     }
-    page = PAGE.format(
-        title=safe(sweep["name"]),
-        style=STYLE,
-        head=_head(run, sweep, frame),
-        body="\n".join(f"<h2>{name}</h2>\n{part}" for name, part in sections.items() if part),
-        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-    )
-    write_text(run.report, page)
+    write_text(run.report, document(sweep["name"], _head(run, sweep, frame), sections))
     return run.report
 
 
@@ -109,7 +92,7 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
             f"fingerprint {data['fingerprint'][:12]}",
         ],
         "Split": [
-            f"by {split['by']}, seed {split['seed']}",
+            report.drawn(split),
             *report.parts(split),
             "the search never sees test",
         ],
@@ -124,7 +107,7 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
     }
 
 
-def _ranking_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Html:
+def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
     rows, kinds = [], []
     for row in frame.to_dict("records"):
         rows.append(
@@ -143,11 +126,12 @@ def _ranking_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> Html:
             }
         )
         kinds.append("faint" if pd.isna(row["rank"]) else "first" if row["rank"] == 1 else "")
-    if reference:
-        scores = {name: report.number(reference[score]) for score, name in HEADS.items()}
-        rows.append({"model": report.NOTHING, "Dice": report.number(reference["dice"]), **scores})
+    for one in report.blind(sweep):
+        scores = {name: report.number(one[score]) for score, name in HEADS.items()}
+        rows.append({"model": one["arm"], "Dice": report.number(one["dice"]), **scores})
         kinds.append("faint")
-    return _table(rows, kinds)
+    note = Html(f'<p class="note">{report.blind_note(sweep)}</p>')
+    return Html(table(rows, kinds, words=WORDS, wrapped=WRAPPED) + note)
 
 
 def _place(rank: Any) -> Html:
@@ -165,34 +149,6 @@ def _quartiles(row: Mapping[Any, Any]) -> Html:
     low, high = row["dice_q1"], row["dice_q3"]
     bar = figures.quartile_bar(low, row["dice_median"], high, row["dice"])
     return Html(f"{bar} {low:.2f} to {high:.2f}")
-
-
-def _table(rows: Sequence[Mapping[str, object]], kinds: Sequence[str]) -> Html:
-    """The first row names the columns; ``kinds`` are the rows' classes."""
-    if not rows:
-        return Html()
-    classes = {name: "w" if name in WRAPPED else "" if name in WORDS else "n" for name in rows[0]}
-    head = "".join(f'<th class="{kind}">{safe(name)}</th>' for name, kind in classes.items())
-    body = "\n".join(
-        f'<tr class="{row_kind}">'
-        + "".join(f'<td class="{kind}">{safe(row.get(k, ""))}</td>' for k, kind in classes.items())
-        + "</tr>"
-        for row, row_kind in zip(rows, kinds, strict=True)
-    )
-    return _scroll(f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>")
-
-
-def _pairs(values: Mapping[str, Any]) -> Html:
-    rows = "".join(f"<tr><th>{safe(k)}</th><td>{safe(v)}</td></tr>" for k, v in values.items())
-    return _scroll(f'<table class="pairs"><tbody>{rows}</tbody></table>') if rows else Html()
-
-
-def _scroll(markup: str) -> Html:
-    return Html(f'<div class="scroll">{markup}</div>')
-
-
-def _figure(svg: str, caption: str) -> Html:
-    return Html(f"<figure>{_scroll(svg)}<figcaption>{safe(caption)}</figcaption></figure>")
 
 
 def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
@@ -223,7 +179,7 @@ def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
 def _dice_figure(best: Sequence[Curve], others: Sequence[Curve]) -> Html:
     if not (best or others):
         return Html()
-    return _figure(
+    return figure(
         figures.dice_curves(best, others),
         "In colour the best, with a dot at their best epoch and the score there; in grey all "
         "others, with a dot where they ended. Point at a curve for its name.",
@@ -236,7 +192,7 @@ def _loss_figure(best: Sequence[Curve]) -> Html:
     caption = "The learning rate is the one at each epoch's end."
     if len({curve.loss for curve in best}) > 1:
         caption += " Losses of different kinds share no scale."
-    return _figure(figures.loss_curves(best), caption)
+    return figure(figures.loss_curves(best), caption)
 
 
 def _patient_figure(best: Sequence[Curve]) -> Html:
@@ -244,7 +200,7 @@ def _patient_figure(best: Sequence[Curve]) -> Html:
         return Html()
     patients = pd.concat([curve.patients for curve in best]).groupby("patient")["dice"]
     hardest = (f"{name} ({dice:.2f})" for name, dice in patients.mean().nsmallest(3).items())
-    return _figure(
+    return figure(
         figures.patient_dots(best),
         "A dot is a patient; bar over the middle half, line at the median, diamond at the mean. "
         f"Hardest, by the mean over these trials: {', '.join(hardest)}.",
@@ -262,17 +218,25 @@ def _slices(run: Run, frame: pd.DataFrame) -> Html:
             parts, epoch = [file[name][:PANELS] for name in names], int(file["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         return Html(f'<p class="note">{safe(path)} cannot be read: {safe(error)}</p>')
+    channel, name = _shown_channel(run, parts[0])
     panels = "\n".join(
-        f"<figure>{figures.slice_panel(image[..., 1], truth, prediction)}"
+        f"<figure>{figures.slice_panel(image[..., channel], truth, prediction)}"
         f"<figcaption>{safe(label)}: {_overlap(truth, prediction)}</figcaption></figure>"
         for image, truth, prediction, label in zip(*parts, strict=True)
     )
     return Html(
         f'<p class="note">Validation slices as trial {safe(path.parent.name)} saw them at epoch '
-        f"{epoch}: FLAIR, and FLAIR with {_key(figures.TRUTH)}truth and "
+        f"{epoch}: {name}, and {name} with {_key(figures.TRUTH)}truth and "
         f"{_key(figures.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
         f'<div class="slices">{panels}</div>'
     )
+
+
+def _shown_channel(run: Run, images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
+    """FLAIR where the layout tells which it is, else the first."""
+    if read_json(run.sweep)["data"].get("layout", "lgg") == "lgg" and images_NHWC.shape[3] == 3:
+        return 1, "FLAIR"
+    return 0, f"channel 1 of {images_NHWC.shape[3]}"
 
 
 def _key(colour: str) -> str:
@@ -300,7 +264,7 @@ def _ended_early(frame: pd.DataFrame) -> Html:
         }
         for row in early.to_dict("records")
     ]
-    return _table(rows, [""] * len(rows))
+    return table(rows, [""] * len(rows), words=WORDS, wrapped=WRAPPED)
 
 
 def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
@@ -309,72 +273,3 @@ def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
     trial = frame["trial"].iloc[0]
     params = next(record.params for record in run.trials() if record.trial == trial)
     return Html(f"<pre>{safe(report.replay(sweep, trial, params))}</pre>")
-
-
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · brainseg</title>
-<style>{style}</style>
-</head>
-<body>
-{head}
-{body}
-<footer class="note">Written by brainseg on {written}. Not a medical device.</footer>
-</body>
-</html>
-"""
-STYLE = """
-:root { --ink: #1b1f24; --faint: #5d6571; --line: #e3e6ea; --wash: #f6f7f9; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem;
-  background: #fff; color: var(--ink); font: 16px/1.55 -apple-system, "Segoe UI", Roboto,
-  "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif; }
-h1 { margin: .2rem 0 1rem; max-width: 50rem; font-size: 2.1rem; line-height: 1.2; }
-h2 { margin: 3rem 0 .6rem; font-size: 1.25rem; }
-p, figcaption { max-width: 50rem; margin: .5rem 0; }
-p, td, dd, figcaption { overflow-wrap: break-word; }
-.lead { font-size: 1.2rem; line-height: 1.5; }
-.note, figcaption, dt { color: var(--faint); font-size: .875rem; }
-.warn { padding: .7rem 1rem; border-left: 4px solid #d55e00; background: #fdf1e7; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr));
-  gap: 1.2rem 2rem; margin: 2rem 0 0; padding: 1.2rem 0; border: solid var(--line);
-  border-width: 1px 0; font-size: .875rem; }
-.facts dd { margin: 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8125rem; line-height: 1.4;
-  font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
-th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); }
-td { vertical-align: top; white-space: nowrap; }
-.n { text-align: right; }
-.w, .pairs td { min-width: 9rem; white-space: normal; }
-.pairs th { vertical-align: top; white-space: nowrap; }
-tbody tr:hover { background: var(--wash); }
-.first td { font-weight: 600; }
-.faint td { color: var(--faint); }
-.quartiles { width: 6.5rem; height: .65rem; }
-figure { margin: 1rem 0; }
-figure svg { display: block; width: 100%; min-width: 44rem; height: auto; }
-svg text { font-family: inherit !important; }
-.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
-.slices figure { margin: 0; }
-.slices svg { min-width: 0; fill: none; background: #000; }
-.slices path { vector-effect: non-scaling-stroke; }
-.key { display: inline-block; width: 1.4em; height: .3em; margin-right: .35em;
-  vertical-align: .2em; }
-pre { padding: .9rem 1rem; background: var(--wash); font-size: .8125rem;
-  white-space: pre-wrap; overflow-wrap: anywhere; }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-@media print {
-  @page { size: A4 landscape; margin: 12mm; }
-  body { padding: 0; max-width: none; }
-  .scroll { overflow: visible; }
-  .slices { grid-template-columns: repeat(3, 1fr); }
-  h2, p { break-after: avoid; }
-  figure, tr, pre { break-inside: avoid; }
-}
-"""

@@ -1,7 +1,7 @@
 """What a sweep leaves on disk: the truth that W&B mirrors and the report reads.
 
     <storage>/<sweep>/
-      sweep.json     question, resolved config, split, data fingerprint, versions
+      sweep.json     question, resolved config, split, baselines, data fingerprint, versions
       slices.csv     every slice with the part it belongs to
       trials.jsonl   append-only: one line a change of a trial's state
       trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,16 @@ COLUMNS = [
     *("best_epoch", "epochs", "lr", "schedule", "device_seconds", "reason"),
 ]
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
-NOTHING = "predicts nothing (looks at no image)"
+BLIND = (
+    "The last rows look at no image; they are scored on the same validation slices, at {} pixels."
+)
 UNSURE = (
     "One split and one seed make a search result, not yet a proof. Differences smaller than the "
     "spread over patients may be noise, and the same patients chose the epoch and the trial."
 )
 LEAK = (
-    "Split by slices: it leaks. Slices of one patient are in train and in validation, so the "
-    "scores say little about new patients."
+    "The split leaks: slices of one patient are in several parts, so the scores say little about "
+    "new patients."
 )
 MADE_UP = "These patients are made up: the scores say nothing about real scans."
 
@@ -62,16 +64,19 @@ def write_results(run: Run) -> Path:
     return run.results
 
 
-def nothing(table: pd.DataFrame) -> dict[str, float]:
-    """The scores of a predictor that marks no pixel; ``table`` as ``patients`` returns it."""
-    healthy = table["tp"] + table["fn"] == 0
-    empty = 1 - table["tumour_slices"].sum() / table["slices"].sum()
-    return dict.fromkeys(SCORES, 0.0) | {
-        "dice": float(healthy.mean()),
-        "iou": float(healthy.mean()),
-        "micro_dice": float(healthy.all()),
-        "slice_dice_empty1": float(empty),
-    }
+def blind(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a baseline: ``arm`` in words, every score (NaN where it is undefined)."""
+    rows = []
+    for one in sweep["baselines"]["predictors"]:
+        arm = f"{one['name']}: {one['why_not']}" if one["why_not"] else one["name"]
+        scores = {score: one["scores"].get(score, math.nan) for score in ("dice", *SCORES)}
+        rows.append({"arm": arm, **scores})
+    return rows
+
+
+def blind_note(sweep: Mapping[str, Any]) -> str:
+    side = sweep["baselines"]["image_size"]
+    return BLIND.format(f"{side}x{side}")
 
 
 def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> str:
@@ -82,6 +87,7 @@ def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> s
         ("--split", split["by"], usual.by),
         ("--validation", split["validation"], usual.validation),
         ("--test", split["test"], usual.test),
+        ("--split-seed", split["seed"], usual.seed),
     ):
         if value != default:
             options[option] = str(value)
@@ -121,7 +127,7 @@ def print_ranking(run: Run, console: Console) -> None:
     console.print(Text(sweep["question"], style="bold"))
     console.print(Text(answer(run, frame)))
     if len(frame):
-        console.print(_terminal_table(frame, reference(run, frame)))
+        console.print(_terminal_table(frame, blind(sweep)))
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(run, sweep):
@@ -139,16 +145,16 @@ def patients(run: Run, trial: str) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
 
 
-def reference(run: Run, frame: pd.DataFrame) -> dict[str, float]:
-    """What predicting nothing scores; the validation patients are the same for every trial."""
-    tables = (patients(run, trial) for trial in frame["trial"])
-    return next((nothing(table) for table in tables if len(table)), {})
-
-
 def warnings(sweep: Mapping[str, Any]) -> list[str]:
     """Why this sweep's scores say less than they seem to."""
-    leak, made_up = sweep["split"]["by"] == "slices", sweep["data"]["made_up"]
-    return [LEAK] * leak + [MADE_UP] * made_up
+    return [LEAK] * (sweep["split"]["shared_patients"] > 0) + [MADE_UP] * sweep["data"]["made_up"]
+
+
+def drawn(split: Mapping[str, Any]) -> str:
+    """How the split came about: "by patients, seed 0"."""
+    if split["by"] in ("patients", "slices"):
+        return f"by {split['by']}, seed {split['seed']}"
+    return f"as {split['by']} says"
 
 
 def parts(split: Mapping[str, Any]) -> list[str]:
@@ -218,13 +224,14 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
-        f"Split by {split['by']}, seed {split['seed']}: {', '.join(parts(split))}.",
+        f"Split {drawn(split)}: {', '.join(parts(split))}.",
+        blind_note(sweep),
         *warnings(sweep),
         UNSURE,
     ]
 
 
-def _terminal_table(frame: pd.DataFrame, blind: Mapping[str, float]) -> Table:
+def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("#", "Trial", "Model", "Dice", "IoU", "Epochs", "State", "Time"):
         right = name in ("#", "Dice", "IoU", "Epochs", "Time")
@@ -242,8 +249,7 @@ def _terminal_table(frame: pd.DataFrame, blind: Mapping[str, float]) -> Table:
             duration(row["device_seconds"]),
         ]
         table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
-    if blind:
-        table.add_section()
-        scores = (number(blind["dice"]), number(blind["iou"]))
-        table.add_row("", "", NOTHING, *scores, style="dim")
+    table.add_section()
+    for one in baselines:
+        table.add_row("", "", one["arm"], number(one["dice"]), number(one["iou"]), style="dim")
     return table

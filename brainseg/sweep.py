@@ -30,14 +30,17 @@ class Bayes:
 class Split:
     """How slices are divided into train, validation and test."""
 
-    by: str = "patients"  # or "slices": the report's, which leaks
+    by: str = "patients"  # or "slices": the report's, which leaks; or the path of a CSV file
     validation: float = 0.2  # share of the patients; of what test leaves, if by slices
     test: float = 0.1  # share that the search never sees
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.by not in ("patients", "slices"):
-            raise ValueError(f"a split is by patients or by slices, got {self.by!r}")
+        if self.by not in ("patients", "slices") and not self.by.lower().endswith(".csv"):
+            raise ValueError(
+                "a split is by patients, by slices or from a file whose name ends in .csv, "
+                f"got {self.by!r}"
+            )
         if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test < 1):
             raise ValueError(
                 "validation must be above 0, test at least 0, and both together below 1, "

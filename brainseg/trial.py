@@ -8,11 +8,11 @@ Shapes: B images, H rows, W columns, C channels, S slices of the pack.
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -30,12 +30,15 @@ from brainseg.metrics import dice, iou, per_patient, summary
 from brainseg.model import Network, build_network
 from brainseg.normalise import scaling
 from brainseg.optim import build_optimizer, build_schedule
-from brainseg.pack import Pack, open_pack
+from brainseg.pack import Pack, default_cache, open_pack
 from brainseg.records import Run, TrialDir, append_line, read_json, write_text
+from brainseg.remote import local_copy
 from brainseg.space import Params, build
+from brainseg.table import read_table
 
 Row = dict[str, Any]
 Report = Callable[[Row], None]
+PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
 PANELS = 6  # validation slices of which the prediction is kept
 
 
@@ -77,7 +80,7 @@ class Task:
     run: Path
     trial: str
     params: Params
-    threads: int = 1  # CPU threads for torch
+    threads: int = 1  # CPU threads for torch, and as many that prepare batches
 
     @property
     def folder(self) -> TrialDir:
@@ -123,12 +126,12 @@ class Trial:
     def __init__(self, task: Task, device: torch.device) -> None:
         config = task.config
         torch.set_num_threads(task.threads)
-        cv2.setNumThreads(1)  # its own threads cost more than they bring on single slices
         torch.manual_seed(config.seed)
         self.config, self.folder, self.peers = config, task.folder, Peers.found()
+        self.threads = task.threads
         self.machine = Machine(device, _bfloat16(config.precision, device))
         self._read_data(Run(task.run))
-        self.network = build_network(config.model).to(device)
+        self.network = build_network(config.model, config.channels).to(device)
         self.wrapped = _distributed(self.network, self.peers, config.sync_batch_norm)
         self.optimizer = build_optimizer(self.network, config.optimizer)
         self.steps = steps_per_epoch(len(self.train_rows), config.batch_size)
@@ -139,9 +142,15 @@ class Trial:
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
 
     def _read_data(self, run: Run) -> None:
-        table = pd.read_csv(run.slices, dtype={"patient": str}, keep_default_na=False)
-        root = Path(read_json(run.sweep)["data"]["root"])
-        self.pack = open_pack(table, root, image_size=self.config.image_size)
+        table = read_table(run.slices)
+        data = read_json(run.sweep)["data"]
+        self.pack = open_pack(
+            table,
+            local_copy(data["root"], default_cache(), copy=data.get("copy", "")),
+            image_size=self.config.image_size,
+            channels=self.config.channels,
+            recorded=data["fingerprint"],
+        )
         self.patients = table["patient"].tolist()
         levels = scaling(self.pack.histograms_NC256, self.patients, self.config.normalise)
         self.scaling_NC3 = self.machine.to_device(torch.from_numpy(levels))
@@ -198,19 +207,21 @@ class Trial:
             epoch=self.epoch,
             rank=self.peers.rank,
             world=self.peers.world,
+            threads=min(self.threads, PREPARERS),
         )
         try:
-            return train_epoch(
-                self.wrapped,
-                batches,
-                self.loss,
-                self.optimizer,
-                self.schedule,
-                self.machine,
-                scaling_NC3=self.scaling_NC3,
-                first_step=self.epoch * self.steps,
-                clip_norm=self.config.clip_norm,
-            )
+            with closing(batches):
+                return train_epoch(
+                    self.wrapped,
+                    batches,
+                    self.loss,
+                    self.optimizer,
+                    self.schedule,
+                    self.machine,
+                    scaling_NC3=self.scaling_NC3,
+                    first_step=self.epoch * self.steps,
+                    clip_norm=self.config.clip_norm,
+                )
         except NotFinite as error:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
@@ -283,7 +294,7 @@ class Trial:
         rows = panel_rows(self.pack, self.validation_rows, self.patients)
         batch = next(iter(scoring_batches(self.pack, rows, batch_size=len(rows))))
         with self.machine.cast():
-            image_BCHW = self.machine.to_device(batch.image_BCHW)
+            image_BCHW = batch.to(self.machine.device).image_BCHW
             logits_BHW = self.network(image_BCHW, self.scaling_NC3[batch.rows])
         temporary = self.folder.panels.with_suffix(".part.npz")
         np.savez_compressed(

@@ -11,6 +11,7 @@ from brainseg.records import Run, append_line, write_json
 from brainseg.space import Params, build, flatten
 
 PATIENTS = ("007", "NA", "Łódź, 東京\nsecond line")  # the first has no tumour
+NOTHING = {"dice": 1 / 3, "iou": 1 / 3, "micro_dice": 0.0, "slice_dice_empty1": 50 / 60}
 HOSTILE = "$\\no$<script>alert('x')</script>&amp;[red],\"a\" 脳"
 
 
@@ -33,6 +34,7 @@ def begin(folder: Path, **changes: Any) -> Run:
             "validation": 0.2,
             "test": 0.1,
             "seed": 0,
+            "shared_patients": 0,
             "counts": {
                 "test": {"patients": 1, "slices": 20},
                 "train": {"patients": 6, "slices": 120},
@@ -44,6 +46,13 @@ def begin(folder: Path, **changes: Any) -> Run:
         "fixed": {},
         "space": {"optimizer.adamw.lr": "LogUniform(low=0.0001, high=0.005)"},
         "first": [],
+        "baselines": {
+            "image_size": 256,
+            "predictors": [
+                {"name": "predicts nothing", "scores": NOTHING, "why_not": ""},
+                {"name": "copies the nearest slice", "scores": {}, "why_not": "there is none"},
+            ],
+        },
         "made": "2026-11-22T11:25:18+00:00",
         "uid": "3fa9c1d2",
         "command": "python sweeps/encoders.py --data '/data/my scans'",

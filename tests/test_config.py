@@ -98,7 +98,11 @@ def test_a_strategy_that_stops_everything_or_nothing_is_refused(
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ({"by": "pixels"}, "a split is by patients or by slices, got 'pixels'"),
+        (
+            {"by": "pixels"},
+            "a split is by patients, by slices or from a file whose name ends in .csv, "
+            "got 'pixels'",
+        ),
         (
             {"validation": 0.0},
             "validation must be above 0, test at least 0, and both together below 1, "

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -20,8 +20,10 @@ import torch
 
 from brainseg.augment import Augment
 from brainseg.batches import Batch, scoring_batches, shuffled, steps_per_epoch, training_batches
+from brainseg.images import read_image
+from brainseg.layouts import find_slices
 from brainseg.pack import Pack, Pixels, default_cache, open_pack
-from brainseg.patients import find_slices, read_image
+from brainseg.table import fingerprint
 
 STILL = Augment(rotate_degrees=0, shift=0, zoom=0, hflip=0, vflip=0)
 STRONG = Augment(rotate_degrees=30, shift=0.1, zoom=0.2, hflip=0.5, vflip=0.5)
@@ -47,12 +49,17 @@ def pack_of(count: int) -> Pack:
     """A pack in memory whose images are noise, no two alike."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (count, 16, 16, 3), np.uint8)
-    histograms = np.zeros((count, 3, 256), np.uint32)
-    return Pack(images, (images[..., 0] > 200).astype(np.uint8), histograms)
+    masks = (images[..., :1] > 200).astype(np.uint8)
+    return Pack(np.concatenate([images, masks], axis=3), np.zeros((count, 3, 256), np.uint32))
 
 
 def threads_of_batches() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "brainseg-batches"]
+    return [t for t in threading.enumerate() if t.name.startswith("brainseg-batches")]
+
+
+def kept(batches: Iterable[Batch]) -> list[Batch]:
+    """Every batch, as it was when it was the one to use: its memory is used again."""
+    return [batch._replace(slices_BHWD=batch.slices_BHWD.clone()) for batch in batches]
 
 
 # The pack
@@ -108,6 +115,25 @@ def test_another_size_or_a_changed_file_makes_another_pack(tmp_path: Path) -> No
     os.utime(root / "p" / "p_2.tif", ns=(1, 1))
     packed(root, tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "packs").glob("[!.]*"))) == 3
+
+
+def test_a_recorded_fingerprint_opens_what_the_run_began_with_and_builds_nothing_else(
+    tmp_path: Path,
+) -> None:
+    root, cache = write_folder(tmp_path / "root", 3), tmp_path / "cache"
+    table = find_slices(root)
+    recorded = fingerprint(table, root)
+    built = open_pack(table, root, image_size=16, recorded=recorded, cache=cache)
+    os.utime(root / "p" / "p_2.tif", ns=(1, 1))
+    again = open_pack(table, root, image_size=16, recorded=recorded, cache=cache)
+    assert np.array_equal(again.slices_NHWD, built.slices_NHWD)
+    assert len(list((cache / "packs").glob("[!.]*"))) == 1
+    with pytest.raises(ValueError) as error:
+        open_pack(table, root, image_size=8, recorded=recorded, cache=cache)
+    assert str(error.value) == (
+        f"files must stay as they were when the run began, some under {root} have changed; "
+        "restore them, or begin a run of another name"
+    )
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,24 +206,15 @@ def refused(root: Path, cache: Path, image_size: int = 16) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("pixels", "kind"),
-    [
-        (np.zeros((16, 16), np.uint8), "16x16 uint8"),
-        (np.zeros((16, 16, 4), np.uint8), "16x16x4 uint8"),
-        (np.zeros((16, 16, 3), np.uint16), "16x16x3 uint16"),
-    ],
-    ids=["grey", "RGBA", "16-bit"],
-)
-def test_an_image_that_is_not_8_bit_rgb_is_refused_and_leaves_nothing(
-    tmp_path: Path, pixels: np.ndarray, kind: str
+def test_an_image_of_other_channels_than_declared_is_refused_and_leaves_nothing(
+    tmp_path: Path,
 ) -> None:
     root = write_folder(tmp_path / "root", 2)
-    image = root / "p" / "p_2.png"
     (root / "p" / "p_2.tif").unlink()
-    cv2.imwrite(str(image), pixels)
+    cv2.imwrite(str(root / "p" / "p_2.png"), np.zeros((16, 16), np.uint8))
     assert refused(root, tmp_path / "cache") == (
-        f"an image must hold 3 channels of 8 bits, {image} holds {kind}; convert to 8-bit RGB"
+        "images must have the declared number of channels, 3, p/p_2.png has 1; declare it with "
+        "--set channels=1, or export all alike"
     )
     assert not list((tmp_path / "cache" / "packs").glob("[!.]*"))
 
@@ -207,7 +224,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     image = root / "p" / "p_1.tif"
     image.write_bytes(image.read_bytes()[:100])
     assert refused(root, tmp_path / "cache") == (
-        f"every image and mask must be readable, {image} cannot be decoded; "
+        "every image and mask must be readable, p/p_1.tif cannot be decoded; "
         "restore it, or remove the slice"
     )
 
@@ -217,7 +234,7 @@ def test_a_mask_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
     mask = root / "p" / "p_2_mask.tif"
     cv2.imwrite(str(mask), np.zeros((16, 12), np.uint8))
     assert refused(root, tmp_path / "cache") == (
-        f"a mask must have the size of its image, {mask} is 16x12 and p_2.tif is 16x16; "
+        "a mask must have the size of its image, p/p_2_mask.tif is 16x12 and p/p_2.tif is 16x16; "
         "export both at one size"
     )
 
@@ -283,7 +300,7 @@ def test_a_batch_is_bytes_with_channels_last_and_the_rows_it_names() -> None:
     pack, rows = pack_of(9), np.array([8, 2, 5, 1])
     for batch in training_batches(pack, rows, STILL, batch_size=2, seed=0, epoch=0):
         assert batch.image_BCHW.shape == (2, 3, 16, 16)
-        assert batch.image_BCHW.is_contiguous(memory_format=torch.channels_last)
+        assert batch.image_BCHW.float().is_contiguous(memory_format=torch.channels_last)
         assert batch.image_BCHW.dtype == batch.mask_BHW.dtype == torch.uint8
         images_BHWC = batch.image_BCHW.permute(0, 2, 3, 1).numpy()
         assert np.array_equal(images_BHWC, pack.images_NHWC[batch.rows])
@@ -301,9 +318,8 @@ def test_workers_together_train_on_the_batches_of_one(world: int, count: int) ->
             pack, rows, STRONG, batch_size=12, seed=5, epoch=2, rank=rank, world=world
         )
 
-    for whole, *shares in zip(
-        epoch(0, 1), *(epoch(rank, world) for rank in range(world)), strict=True
-    ):
+    epochs = [epoch(0, 1), *(epoch(rank, world) for rank in range(world))]
+    for whole, *shares in zip(*epochs, strict=True):
         size = len(whole.rows) // world * world
         for rank, share in enumerate(shares):
             assert np.array_equal(share.rows, whole.rows[rank:size:world])
@@ -315,7 +331,7 @@ def test_an_epoch_shows_each_row_at_most_once_and_another_epoch_moves_it_otherwi
     pack, rows = pack_of(8), np.arange(8)
     images = {}
     for epoch in (0, 1):
-        batches = list(training_batches(pack, rows, STRONG, batch_size=4, seed=0, epoch=epoch))
+        batches = kept(training_batches(pack, rows, STRONG, batch_size=4, seed=0, epoch=epoch))
         seen = list(chain.from_iterable(batch.rows.tolist() for batch in batches))
         assert sorted(seen) == rows.tolist()
         image_NCHW = torch.cat([batch.image_BCHW for batch in batches])
@@ -337,40 +353,92 @@ def test_fewer_images_than_workers_are_refused() -> None:
     )
 
 
-def test_the_thread_ends_when_the_epoch_does() -> None:
-    assert list(training_batches(pack_of(9), np.arange(9), STILL, batch_size=2, seed=0, epoch=0))
+@pytest.mark.parametrize("batch_size", [1, 4, 40])
+def test_any_number_of_threads_prepares_the_same_batches_in_the_same_order(
+    batch_size: int,
+) -> None:
+    pack, rows = pack_of(40), np.arange(40)
+
+    def slow_at_times(
+        slice_HWD: Pixels, moved_HWD: Pixels, *, seed: int, epoch: int, sample: int
+    ) -> None:
+        time.sleep(0.002 * (sample % 3))
+        STRONG(slice_HWD, moved_HWD, seed=seed, epoch=epoch, sample=sample)
+
+    def epoch(threads: int) -> list[Batch]:
+        return kept(
+            training_batches(
+                pack, rows, slow_at_times, batch_size=batch_size, seed=3, epoch=1, threads=threads
+            )
+        )
+
+    alone = epoch(threads=1)
+    assert len(alone) == 40 // batch_size
+    for threads in (2, 5):
+        for one, other in zip(alone, epoch(threads), strict=True):
+            assert np.array_equal(one.rows, other.rows)
+            assert torch.equal(one.slices_BHWD, other.slices_BHWD)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_holds_until_the_next_is_asked_for_and_memory_is_used_again(threads: int) -> None:
+    pack, addresses = pack_of(40), []
+    for batch in training_batches(
+        pack, np.arange(40), STILL, batch_size=1, seed=0, epoch=0, threads=threads
+    ):
+        time.sleep(0.002)  # whatever the threads fill meanwhile
+        assert np.array_equal(batch.slices_BHWD.numpy(), pack.slices_NHWD[batch.rows])
+        addresses.append(batch.slices_BHWD.data_ptr())
+    assert len(set(addresses)) == threads + 2
+
+
+def test_the_threads_end_when_the_epoch_does() -> None:
+    assert list(
+        training_batches(pack_of(9), np.arange(9), STILL, batch_size=2, seed=0, epoch=0, threads=2)
+    )
     assert not threads_of_batches()
 
 
-def test_the_thread_ends_when_the_consumer_stops_early() -> None:
-    batches = training_batches(pack_of(9), np.arange(9), STILL, batch_size=1, seed=0, epoch=0)
+def test_the_threads_end_when_the_consumer_stops_early() -> None:
+    batches = training_batches(
+        pack_of(9), np.arange(9), STILL, batch_size=1, seed=0, epoch=0, threads=2
+    )
     next(batches)
     assert threads_of_batches()
     batches.close()
     assert not threads_of_batches()
 
 
-def test_the_thread_stays_a_few_batches_ahead_and_no_more() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_stay_a_few_batches_ahead_and_no_more(threads: int) -> None:
     asked: list[int] = []
 
-    def noted(
-        image_HWC: Pixels, mask_HW: Pixels, *, seed: int, epoch: int, sample: int
-    ) -> tuple[Pixels, Pixels]:
+    def noted(slice_HWD: Pixels, moved_HWD: Pixels, *, seed: int, epoch: int, sample: int) -> None:
         asked.append(sample)
-        return image_HWC, mask_HW
 
-    batches = training_batches(pack_of(9), np.arange(9), noted, batch_size=1, seed=0, epoch=0)
+    batches = training_batches(
+        pack_of(9), np.arange(9), noted, batch_size=1, seed=0, epoch=0, threads=threads
+    )
     next(batches)
     time.sleep(0.2)
     batches.close()
-    assert len(asked) == 3  # the one taken and two ahead
+    assert len(asked) == 2 + threads  # the one taken, one that waits, one of each thread
 
 
-def test_an_error_while_preparing_reaches_the_consumer() -> None:
-    pack = pack_of(4)
-    batches = training_batches(pack, np.array([0, 1, 9]), STILL, batch_size=1, seed=0, epoch=0)
-    with pytest.raises(IndexError, match="9 is out of bounds"):
-        list(batches)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_while_preparing_reaches_the_consumer_at_its_batch(threads: int) -> None:
+    pack, rows = pack_of(10), np.arange(10)
+    bad = shuffled(rows, seed=0, epoch=0)[4]
+
+    def broken(slice_HWD: Pixels, moved_HWD: Pixels, *, seed: int, epoch: int, sample: int) -> None:
+        if sample == bad:
+            raise ArithmeticError(f"slice {sample}")
+
+    batches = training_batches(pack, rows, broken, batch_size=1, seed=0, epoch=0, threads=threads)
+    for _ in range(4):
+        next(batches)
+    with pytest.raises(ArithmeticError, match=f"slice {bad}"):
+        next(batches)
     assert not threads_of_batches()
 
 
@@ -400,7 +468,7 @@ def test_scoring_takes_batches_straight_from_a_mapped_pack(tmp_path: Path) -> No
     pack = packed(write_folder(tmp_path / "root", 3), tmp_path / "cache")
     (batch,) = scoring_batches(pack, np.arange(3), batch_size=8)
     assert batch.image_BCHW[:, :, 3, 3].tolist() == [[n, 100, 200] for n in (1, 2, 3)]
-    assert batch.image_BCHW.is_contiguous(memory_format=torch.channels_last)
+    assert batch.image_BCHW.float().is_contiguous(memory_format=torch.channels_last)
 
 
 def test_training_takes_batches_straight_from_a_mapped_pack(tmp_path: Path) -> None:
@@ -416,7 +484,7 @@ def test_a_pack_of_real_patients_holds_what_the_files_hold(lgg: Path, tmp_path: 
     table = find_slices(tmp_path / "root")
     pack = open_pack(table, tmp_path / "root", image_size=256, cache=tmp_path / "cache")
     assert pack.masks_NHW.sum(axis=(1, 2)).tolist() == table["tumour_pixels"].tolist()
-    image_HWC = read_image(tmp_path / "root" / table["image"][9])
+    image_HWC = read_image(tmp_path / "root", table["image"][9])
     assert np.array_equal(pack.images_NHWC[9], image_HWC)
     half = open_pack(table, tmp_path / "root", image_size=128, cache=tmp_path / "cache")
     assert half.masks_NHW.sum() * 4 == pytest.approx(pack.masks_NHW.sum(), rel=0.05)

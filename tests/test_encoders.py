@@ -244,6 +244,36 @@ def test_the_real_pretrained_encoder_fits_and_is_not_random(mobilenet_weights: P
     require_weights("mobilenet_v2", str(mobilenet_weights))
 
 
+def colour_layer(network: nn.Module) -> Tensor:
+    weights: Tensor = network.get_submodule("features.0.0").weight
+    return weights
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_a_first_layer_of_colours_is_adapted_as_the_library_adapts_its_own(
+    tmp_path: Path, channels: int
+) -> None:
+    theirs = encoder("mobilenet_v2")
+    path = save(theirs.state_dict(), tmp_path / "weights.pth")
+    theirs.set_in_channels(channels, pretrained=True)
+    network = smp.encoders.get_encoder("mobilenet_v2", in_channels=channels, weights=None)
+    load_weights(network, path, name="mobilenet_v2")
+    assert colour_layer(network).shape[1] == channels
+    assert torch.allclose(colour_layer(network), colour_layer(theirs))
+    assert same(network, theirs)
+    require_weights("mobilenet_v2", str(path), channels)
+
+
+def test_weights_of_as_many_channels_as_the_images_are_loaded_as_they_are(tmp_path: Path) -> None:
+    grey = smp.encoders.get_encoder("mobilenet_v2", in_channels=1, weights=None)
+    path = save(grey.state_dict(), tmp_path / "medical.pth")
+    network = smp.encoders.get_encoder("mobilenet_v2", in_channels=1, weights=None)
+    load_weights(network, path, name="mobilenet_v2")
+    assert same(network, grey)
+    with pytest.raises(ValueError, match=r"the first is 'features\.0\.0\.weight'"):
+        load_weights(encoder("mobilenet_v2"), path, name="mobilenet_v2")
+
+
 def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
     state = encoder().state_dict()
     kept = {key: v for key, v in state.items() if not key.endswith("num_batches_tracked")}

@@ -9,10 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "__init__ space config sweep records",
-    "phantom patients pack batches normalise augment encoders model losses metrics optim loop",
+    "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
+    " layouts table levels packing phantom pack batches normalise augment encoders"
+    " model losses metrics optim loop duplicates survey oddities check"
+    " strata splits baselines remote",
     "trial worker checkpoint tracking",
-    "launch search cluster",
-    "report page figures compare evaluate predict",
+    "launch begin search cluster",
+    "report page figures markup data_report data_page split_report compare evaluate predict",
     "cli __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
@@ -25,7 +28,11 @@ DOORS = {
     "segmentation_models_pytorch": "model encoders",
     "timm": "encoders",
     "matplotlib": "figures",
-    "cv2": "patients pack augment phantom trial",
+    "nibabel": "volumes",
+    "PIL": "images",
+    "pyarrow": "remote",
+    "fsspec": "remote",
+    "cv2": "duplicates images packing augment batches phantom",
 }
 MODULES = sorted((ROOT / "brainseg").rglob("*.py"))
 SWEEPS = sorted((ROOT / "sweeps").glob("*.py"))

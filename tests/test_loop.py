@@ -25,6 +25,7 @@ for row in range(SLICES - 2):  # the last two slices have no tumour
     MASK_SHW[row, row % 5 : row % 5 + 7, 4:12] = 1
 NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
 IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
+SLICE_SHWD = torch.cat([IMAGE_SCHW, MASK_SHW[:, None]], dim=1).permute(0, 2, 3, 1)
 SCALING_S33 = torch.tensor([255.0, 100.0, 50.0]).expand(SLICES, 3, 3)  # ceiling, mean, deviation
 
 
@@ -52,7 +53,7 @@ def small_network() -> Network:
 def batches(rows: Iterable[int], size: int) -> list[Batch]:
     order = np.array(list(rows))
     return [
-        Batch(IMAGE_SCHW[some], MASK_SHW[some], some)
+        Batch(SLICE_SHWD[some], some)
         for some in (order[start : start + size] for start in range(0, len(order), size))
     ]
 

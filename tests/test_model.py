@@ -53,6 +53,14 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 # Shapes and sizes
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("config", [SMALL, *FROZEN[::2]], ids=lambda config: type(config).__name__)
+def test_a_network_takes_any_number_of_channels(config: Encoder | Plain, channels: int) -> None:
+    network = build_network(config, channels).eval()
+    image_BCHW = IMAGE_BCHW[:, [0] * channels]
+    assert network(image_BCHW, SCALING_BC3[:, [0] * channels]).shape == (2, 32, 32)
+
+
 def test_the_plain_u_net_is_the_published_one_in_size() -> None:
     parameters = sum(p.numel() for p in built(Plain(width=64, depth=4)).parameters())
     assert 30.9e6 < parameters < 31.1e6

@@ -65,6 +65,29 @@ def test_imagenet_statistics_are_those_the_weights_were_trained_with() -> None:
     assert scale[1, 1] / 255 == pytest.approx([1, 0.456, 0.224])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_has_a_scale_of_its_own_but_no_imagenet_statistics(
+    channels: int,
+) -> None:
+    images = brain(np.random.default_rng(3), 1.0)
+    counted = histograms(images)[:, [0] * channels]
+    counted[:, -1] = histograms(images // 2)[:, 0]
+    scale = scaling(counted, ["p"] * 3, "patient")
+    assert scale.shape == (3, channels, 3)
+    assert scale[0, -1, 1] < 0.6 * histogram_mean(images)
+    with pytest.raises(ValueError) as error:
+        scaling(counted, ["p"] * 3, "imagenet")
+    assert str(error.value) == (
+        f"normalise=imagenet has statistics of 3 channels, the images have {channels}; "
+        "take --set normalise=patient or image"
+    )
+
+
+def histogram_mean(images_NHW: NDArray[np.uint8]) -> float:
+    """Of the foreground."""
+    return float(images_NHW[:, 16:].mean())
+
+
 @pytest.mark.parametrize("how", ["patient", "image"])
 def test_an_image_without_foreground_stays_finite(how: str) -> None:
     black = np.zeros((2, 8, 8), np.uint8)

@@ -93,6 +93,7 @@ def test_the_page_has_every_part(run: Run) -> None:
     assert "no tumour, none predicted" not in text and "slice Dice 1.00" in text
     assert "007: 0.900" in text and "NA: 0.800" in text  # names, no number and no gap
     assert "0.333" in text  # what predicting nothing scores
+    assert "copies the nearest slice: there is none" in text
     assert "Not a medical device." in text
 
 
@@ -120,9 +121,9 @@ def test_damaged_panels_are_named_and_the_rest_is_written(run: Run) -> None:
 
 def test_a_split_by_slices_says_that_it_leaks(run: Run) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
-    leaky = begin(run.path, split=split)
-    assert "it leaks" in Tags(written(leaky)).text
-    assert "--split slices" in written(leaky)
+    leaky = begin(run.path, split=split | {"shared_patients": 3, "seed": 7})
+    assert "The split leaks" in Tags(written(leaky)).text
+    assert "--split slices" in written(leaky) and "--split-seed 7" in written(leaky)
 
 
 def test_a_split_by_patients_does_not(run: Run) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainseg.patients import find_slices
+from brainseg.layouts import find_slices
 from brainseg.phantom import draw_patient, write_phantoms
 
 Patient = tuple[np.ndarray, np.ndarray]  # images S,H,W,C in 0..255 and masks S,H,W, True in tumour

@@ -64,14 +64,13 @@ def test_results_round_trip(run: Run) -> None:
     assert [path.name for path in run.path.glob("*results*")] == ["results.csv"]
 
 
-def test_predicting_nothing_scores_the_share_of_patients_without_tumour(run: Run) -> None:
-    table = pd.read_csv(run.trial("0001").patients)
-    scores = report.nothing(table)
-    assert scores["dice"] == pytest.approx(1 / 3)
-    assert scores["slice_dice_empty1"] == pytest.approx(50 / 60)
-    assert scores["micro_dice"] == scores["tumour_slice_dice"] == scores["false_alarm"] == 0
-    assert report.nothing(table[:1])["micro_dice"] == 1
-    assert "0.333" in printed(run)
+def test_baselines_stand_beneath_the_ranking_with_the_reason_where_undefined(run: Run) -> None:
+    lines = printed(run, 120).splitlines()
+    last_trial = max(n for n, line in enumerate(lines) if " 0002 " in line)
+    nothing = next(n for n, line in enumerate(lines) if "predicts nothing" in line)
+    assert nothing > last_trial and "0.333" in lines[nothing]
+    assert "copies the nearest slice: there is none" in " ".join(printed(run, 120).split())
+    assert "same validation slices, at 256x256 pixels" in " ".join(printed(run).split())
 
 
 def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
@@ -100,8 +99,15 @@ def test_a_trial_without_patients_is_reported_all_the_same(run: Run) -> None:
 
 def test_a_split_by_slices_says_that_it_leaks(run: Run) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
-    leaky = begin(run.path, split=split)
-    assert "it leaks" in printed(leaky)
+    leaky = begin(run.path, split=split | {"shared_patients": 3})
+    assert "The split leaks" in printed(leaky)
+
+
+def test_a_split_from_a_file_is_called_so_and_leaks_only_if_patients_are_parted(run: Run) -> None:
+    split = {"by": "/my/split.csv", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
+    whole = " ".join(printed(begin(run.path, split=split | {"shared_patients": 0})).split())
+    assert "Split as /my/split.csv says" in whole and "leak" not in whole
+    assert "The split leaks" in printed(begin(run.path, split=split | {"shared_patients": 1}))
 
 
 def test_a_split_by_patients_does_not(run: Run) -> None:

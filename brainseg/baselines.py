@@ -1,0 +1,108 @@
+"""What predictors score that look at no image: the least that a network has to beat.
+
+Masks are kept as bits, 64 pixels a word, so that counting over a whole data set takes no second.
+Shapes: N slices of the table, S scored, T to train on, H rows, W columns, B words of a slice.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainseg.metrics import Counts, summary
+
+Bits = NDArray[np.uint64]
+Rows = NDArray[np.int64]
+CHUNK = 256  # slices unpacked at a time: 16 MB at 256 pixels
+
+NOTHING = "predicts nothing"
+NEAREST = "copies the nearest training slice"
+MEAN = "the mean training mask"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One predictor and its scores; none, and ``why_not``, where it is undefined."""
+
+    name: str
+    scores: dict[str, float] = field(default_factory=dict)
+    why_not: str = ""
+
+
+def baselines(
+    masks_NHW: NDArray[np.uint8], table: pd.DataFrame, part: str = "validation"
+) -> list[Baseline]:
+    """Score each predictor on one part of ``table["part"]``; masks hold 0 and 1.
+
+    The scores are those of ``metrics.summary``, so that they stand beside a network's.
+    """
+    bits_NB = as_bits(masks_NHW)
+    scored, train = (np.flatnonzero(table["part"] == name) for name in (part, "train"))
+    patients = table["patient"].iloc[scored].tolist()
+    nearest = nearest_slices(table, scored, train)
+    mean_HW, share = mean_mask(bits_NB[train], masks_NHW.shape[1:])
+    predictions = {
+        NOTHING: np.zeros_like(bits_NB[:1]),
+        NEAREST: np.where(nearest[:, None] < 0, np.uint64(0), bits_NB[nearest]),
+        f"{MEAN}, where {share:.1%} of slices have tumour": as_bits(mean_HW[None]),
+    }
+    found = [
+        Baseline(name, summary(_count(predicted, bits_NB[scored]), patients))
+        for name, predicted in predictions.items()
+    ]
+    if (nearest < 0).all():
+        found[1] = Baseline(NEAREST, why_not="no patient has training slices as well")
+    return found
+
+
+def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:
+    """Of each scored row the training row of the same patient next to it, -1 where there is none.
+
+    Next is by slice number; of two equally far the lower.
+    """
+    patient, number = pd.factorize(table["patient"])[0], table["slice"].to_numpy()
+    nearest = np.full(len(scored), -1)
+    for owner in np.unique(patient[scored]):
+        own = train[patient[train] == owner]
+        if len(own):
+            own = own[np.argsort(number[own])]
+            mine = np.flatnonzero(patient[scored] == owner)
+            distance = abs(number[scored[mine], None] - number[None, own])
+            nearest[mine] = own[distance.argmin(1)]  # the first of the smallest: the lower
+    return nearest
+
+
+def mean_mask(bits_TB: Bits, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], float]:
+    """The pixels in which many training slices have tumour, and how many: at least that share.
+
+    The share is the one of highest micro Dice over the training slices; of equals the largest.
+    All shares are tried: sorted by share, the pixels above it and their tumour are running sums.
+    """
+    tumour_HW = sum(
+        np.unpackbits(bits_TB[start : start + CHUNK].view(np.uint8), axis=1).sum(0, dtype=np.int64)
+        for start in range(0, len(bits_TB), CHUNK)
+    )[: int(np.prod(shape))]
+    falling = np.sort(tumour_HW)[::-1]
+    predicted = len(bits_TB) * np.arange(1, len(falling) + 1)
+    dice = 2 * falling.cumsum() / (predicted + falling.sum())
+    is_last_of_equals = np.append(falling[1:] < falling[:-1], True)
+    least = falling[np.where(is_last_of_equals, dice, -1.0).argmax()]
+    return (tumour_HW >= least).astype(np.uint8).reshape(shape), least / len(bits_TB)
+
+
+def as_bits(masks_NHW: NDArray[np.uint8]) -> Bits:
+    """Masks as words of 64 pixels, the last one filled up with 0."""
+    num_bytes = -(-masks_NHW[0].size // 64) * 8
+    bits = np.zeros((len(masks_NHW), num_bytes), np.uint8)
+    for start in range(0, len(masks_NHW), CHUNK):
+        chunk = masks_NHW[start : start + CHUNK]
+        packed = np.packbits(chunk.reshape(len(chunk), -1), axis=1)
+        bits[start : start + CHUNK, : packed.shape[1]] = packed
+    return bits.view(np.uint64)
+
+
+def _count(predicted_SB: Bits, truth_SB: Bits) -> Counts:
+    """True positive, false positive and false negative pixels of each slice."""
+    words = (predicted_SB & truth_SB, predicted_SB & ~truth_SB, ~predicted_SB & truth_SB)
+    return np.stack([np.bitwise_count(pixels).sum(1, dtype=np.int64) for pixels in words], axis=1)

@@ -1,0 +1,189 @@
+"""A sweep's folder: begun with what is asked and of which data, or found to be asked the same."""
+
+import fcntl
+import os
+import platform
+import socket
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainseg.baselines import baselines
+from brainseg.duplicates import hash_slices, linked_patients
+from brainseg.layouts import find_slices, found_layout
+from brainseg.pack import default_cache, open_pack
+from brainseg.records import Run, read_json, write_json, write_text
+from brainseg.remote import is_address, local_copy
+from brainseg.space import flatten
+from brainseg.splits import Groups, shared_patients, split_table
+from brainseg.sweep import Split, Sweep
+from brainseg.table import fingerprint, read_table
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The slices of a sweep, and where this node has them."""
+
+    address: str  # as the user named it; a path from the root of the file system
+    root: Path
+    layout: str
+    table: pd.DataFrame
+
+
+def read_data(data: str, layout: str, say: Say) -> Data:
+    """List the slices of a folder; one that lies elsewhere is copied here first."""
+    root = local_copy(data, default_cache(), say=say)
+    found = found_layout(root, layout)
+    address = data if is_address(data) else str(root.resolve())
+    return Data(address=address, root=root, layout=found, table=find_slices(root, found))
+
+
+def parted(data: Data, split: Split, say: Say, run: Run | None = None) -> "pd.Series[str]":
+    """The part of each slice: the one the run began with, else drawn now.
+
+    What is under way keeps its split, whatever a newer version of brainseg would draw, or a split
+    file says by now.
+    """
+    if run and run.sweep.exists():
+        begun = read_table(run.slices)
+        if begun[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
+            return begun["part"]
+    groups = None if split.by == "slices" else linked(data, say)
+    return split_table(data.table, split, groups)
+
+
+def linked(data: Data, say: Say) -> Groups:
+    """Which patients share slices, or may be one person; they are not parted by a split."""
+    groups = linked_patients(data.table, hash_slices(data.table, data.root))
+    members = defaultdict(list)
+    for patient, group in groups.items():
+        members[group].append(patient)
+    for names in members.values():
+        if len(names) > 1:
+            say(f"{', '.join(names)} are linked (brainseg check says how): kept on one side")
+    return groups
+
+
+def open_run(run: Run, sweep: Sweep, data: Data, *, made_up: bool, command: str) -> None:
+    """Write what is asked and of which data; ``data.table`` has the column part.
+
+    Raises:
+        ValueError: the folder holds a sweep that asked something else.
+    """
+    asked = _asked(sweep, data, made_up)
+    if run.sweep.exists():
+        _refuse_other(run, asked)
+        return
+    about = {
+        "baselines": _baselines(sweep, data),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "uid": uuid.uuid4().hex[:8],
+        "command": command,
+        "versions": _versions(),
+    }
+    data.table.to_csv(run.path / "slices.part", index=False)
+    (run.path / "slices.part").replace(run.slices)
+    write_json(run.sweep, {**asked, **about})
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold the run's folder, so that no second driver works in it.
+
+    Raises:
+        ValueError: another driver holds it (its host and process are named), or the folder
+            cannot be written to.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.path / "probe", "written, renamed and removed before the first trial\n")
+        (run.path / "probe").unlink()
+        lock = (run.path / "lock").open("a+")
+    except OSError as error:
+        raise ValueError(
+            f"{run.path} cannot be written to ({error.strerror}); free or mount it, or name "
+            "another folder with --storage"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ValueError(
+                f"{run.path} is in use by {lock.read().strip() or 'another process'}; wait for "
+                "it, stop it, or choose another --name"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        yield
+
+
+def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
+    table = data.table
+    return {
+        "name": sweep.name,
+        "question": sweep.question,
+        "data": {
+            "root": data.address,
+            "copy": data.root.name if is_address(data.address) else "",
+            "layout": data.layout,
+            "fingerprint": fingerprint(table, data.root),
+            "patients": int(table["patient"].nunique()),
+            "slices": len(table),
+            "tumour_slices": int(table["tumour"].sum()),
+            "made_up": made_up,
+        },
+        "split": {**asdict(sweep.split), **_parts(table)},
+        "strategy": {k: v for k, v in asdict(sweep.strategy).items() if k != "trials"},
+        "base": flatten(sweep.space.config({})),
+        "fixed": dict(sweep.space.fixed),
+        "space": {path: str(d) for path, d in sweep.space.distributions().items()},
+        "first": [dict(point) for point in sweep.first],
+    }
+
+
+def _parts(table: pd.DataFrame) -> dict[str, Any]:
+    counts = {
+        str(part): {"patients": int(rows["patient"].nunique()), "slices": len(rows)}
+        for part, rows in table.groupby("part")
+    }
+    return {"counts": counts, "shared_patients": shared_patients(table, table["part"])}
+
+
+def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
+    """Scores on the validation slices as most trials see them; the test part stays locked."""
+    base = sweep.space.config({})
+    pack = open_pack(data.table, data.root, image_size=base.image_size, channels=base.channels)
+    found = baselines(pack.masks_NHW, data.table)
+    return {"image_size": base.image_size, "predictors": [asdict(one) for one in found]}
+
+
+def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
+    known = read_json(run.sweep)
+    differing = []
+    for key, value in asked.items():
+        if known.get(key) != value:
+            parts = value if isinstance(value, dict) else {}
+            inner = [k for k in parts if (known.get(key) or {}).get(k) != parts[k]]
+            differing += [f"{key}.{k}" for k in inner] or [key]
+    if differing:
+        raise ValueError(
+            f"{run.path} holds a sweep that asked something else: {', '.join(differing)} differ; "
+            "choose another --name, or repeat the command that began it"
+        )
+
+
+def _versions() -> dict[str, str]:
+    names = ("brainseg", "torch", "ray", "optuna", "segmentation-models-pytorch", "albumentations")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,260 @@
+"""Data that lie elsewhere, copied once to this node's disk: s3://, gs://, file:// and others.
+
+An address is what pyarrow or, failing that, fsspec can open; a plain path is its own copy. Where
+to find the server and who is asking come from the surroundings (AWS_ENDPOINT_URL,
+AWS_ACCESS_KEY_ID, ~/.aws, GOOGLE_APPLICATION_CREDENTIALS, a role), never from the address, which
+is kept in records.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from pyarrow import fs as arrow
+
+THREADS = 16  # small files wait for the network, not for a core
+CHUNK_BYTES = 1 << 22
+SAY_SECONDS = 10.0
+GCS_PATIENCE_SECONDS = 60
+ARROW = "(file|s3|gs|gcs|abfss?|hdfs|viewfs)://"  # what pyarrow opens; fsspec opens the rest
+SECRET = re.compile(r"[?&][\w.-]*(key|secret|token|password|sig|credential)[\w.-]*=", re.IGNORECASE)
+VERSIONS = ("ETag", "etag", "md5Hash", "CRC", "mtime", "created", "LastModified", "updated")
+REMEDIES = {  # what messages of pyarrow and of servers hold, and what to do
+    r"NO_?SUCH_?BUCKET|BUCKET DOES NOT EXIST": "there is no such bucket; check its name",
+    r"ACCESS_?\s?DENIED|FORBIDDEN|INVALID_?ACCESS_?KEY|SIGNATURE|UNRECOGNIZED_?CLIENT|CREDENTIAL|"
+    r"UNAUTHENTICATED|PERMISSION|FAILED TO GET TOKEN": "credentials are missing, wrong or may not "
+    "read it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs:// "
+    "GOOGLE_APPLICATION_CREDENTIALS), or give this machine a role",
+    r"NETWORK_?CONNECTION|RESOLVE HOST|CONNECT": "its server cannot be reached; check the network, "
+    "and AWS_ENDPOINT_URL where it is not Amazon's",
+}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a listing."""
+
+    path: str  # as its file system names it
+    name: str  # under the address
+    size: int  # 0 unknown
+    mtime_ns: int  # 0 unknown
+    version: str  # changes with the content
+
+
+def is_address(data: str) -> bool:
+    return "://" in data
+
+
+def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> Path:
+    """Return a folder of this node that holds the data; a path is returned as it is.
+
+    The copy is named after the address and the listing there (names, sizes, times or ETags), so
+    changed data are copied anew. Processes that start together copy once, the others wait.
+
+    Args:
+        copy: the name of the copy that a run began with. A copy of that name is taken without
+            asking the server again, and no other is.
+
+    ValueError: credentials in the address, nothing there, no permission, no connection, a file
+    name that leaves the folder, a cache that is full or cannot be written, data that changed.
+    """
+    if not is_address(data):
+        return Path(data).expanduser()
+    require_no_credentials(data)
+    if copy and (cache / "data" / copy).is_dir():
+        return cache / "data" / copy
+    with _explained(data):
+        source, files = _listed(data)
+    _refuse_listing(data, files)
+    text = "\n".join([data, *(f"{file.name}\0{file.size}\0{file.version}" for file in files)])
+    name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+    if copy and name != copy:
+        raise ValueError(
+            f"data must stay as they are while a run uses them, {data} changed since it began; "
+            "restore them, or begin a run of another --name"
+        )
+    folder = cache / "data" / name
+    if not folder.is_dir():
+        _copy_once(data, source, files, folder, say)
+    return folder
+
+
+def _listed(data: str) -> tuple[arrow.FileSystem, list[RemoteFile]]:
+    """Every visible file under the address, by name."""
+    if not re.match(ARROW, data) or "::" in data:
+        other, base = fsspec.core.url_to_fs(data)
+        source = arrow.PyFileSystem(arrow.FSSpecHandler(other))
+        files = [_of_fsspec(info, base) for info in other.find(base, detail=True).values()]
+    else:
+        source, base = arrow.FileSystem.from_uri(_impatient(data))
+        found = source.get_file_info(arrow.FileSelector(base, recursive=True))
+        files = [_of_arrow(info, base) for info in found if info.type == arrow.FileType.File]
+    visible = [file for file in files if not re.search(r"(^|/)\.[^./]", file.name)]
+    return source, sorted(visible, key=lambda file: file.name)
+
+
+def _impatient(data: str) -> str:
+    """Left alone, pyarrow asks Google for a quarter of an hour before it gives up."""
+    if not re.match("gs://|gcs://", data) or "retry_limit_seconds" in data:
+        return data
+    return f"{data}{'&' if '?' in data else '?'}retry_limit_seconds={GCS_PATIENCE_SECONDS}"
+
+
+def _of_arrow(info: Any, base: str) -> RemoteFile:
+    mtime_ns = info.mtime_ns or 0
+    return RemoteFile(info.path, _under(info.path, base), info.size, mtime_ns, str(mtime_ns))
+
+
+def _of_fsspec(info: dict[str, Any], base: str) -> RemoteFile:
+    version = " ".join(f"{key}={info[key]}" for key in VERSIONS if key in info)
+    return RemoteFile(info["name"], _under(info["name"], base), info["size"] or 0, 0, version)
+
+
+def _under(path: str, base: str) -> str:
+    return path.removeprefix(base.rstrip("/")).removeprefix("/")
+
+
+def _copy_once(
+    data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, say: Say
+) -> None:
+    """Copy unless another process did while this one waited for the lock."""
+    num_bytes = sum(file.size for file in files)
+    try:
+        with _locked(folder):
+            if not folder.is_dir():
+                _refuse_full_disk(folder.parent, num_bytes)
+                _copy(data, source, files, folder, say)
+    except OSError as error:
+        raise ValueError(
+            f"the cache must be a writable folder with room for {_megabytes(num_bytes)}, "
+            f"{folder.parent} is not ({error.strerror or error}); set BRAINSEG_CACHE to another"
+        ) from error
+
+
+def _copy(
+    data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, say: Say
+) -> None:
+    """Copy beside the place and rename: a folder of the final name is complete."""
+    copying = folder.with_suffix(".copying")
+    shutil.rmtree(copying, ignore_errors=True)  # of a dead process: we hold the lock
+    whole = f"{len(files)} files, {_megabytes(sum(file.size for file in files))}"
+    say(f"copying {whole} from {data} to {folder}")
+    started = said = time.monotonic()
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        copies = [pool.submit(_copy_file, data, source, file, copying) for file in files]
+        for count, done in enumerate(as_completed(copies), start=1):
+            done.result()
+            if time.monotonic() - said > SAY_SECONDS:
+                said = time.monotonic()
+                say(f"copied {count} of {whole}")
+        copying.rename(folder)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        shutil.rmtree(copying, ignore_errors=True)
+    say(f"copied {whole} in {time.monotonic() - started:.0f} s")
+
+
+def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, copying: Path) -> None:
+    """Copy one file with its time, so that a copy on another node has the same fingerprint."""
+    target = copying / file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as local:
+        for chunk in _chunks(data, source, file):
+            local.write(chunk)
+        local.flush()
+        os.fsync(local.fileno())
+        size = local.tell()
+    if file.size and size != file.size:
+        raise ValueError(
+            f"a file must have the size of its listing, {data}/{file.name} has {size} bytes "
+            f"instead of {file.size}; it changed meanwhile: try again"
+        )
+    os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+
+
+def _chunks(data: str, source: arrow.FileSystem, file: RemoteFile) -> Iterator[bytes]:
+    with _explained(f"{data} ({file.name})"):
+        stream = source.open_input_stream(file.path, compression=None)  # or .gz is unpacked
+    with stream:
+        while True:
+            with _explained(f"{data} ({file.name})"):
+                chunk = stream.read(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of one copy; the kernel frees it when the holder dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _explained(data: str) -> Iterator[None]:
+    """Whatever goes wrong over there is one sentence; each back end has errors of its own."""
+    try:
+        yield
+    except FileNotFoundError:
+        cause = "there is nothing; check the path"
+    except ImportError as error:
+        cause = f"a package is missing: {error}"
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        known = (cause for signs, cause in REMEDIES.items() if re.search(signs, text.upper()))
+        cause = next(known, text.splitlines()[0])
+    else:
+        return
+    raise ValueError(f"data must be a folder that can be read, {data}: {cause}") from None
+
+
+def require_no_credentials(data: str) -> None:
+    """Addresses are kept in records, reports and shell histories; a password has no place there."""
+    for scheme, rest in (part.split("://", 1) for part in data.split("::") if "://" in part):
+        authority = re.split("[/?#]", rest)[0]
+        spoken = "[:@]" if scheme == "s3" else r":(?!\d*$)"  # elsewhere host:port and name@host
+        if re.search(spoken, authority) or SECRET.search(rest):
+            raise ValueError(
+                f"an address of data must hold no credentials, this {scheme}:// address does; "
+                "set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+
+
+def _refuse_listing(data: str, files: list[RemoteFile]) -> None:
+    if not files:
+        raise ValueError(f"data must be a folder that can be read, {data}: it holds no file")
+    for file in files:
+        path = PurePosixPath(file.name)
+        if path.is_absolute() or ".." in path.parts or "\0" in file.name:
+            raise ValueError(
+                f"a file must stay inside its folder, {data} holds {file.name!r}; rename it"
+            )
+
+
+def _refuse_full_disk(folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise ValueError(
+            f"the cache must have room for {_megabytes(num_bytes)}, {folder} has "
+            f"{_megabytes(free)} free; free some, or set BRAINSEG_CACHE to another disk"
+        )
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"

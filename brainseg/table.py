@@ -1,0 +1,51 @@
+"""The table of slices, all that other modules know of a data set: one row a slice.
+
+Sorted by patient and slice number, with these columns:
+    patient        str
+    slice          int, as the file name has it, or the position in a volume counted from 1
+    image, mask    str, paths relative to the root, with forward slashes; several files that hold
+                   the channels of one slice are joined by "|"
+    tumour         int, 1 where the mask holds any tumour
+    tumour_pixels  int, at the size on disk
+    index, axis    int, where a volume is cut, counted from 0; -1 and -1 for a 2-D file
+    site           str, where the patient was scanned; "" unknown
+    row_mm, column_mm, slice_mm
+                   float, from one row, column or slice to the next; NaN unknown
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pandas as pd
+
+MILLIMETRES = ("row_mm", "column_mm", "slice_mm")
+COLUMNS = ("patient", "slice", "image", "mask", "index", "axis", "site", *MILLIMETRES)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return the table that ``to_csv`` wrote, whatever its patients are called."""
+    text = {"patient": str, "image": str, "mask": str, "site": str}
+    blank = {name: [""] for name in MILLIMETRES}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
+
+
+def fingerprint(table: pd.DataFrame, root: Path) -> str:
+    """Return 16 hex digits that change with any row's files or patient, and with any file.
+
+    A file changes with its size or its time of modification.
+    """
+    digest = hashlib.sha256()
+    for column in ("patient", "image", "mask", "index", "axis"):
+        digest.update(repr(table[column].tolist()).encode())
+    joined = dict.fromkeys((*table["image"], *table["mask"]))
+    for name in dict.fromkeys(name for files in joined for name in files.split("|")):
+        try:
+            stat = os.stat(f"{root}/{name}")  # a third of the time of a Path
+        except OSError as error:
+            raise ValueError(
+                f"every file of the table must be there, {root / name} is not "
+                f"({error.strerror}); restore it, or list the folder again"
+            ) from error
+        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    return digest.hexdigest()[:16]
