@@ -24,6 +24,7 @@ from brainseg.tracking import default_mode
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
 REHEARSAL: Params = {"image_size": 64, "epochs": 8, "model.plain.width": 16}
 REHEARSAL_TRIALS = 8
+INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 EPILOG = """\
 examples:
@@ -76,6 +77,9 @@ def _answer(work: Callable[[], None]) -> None:
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("brainseg: interrupted; the same command again goes on", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
@@ -91,8 +95,11 @@ def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
         made_up=made_up,
         command=shlex.join([sys.argv[0], *words]),
     )
-    done = run_sweep(_as_asked(sweep, args, rehearsal=made_up), job)
+    asked = _as_asked(sweep, args, rehearsal=made_up)
+    done = run_sweep(asked, job)
     _report(done)
+    if done.count_ended() < asked.strategy.trials:
+        raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
 def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Sweep:

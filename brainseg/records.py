@@ -197,6 +197,9 @@ class Run:
             self.path / "trials.jsonl", {"time": stamp, "trial": trial, "state": state, **changes}
         )
 
+    def count_ended(self) -> int:
+        return sum(record.state in ENDED for record in self.trials())
+
     def trials(self) -> list[TrialRecord]:
         """Every trial's latest record, in the order they were first noted."""
         merged: dict[str, dict[str, Any]] = {}

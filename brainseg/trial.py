@@ -107,14 +107,12 @@ def train(task: Task, report: Report, device: torch.device) -> None:
 
     After each epoch rank 0 writes the row, the checkpoint and, at a new best, the per-patient
     table and the panels; then every rank calls ``report``. Killed at any moment and called
-    again, it goes on from the last checkpoint.
+    again, it goes on from the last checkpoint; called again after its end, it does nothing.
     """
     trial = Trial(task, device)
     trial.restore()
     while trial.epoch < trial.config.epochs and not trial.told_to_stop():
         report(trial.run_epoch())
-    if trial.peers.rank == 0:
-        checkpoint.drop_latest(task.folder.path)
 
 
 class Trial:
