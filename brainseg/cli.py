@@ -22,7 +22,7 @@ from brainseg.sweep import Bayes, Split, Sweep
 from brainseg.tracking import default_mode
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
-REHEARSAL: Params = {"image_size": 64, "epochs": 8, "model.plain.width": 16}
+REHEARSAL: Params = {"image_size": 64, "epochs": 6, "batch_size": 8, "model.plain.width": 16}
 REHEARSAL_TRIALS = 8
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 

@@ -315,11 +315,15 @@ def _distributed(network: Network, peers: Peers, sync_batch_norm: bool) -> nn.Mo
 
 
 def _share_batch_statistics(network: nn.Module, peers: Peers) -> None:
-    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike."""
-    for buffer in network.buffers():
-        if peers.world > 1 and buffer.is_floating_point():
-            peers.add_up(buffer)
-            buffer /= peers.world
+    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike.
+
+    Those of frozen parts are the same everywhere, and are not touched.
+    """
+    for module in network.modules():
+        for buffer in module.buffers(recurse=False):
+            if peers.world > 1 and module.training and buffer.is_floating_point():
+                peers.add_up(buffer)
+                buffer /= peers.world
 
 
 def _augment(config: TrialConfig) -> Augment:
