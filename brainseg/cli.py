@@ -126,7 +126,11 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
         name=_name(args.name or sweep.name),
         space=space,
         first=(*first, *tries),
-        strategy=replace(sweep.strategy, trials=trials),
+        strategy=replace(
+            sweep.strategy,
+            trials=trials,
+            grace_epochs=sweep.strategy.grace_epochs if args.grace is None else args.grace,
+        ),
         split=Split(by=args.split, validation=args.validation, test=args.test),
     )
 
@@ -219,6 +223,7 @@ def _add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
     what = parser.add_argument_group("what is tried")
     what.add_argument("--trials", type=int, help=f"how many in all; default: {trials}")
     what.add_argument("--epochs", type=int, help=f"of each trial; default: {base.epochs}")
+    what.add_argument("--grace", type=int, help="epochs before a trial may be stopped; default: 4")
     what.add_argument("--image-size", type=int, help=f"pixels; default: {base.image_size}")
     what.add_argument(
         "--encoders",

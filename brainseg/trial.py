@@ -32,6 +32,7 @@ from brainseg.normalise import scaling
 from brainseg.optim import build_optimizer, build_schedule
 from brainseg.pack import Pack, open_pack
 from brainseg.records import Run, TrialDir, append_line, read_json, write_text
+from brainseg.sequences import shown_channels
 from brainseg.space import Params, build
 
 Row = dict[str, Any]
@@ -206,12 +207,21 @@ class Trial:
                 self.schedule,
                 self.machine,
                 scaling_NC3=self.scaling_NC3,
+                shown_NC=self._shown_channels(),
                 first_step=self.epoch * self.steps,
                 clip_norm=self.config.clip_norm,
             )
         except NotFinite as error:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
+
+    def _shown_channels(self) -> Tensor:
+        slices, channels, _ = self.scaling_NC3.shape
+        missing = self.config.augment.missing
+        shown_NC = shown_channels(
+            slices, channels, missing=missing, seed=self.config.seed, epoch=self.epoch
+        )
+        return self.machine.to_device(torch.from_numpy(shown_NC))
 
     def score(self) -> Row:
         """Score every validation slice exactly once, over all workers."""

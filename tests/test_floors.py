@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "__init__ space config sweep records",
-    "phantom patients pack batches normalise augment encoders model losses metrics optim loop",
+    "phantom patients pack batches normalise sequences augment "
+    "encoders model losses metrics optim loop",
     "trial worker checkpoint tracking",
     "launch search cluster",
     "report page figures compare evaluate predict",

@@ -76,6 +76,7 @@ def train(
         schedule,
         CPU,
         scaling_NC3=SCALING_S33,
+        shown_NC=SHOWN_NC,
         first_step=first_step,
         clip_norm=clip_norm,
     )
@@ -113,6 +114,7 @@ def test_bfloat16_learns_too() -> None:
             lambda step: 0.02,
             machine,
             scaling_NC3=SCALING_S33,
+            shown_NC=SHOWN_NC,
             first_step=0,
             clip_norm=1.0,
         )
@@ -201,6 +203,7 @@ def test_an_infinite_loss_is_refused_as_well() -> None:
             lambda step: 0.1,
             CPU,
             scaling_NC3=SCALING_S33,
+            shown_NC=SHOWN_NC,
             first_step=0,
             clip_norm=0,
         )
