@@ -114,6 +114,10 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
+    except ValueError as error:
+        if "experiment snapshot" not in str(error):
+            raise
+        raise KeyboardInterrupt from error  # Tune was stopped before it began anything
     finally:
         mirror.close()
 

@@ -25,6 +25,7 @@ for row in range(SLICES - 2):  # the last two slices have no tumour
     MASK_SHW[row, row % 5 : row % 5 + 7, 4:12] = 1
 NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
 IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
+SHOWN_NC = torch.arange(3).expand(SLICES, 3)  # each channel shows itself
 SCALING_S33 = torch.tensor([255.0, 100.0, 50.0]).expand(SLICES, 3, 3)  # ceiling, mean, deviation
 
 
