@@ -1,9 +1,9 @@
 """How much memory does a training process take on a CPU, as a function of the pixels in a batch?
 
 Run    python benchmarks/memory.py
-Gives  peak resident memory of two steps of the report's models at two image sizes, in
-       float32, and the line through both: bytes of a process, bytes a pixel. ``cluster.py`` plans
-       with the highest of each.
+Gives  peak resident memory of two steps of the report's models at two image sizes, float32, and
+       the line through both: bytes of a process, bytes a pixel. ``cluster.py`` plans with the
+       highest of each.
 """
 
 import resource

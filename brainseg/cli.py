@@ -20,8 +20,9 @@ from brainseg.sweep import Bayes, Split, Sweep
 # `brainseg check` and `--help` do without.
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
-REHEARSAL: Params = {"image_size": 64, "epochs": 8, "model.plain.width": 16}
+REHEARSAL: Params = {"image_size": 64, "epochs": 6, "batch_size": 8, "model.plain.width": 16}
 REHEARSAL_TRIALS = 8
+INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 EPILOG = """\
 examples:
@@ -78,6 +79,9 @@ def _answer(work: Callable[[], None]) -> None:
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("brainseg: interrupted; the same command again goes on", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
@@ -96,8 +100,11 @@ def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
         made_up=made_up,
         command=shlex.join([sys.argv[0], *words]),
     )
-    done = run_sweep(_as_asked(sweep, args, rehearsal=made_up), job)
+    asked = _as_asked(sweep, args, rehearsal=made_up)
+    done = run_sweep(asked, job)
     _report(done)
+    if done.count_ended() < asked.strategy.trials:
+        raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
 def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Sweep:
@@ -126,7 +133,11 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
         name=_name(args.name or sweep.name),
         space=space,
         first=(*first, *tries),
-        strategy=replace(sweep.strategy, trials=trials),
+        strategy=replace(
+            sweep.strategy,
+            trials=trials,
+            grace_epochs=sweep.strategy.grace_epochs if args.grace is None else args.grace,
+        ),
         split=_asked_split(args),
     )
 
@@ -336,6 +347,7 @@ def _add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
     what = parser.add_argument_group("what is tried")
     what.add_argument("--trials", type=int, help=f"how many in all; default: {trials}")
     what.add_argument("--epochs", type=int, help=f"of each trial; default: {base.epochs}")
+    what.add_argument("--grace", type=int, help="epochs before a trial may be stopped; default: 4")
     what.add_argument("--image-size", type=int, help=f"pixels; default: {base.image_size}")
     what.add_argument(
         "--encoders",

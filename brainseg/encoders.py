@@ -1,6 +1,5 @@
 """Which encoders there are, what weights they start from, and which of their blocks are frozen."""
 
-import pickle
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -70,13 +69,15 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # damaged files make the readers raise nearly anything
         raise ValueError(
-            f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}"
+            f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
         ) from None
+    if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
+        raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
     own = encoder.state_dict()
     state = {key: _adapted(v, own[key]) if key in own else v for key, v in state.items()}
-    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    wrong = [key for key in own if getattr(state.get(key), "shape", None) != own[key].shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
         raise ValueError(
@@ -99,13 +100,13 @@ def blocks(encoder: nn.Module, channels: int = 3) -> list[list[str]]:
     left = dict(encoder.named_parameters())
     image_BCHW = torch.zeros(1, channels, PROBE_PIXELS, PROBE_PIXELS)
     with torch.enable_grad():
-        features: list[Tensor] = encoder(image_BCHW)
+        sums: list[Tensor] = [feature.sum() for feature in encoder(image_BCHW)]
     found = []
-    for feature in features:
-        if not (left and feature.requires_grad):
+    for total in sums:
+        if not (left and total.requires_grad):
             continue
         gradients = torch.autograd.grad(
-            feature.sum(), list(left.values()), retain_graph=True, allow_unused=True
+            total, list(left.values()), retain_graph=True, allow_unused=True
         )
         reached = [key for key, g in zip(left, gradients, strict=True) if g is not None]
         left = {key: p for key, p in left.items() if key not in set(reached)}
@@ -121,7 +122,7 @@ def freeze(encoder: nn.Module, config: Nothing | First | Whole, channels: int = 
     Raises:
         ValueError: more blocks are to be frozen than the encoder has.
     """
-    found = blocks(encoder, channels)
+    found = blocks(encoder.requires_grad_(True), channels)
     trained = {Nothing: found, Whole: []}.get(type(config), [])
     if isinstance(config, First):
         if config.blocks > len(found):

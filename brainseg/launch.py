@@ -5,6 +5,7 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 """
 
 import os
+import signal
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +17,14 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from brainseg import cluster, encoders
+from brainseg import checkpoint, cluster, encoders
 from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
 from brainseg.model import require_size
 from brainseg.normalise import require_three_channels
 from brainseg.packing import require_channels
-from brainseg.records import ENDED, Run, TrialRecord
+from brainseg.records import Run, TrialRecord
 from brainseg.search import Halving, Rungs, Study, Suggestions
 from brainseg.space import Choice, Params, build, flatten
 from brainseg.sweep import Sweep
@@ -66,6 +67,8 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         open_run(run, sweep, data, made_up=job.made_up, command=job.command)
         say(_headline(run, data.table))
         placement = _place(sweep, job, points)
+        if not placement.gpus and any(point.sync_batch_norm for point in points):
+            raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
         say(
             f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
             f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
@@ -79,7 +82,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
 
 def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> None:
     study = Study(run, sweep)
-    ended = sum(record.state in ENDED for record in run.trials())
+    ended = run.count_ended()
     left = sweep.strategy.trials - ended
     if left <= 0:
         say(f"all {ended} trials have ended already; raise --trials to go on")
@@ -103,12 +106,17 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str((run.path / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[Recorder(run, mirror, sweep.strategy.trials, say)],
+            callbacks=[Recorder(run, study, mirror, sweep.strategy.trials, say)],
             verbose=0,
         ),
     )
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
-        tuner.fit()
+        tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
+    except ValueError as error:
+        if "experiment snapshot" not in str(error):
+            raise
+        raise KeyboardInterrupt from error  # Tune was stopped before it began anything
     finally:
         mirror.close()
 
@@ -147,10 +155,11 @@ def _trainable(run: Run, placement: Placement) -> Any:
 
 
 class Recorder(tune.Callback):
-    """Notes every change of a trial's state, tells W&B, and says one line an epoch."""
+    """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
 
-    def __init__(self, run: Run, mirror: Mirror, trials: int, say: Say) -> None:
-        self.run, self.mirror, self.trials, self.say = run, mirror, trials, say
+    def __init__(self, run: Run, study: Study, mirror: Mirror, trials: int, say: Say) -> None:
+        self.run, self.study, self.mirror = run, study, mirror
+        self.trials, self.say = trials, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         params, name = _own(trial.config)
@@ -182,8 +191,10 @@ class Recorder(tune.Callback):
         ending = self.run.trial(name).ending(crashed=crashed)
         changes = asdict(ending)
         self.run.note(name, changes.pop("state"), **changes)
+        self.study.tell(name, ending.state, ending.dice)  # noted before: see Study.unfinished
+        checkpoint.drop_latest(self.run.trial(name).path)
         self.mirror.finish(self._record(name))
-        ended = sum(record.state in ENDED for record in self.run.trials())
+        ended = self.run.count_ended()
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
         reason = f" ({ending.reason})" if ending.reason else ""
         self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")

@@ -56,6 +56,7 @@ def train_epoch(
     machine: Machine,
     *,
     scaling_NC3: Tensor,
+    shown_NC: Tensor,
     first_step: int,
     clip_norm: float,
 ) -> float:
@@ -63,6 +64,7 @@ def train_epoch(
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
+        shown_NC: the channel that each channel of every slice shows, see ``sequences``.
         first_step: optimizer steps taken before this epoch.
         clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
 
@@ -75,7 +77,8 @@ def train_epoch(
     for step, batch in enumerate(on_device, start=first_step):
         set_rate(optimizer, schedule(step))
         with machine.cast():
-            logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
+            scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
+            logits_BHW = network(*_shown(batch.image_BCHW, scaling_BC3, shown_BC))
         sums = pixel_sums(logits_BHW, batch.mask_BHW)
         loss = loss_of_sums(total_over_workers(sums))
         losses.append(_finite(loss.item(), step, batch))
@@ -109,6 +112,14 @@ def score_epoch(
         visits_S[rows] += 1
         sums += pixel_sums(logits_BHW, batch.mask_BHW)
     return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
+
+
+def _shown(image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and their scaling with each channel replaced by the one that it shows."""
+    return (
+        image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),
+        scaling_BC3.gather(1, shown_BC[..., None].expand_as(scaling_BC3)),
+    )
 
 
 def _finite(loss: float, step: int, batch: Batch) -> float:

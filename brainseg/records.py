@@ -44,8 +44,12 @@ def read_json(path: Path) -> Any:
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """Append ``row`` as one line of JSON, on the disk before this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # cut short by a crash: begin a line of its own
+                file.write(b"\n")
+        file.write(json.dumps(row).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -196,6 +200,9 @@ class Run:
         append_line(
             self.path / "trials.jsonl", {"time": stamp, "trial": trial, "state": state, **changes}
         )
+
+    def count_ended(self) -> int:
+        return sum(record.state in ENDED for record in self.trials())
 
     def trials(self) -> list[TrialRecord]:
         """Every trial's latest record, in the order they were first noted."""

@@ -19,7 +19,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from brainseg.config import arm
-from brainseg.records import Run, read_json, write_json, write_text
+from brainseg.records import ENDED, Run, read_json, write_json, write_text
 from brainseg.space import Params, flatten
 from brainseg.sweep import Sweep
 
@@ -49,11 +49,14 @@ class Study:
         """Trials that an earlier driver left running. One that never began is queued again."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         names = []
+        ended = {record.trial: record for record in self.run.trials() if record.state in ENDED}
         for trial in running:
             name = f"{trial.number:04d}"
-            if self.run.trial(name).config.exists():
+            self._live[name] = optuna.Trial(self.study, trial._trial_id)
+            if name in ended:  # noted, and then the driver died before it told Optuna
+                self.tell(name, ended[name].state, ended[name].dice)
+            elif self.run.trial(name).config.exists():
                 names.append(name)
-                self._live[name] = optuna.Trial(self.study, trial._trial_id)
             else:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
                 self.study.tell(trial.number, state=TrialState.FAIL)
@@ -77,7 +80,7 @@ class Study:
         self._live[name].report(dice, epoch)
 
     def tell(self, name: str, state: str, dice: float | None) -> None:
-        """State the trial's end once; a score only where there is one."""
+        """State the trial's end once. A score counts only from a trial that ran to its end."""
         trial = self._live.pop(name)
         value = dice if state == "done" else None
         self.study.tell(trial, value, TOLD[state])
@@ -112,9 +115,7 @@ class Suggestions(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        folder = self.study.run.trial(self.names[trial_id])
-        ending = folder.ending(crashed=error)
-        self.study.tell(folder.trial, ending.state, ending.dice)
+        """Left to whoever keeps the records: an end is noted there first, then told here."""
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; all there is to know is in the study's journal."""

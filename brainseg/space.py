@@ -53,6 +53,10 @@ class Uniform:
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self}")
 
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return float(self.low), float(self.high)
+
     def suggest(self, trial: Trial, path: str) -> Value:
         return trial.suggest_float(path, self.low, self.high)
 
@@ -70,6 +74,10 @@ class LogUniform:
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"a logarithmic range needs 0 < low < high, got {self}")
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return float(self.low), float(self.high)
 
     def suggest(self, trial: Trial, path: str) -> Value:
         return trial.suggest_float(path, self.low, self.high, log=True)
@@ -90,6 +98,10 @@ class Integers:
         if not (self.low < self.high and self.step > 0):
             raise ValueError(f"integers need low < high and a positive step, got {self}")
 
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return self.low, self.high
+
     def suggest(self, trial: Trial, path: str) -> Value:
         return trial.suggest_int(path, self.low, self.high, step=self.step)
 
@@ -107,6 +119,10 @@ class Choice:
         if not options or len(set(options)) < len(options):
             raise ValueError(f"a choice needs one or more different options, got {options}")
         object.__setattr__(self, "options", options)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        return self.options
 
     def suggest(self, trial: Trial, path: str) -> Value:
         value: Value = trial.suggest_categorical(path, self.options)
@@ -178,8 +194,12 @@ class Space(Generic[T]):
                     f"no searchable hyperparameter matches {pattern!r}"
                     f"{did_you_mean(pattern, searchable)}"
                 )
-        for path in self.narrow:
-            leaf_of(type(self.base), path)
+        for path, distribution in self.narrow.items():
+            leaf = leaf_of(type(self.base), path)
+            if not any(fnmatchcase(path, pattern) for pattern in self.search):
+                raise ValueError(f"{path} is given a range but is not searched; search it as well")
+            for end in distribution.ends:
+                _legal(end, leaf)
         for path, value in self.fixed.items():
             _legal(value, leaf_of(type(self.base), path))
         self.config({})  # refuses an illegal base here, before anything is drawn

@@ -67,8 +67,8 @@ class Sweep:
 # The four models that the report compared by eye; every sweep over encoders begins with them.
 REPORT_MODELS: tuple[Mapping[str, Value], ...] = (
     {"model": "plain"},
-    {"model": "encoder", "model.encoder.name": "vgg16"},
-    {"model": "encoder", "model.encoder.name": "resnet50"},
+    {"model": "encoder", "model.encoder.name": "vgg16", "model.encoder.freeze": "nothing"},
+    {"model": "encoder", "model.encoder.name": "resnet50", "model.encoder.freeze": "nothing"},
     {
         "model": "encoder",
         "model.encoder.name": "resnet50",

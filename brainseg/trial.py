@@ -33,6 +33,7 @@ from brainseg.optim import build_optimizer, build_schedule
 from brainseg.pack import Pack, default_cache, open_pack
 from brainseg.records import Run, TrialDir, append_line, read_json, write_text
 from brainseg.remote import local_copy
+from brainseg.sequences import shown_channels
 from brainseg.space import Params, build
 from brainseg.table import read_table
 
@@ -110,14 +111,12 @@ def train(task: Task, report: Report, device: torch.device) -> None:
 
     After each epoch rank 0 writes the row, the checkpoint and, at a new best, the per-patient
     table and the panels; then every rank calls ``report``. Killed at any moment and called
-    again, it goes on from the last checkpoint.
+    again, it goes on from the last checkpoint; called again after its end, it does nothing.
     """
     trial = Trial(task, device)
     trial.restore()
     while trial.epoch < trial.config.epochs and not trial.told_to_stop():
         report(trial.run_epoch())
-    if trial.peers.rank == 0:
-        checkpoint.drop_latest(task.folder.path)
 
 
 class Trial:
@@ -219,12 +218,21 @@ class Trial:
                     self.schedule,
                     self.machine,
                     scaling_NC3=self.scaling_NC3,
+                    shown_NC=self._shown_channels(),
                     first_step=self.epoch * self.steps,
                     clip_norm=self.config.clip_norm,
                 )
         except NotFinite as error:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
+
+    def _shown_channels(self) -> Tensor:
+        slices, channels, _ = self.scaling_NC3.shape
+        missing = self.config.augment.missing
+        shown_NC = shown_channels(
+            slices, channels, missing=missing, seed=self.config.seed, epoch=self.epoch
+        )
+        return self.machine.to_device(torch.from_numpy(shown_NC))
 
     def score(self) -> Row:
         """Score every validation slice exactly once, over all workers."""
@@ -328,11 +336,15 @@ def _distributed(network: Network, peers: Peers, sync_batch_norm: bool) -> nn.Mo
 
 
 def _share_batch_statistics(network: nn.Module, peers: Peers) -> None:
-    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike."""
-    for buffer in network.buffers():
-        if peers.world > 1 and buffer.is_floating_point():
-            peers.add_up(buffer)
-            buffer /= peers.world
+    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike.
+
+    Those of frozen parts are the same everywhere, and are not touched.
+    """
+    for module in network.modules():
+        for buffer in module.buffers(recurse=False):
+            if peers.world > 1 and module.training and buffer.is_floating_point():
+                peers.add_up(buffer)
+                buffer /= peers.world
 
 
 def _augment(config: TrialConfig) -> Augment:

@@ -30,7 +30,6 @@ def test_the_report_s_models_are_four_arms() -> None:
     assert [arm(build(TrialConfig(), point)) for point in REPORT_MODELS] == REPORT_ARMS
 
 
-@pytest.mark.xfail(strict=True, reason="the third leaves its freezing to the base")
 def test_the_report_s_models_are_the_same_four_whatever_the_base() -> None:
     base = TrialConfig(model=Encoder(freeze=Whole()))
     assert [arm(build(base, point)) for point in REPORT_MODELS] == REPORT_ARMS

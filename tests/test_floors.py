@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "__init__ space config sweep records",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
-    " layouts table levels packing phantom pack batches normalise augment encoders"
+    " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " model losses metrics optim loop duplicates survey oddities check"
     " strata splits baselines remote",
     "trial worker checkpoint tracking",

@@ -26,6 +26,7 @@ for row in range(SLICES - 2):  # the last two slices have no tumour
 NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
 IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
 SLICE_SHWD = torch.cat([IMAGE_SCHW, MASK_SHW[:, None]], dim=1).permute(0, 2, 3, 1)
+SHOWN_NC = torch.arange(3).expand(SLICES, 3)  # each channel shows itself
 SCALING_S33 = torch.tensor([255.0, 100.0, 50.0]).expand(SLICES, 3, 3)  # ceiling, mean, deviation
 
 
@@ -77,6 +78,7 @@ def train(
         schedule,
         CPU,
         scaling_NC3=SCALING_S33,
+        shown_NC=SHOWN_NC,
         first_step=first_step,
         clip_norm=clip_norm,
     )
@@ -114,6 +116,7 @@ def test_bfloat16_learns_too() -> None:
             lambda step: 0.02,
             machine,
             scaling_NC3=SCALING_S33,
+            shown_NC=SHOWN_NC,
             first_step=0,
             clip_norm=1.0,
         )
@@ -202,6 +205,7 @@ def test_an_infinite_loss_is_refused_as_well() -> None:
             lambda step: 0.1,
             CPU,
             scaling_NC3=SCALING_S33,
+            shown_NC=SHOWN_NC,
             first_step=0,
             clip_norm=0,
         )

@@ -81,6 +81,15 @@ def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
     assert after.suggest("tune-4") == "FINISHED"
 
 
+def test_an_end_that_was_noted_but_not_told_is_told_by_the_next_driver(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    name = Study(run, SWEEP).ask()
+    run.note(name, "stopped", dice=0.4)
+    after = Study(run, SWEEP)
+    assert after.unfinished() == []
+    assert after.study.trials[0].state == TrialState.PRUNED
+
+
 def test_pinned_values_of_a_point_hold_for_that_trial_alone(tmp_path: Path) -> None:
     point = {"model.encoder.name": "mobilenet_v2", "model.encoder.weights": "some.pth"}
     sweep = Sweep(name="s", question="?", space=SPACE, first=(point,))

@@ -94,6 +94,14 @@ def test_a_sweep_ends_with_a_ranking_a_table_and_a_page(finished: Run) -> None:
     assert "<html" in finished.report.read_text()
 
 
+def test_checkpoints_of_ended_trials_are_gone_and_their_best_networks_are_kept(
+    finished: Run,
+) -> None:
+    assert not list(finished.path.glob("trials/*/latest-*"))
+    kept = {file.parent.name for file in finished.path.glob("trials/*/best.pt")}
+    assert kept == {record.trial for record in finished.trials() if record.dice is not None}
+
+
 def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: Run) -> None:
     backend = JournalFileBackend(str(finished.journal))
     study = optuna.load_study(study_name="encoders", storage=JournalStorage(backend))

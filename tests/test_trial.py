@@ -158,6 +158,17 @@ def test_a_row_written_just_before_the_crash_is_not_doubled(run: Run) -> None:
     assert [row["epoch"] for row in again.rows()] == [1, 2]
 
 
+def test_a_trial_that_had_ended_when_its_driver_died_is_left_as_it_is(run: Run) -> None:
+    folder = trained(run, "t", replace(TINY, epochs=1), nothing)
+    rows = folder.rows()
+
+    def never(row: Row) -> None:
+        raise AssertionError("an epoch too many")
+
+    trained(run, "t", replace(TINY, epochs=1), never)
+    assert folder.rows() == rows
+
+
 def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) -> None:
     folder = run.trial("t")
 
@@ -167,7 +178,7 @@ def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) ->
     trained(run, "t", TINY, stop_after_first)
     ending = folder.ending(crashed=False)
     assert (ending.state, ending.reason, ending.epoch) == ("stopped", "fell behind", 1)
-    assert (folder.path / "best.pt").exists() and not list(folder.path.glob("latest-*"))
+    assert (folder.path / "best.pt").exists()
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_and_names_the_slices(run: Run) -> None:
