@@ -10,7 +10,8 @@ tensors (Normalize, ToTensorV2). Ours reads a pack, moves image and mask by one 
 scaling to the network. Without --data it makes four patients up; any data are copied until there
 are 3929 slices, as many as the LGG data set has.
 
-Ratios by CPU time say what an idle machine would come to, where a busy one gives its cores away.
+Ratios by CPU time (all processes) depend less on what else the machine does; goals are held against
+the wall clock's medians.
 """
 
 import argparse

@@ -73,11 +73,11 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
         raise ValueError(
             f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
         ) from None
-    if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
+    if not (isinstance(state, dict) and all(map(_named_tensor, state.items()))):
         raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
     own = encoder.state_dict()
     state = {key: _adapted(v, own[key]) if key in own else v for key, v in state.items()}
-    wrong = [key for key in own if getattr(state.get(key), "shape", None) != own[key].shape]
+    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
         raise ValueError(
@@ -143,6 +143,10 @@ def frozen_modules(network: nn.Module) -> list[nn.Module]:
         for module in network.modules()
         if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
     ]
+
+
+def _named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
