@@ -13,6 +13,9 @@ from queue import Queue
 from threading import Thread
 from typing import Any, Literal
 
+os.environ.setdefault("WANDB_SILENT", "true")  # read when wandb is first used
+os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # 15 s would be lost else
+
 import wandb
 
 from brainseg.records import Run, TrialDir, TrialRecord, read_json, write_json
@@ -42,8 +45,6 @@ class Mirror:
     def __post_init__(self) -> None:
         if self.mode == "off":
             return
-        os.environ.setdefault("WANDB_SILENT", "true")
-        os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # 15 s is lost else
         self._thread = Thread(target=self._work, name="wandb-mirror", daemon=True)
         self._thread.start()
 
