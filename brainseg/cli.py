@@ -21,7 +21,11 @@ from brainseg.sweep import Bayes, Split, Sweep
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
 REHEARSAL: Params = {"image_size": 64, "epochs": 6, "batch_size": 8, "model.plain.width": 16}
-REHEARSAL_TRIALS = 8
+REHEARSAL_TRIALS, REHEARSAL_GRACE = 8, 2
+REHEARSAL_POINTS = [  # small encoders, all of them trained: after the script's own first points
+    {"model": "encoder", "model.encoder.name": name, "model.encoder.freeze": "nothing"}
+    for name in ("resnet18", "mobilenet_v2", "efficientnet-b0")
+]
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 EPILOG = """\
@@ -100,16 +104,28 @@ def _sweep(sweep: Sweep, args: argparse.Namespace, words: list[str]) -> None:
         made_up=made_up,
         command=shlex.join([sys.argv[0], *words]),
     )
-    asked = _as_asked(sweep, args, rehearsal=made_up)
+    asked = _as_asked(_rehearsal(sweep) if made_up else sweep, args)
     done = run_sweep(asked, job)
     _report(done)
     if done.count_ended() < asked.strategy.trials:
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
-def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Sweep:
-    """``sweep`` with the command line's wishes; a rehearsal's sizes give way to these."""
-    fixed = dict(REHEARSAL) if rehearsal else {}
+def _rehearsal(sweep: Sweep) -> Sweep:
+    """``sweep`` small enough for two cores; the command line's wishes go before these."""
+    space = sweep.space.holding(REHEARSAL)
+    budget = min(REHEARSAL_TRIALS, sweep.strategy.trials)
+    return replace(
+        sweep,
+        space=space,
+        first=(*sweep.first, *(p for p in REHEARSAL_POINTS if space.distributions())),
+        strategy=replace(sweep.strategy, trials=budget, grace_epochs=REHEARSAL_GRACE),
+    )
+
+
+def _as_asked(sweep: Sweep, args: argparse.Namespace) -> Sweep:
+    """``sweep`` with the command line's wishes."""
+    fixed: Params = {}
     named = {"epochs": args.epochs, "image_size": args.image_size, "seed": args.seed}
     named["model.encoder.weights"] = args.weights
     fixed |= {path: value for path, value in named.items() if value is not None}
@@ -126,8 +142,7 @@ def _as_asked(sweep: Sweep, args: argparse.Namespace, *, rehearsal: bool) -> Swe
         _resolved(dict(parse(TrialConfig, part) for part in word.split(","))) for word in args.trial
     ]
     first = [point for point in sweep.first if _reachable(space, point)]
-    trials = REHEARSAL_TRIALS if rehearsal else sweep.strategy.trials
-    trials = trials if args.trials is None else args.trials
+    trials = sweep.strategy.trials if args.trials is None else args.trials
     return replace(
         sweep,
         name=_name(args.name or sweep.name),
