@@ -115,10 +115,11 @@ def _rehearsal(sweep: Sweep) -> Sweep:
     """``sweep`` small enough for two cores; the command line's wishes go before these."""
     space = sweep.space.holding(REHEARSAL)
     budget = min(REHEARSAL_TRIALS, sweep.strategy.trials)
+    points = REHEARSAL_POINTS if space.distributions() else []
     return replace(
         sweep,
         space=space,
-        first=(*sweep.first, *(p for p in REHEARSAL_POINTS if space.distributions())),
+        first=(*sweep.first, *points),
         strategy=replace(sweep.strategy, trials=budget, grace_epochs=REHEARSAL_GRACE),
     )
 
