@@ -49,6 +49,7 @@ from brainseg.table import fingerprint
 
 SLICES, SIDE, BATCH, REPEATS = 3929, 256, 16, 7
 POLICY = Augmentation()
+GEOMETRY = {k: v for k, v in asdict(POLICY).items() if k != "missing"}
 
 
 class Plain(Dataset[tuple[Tensor, Tensor]]):
@@ -90,7 +91,7 @@ def ours(pack: Pack, count: int, epoch: int, *, threads: int) -> int:
         for batch in training_batches(
             pack,
             np.arange(count),
-            Augment(**asdict(POLICY)),
+            Augment(**GEOMETRY),
             batch_size=BATCH,
             seed=0,
             epoch=epoch,
