@@ -38,13 +38,26 @@ class Whole:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gradual:
+    """The encoder is frozen at first; its blocks thaw one by one, from the last to the first.
+
+    Source: Howard and Ruder (2018), "Universal language model fine-tuning", section 3.3.
+    """
+
+    until: Annotated[float, Uniform(0.2, 0.8), Within(0, 1)] = 0.5  # share of the epochs
+
+
+Freeze = Nothing | First | Whole | Gradual
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plain:
     """The U-Net of Ronneberger et al. (2015), from random weights: the report's first model."""
 
     width: Annotated[int, Within(1)] = 64  # channels of the top level, doubled at each below
     depth: Annotated[int, Within(1, 6)] = 4  # poolings
     dropout: Annotated[float, Uniform(0.0, 0.5), Within(0, 0.95)] = 0.1
-    norm: Literal["batch", "none"] = "batch"
+    norm: Literal["batch", "instance", "none"] = "batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +65,30 @@ class Encoder:
     """An encoder of segmentation-models-pytorch under a decoder."""
 
     name: Annotated[str, ENCODERS] = "resnet50"
-    weights: str = "imagenet"  # "none", "imagenet", or a file that holds a state dict
-    freeze: Nothing | First | Whole = Nothing()
-    decoder: Literal["unet", "unetplusplus", "manet", "fpn"] = "unet"
+    weights: str = "imagenet"  # "none", "imagenet", "medical:<name>", a file or folder; weights.py
+    freeze: Freeze = Nothing()
+    layer_decay: Annotated[float, Uniform(0.5, 1.0), Within(0.01, 1)] = (
+        1.0  # of the learning rate, from each block to the one before it (Bao et al., 2022)
+    )
+    decoder: Literal["unet", "unetplusplus", "manet", "fpn", "deeplabv3plus", "segformer"] = "unet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
+    """Weight decay beside the gradient's step (Loshchilov and Hutter, 2019)."""
+
     lr: Annotated[float, LogUniform(1e-4, 5e-3), Above(0)] = 1e-3
     weight_decay: Annotated[float, LogUniform(1e-6, 1e-1), Within(0)] = 1e-2
+    beta1: Annotated[float, Uniform(0.8, 0.95), Within(0, 0.999)] = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Weight decay, if any, as part of the gradient (Kingma and Ba, 2015)."""
+
+    lr: Annotated[float, LogUniform(1e-4, 5e-3), Above(0)] = 1e-3
+    weight_decay: Annotated[float, LogUniform(1e-7, 1e-3), Within(0)] = 0.0
+    beta1: Annotated[float, Uniform(0.8, 0.95), Within(0, 0.999)] = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +104,58 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """The optimizer's rate, multiplied by a factor every few epochs."""
+
+    every_epochs: Annotated[int, Integers(5, 30), Within(1)] = 10
+    factor: Annotated[float, LogUniform(0.05, 0.7), Within(0, 1)] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cosine:
     """Linear warm-up to the peak, the optimizer's rate, then half a cosine down to the floor."""
 
     warmup: Annotated[float, Uniform(0.0, 0.3), Within(0, 0.9)] = 0.1  # share of all steps
     floor: Annotated[float, Within(0, 1)] = 0.01  # share of the peak
+    momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.0  # at the peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """One cosine up to the peak and one down, far below the start (Smith and Topin, 2018)."""
+
+    warmup: Annotated[float, Uniform(0.1, 0.5), Within(0, 0.9)] = 0.3  # share of all steps
+    start: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.04  # share of the peak
+    end: Annotated[float, Within(0, 1)] = 4e-6  # share of the peak
+    momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.1  # at the peak
 
 
 @dataclass(frozen=True, kw_only=True)
 class Triangular:
     """Cyclical learning rates of Smith (2017): from the floor to the peak and back."""
 
-    cycles: Annotated[int, Integers(1, 8), Within(1)] = 4
+    cycle_epochs: Annotated[int, Integers(2, 20), Within(1)] = 8
     floor: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.1  # share of the peak
+    momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.0  # at the peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triangular2:
+    """As triangular, but each cycle climbs half as high above the floor as the one before it."""
+
+    cycle_epochs: Annotated[int, Integers(2, 20), Within(1)] = 8
+    floor: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.1  # share of the peak
+    momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.0  # at the peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpRange:
+    """As triangular, but the height above the floor shrinks steadily, by ``gamma`` an epoch."""
+
+    cycle_epochs: Annotated[int, Integers(2, 20), Within(1)] = 8
+    floor: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.1  # share of the peak
+    gamma: Annotated[float, Uniform(0.8, 1.0), Within(0, 1)] = 0.95  # Smith's is of a step
+    momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.0  # at the peak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +183,11 @@ class FocalTversky:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lovasz:
+    """The Lovasz hinge of each image, a surrogate of its Jaccard index (Berman et al., 2018)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """How far a training slice is turned, moved and scaled; the report's, with a vertical flip."""
 
@@ -127,14 +199,20 @@ class Augmentation:
     missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # a sequence shows FLAIR
 
 
+Optimizer = AdamW | Adam | Sgd
+Schedule = Cosine | OneCycle | Triangular | Triangular2 | ExpRange | Step | Constant
+Loss = Dice | DiceBce | FocalTversky | Lovasz
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """One training run. Nothing else decides its outcome but the data, the split and the code."""
 
     model: Encoder | Plain = Encoder()
-    optimizer: AdamW | Sgd = AdamW()
-    schedule: Cosine | Triangular | Constant = Cosine()
-    loss: Dice | DiceBce | FocalTversky = Dice()
+    optimizer: Optimizer = AdamW()
+    lr: Literal["given", "auto"] = "given"  # auto: a range test finds the peak, and cycles' floor
+    schedule: Schedule = Cosine()
+    loss: Loss = Dice()
     augment: Augmentation = Augmentation()
     normalise: Literal["patient", "image", "imagenet"] = (
         "patient"  # whose grey levels set the scale
@@ -156,11 +234,14 @@ def arm(config: TrialConfig) -> str:
     if isinstance(config.model, Plain):
         return f"plain U-Net, width {config.model.width}"
     model = config.model
-    frozen = {
-        Nothing: "",
-        First: f", first {getattr(model.freeze, 'blocks', 0)} frozen",
-        Whole: ", encoder frozen",
-    }[type(model.freeze)]
     decoder = "" if model.decoder == "unet" else f" {model.decoder}"
     weights = {"none": "random weights"}.get(model.weights, model.weights.rsplit("/", 1)[-1])
-    return f"{model.name}{decoder}, {weights}{frozen}"
+    decay = "" if model.layer_decay == 1 else f", layer decay {model.layer_decay:.2g}"
+    return f"{model.name}{decoder}, {weights}{_frozen(model.freeze)}{decay}"
+
+
+def _frozen(freeze: Freeze) -> str:
+    if isinstance(freeze, First):
+        return f", first {freeze.blocks} frozen"
+    words = {Nothing: "", Whole: ", encoder frozen", Gradual: ", gradual unfreezing"}
+    return words[type(freeze)]

@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from brainseg import checkpoint, cluster, encoders
+from brainseg import checkpoint, cluster, encoders, weights
 from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
@@ -238,8 +238,8 @@ def _check_points(points: list[TrialConfig], workers: int) -> None:
         for p in points
         if isinstance(p.model, Encoder)
     }
-    for name, weights, channels in encoders_of:
-        encoders.require_weights(name, weights, channels)
+    for name, start, channels in encoders_of:
+        weights.require_weights(name, start, channels)
 
 
 def _check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:

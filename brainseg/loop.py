@@ -1,9 +1,9 @@
-"""Train one epoch, score one epoch. Plain PyTorch: no Ray, no W&B, runs on a laptop.
+"""Train step by step, score one epoch. Plain PyTorch: no Ray, no W&B, runs on a laptop.
 
 Shapes: B images, C channels, H rows, W columns, S slices of the pack.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from brainseg.batches import Batch
-from brainseg.losses import LossOfSums, pixel_sums, total_over_workers
+from brainseg.losses import Loss, total_over_workers
 from brainseg.metrics import count_pixels
-from brainseg.optim import Schedule, set_rate
+from brainseg.optim import set_rates
+from brainseg.schedules import Schedule
 
 
 class NotFinite(ArithmeticError):
@@ -44,13 +45,13 @@ class Scores:
 
     counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
     visits_S: Tensor  # how often each slice was scored
-    sums: Tensor  # pixel sums for the loss, float64
+    sums: Tensor  # for the loss, float64
 
 
-def train_epoch(
+def train_steps(
     network: nn.Module,
     batches: Iterable[Batch],
-    loss_of_sums: LossOfSums,
+    loss: Loss,
     optimizer: Optimizer,
     schedule: Schedule,
     machine: Machine,
@@ -59,40 +60,43 @@ def train_epoch(
     shown_NC: Tensor,
     first_step: int,
     clip_norm: float,
-) -> float:
-    """Return the mean loss over the epoch's steps.
+) -> Iterator[float]:
+    """Take one optimizer step a batch and yield its loss, which was taken before the step.
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
         shown_NC: the channel that each channel of every slice shows, see ``sequences``.
-        first_step: optimizer steps taken before this epoch.
+        first_step: optimizer steps taken before these.
         clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
 
     Raises:
         NotFinite: the loss is NaN or infinite; no step is taken with it.
     """
     network.train()
-    losses: list[float] = []
     on_device = (batch.to(machine.device) for batch in batches)
     for step, batch in enumerate(on_device, start=first_step):
-        set_rate(optimizer, schedule(step))
+        set_rates(optimizer, schedule(step))
         with machine.cast():
             scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
             logits_BHW = network(*_shown(batch.image_BCHW, scaling_BC3, shown_BC))
-        sums = pixel_sums(logits_BHW, batch.mask_BHW)
-        loss = loss_of_sums(total_over_workers(sums))
-        losses.append(_finite(loss.item(), step, batch))
+        value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
+        found = _finite(value.item(), step, batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         if clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
-    return sum(losses) / len(losses)
+        yield found
 
 
 @torch.inference_mode()
 def score_epoch(
-    network: nn.Module, batches: Iterable[Batch], machine: Machine, *, scaling_NC3: Tensor
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    machine: Machine,
+    *,
+    scaling_NC3: Tensor,
 ) -> Scores:
     """Return this worker's share of the counts; the caller adds the shares.
 
@@ -103,14 +107,14 @@ def score_epoch(
     slices = len(scaling_NC3)
     counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
     visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
-    sums = torch.zeros(5, dtype=torch.float64, device=machine.device)
+    sums = torch.zeros(loss.width, dtype=torch.float64, device=machine.device)
     for batch in (batch.to(machine.device) for batch in batches):
         with machine.cast():
             logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
         rows = torch.as_tensor(batch.rows, device=machine.device)
         counts_S3[rows] += count_pixels(logits_BHW, batch.mask_BHW)
         visits_S[rows] += 1
-        sums += pixel_sums(logits_BHW, batch.mask_BHW)
+        sums += loss.sums(logits_BHW, batch.mask_BHW)
     return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
 
 

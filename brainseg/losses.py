@@ -1,20 +1,31 @@
-"""Losses as functions of pixel sums that add up over workers before anything is divided.
+"""Losses as functions of sums that add up over workers before anything is divided.
 
 Soft Dice and its kin are ratios of sums over the batch. Each worker sums over its share, the sums
 are added over workers, and the loss is taken of the total: training on n workers follows the
 same gradient as training on one.
+
+Shapes: B images, H rows, W columns, K sums.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import segmentation_models_pytorch as smp
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainseg.config import Dice, DiceBce, FocalTversky
+from brainseg import config as configs
 
-LossOfSums = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of sums that add up over images, batches and workers."""
+
+    width: int  # K, how many sums
+    sums: Callable[[Tensor, Tensor], Tensor]  # logits (B, H, W), mask (B, H, W) -> sums (K,)
+    of: Callable[[Tensor], Tensor]  # sums (K,) -> the loss, a scalar
 
 
 def pixel_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
@@ -46,15 +57,35 @@ def total_over_workers(sums: Tensor) -> Tensor:
     return total + (own - own.detach())
 
 
-def build_loss(config: Dice | DiceBce | FocalTversky) -> LossOfSums:
-    """The loss that ``config`` names, as a function of ``pixel_sums``."""
-    if isinstance(config, DiceBce):
+def build_loss(config: configs.Loss) -> Loss:
+    """The loss that ``config`` names."""
+    if isinstance(config, configs.Lovasz):
+        return Loss(2, lovasz_sums, lambda sums: sums[0] / sums[1])
+    return Loss(5, pixel_sums, _of_pixel_sums(config))
+
+
+def _of_pixel_sums(
+    config: configs.Dice | configs.DiceBce | configs.FocalTversky,
+) -> Callable[[Tensor], Tensor]:
+    if isinstance(config, configs.DiceBce):
         return lambda sums: dice_bce(sums, dice_weight=config.dice_weight, smooth=config.smooth)
-    if isinstance(config, FocalTversky):
+    if isinstance(config, configs.FocalTversky):
         return lambda sums: focal_tversky(
             sums, beta=config.beta, gamma=config.gamma, smooth=config.smooth
         )
     return lambda sums: soft_dice(sums, smooth=config.smooth)
+
+
+def lovasz_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """Shape (2,): the Lovasz hinge of each image, added over the images, and their number.
+
+    Source: Berman et al. (2018), "The Lovasz-Softmax loss", algorithm 1 with the hinge, as
+    segmentation-models-pytorch has it.
+    """
+    hinge = smp.losses.LovaszLoss(mode="binary", per_image=True)
+    images = torch.tensor(float(len(mask_BHW)), device=logits_BHW.device)
+    mean = hinge(logits_BHW.float()[:, None], mask_BHW.float()[:, None])
+    return torch.stack([mean * images, images])
 
 
 def soft_dice(sums: Tensor, *, smooth: float) -> Tensor:

@@ -10,7 +10,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from brainseg import encoders
+from brainseg import encoders, freezing, weights
 from brainseg.config import Encoder, Plain
 
 DECODERS = {
@@ -38,7 +38,7 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As in PyTorch, but batch norm and dropout of frozen parts stay in evaluation mode."""
         super().train(mode)
-        for module in encoders.frozen_modules(self):
+        for module in freezing.frozen_modules(self):
             for part in module.modules():
                 part.training = False
         return self
@@ -99,8 +99,8 @@ def build_network(config: Encoder | Plain, channels: int = 3) -> Network:
         )
         encoder = body.get_submodule("encoder")
         if config.weights not in ("none", "imagenet"):
-            encoders.load_weights(encoder, Path(config.weights), name=config.name)
-        encoders.freeze(encoder, config.freeze, channels)
+            weights.load_weights(encoder, Path(config.weights), name=config.name)
+        freezing.freeze(encoder, config.freeze, channels)
     return Network(body).to(memory_format=torch.channels_last)
 
 

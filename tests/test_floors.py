@@ -8,15 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "__init__ space config sweep records",
+    "__init__ space config sweep records claims",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
-    " model losses metrics optim loop duplicates survey oddities check"
-    " strata splits baselines remote",
-    "trial worker checkpoint tracking",
+    " weights freezing catalogue schedules model losses metrics optim loop duplicates survey"
+    " oddities check strata splits baselines remote",
+    "lr_range trial worker checkpoint tracking",
     "launch begin search cluster",
-    "report page figures markup data_report data_page split_report compare evaluate predict",
-    "cli __main__",
+    "report page figures markup data_report data_page split_report verdicts compare evaluate"
+    " predict",
+    "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {
@@ -25,8 +26,8 @@ DOORS = {
     "optuna": "search",
     "wandb": "tracking",
     "albumentations": "augment",
-    "segmentation_models_pytorch": "model encoders",
-    "timm": "encoders",
+    "segmentation_models_pytorch": "model encoders weights losses",
+    "timm": "encoders weights",
     "matplotlib": "figures",
     "nibabel": "volumes",
     "PIL": "images",
@@ -96,7 +97,7 @@ def test_a_sweep_needs_nothing_but_brainseg(path: Path) -> None:
         ("model", "def build():\n    from brainseg.tracking import mirror"),
         ("space", "import numpy"),
         ("__init__", "from brainseg.loop import train_epoch"),
-        ("losses", "import segmentation_models_pytorch.losses as smp"),
+        ("metrics", "import segmentation_models_pytorch.metrics as smp"),
         ("worker", "from ray import train, tune"),
         ("worker", "def report():\n    import ray.tune"),
         ("tracking", "from ray.tune.logger import LoggerCallback"),

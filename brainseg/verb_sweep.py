@@ -1,0 +1,52 @@
+"""Run a sweep, train one configuration, show a run's ranking: `train` and `report`."""
+
+import argparse
+from pathlib import Path
+
+from brainseg.config import TrialConfig
+from brainseg.options import add_sweep_options, as_asked, asked_job
+from brainseg.records import Run
+from brainseg.space import Space
+from brainseg.sweep import Bayes, Sweep
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = verbs.add_parser("train", help="train one configuration")
+    add_sweep_options(train, trials=1)
+    train.set_defaults(work=lambda args: run_asked(_single(), args))
+    ranking = verbs.add_parser("report", help="show a run's ranking and write its report again")
+    ranking.add_argument("run", type=Path, help="a sweep's folder, as runs/encoders")
+    ranking.set_defaults(work=lambda args: _report(Run(args.run)))
+
+
+def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
+    """Run ``sweep`` as the command line asks, then show and write its report."""
+    from brainseg.launch import run_sweep
+
+    asked, job = as_asked(sweep, args), asked_job(args)
+    done = run_sweep(asked, job)
+    _report(done)
+    if done.count_ended() < asked.strategy.trials:
+        raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
+
+
+def _single() -> Sweep:
+    """A sweep of one trial: a configuration run by hand."""
+    return Sweep(
+        name="train",
+        question="How well does this one configuration segment?",
+        space=Space(TrialConfig(), search=()),
+        strategy=Bayes(trials=1),
+    )
+
+
+def _report(run: Run) -> None:
+    from rich.console import Console
+
+    from brainseg import page, report
+
+    if not run.sweep.exists():
+        raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
+    report.write_results(run)
+    page.write_report(run)
+    report.print_ranking(run, Console())
