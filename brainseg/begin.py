@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from brainseg.baselines import baselines
+from brainseg.claims import to_record
 from brainseg.duplicates import hash_slices, linked_patients
 from brainseg.layouts import find_slices, found_layout
 from brainseg.pack import default_cache, open_pack
@@ -24,7 +25,7 @@ from brainseg.records import Run, read_json, write_json, write_text
 from brainseg.remote import is_address, local_copy
 from brainseg.space import flatten
 from brainseg.splits import Groups, shared_patients, split_table
-from brainseg.sweep import Split, Sweep
+from brainseg.sweep import Bayes, Points, Split, Sweep
 from brainseg.table import fingerprint, read_table
 
 Say = Callable[[str], None]
@@ -85,6 +86,7 @@ def open_run(run: Run, sweep: Sweep, data: Data, *, made_up: bool, command: str)
         _refuse_other(run, asked)
         return
     about = {
+        "claims": [to_record(claim) for claim in sweep.claims],
         "baselines": _baselines(sweep, data),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "uid": uuid.uuid4().hex[:8],
@@ -145,12 +147,19 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
             "made_up": made_up,
         },
         "split": {**asdict(sweep.split), **_parts(table)},
-        "strategy": {k: v for k, v in asdict(sweep.strategy).items() if k != "trials"},
+        "strategy": _strategy(sweep.strategy),
         "base": flatten(sweep.space.config({})),
         "fixed": dict(sweep.space.fixed),
         "space": {path: str(d) for path, d in sweep.space.distributions().items()},
         "first": [dict(point) for point in sweep.first],
     }
+
+
+def _strategy(strategy: Bayes | Points) -> dict[str, Any]:
+    """The kind and all it is set to but the budget, which may be raised."""
+    settings: dict[str, Any] = {"kind": type(strategy).__name__.lower(), **asdict(strategy)}
+    del settings["trials"]
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
 
 
 def _parts(table: pd.DataFrame) -> dict[str, Any]:

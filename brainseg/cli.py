@@ -6,20 +6,28 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from brainseg import __version__, verb_data, verb_sweep
+from brainseg import (
+    __version__,
+    verb_data,
+    verb_encoders,
+    verb_lr_range,
+    verb_sweep,
+    verb_weights,
+)
 from brainseg.options import add_sweep_options
 from brainseg.sweep import Sweep
 
 # Each verb imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds, which
 # `brainseg check` and `--help` do without.
-VERBS = (verb_sweep, verb_data)
+VERBS = (verb_sweep, verb_data, verb_encoders, verb_lr_range, verb_weights)
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 EPILOG = """\
 examples:
+  python {script} --smoke                                does it run? two epochs, nothing needed
   python {script} --data kaggle_3m                       all defaults, W&B offline without a key
   python {script} --data kaggle_3m --trials 40 --epochs 60 --workers 2
-  python {script} --encoders resnet34,mit_b2 --set optimizer.adamw.weight_decay=0.05
+  python {script} --data kaggle_3m --set optimizer.adamw.weight_decay=0.05
   python {script} --try model.encoder.name=mobilenet_v2,model.encoder.weights=weights.pth
 The same command again goes on where it was cut off. Not a medical device.
 """
@@ -72,5 +80,5 @@ def _sweep_parser(sweep: Sweep) -> argparse.ArgumentParser:
         epilog=EPILOG.format(script=script),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_sweep_options(parser, trials=sweep.strategy.trials)
+    add_sweep_options(parser, sweep)
     return parser

@@ -103,6 +103,42 @@ def loss_curves(best: Sequence[Curve]) -> str:
         return _svg(figure, "Train and validation loss of the best trials, and learning rate")
 
 
+def learning_curves(arms: Sequence[Sequence[Curve]]) -> str:
+    """Dice, IoU and loss an epoch, a column an arm and a line a seed; train dashed."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 6), layout="constrained")
+        columns = max(len(arms), 3)
+        grid = figure.subplots(3, columns, sharex=True, sharey="row", squeeze=False)
+        for curves, axes in zip(arms, grid.T, strict=False):
+            for curve in curves:
+                _learning(axes, curve)
+            axes[0].set_title("\n".join(wrap(curves[0].arm, 24)[:3]), color=INK)
+            axes[2].set_xlabel("epoch")
+            axes[2].xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        for axes in grid[:, len(arms) :].flat:
+            axes.set_axis_off()
+        for axes, name in zip(grid[:, 0], ("Dice", "IoU", "loss"), strict=True):
+            axes.set_ylabel(name)
+        return _svg(figure, "Dice, IoU and loss per epoch of every model")
+
+
+def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> str:
+    """A dot for each (name, difference, low, high), with its interval where it has one."""
+    with rc_context(STYLE | {"axes.grid.axis": "x"}):
+        figure = Figure(figsize=(10, 0.8 + 0.42 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, c=FAINT, lw=1)
+        for height, (_, difference, low, high) in enumerate(rows):
+            axes.plot([low, high], [height, height], c=COLOURS[0])  # nothing for NaN
+            axes.plot(difference, height, "o", c=COLOURS[0], ms=6, mew=0)
+        axes.set_yticks(range(len(rows)), [shorten(r[0], 60, placeholder=" …") for r in rows],
+                        color=INK)  # fmt: skip
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(f"difference in {label}")
+        axes.spines["left"].set_visible(False)
+        return _svg(figure, f"Difference in {label}")
+
+
 def patient_dots(best: Sequence[Curve]) -> str:
     """Dice of every validation patient, a row a trial."""
     hover = {}
@@ -124,6 +160,30 @@ def patient_dots(best: Sequence[Curve]) -> str:
         axes.set_xlabel("Dice of one validation patient")
         axes.spines["left"].set_visible(False)
         return _svg(figure, "Dice of every validation patient under the best trials", hover)
+
+
+def range_curve(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+) -> bytes:
+    """The loss of a range test over the learning rate, rates marked by name, as a PNG file."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(lrs, losses, ".", c="#aeb6c1", ms=5, mew=0, label="loss of a step")
+        axes.plot(lrs, smoothed, c=INK, label="smoothed")
+        room = max(max(smoothed) - min(smoothed), 1e-6)  # what diverged far above is cut off
+        axes.set_ylim(min(losses) - 0.05 * room, max(smoothed) + 0.2 * room)
+        axes.set(xscale="log", xlim=(lrs[0], lrs[-1]), xlabel="learning rate", ylabel="loss")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.minorticks_off()
+        axes.legend(frameon=False, loc="lower left")
+        _mark_rates(axes, marks)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=200)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -234,6 +294,26 @@ def _touch(low: tuple[float, int], high: tuple[float, int], gap: float) -> bool:
     return high[0] - low[0] < gap * (low[1] + high[1]) / 2
 
 
+def _mark_rates(axes: Axes, marks: Mapping[str, float]) -> None:
+    """A line at each rate, the range between shaded; the lowest is named to its left."""
+    rates = sorted(marks.values())
+    if rates:
+        axes.axvspan(rates[0], rates[-1], color=COLOURS[0], alpha=0.07, lw=0)
+    for (name, rate), colour in zip(marks.items(), COLOURS, strict=False):
+        left = rate == rates[0]
+        axes.axvline(rate, c=colour, lw=1.2, ls=(0, (4, 2)))
+        axes.annotate(
+            f"{name} {rate:.2g}",
+            (rate, 1),
+            (-3 if left else 3, 5),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            color=colour,
+            weight="bold",
+        )
+
+
 def _volume_bars(axes: Axes, volumes: Mapping[str, float], unit: str) -> dict[str, str]:
     """Bars, and a tick for each patient; returns what to show over the ticks."""
     values = list(volumes.values())
@@ -329,6 +409,15 @@ def _losses(axes: Axes, curve: Curve) -> None:
     axes.plot(epoch, curve.epochs["train_loss"], c=FAINT, lw=1.1, ls=(0, (3, 1.5)), label="train")
     axes.plot(epoch, curve.epochs["val_loss"], c=curve.colour, label="validation")
     axes.set_title("\n".join([curve.trial, *wrap(curve.arm, 24)[:2]]), color=INK)
+
+
+def _learning(axes: NDArray[Any], curve: Curve) -> None:
+    """One trial's Dice, IoU and loss on three axes."""
+    epochs = curve.epochs
+    axes[0].plot(epochs["epoch"], epochs["dice"], c=curve.colour, lw=1.2)
+    axes[1].plot(epochs["epoch"], epochs["iou"], c=curve.colour, lw=1.2)
+    axes[2].plot(epochs["epoch"], epochs["val_loss"], c=curve.colour, lw=1.2)
+    axes[2].plot(epochs["epoch"], epochs["train_loss"], c=FAINT, lw=1.0, ls=(0, (3, 1.5)))
 
 
 def _rate(axes: Axes, curve: Curve) -> None:

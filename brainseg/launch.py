@@ -21,13 +21,13 @@ from brainseg import checkpoint, cluster, encoders, weights
 from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
-from brainseg.model import require_size
+from brainseg.model import require_buildable, require_freezable, require_size
 from brainseg.normalise import require_three_channels
 from brainseg.packing import require_channels
 from brainseg.records import Run, TrialRecord
-from brainseg.search import Halving, Rungs, Study, Suggestions
+from brainseg.search import Study, Suggestions, stopper
 from brainseg.space import Choice, Params, build, flatten
-from brainseg.sweep import Sweep
+from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
 from brainseg.worker import train_together
@@ -60,8 +60,8 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     run = Run(job.storage / sweep.name)
     data = read_data(job.data, job.layout, say)
     points = _all_points(sweep)
-    _check_points(points, job.workers)
-    _check_channels(points, data.table, data.root)
+    check_points(points, job.workers)
+    check_channels(points, data.table, data.root)
     data.table["part"] = parted(data, sweep.split, say, run)
     with alone(run):
         open_run(run, sweep, data, made_up=job.made_up, command=job.command)
@@ -83,7 +83,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
 def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> None:
     study = Study(run, sweep)
     ended = run.count_ended()
-    left = sweep.strategy.trials - ended
+    left = sweep.trials - ended
     if left <= 0:
         say(f"all {ended} trials have ended already; raise --trials to go on")
         return
@@ -92,12 +92,11 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
     mirror = Mirror(run, job.wandb)
-    rungs = Rungs(grace=sweep.strategy.grace_epochs, reduction=sweep.strategy.reduction)
     tuner = tune.Tuner(
         _trainable(run, placement),
         tune_config=tune.TuneConfig(
             search_alg=Suggestions(study, budget=left),
-            scheduler=Halving(run, rungs),
+            scheduler=stopper(run, sweep),
             num_samples=left,
             max_concurrent_trials=placement.concurrent,
             reuse_actors=placement.workers == 1,
@@ -106,7 +105,7 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str((run.path / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[Recorder(run, study, mirror, sweep.strategy.trials, say)],
+            callbacks=[Recorder(run, study, mirror, sweep.trials, say)],
             verbose=0,
         ),
     )
@@ -215,15 +214,18 @@ def _all_points(sweep: Sweep) -> list[TrialConfig]:
     """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
     space, base = sweep.space, sweep.space.config({})
     sweep.points()  # refuses what the searcher could not reach
-    points = [base, *(space.config(point) for point in sweep.first)] if sweep.first else [base]
+    points = [space.config(point) for point in sweep.first]
+    if isinstance(sweep.strategy, Points):
+        return points
+    points.insert(0, base)
     for path, distribution in space.distributions().items():
         if isinstance(distribution, Choice) and path in flatten(base):
             points += [space.config({path: option}) for option in distribution.options]
     return points
 
 
-def _check_points(points: list[TrialConfig], workers: int) -> None:
-    """Refuse what would fail in training: encoders, weights, sizes, batches that do not divide."""
+def check_points(points: list[TrialConfig], workers: int) -> None:
+    """Refuse what would fail in training: networks, weights, sizes, batches that do not divide."""
     for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
         encoders.require_known(encoder.name)
     for config in points:
@@ -233,16 +235,21 @@ def _check_points(points: list[TrialConfig], workers: int) -> None:
                 f"batch_size must be a multiple of the workers, got {config.batch_size} images "
                 f"for {workers} workers; set batch_size or --workers"
             )
-    encoders_of = {
+    networks = {(p.model, p.channels, p.image_size, p.batch_size // workers): 0 for p in points}
+    for model, channels, size, images in networks:
+        require_buildable(model, channels, size, images)
+        if isinstance(model, Encoder):
+            require_freezable(model, channels, size)
+    starts = {
         (p.model.name, p.model.weights, p.channels): 0
         for p in points
         if isinstance(p.model, Encoder)
     }
-    for name, start, channels in encoders_of:
+    for name, start, channels in starts:
         weights.require_weights(name, start, channels)
 
 
-def _check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
+def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
     """Refuse data whose images have not the channels that the points declare."""
     for channels, how in {(p.channels, p.normalise): 0 for p in points}:
         require_channels(table, data, channels)
@@ -254,7 +261,7 @@ def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
         cluster.connect(job.address),
         workers=job.workers,
         gpus=job.gpus,
-        trials=sweep.strategy.trials,
+        trials=sweep.trials,
         pixels=max(config.batch_size * config.image_size**2 for config in points),
     )
 

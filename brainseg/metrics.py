@@ -7,6 +7,7 @@ batches, workers and slices, so every score is the same number on one worker or 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -76,3 +77,25 @@ def _ratio(part: Counts, whole: Counts) -> NDArray[np.float64]:
 
 def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
     return float(values.mean()) if values.size else 0.0
+
+
+def patient_table(counts_S3: Counts, patients: Sequence[str]) -> pd.DataFrame:
+    """Counts and scores of each patient: slices, tumour_slices, tp, fp, fn, dice, iou."""
+    rows = []
+    has_tumour = counts_S3[:, 0] + counts_S3[:, 2] > 0
+    for patient, counts in per_patient(counts_S3, patients).items():
+        own = np.array([name == patient for name in patients])
+        tp, fp, fn = counts.tolist()
+        rows.append(
+            {
+                "patient": patient,
+                "slices": int(own.sum()),
+                "tumour_slices": int((own & has_tumour).sum()),
+                "tp": tp,
+                "fp": fp,
+                "fn": fn,
+                "dice": float(dice(counts)),
+                "iou": float(iou(counts)),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,63 +1,60 @@
-"""Config to optimizer, and the learning rate of every step as a pure function."""
+"""Config to optimizer: which parameters share a rate and a weight decay, and how both are set."""
 
-from collections.abc import Callable
-from math import cos, pi
+from collections import defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import nn
 from torch.optim import SGD, Optimizer
+from torch.optim import Adam as TorchAdam
 from torch.optim import AdamW as TorchAdamW
 
-from brainseg.config import AdamW, Constant, Cosine, Sgd, Triangular
+from brainseg import config as configs
+from brainseg.config import AdamW, Sgd
+from brainseg.schedules import Setting
 
-Schedule = Callable[[int], float]  # optimizer step, from 0 -> learning rate
+BETA2 = 0.999
+ALIKE: Mapping[str, float] = MappingProxyType({})  # every parameter takes the whole rate
 
 
-def build_optimizer(network: nn.Module, config: AdamW | Sgd) -> Optimizer:
-    """An optimizer over the parameters that are trained; biases and norms are not decayed."""
-    trained = [p for p in network.parameters() if p.requires_grad]
+def build_optimizer(
+    network: nn.Module, config: configs.Optimizer, scales: Mapping[str, float] = ALIKE
+) -> Optimizer:
+    """An optimizer over the parameters that are trained; biases and norms are not decayed.
+
+    Groups stand in the order in which the network first names one of their parameters: a
+    network built alike takes the optimizer's state back.
+
+    Args:
+        scales: the share of the learning rate that a parameter takes, by its name as in
+            ``network.named_parameters()``; one that is left out takes all of it.
+    """
+    assert scales.keys() <= dict(network.named_parameters()).keys(), "scales name parameters"
+    members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            members[scales.get(name, 1.0), decay].append(parameter)
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "scale": scale, "lr": config.lr * scale}
+        for (scale, decay), parameters in members.items()
     ]
     if isinstance(config, Sgd):
-        return SGD(groups, lr=config.lr, momentum=config.momentum)
-    return TorchAdamW(groups, lr=config.lr)
+        return SGD(groups, momentum=config.momentum)
+    kind = TorchAdamW if isinstance(config, AdamW) else TorchAdam
+    return kind(groups, betas=(config.beta1, BETA2))
 
 
-def build_schedule(
-    config: Cosine | Triangular | Constant, *, peak: float, total_steps: int
-) -> Schedule:
-    """The learning rate at each of ``total_steps`` optimizer steps; ``peak`` is the highest."""
-    if isinstance(config, Cosine):
-        return lambda step: (
-            peak * cosine(step / total_steps, warmup=config.warmup, floor=config.floor)
-        )
-    if isinstance(config, Triangular):
-        return lambda step: (
-            peak * triangular(step / total_steps * config.cycles % 1, floor=config.floor)
-        )
-    return lambda step: peak
+def momentum_of(config: configs.Optimizer) -> float:
+    """What a schedule may lower while the rate is high: SGD's momentum, or beta1."""
+    return config.momentum if isinstance(config, Sgd) else config.beta1
 
 
-def cosine(progress: float, *, warmup: float, floor: float) -> float:
-    """Share of the peak at ``progress`` in [0, 1]: a line up, then half a cosine down.
-
-    Source: Loshchilov and Hutter (2017), eq. 5, without restarts; Goyal et al. (2017) for warm-up.
-    """
-    if progress < warmup:
-        return floor + (1 - floor) * progress / warmup
-    down = (progress - warmup) / (1 - warmup)
-    return floor + (1 - floor) * (1 + cos(pi * down)) / 2
-
-
-def triangular(progress: float, *, floor: float) -> float:
-    """Share of the peak at ``progress`` in [0, 1) of one cycle: up for half of it, then down.
-
-    Source: Smith (2017), "Cyclical learning rates for training neural networks", section 3.1.
-    """
-    return floor + (1 - floor) * (1 - abs(2 * progress - 1))
-
-
-def set_rate(optimizer: Optimizer, rate: float) -> None:
+def set_rates(optimizer: Optimizer, setting: Setting) -> None:
+    """Give every group its share of the learning rate, and the momentum."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = setting.lr * group["scale"]
+        if "betas" in group:
+            group["betas"] = (setting.momentum, group["betas"][1])
+        else:
+            group["momentum"] = setting.momentum

@@ -2,38 +2,47 @@
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.config import TrialConfig
-from brainseg.space import Choice, Params, Space, Value, parse
-from brainseg.sweep import Split, Sweep
+from brainseg.space import Choice, Params, Space, Value, flatten, parse
+from brainseg.sweep import Bayes, Points, Split, Sweep
 
 if TYPE_CHECKING:
     from brainseg.launch import Job
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
 REHEARSAL: Params = {"image_size": 64, "epochs": 6, "batch_size": 8, "model.plain.width": 16}
-REHEARSAL_TRIALS, REHEARSAL_GRACE = 8, 2
+REHEARSAL_GRACE = 2
 REHEARSAL_POINTS = [  # small encoders, all of them trained: after the script's own first points
     {"model": "encoder", "model.encoder.name": name, "model.encoder.freeze": "nothing"}
     for name in ("resnet18", "mobilenet_v2", "efficientnet-b0")
 ]
+# With --smoke it only shows that it runs from its first point to its report.
+SMOKE: Params = {"image_size": 64, "epochs": 2, "batch_size": 4, "model.plain.width": 4}
+FEW_TRIALS = 8  # of a rehearsal and of a smoke test, at most
 
 
-def _rehearsal(sweep: Sweep) -> Sweep:
-    """``sweep`` small enough for two cores; the command line's wishes go before these."""
-    space = sweep.space.holding(REHEARSAL)
-    budget = min(REHEARSAL_TRIALS, sweep.strategy.trials)
-    points = REHEARSAL_POINTS if space.distributions() else []
-    return replace(
-        sweep,
-        space=space,
-        first=(*sweep.first, *points),
-        strategy=replace(sweep.strategy, trials=budget, grace_epochs=REHEARSAL_GRACE),
-    )
+def _made_small(sweep: Sweep, held: Params) -> Sweep:
+    """``sweep`` with ``held`` held, whatever its points say there, and with one seed."""
+    space = sweep.space.holding(held)
+    points: list[Mapping[str, Value]] = [
+        {path: value for path, value in point.items() if path not in held} for point in sweep.first
+    ]
+    strategy = sweep.strategy
+    if isinstance(strategy, Points):
+        strategy = replace(strategy, seeds=strategy.seeds[:1])
+    else:
+        strategy = replace(strategy, grace_epochs=REHEARSAL_GRACE)
+        if "model.encoder.name" in space.distributions() and held is REHEARSAL:
+            points += REHEARSAL_POINTS
+    different: dict[TrialConfig, Mapping[str, Value]] = {}
+    for point in points:
+        different.setdefault(space.config(point), point)
+    return replace(sweep, space=space, first=tuple(different.values()), strategy=strategy)
 
 
 def asked_job(args: argparse.Namespace) -> "Job":
@@ -43,12 +52,12 @@ def asked_job(args: argparse.Namespace) -> "Job":
 
     made_up = args.data is None
     return Job(
-        data=str(_made_up_patients()) if made_up else args.data,
+        data=str(_made_up_patients(smoke=args.smoke)) if made_up else args.data,
         storage=args.storage.expanduser(),
         layout=args.layout,
         workers=args.workers,
         gpus=args.gpus,
-        wandb=args.wandb or default_mode(),
+        wandb=args.wandb or ("off" if args.smoke else default_mode()),
         address=args.address,
         made_up=made_up,
         command=args.command,
@@ -56,39 +65,81 @@ def asked_job(args: argparse.Namespace) -> "Job":
 
 
 def as_asked(sweep: Sweep, args: argparse.Namespace) -> Sweep:
-    """``sweep`` with the command line's wishes, made small where the patients are made up."""
-    if args.data is None:
-        sweep = _rehearsal(sweep)
-    fixed: Params = {}
-    named = {"epochs": args.epochs, "image_size": args.image_size, "seed": args.seed}
-    named["model.encoder.weights"] = args.weights
-    fixed |= {path: value for path, value in named.items() if value is not None}
+    """``sweep`` with the command line's wishes, made small for a smoke test or a rehearsal."""
+    whole = len(sweep.first)
+    if args.smoke or args.data is None:
+        sweep = _made_small(sweep, SMOKE if args.smoke else REHEARSAL)
+    space = _asked_space(sweep, args)
+    tries = [
+        _resolved(dict(parse(TrialConfig, part) for part in word.split(","))) for word in args.trial
+    ]
+    first = (*_reachable(space, sweep.first), *tries)
+    if isinstance(sweep.strategy, Points) and not first:
+        raise ValueError(
+            f"nothing is left to try: none of the sweep's {whole} points agrees with the command "
+            "line; hold less, or name points with --try"
+        )
+    return replace(
+        sweep,
+        name=_name(args.name or sweep.name + "-smoke" * args.smoke),
+        space=space,
+        first=first,
+        strategy=_asked_strategy(sweep.strategy, args, len(first)),
+        split=asked_split(args),
+    )
+
+
+def _asked_space(sweep: Sweep, args: argparse.Namespace) -> Space[TrialConfig]:
+    """The sweep's space with what the command line holds or narrows."""
+    named = {
+        "epochs": args.epochs,
+        "image_size": args.image_size,
+        "seed": None if isinstance(sweep.strategy, Points) else args.seed,
+        "model.encoder.weights": args.weights or ("none" if args.smoke else None),
+    }
+    fixed: Params = {path: value for path, value in named.items() if value is not None}
     fixed = _resolved(fixed | dict(parse(TrialConfig, word) for word in args.set))
     narrow = dict(sweep.space.narrow)
     if args.encoders:
         from brainseg.encoders import require_known
 
+        _refuse_for_points(sweep.strategy, "--encoders", "name points with --try")
         for name in args.encoders:
             require_known(name)
         narrow["model.encoder.name"] = Choice(*args.encoders)
-    space = Space(sweep.space.base, sweep.space.search, narrow, {**sweep.space.fixed, **fixed})
-    tries = [
-        _resolved(dict(parse(TrialConfig, part) for part in word.split(","))) for word in args.trial
-    ]
-    first = [point for point in sweep.first if _reachable(space, point)]
-    trials = sweep.strategy.trials if args.trials is None else args.trials
+    return Space(sweep.space.base, sweep.space.search, narrow, {**sweep.space.fixed, **fixed})
+
+
+def _asked_strategy(
+    strategy: Bayes | Points, args: argparse.Namespace, points: int
+) -> Bayes | Points:
+    """The strategy with the command line's budget, seeds and grace."""
+    few = min(FEW_TRIALS, max(points, 1)) if args.smoke else FEW_TRIALS
+    small = args.smoke or args.data is None
+    if isinstance(strategy, Points):
+        _refuse_for_points(strategy, "--grace" if args.grace else "", "leave it out")
+        seeds = strategy.seeds if args.seed is None else (args.seed,)
+        limit = few if small and args.seeds is None else strategy.trials
+        limit = limit if args.trials is None else args.trials
+        return Points(seeds=args.seeds or seeds, trials=limit)
+    if args.seeds:
+        raise ValueError(
+            "--seeds is for sweeps that run a list of points; this one draws them, each with the "
+            "one seed that --seed names"
+        )
+    trials = min(few, strategy.trials) if small else strategy.trials
     return replace(
-        sweep,
-        name=_name(args.name or sweep.name),
-        space=space,
-        first=(*first, *tries),
-        strategy=replace(
-            sweep.strategy,
-            trials=trials,
-            grace_epochs=sweep.strategy.grace_epochs if args.grace is None else args.grace,
-        ),
-        split=asked_split(args),
+        strategy,
+        trials=trials if args.trials is None else args.trials,
+        grace_epochs=strategy.grace_epochs if args.grace is None else args.grace,
     )
+
+
+def _refuse_for_points(strategy: Bayes | Points, option: str, remedy: str) -> None:
+    if option and isinstance(strategy, Points):
+        raise ValueError(
+            f"{option} is for sweeps that draw their points; this one runs a list; {remedy}"
+        )
 
 
 def asked_split(args: argparse.Namespace) -> Split:
@@ -103,26 +154,47 @@ def _resolved(params: Params) -> Params:
     weights = str(params.get("model.encoder.weights", "none"))
     if weights in ("none", "imagenet"):
         return params
+    from brainseg.weights import is_path
+
+    if not is_path(weights):
+        return params
     return {**params, "model.encoder.weights": str(Path(weights).expanduser().resolve())}
 
 
-def _reachable(space: Space[TrialConfig], point: Mapping[str, Value]) -> bool:
-    """Whether a point of the script's own still lies in a space that the command line changed."""
-    if any(space.fixed.get(path, value) != value for path, value in point.items()):
-        return False
+def _reachable(
+    space: Space[TrialConfig], points: Sequence[Mapping[str, Value]]
+) -> list[Mapping[str, Value]]:
+    """The script's own points that lie in the space as asked; it says which are left out."""
+    kept = []
+    for point in points:
+        if why := _obstacle(space, point):
+            words = ", ".join(f"{path}={value}" for path, value in point.items())
+            print(f"left out: {words}; {why}")
+        else:
+            kept.append(point)
+    return kept
+
+
+def _obstacle(space: Space[TrialConfig], point: Mapping[str, Value]) -> str:
+    """Why a point does not lie in a space that the command line changed, or nothing."""
+    for path, value in point.items():
+        if space.fixed.get(path, value) != value:
+            return f"{path} is held at {space.fixed[path]}"
     try:
         space.split(point)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
-def _made_up_patients() -> Path:
+def _made_up_patients(*, smoke: bool) -> Path:
     """Phantoms in the cache, written at the first call."""
     from brainseg.pack import default_cache
     from brainseg.phantom import write_phantoms
 
     print("no --data: made-up patients are used, to rehearse; they tell nothing about real ones")
+    if smoke:
+        return write_phantoms(default_cache() / "few", patients=8, slices=5, size=64, seed=0)
     return write_phantoms(default_cache() / "phantoms", patients=24, slices=16, size=128, seed=0)
 
 
@@ -134,14 +206,14 @@ def _name(text: str) -> str:
     return text
 
 
-def add_split_options(group: argparse._ActionsContainer) -> None:
-    usual = Split()
+def add_split_options(group: argparse._ActionsContainer, usual: Split) -> None:
+    """Options of a split; what ``usual`` says holds unless they say otherwise."""
     group.add_argument(
         "--split",
         default=usual.by,
         metavar="patients|slices|FILE.csv",
         help="slices is the report's, and leaks; a file has the columns patient,split or "
-        "patient,slice,split; default: patients",
+        f"patient,slice,split; default: {usual.by}",
     )
     shares = (("--validation", usual.validation, "share"), ("--test", usual.test, "share locked"))
     for option, share, what in shares:
@@ -149,8 +221,8 @@ def add_split_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--split-seed", type=int, default=usual.seed, help=f"default: {usual.seed}")
 
 
-def add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
-    base = TrialConfig()
+def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
+    """Options of a command that runs ``sweep``, whose own settings are their defaults."""
     data = parser.add_argument_group("data and results")
     data.add_argument(
         "--data",
@@ -165,12 +237,48 @@ def add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
     )
     data.add_argument("--storage", type=Path, default=Path("runs"), help="default: runs")
     data.add_argument("--name", help="folder in the storage; default: the sweep's own name")
-    add_split_options(data)
-    what = parser.add_argument_group("what is tried")
-    what.add_argument("--trials", type=int, help=f"how many in all; default: {trials}")
-    what.add_argument("--epochs", type=int, help=f"of each trial; default: {base.epochs}")
-    what.add_argument("--grace", type=int, help="epochs before a trial may be stopped; default: 4")
-    what.add_argument("--image-size", type=int, help=f"pixels; default: {base.image_size}")
+    add_split_options(data, sweep.split)
+    _add_trial_options(parser.add_argument_group("what is tried", _budget(sweep)), sweep)
+    _add_place_options(parser.add_argument_group("where it runs"))
+
+
+def _budget(sweep: Sweep) -> str:
+    if isinstance(sweep.strategy, Points):
+        seeds = ", ".join(map(str, sweep.strategy.seeds))
+        return (
+            f"{len(sweep.first)} points, each once with seed {seeds}, each to its last epoch: "
+            f"{sweep.trials} trials"
+        )
+    return (
+        f"{len(sweep.first)} points first, then what looks promising: {sweep.trials} trials; "
+        "those that fall behind are stopped early"
+    )
+
+
+def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
+    what.add_argument(
+        "--smoke",
+        action="store_true",
+        help="only show that it runs: 2 epochs, 64 pixels, no download, a few made-up patients "
+        "unless --data names yours; results go to a folder NAME-smoke",
+    )
+    what.add_argument("--trials", type=int, help=f"how many in all; default: {sweep.trials}")
+    what.add_argument(
+        "--seeds",
+        type=lambda text: tuple(int(seed) for seed in text.split(",")),
+        metavar="0,1,...",
+        help="each point once with each; for sweeps that run a list of points",
+    )
+    what.add_argument("--seed", type=int, help="the only one; default: 0")
+    what.add_argument("--epochs", type=int, help=f"of each trial; default: {_of(sweep, 'epochs')}")
+    what.add_argument(
+        "--grace",
+        type=int,
+        help="epochs before a trial may be stopped; for sweeps that draw their points",
+    )
+    what.add_argument(
+        "--image-size", type=int, help=f"pixels a side; default: {_of(sweep, 'image_size')}"
+    )
     what.add_argument(
         "--encoders",
         type=lambda text: text.split(","),
@@ -180,9 +288,8 @@ def add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
     what.add_argument(
         "--weights",
         metavar="none|imagenet|FILE",
-        help="what encoders start from; default: imagenet",
+        help=f"what encoders start from; default: {_of(sweep, 'model.encoder.weights')}",
     )
-    what.add_argument("--seed", type=int, help="default: 0")
     what.add_argument(
         "--set",
         action="append",
@@ -198,7 +305,16 @@ def add_sweep_options(parser: argparse.ArgumentParser, *, trials: int) -> None:
         dest="trial",
         help="a point to try first; may be repeated",
     )
-    where = parser.add_argument_group("where it runs")
+
+
+def _of(sweep: Sweep, path: str) -> str:
+    """The values of ``path`` in what the sweep tries by itself, in words."""
+    configs = [sweep.space.config(point) for point in sweep.first or ({},)]
+    values = dict.fromkeys(flatten(config).get(path) for config in configs)
+    return ", ".join(str(value) for value in values if value is not None)
+
+
+def _add_place_options(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
         "--workers",
         type=int,

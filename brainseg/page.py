@@ -4,6 +4,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg import figures, report
+from brainseg import figures, report, verdicts
+from brainseg.claims import Faster, Rougher
 from brainseg.figures import Curve
 from brainseg.markup import Html, document, figure, pairs, safe, table
-from brainseg.records import ENDED, Run, read_json, write_text
+from brainseg.records import ENDED, Run, TrialRecord, read_json, write_text
+from brainseg.verdicts import Verdict
 
 HEADS = {  # what the table calls the scores
     "iou": "IoU",
@@ -23,8 +26,8 @@ HEADS = {  # what the table calls the scores
     "slice_dice_empty1": "empty = 1",
     "false_alarm": "false alarm",
 }
-WORDS = ("trial", "over patients", "schedule", "state")  # columns that are no numbers
-WRAPPED = ("model", "why")
+WORDS = ("trial", "over patients", "state")  # columns that are no numbers
+WRAPPED = ("model", "differs in", "why")
 PANELS = 12  # of a trial's slices; more would make the page heavy
 METRICS = {
     "Dice": "The score that ranks. Per patient, over all slices at once, 2tp / (2tp + fp + fn) in "
@@ -48,11 +51,14 @@ def write_report(run: Run) -> Path:
     sweep, frame = read_json(run.sweep), report.ranking(run)
     best, others = _curves(run, frame)
     sections = {
+        verdicts.TITLE: _claims(run, sweep),
         "Ranking": _ranking(frame, sweep),
+        "Over seeds": _over_seeds(report.over_seeds(run), sweep),
+        "Learning curves": _learning_curves(run, sweep),
         "Validation Dice": _dice_figure(best, others),
         "Loss and learning rate": _loss_figure(best),
         "Patients": _patient_figure([curve for curve in best if len(curve.patients)]),
-        "Slices": _slices(run, frame),
+        "Slices": _slices(run, sweep, frame),
         "Stopped and failed": _ended_early(frame),
         "Train the leader again": _replay(run, sweep, frame),
         "What the columns mean": pairs(METRICS),
@@ -108,7 +114,8 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
 
 
 def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
-    rows, kinds = [], []
+    rows: list[dict[str, object]] = []
+    kinds = []
     for row in frame.to_dict("records"):
         rows.append(
             {
@@ -119,8 +126,7 @@ def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
                 "over patients": _quartiles(row),
                 **{name: report.number(row[score]) for score, name in HEADS.items()},
                 "epochs": f"{row['best_epoch']} / {row['epochs']}" if row["epochs"] else "",
-                "learning rate": f"{row['lr']:.1e}" if row["lr"] > 0 else "",
-                "schedule": row["schedule"],
+                **({"differs in": row["varied"]} if frame["varied"].any() else {}),
                 "device time": report.duration(row["device_seconds"]),
                 "state": row["state"],
             }
@@ -131,7 +137,97 @@ def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
         rows.append({"model": one["arm"], "Dice": report.number(one["dice"]), **scores})
         kinds.append("faint")
     note = Html(f'<p class="note">{report.blind_note(sweep)}</p>')
-    return Html(table(rows, kinds, words=WORDS, wrapped=WRAPPED) + note)
+    return Html(table(rows, kinds, words=WORDS, wrapped=WRAPPED) + note + _leak(sweep))
+
+
+def _leak(sweep: Mapping[str, Any]) -> Html:
+    """What must stand wherever scores under a leaking split do."""
+    return Html(f'<p class="warn">{report.LEAK}</p>' if report.leaks(sweep) else "")
+
+
+def _over_seeds(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
+    """Configurations that were trained with several seeds, each one a row."""
+    rows = [
+        {
+            "model": row["arm"],
+            "differs in": row["varied"],
+            "seeds": row["seeds"],
+            "mean Dice": report.number(row["dice"]),
+            "standard deviation": report.number(row["dice_sd"]),
+            "lowest": report.number(row["dice_low"]),
+            "highest": report.number(row["dice_high"]),
+            "mean best epoch": f"{row['best_epoch']:.1f}",
+        }
+        for row in frame.to_dict("records")
+    ]
+    return Html(table(rows, [""] * len(rows), wrapped=WRAPPED) + _leak(sweep)) if rows else Html()
+
+
+def _claims(run: Run, sweep: Mapping[str, Any]) -> Html:
+    """Each conclusion with its verdict, the numbers and the picture behind it."""
+    parts = [
+        f"<h3>{safe(one.claim.text)}: {one.word}</h3>\n<p>{safe(one.why)}</p>\n"
+        f"{_claim_figures(run, one)}"
+        for one in verdicts.judged(run)
+    ]
+    if not parts:
+        return Html()
+    notes = "".join(f'<p class="warn">{text}</p>' for text in report.warnings(sweep))
+    return Html(f'{notes}<p class="note">{verdicts.METHOD}</p>\n' + "\n".join(parts))
+
+
+def _claim_figures(run: Run, verdict: Verdict) -> Html:
+    """The differences with their intervals and, where curves were measured, the curves."""
+    rows = [
+        (f"{one.arm.words} less {one.rival.words}", one.difference, one.low, one.high)
+        for one in verdict.contrasts
+        if one.ours
+    ]
+    if not rows:
+        return Html()
+    measure, _ = verdicts.MEASURES[type(verdict.claim)]
+    picture = figure(
+        figures.differences(rows, measure),
+        "Dot: the difference, the first less the second; line: its 95 % interval, where there is "
+        "one. An interval that crosses zero cannot tell.",
+    )
+    if not isinstance(verdict.claim, Faster | Rougher):
+        return picture
+    ours = {one.arm.words: one.arm for one in verdict.contrasts}
+    rivals = {one.rival.words: one.rival for one in verdict.contrasts}
+    named = [*ours.values(), *rivals.values()][: len(figures.COLOURS)]
+    curves = [
+        replace(_curve(run, first, arm.words, first.best_epoch), colour=colour)
+        for arm, colour in zip(named, figures.COLOURS, strict=False)
+        for first in arm.records[:1]
+    ]
+    caption = "The first seed of each model; the dot is at its best epoch."
+    return Html(picture + figure(figures.dice_curves(curves, []), caption))
+
+
+def _learning_curves(run: Run, sweep: Mapping[str, Any]) -> Html:
+    """Dice, IoU and loss of each configuration of a sweep that runs a list of points."""
+    if sweep["strategy"].get("kind") != "points":
+        return Html()
+    begun = [record for record in run.trials() if run.trial(record.trial).rows()]
+    paths = [path for path in report.varied_paths(begun) if path != "seed"]
+    arms = []
+    for group in report.seed_groups(begun):
+        words = report.named(group[0].arm, report.in_words(group[0].params, paths))
+        curves = [_curve(run, record, words, record.best_epoch) for record in group]
+        colours = zip(curves, cycle(figures.COLOURS), strict=False)
+        arms.append([replace(curve, colour=colour) for curve, colour in colours])
+    columns = len(figures.COLOURS)
+    return Html(
+        "\n".join(
+            figure(
+                figures.learning_curves(arms[n : n + columns]),
+                "A column a model, a colour a seed. Dice and IoU of the validation slices; loss of "
+                "validation, and dashed that of training.",
+            )
+            for n in range(0, len(arms), columns)
+        )
+    )
 
 
 def _place(rank: Any) -> Html:
@@ -153,27 +249,30 @@ def _quartiles(row: Mapping[Any, Any]) -> Html:
 
 def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
     """The best few in colour, and all others; trials without an epoch have no curve."""
-    params = {record.trial: record.params for record in run.trials()}
+    records = {record.trial: record for record in run.trials()}
     best: list[Curve] = []
     others: list[Curve] = []
     for row in frame.to_dict("records"):
-        epochs = pd.DataFrame(run.trial(row["trial"]).rows())
-        if epochs.empty:
+        words = report.named(row["arm"], row["varied"])
+        curve = _curve(run, records[row["trial"]], words, row["best_epoch"])
+        if curve.epochs.empty:
             continue
-        loss = params[row["trial"]].get("loss", "")
-        curve = Curve(
-            row["trial"],
-            row["arm"],
-            epochs,
-            row["best_epoch"],
-            report.patients(run, row["trial"]),
-            loss,
-        )
         if pd.notna(row["rank"]) and len(best) < len(figures.COLOURS):
             best.append(replace(curve, colour=figures.COLOURS[len(best)]))
         else:
             others.append(curve)
     return best, others
+
+
+def _curve(run: Run, record: TrialRecord, words: str, best_epoch: int) -> Curve:
+    return Curve(
+        record.trial,
+        words,
+        pd.DataFrame(run.trial(record.trial).rows()),
+        best_epoch,
+        report.patients(run, record.trial),
+        record.params.get("loss", ""),
+    )
 
 
 def _dice_figure(best: Sequence[Curve], others: Sequence[Curve]) -> Html:
@@ -207,10 +306,20 @@ def _patient_figure(best: Sequence[Curve]) -> Html:
     )
 
 
-def _slices(run: Run, frame: pd.DataFrame) -> Html:
-    """Image, truth and prediction of the leader."""
+def _slices(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
+    """Image, truth and prediction of the leader; where points are run, of each model's best."""
     ranked = frame[frame["rank"].notna()]
-    if ranked.empty or not (path := run.trial(ranked["trial"].iloc[0]).panels).exists():
+    shown = ranked["trial"].tolist()[:1]
+    if sweep["strategy"].get("kind") == "points":
+        groups = report.seed_groups([r for r in run.trials() if r.trial in set(ranked["trial"])])
+        best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
+        shown = [trial for trial in ranked["trial"] if trial in best]
+    words = {row["trial"]: report.named(row["arm"], row["varied"]) for _, row in ranked.iterrows()}
+    return Html("\n".join(_panels(run, trial, words[trial]) for trial in shown))
+
+
+def _panels(run: Run, trial: str, words: str) -> Html:
+    if not (path := run.trial(trial).panels).exists():
         return Html()
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -225,8 +334,8 @@ def _slices(run: Run, frame: pd.DataFrame) -> Html:
         for image, truth, prediction, label in zip(*parts, strict=True)
     )
     return Html(
-        f'<p class="note">Validation slices as trial {safe(path.parent.name)} saw them at epoch '
-        f"{epoch}: {name}, and {name} with {_key(figures.TRUTH)}truth and "
+        f'<p class="note">Validation slices as {safe(words)}, trial {safe(trial)}, saw them at '
+        f"epoch {epoch}: {name}, and {name} with {_key(figures.TRUTH)}truth and "
         f"{_key(figures.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
         f'<div class="slices">{panels}</div>'
     )

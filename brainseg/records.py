@@ -5,6 +5,7 @@
       slices.csv     every slice with the part it belongs to
       trials.jsonl   append-only: one line a change of a trial's state
       trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt
+                     frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
@@ -114,6 +115,24 @@ class TrialDir:
     def failure(self) -> Path:
         """There once the trial failed for a reason that trying again cannot cure."""
         return self.path / "failure"
+
+    @property
+    def lr_range(self) -> Path:
+        """The curve of the trial's learning-rate range test, where it took one."""
+        return self.path / "lr_range.csv"
+
+    @property
+    def frozen(self) -> Path:
+        """SHA-256 of the tensors that were frozen before the first step."""
+        return self.path / "frozen.json"
+
+    def audit(self) -> list[dict[str, Any]]:
+        """What was frozen until which epoch, and which of it changed: a row for each stage."""
+        path = self.path / "audit.json"
+        return list(read_json(path)) if path.exists() else []
+
+    def write_audit(self, stages: list[dict[str, Any]]) -> None:
+        write_json(self.path / "audit.json", stages)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row an epoch."""

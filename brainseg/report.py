@@ -1,5 +1,6 @@
 """What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
 
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,15 +21,22 @@ from brainseg.sweep import Split
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
 COLUMNS = [
     *("trial", "arm", "state", "dice", "dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
-    *("best_epoch", "epochs", "lr", "schedule", "device_seconds", "reason"),
+    *("best_epoch", "epochs", "lr", "schedule", "varied", "device_seconds", "reason"),
 ]
+# What config.arm says already.
+SAID = (
+    *("model", "model.plain.width", "model.encoder.name", "model.encoder.decoder"),
+    *("model.encoder.weights", "model.encoder.freeze", "model.encoder.freeze.first.blocks"),
+    "model.encoder.layer_decay",
+)
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
 BLIND = (
     "The last rows look at no image; they are scored on the same validation slices, at {} pixels."
 )
 UNSURE = (
-    "One split and one seed make a search result, not yet a proof. Differences smaller than the "
-    "spread over patients may be noise, and the same patients chose the epoch and the trial."
+    "One split and one or few seeds make a search result, not yet a proof. Differences smaller "
+    "than the spread over patients may be noise, and the same patients chose the epoch and the "
+    "trial."
 )
 LEAK = (
     "The split leaks: slices of one patient are in several parts, so the scores say little about "
@@ -42,9 +50,12 @@ def ranking(run: Run) -> pd.DataFrame:
 
     Scores are those of the best epoch, so far where a trial still runs. ``dice_q1``,
     ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``, whose mean
-    ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule.
+    ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule; ``varied`` are
+    the hyperparameters that differ between trials, but those that ``arm`` says.
     """
-    rows = [_row(run, record) for record in run.trials()]
+    records = run.trials()
+    paths = varied_paths(records)
+    rows = [_row(run, record) | {"varied": in_words(record.params, paths)} for record in records]
     ranked = [row for row in rows if row["state"] != "failed" and math.isfinite(row["dice"])]
     ranked.sort(key=lambda row: -row["dice"])
     places = {row["trial"]: place for place, row in enumerate(ranked, start=1)}
@@ -54,12 +65,84 @@ def ranking(run: Run) -> pd.DataFrame:
     return frame
 
 
+def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
+    """The paths on which trials differ and that ``config.arm`` does not say.
+
+    A path that some trials do not have varies if those that have it differ.
+    """
+    values: dict[str, set[Any]] = {}
+    for record in records:
+        for path, value in record.params.items():
+            values.setdefault(path, set()).add(value)
+    return [path for path, seen in values.items() if len(seen) > 1 and path not in SAID]
+
+
+def in_words(params: Mapping[str, Any], paths: Sequence[str]) -> str:
+    """The values at ``paths``, as `triangular, cycle_epochs 6, lr 0.0012, seed 1`."""
+    words = []
+    for path in paths:
+        value, name = params.get(path), path.rpartition(".")[2]
+        if value is None or (path == "lr" and value == "given"):
+            continue
+        if path.endswith(".lr") and params.get("lr") == "auto":
+            continue  # a range test found another
+        text = f"{value:.2g}" if isinstance(value, float) else str(value)
+        words.append(text if path in ("schedule", "loss", "optimizer") else f"{name} {text}")
+    return ", ".join(words)
+
+
+def named(arm: str, varied: str) -> str:
+    """A trial or an arm in words: its model, and what else distinguishes it in its run."""
+    return f"{arm}; {varied}" if varied else arm
+
+
+def seed_groups(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """The trials that differ in their seed alone, together."""
+    alike: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        own = {path: value for path, value in record.params.items() if path != "seed"}
+        alike.setdefault(json.dumps(own, sort_keys=True), []).append(record)
+    return list(alike.values())
+
+
+def over_seeds(run: Run) -> pd.DataFrame:
+    """One row for trials that differ in their seed alone, best mean ``dice`` first.
+
+    ``dice_low`` and ``dice_high`` are the lowest and the highest of the ``seeds``; ``dice_sd`` is
+    their standard deviation (n - 1), NaN for one seed. Empty where no configuration was trained
+    with two seeds.
+    """
+    records = [r for r in run.trials() if r.state != "failed" and r.dice is not None]
+    paths = [path for path in varied_paths(records) if path != "seed"]
+    rows = []
+    for group in seed_groups(records):
+        dice = pd.Series([record.dice for record in group])
+        rows.append(
+            {
+                "arm": group[0].arm,
+                "varied": in_words(group[0].params, paths),
+                "seeds": len(group),
+                "dice": dice.mean(),
+                "dice_sd": dice.std(),
+                "dice_low": dice.min(),
+                "dice_high": dice.max(),
+                "best_epoch": pd.Series([record.best_epoch for record in group]).mean(),
+            }
+        )
+    rows.sort(key=lambda row: -row["dice"])
+    return pd.DataFrame(rows if any(row["seeds"] > 1 for row in rows) else [])
+
+
 def write_results(run: Run) -> Path:
-    """Write results.csv: the ranking, and each trial's hyperparameters as ``params.<path>``."""
+    """Write results.csv: the ranking, and each trial's hyperparameters as ``params.<path>``.
+
+    The last column says whether the split leaks.
+    """
     frame = ranking(run)
     params = {record.trial: record.params for record in run.trials()}
     columns = pd.DataFrame([params[trial] for trial in frame["trial"]], index=frame.index)
     table = pd.concat([frame, columns.add_prefix("params.")], axis=1)
+    table["leaks"] = leaks(read_json(run.sweep))
     write_text(run.results, table.to_csv(index=False))
     return run.results
 
@@ -106,9 +189,12 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
     ranked = frame[frame["rank"].notna()]
     if ranked.empty:
         return "No trial has finished with a score."
+    if len(seeds := over_seeds(run)):
+        return _answer_over_seeds(seeds)
     first = ranked.iloc[0]
     so_far = " so far" if frame["state"].isin(["queued", "running"]).any() else ""
-    said = f"{first.arm} (trial {first.trial}) scored highest{so_far}: mean Dice {first.dice:.3f}"
+    name = named(first.arm, first.varied)
+    said = f"{name} (trial {first.trial}) scored highest{so_far}: mean Dice {first.dice:.3f}"
     if first.patients:
         said += (
             f" over {first.patients} validation patients, half of them between "
@@ -116,8 +202,25 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
         )
     if len(ranked) > 1:
         second = ranked.iloc[1]
-        said += f"; {first.dice - second.dice:.3f} above {second.arm} (trial {second.trial})"
+        said += f"; {first.dice - second.dice:.3f} above "
+        said += f"{named(second.arm, second.varied)} (trial {second.trial})"
         said += _duel(patients(run, first.trial), patients(run, second.trial))
+    return f"{said}. Not yet confirmed."
+
+
+def _answer_over_seeds(seeds: pd.DataFrame) -> str:
+    """Of configurations that were trained with several seeds, by their means."""
+
+    def told(row: pd.Series) -> str:
+        span = f" ({row.dice_low:.3f} to {row.dice_high:.3f})" if row.seeds > 1 else ""
+        plural = "s" if row.seeds > 1 else ""
+        return f"{row.dice:.3f} over {row.seeds} seed{plural}{span}"
+
+    first = seeds.iloc[0]
+    said = f"{named(first.arm, first.varied)} scored highest: mean Dice {told(first)}"
+    if len(seeds) > 1:
+        second = seeds.iloc[1]
+        said += f"; then {named(second.arm, second.varied)}, {told(second)}"
     return f"{said}. Not yet confirmed."
 
 
@@ -128,6 +231,8 @@ def print_ranking(run: Run, console: Console) -> None:
     console.print(Text(answer(run, frame)))
     if len(frame):
         console.print(_terminal_table(frame, blind(sweep)))
+    if len(seeds := over_seeds(run)):
+        console.print(_seed_table(seeds))
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(run, sweep):
@@ -145,9 +250,14 @@ def patients(run: Run, trial: str) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
 
 
+def leaks(sweep: Mapping[str, Any]) -> bool:
+    """Whether some patient has slices in more than one part of the split."""
+    return bool(sweep["split"]["shared_patients"] > 0)
+
+
 def warnings(sweep: Mapping[str, Any]) -> list[str]:
     """Why this sweep's scores say less than they seem to."""
-    return [LEAK] * (sweep["split"]["shared_patients"] > 0) + [MADE_UP] * sweep["data"]["made_up"]
+    return [LEAK] * leaks(sweep) + [MADE_UP] * sweep["data"]["made_up"]
 
 
 def drawn(split: Mapping[str, Any]) -> str:
@@ -241,7 +351,7 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
         cells = [
             place,
             row["trial"],
-            row["arm"],
+            f"{row['arm']}\n{row['varied']}".rstrip(),
             number(row["dice"]),
             number(row["iou"]),
             f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
@@ -252,4 +362,21 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
     table.add_section()
     for one in baselines:
         table.add_row("", "", one["arm"], number(one["dice"]), number(one["iou"]), style="dim")
+    return table
+
+
+def _seed_table(seeds: pd.DataFrame) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("Model", "Seeds", "Dice", "Lowest", "Highest", "Best epoch"):
+        table.add_column(name, justify="left" if name == "Model" else "right")
+    for row in seeds.to_dict("records"):
+        cells = [
+            f"{row['arm']}\n{row['varied']}".rstrip(),
+            str(row["seeds"]),
+            number(row["dice"]),
+            number(row["dice_low"]),
+            number(row["dice_high"]),
+            f"{row['best_epoch']:.1f}",
+        ]
+        table.add_row(*map(Text, cells))
     return table

@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from brainseg.config import arm
 from brainseg.records import ENDED, Run, read_json, write_json, write_text
 from brainseg.space import Params, flatten
-from brainseg.sweep import Sweep
+from brainseg.sweep import Bayes, Sweep
 
 TOLD = {
     "done": TrialState.COMPLETE,
@@ -65,8 +65,9 @@ class Study:
 
     def ask(self) -> str:
         """Draw a point, write it to the trial's folder, return the trial's name."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = _sampler(self.sweep, number)
+        if isinstance(self.sweep.strategy, Bayes):
+            number = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = _sampler(self.sweep.strategy.seed, number)
         trial = self.study.ask()
         space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
         config = space.config(space(trial))
@@ -166,6 +167,14 @@ class Rungs:
         )
 
 
+def stopper(run: Run, sweep: Sweep) -> FIFOScheduler:
+    """Who decides that a trial stops early: the rungs, or nobody where each point runs whole."""
+    if isinstance(sweep.strategy, Bayes):
+        grace, reduction = sweep.strategy.grace_epochs, sweep.strategy.reduction
+        return Halving(run, Rungs(grace=grace, reduction=reduction))
+    return FIFOScheduler()
+
+
 class Halving(FIFOScheduler):
     """Tune's seam for the rungs: a trial that falls behind is told so, and returns by itself.
 
@@ -189,9 +198,9 @@ class Halving(FIFOScheduler):
         return str(FIFOScheduler.CONTINUE)
 
 
-def _sampler(sweep: Sweep, number: int) -> TPESampler:
+def _sampler(sweep_seed: int, number: int) -> TPESampler:
     """Seeded by the sweep and the trial's number, so that an interrupted study draws as another."""
-    seed = int(np.random.SeedSequence([sweep.strategy.seed, number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([sweep_seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)

@@ -1,10 +1,12 @@
 """What a sweep is: a question, a space, what is tried first, a strategy and a budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
+from brainseg.claims import Claim, arms_of
 from brainseg.config import TrialConfig
-from brainseg.space import Params, Space, Value
+from brainseg.space import Params, Space, Value, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,23 @@ class Bayes:
         for name, least in (("trials", 1), ("grace_epochs", 1), ("reduction", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Nothing is drawn: each point, once with every seed, is trained to its last epoch.
+
+    All points come with the first seed, then all with the second.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    trials: int | None = None  # the first so many; None: all
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must be one or more different numbers, got {self.seeds}")
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +75,61 @@ class Sweep:
     question: str
     space: Space[TrialConfig]
     first: tuple[Mapping[str, Value], ...] = ()  # tried in this order before the searcher draws
-    strategy: Bayes = Bayes()
+    strategy: Bayes | Points = Bayes()
     split: Split = Split()
+    claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are held against them
+
+    def __post_init__(self) -> None:
+        for claim in self.claims:
+            for arm in arms_of(claim):
+                build(self.space.base, arm)  # refuses a path that no trial could have
+        if isinstance(self.strategy, Points):
+            _check_points(self.space, self.first)
+
+    @property
+    def trials(self) -> int:
+        """How many there will be."""
+        if isinstance(self.strategy, Bayes):
+            return self.strategy.trials
+        whole = len(self.first) * len(self.strategy.seeds)
+        return whole if self.strategy.trials is None else min(self.strategy.trials, whole)
 
     def points(self) -> list[tuple[Params, Params]]:
-        """The points of ``first`` as (drawn, pinned), see ``Space.split``."""
-        return [self.space.split(point) for point in self.first]
+        """What is tried first, in its order, as (drawn, pinned), see ``Space.split``."""
+        if isinstance(self.strategy, Bayes):
+            return [self.space.split(point) for point in self.first]
+        return [
+            self.space.split({**point, "seed": seed})
+            for seed in self.strategy.seeds
+            for point in self.first
+        ]
+
+
+def grid(axes: Mapping[str, Sequence[Value]]) -> tuple[Params, ...]:
+    """Every combination of the values of some paths; the last path changes fastest."""
+    return tuple(dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+
+
+def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value]]) -> None:
+    """Refuse points that a sweep cannot run as they stand."""
+    if not points:
+        raise ValueError("a sweep of points needs one or more in `first`, got none")
+    if loose := sorted(space.distributions()):
+        raise ValueError(
+            f"a sweep of points draws nothing, but {', '.join(loose)} is searched; "
+            "leave `search` empty, or use Bayes"
+        )
+    seen: dict[TrialConfig, Mapping[str, Value]] = {}
+    for point in points:
+        if "seed" in point:
+            raise ValueError(f"seeds are the strategy's, not a point's, got {dict(point)}")
+        config = space.config(point)
+        if config in seen:
+            raise ValueError(
+                f"every point must be another configuration, but {dict(point)} and "
+                f"{dict(seen[config])} are the same; leave one out"
+            )
+        seen[config] = point
 
 
 # The four models that the report compared by eye; every sweep over encoders begins with them.

@@ -7,32 +7,46 @@ Shapes: B images, H rows, W columns, C channels, S slices of the pack.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from brainseg import checkpoint
 from brainseg.augment import Augment
 from brainseg.batches import scoring_batches, steps_per_epoch, training_batches
-from brainseg.config import TrialConfig
-from brainseg.loop import Machine, NotFinite, score_epoch, train_epoch
+from brainseg.config import Encoder, Nothing, TrialConfig
+from brainseg.freezing import changed, frozen_blocks
+from brainseg.loop import Machine, NotFinite, score_epoch, train_steps
 from brainseg.losses import build_loss
-from brainseg.metrics import dice, iou, per_patient, summary
-from brainseg.model import Network, build_network
+from brainseg.lr_range import (
+    Bounds,
+    Curve,
+    Watch,
+    range_test,
+    read_bounds,
+    suggest,
+    unwatched,
+    write_curve,
+)
+from brainseg.metrics import patient_table, summary
+from brainseg.model import build_network
 from brainseg.normalise import scaling
-from brainseg.optim import build_optimizer, build_schedule
-from brainseg.pack import Pack, default_cache, open_pack
-from brainseg.records import Run, TrialDir, append_line, read_json, write_text
+from brainseg.optim import build_optimizer, momentum_of
+from brainseg.pack import default_cache, open_pack
+from brainseg.panels import panel_rows, write_panels
+from brainseg.peers import Peers, distributed, share_batch_statistics
+from brainseg.records import Run, TrialDir, append_line, read_json, write_json, write_text
 from brainseg.remote import local_copy
+from brainseg.schedules import Schedule, build_schedule, within
 from brainseg.sequences import shown_channels
 from brainseg.space import Params, build
 from brainseg.table import read_table
@@ -40,38 +54,10 @@ from brainseg.table import read_table
 Row = dict[str, Any]
 Report = Callable[[Row], None]
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
-PANELS = 6  # validation slices of which the prediction is kept
 
 
 class TrialFailed(RuntimeError):
     """The trial cannot succeed as it is configured; trying it again would not help."""
-
-
-@dataclass(frozen=True)
-class Peers:
-    """This process among those that train one network together."""
-
-    rank: int
-    world: int
-
-    @classmethod
-    def found(cls) -> "Peers":
-        joined = dist.is_available() and dist.is_initialized()
-        return cls(dist.get_rank(), dist.get_world_size()) if joined else cls(0, 1)
-
-    def add_up(self, tensor: Tensor) -> Tensor:
-        """The sum of every worker's ``tensor``."""
-        if self.world > 1:
-            dist.all_reduce(tensor)
-        return tensor
-
-    def agree(self, value: bool) -> bool:
-        """Rank 0's ``value``, on every worker."""
-        if self.world == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return bool(box[0])
 
 
 @dataclass(frozen=True)
@@ -117,6 +103,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     trial.restore()
     while trial.epoch < trial.config.epochs and not trial.told_to_stop():
         report(trial.run_epoch())
+    trial.audit()
 
 
 class Trial:
@@ -130,15 +117,15 @@ class Trial:
         self.threads = task.threads
         self.machine = Machine(device, _bfloat16(config.precision, device))
         self._read_data(Run(task.run))
-        self.network = build_network(config.model, config.channels).to(device)
-        self.wrapped = _distributed(self.network, self.peers, config.sync_batch_norm)
-        self.optimizer = build_optimizer(self.network, config.optimizer)
         self.steps = steps_per_epoch(len(self.train_rows), config.batch_size)
-        self.schedule = build_schedule(
-            config.schedule, peak=config.optimizer.lr, total_steps=self.steps * config.epochs
-        )
         self.loss = build_loss(config.loss)
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
+        self.network = build_network(config.model, config.channels, config.image_size).to(device)
+        if config.sync_batch_norm and self.peers.world > 1:
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        self._make_optimizer()
+        self._freeze(self._frozen_blocks(0))
+        self.schedule = self._schedule()
 
     def _read_data(self, run: Run) -> None:
         table = read_table(run.slices)
@@ -157,14 +144,113 @@ class Trial:
         self.train_rows = np.flatnonzero(table["part"] == "train")
         self.validation_rows = np.flatnonzero(table["part"] == "validation")
 
+    def _make_optimizer(self) -> None:
+        """An optimizer over all that is trained in the last epoch; no epoch trains more."""
+        self.network.freeze(self._frozen_blocks(self.config.epochs - 1))
+        model = self.config.model
+        decay = model.layer_decay if isinstance(model, Encoder) else 1.0
+        self.optimizer = build_optimizer(
+            self.network, self.config.optimizer, self.network.rate_scales(decay)
+        )
+
+    def _frozen_blocks(self, epoch: int) -> int:
+        model = self.config.model
+        freeze = model.freeze if isinstance(model, Encoder) else Nothing()
+        return frozen_blocks(
+            freeze, len(self.network.blocks), epoch=epoch, epochs=self.config.epochs
+        )
+
+    def _freeze(self, count: int) -> None:
+        """Freeze the first ``count`` blocks; DDP must be wrapped anew, or ranks would diverge."""
+        self.frozen = count
+        self.network.freeze(count)
+        self.wrapped = distributed(self.network, self.peers)
+
+    def _schedule(self) -> Schedule:
+        """The learning rate of every step, between bounds that a range test found if asked for."""
+        config, optimizer = self.config.schedule, self.config.optimizer
+        peak = optimizer.lr
+        if self.config.lr == "auto":
+            bounds = self._bounds()
+            peak, config = bounds.high, within(config, floor=bounds.low / bounds.high)
+        return build_schedule(
+            config,
+            peak=peak,
+            momentum=momentum_of(optimizer),
+            steps_per_epoch=self.steps,
+            epochs=self.config.epochs,
+        )
+
+    def _bounds(self) -> Bounds:
+        """Of the trial's own range test, taken once; it leaves the network as it was."""
+        bounds = read_bounds(self.folder.lr_range) if self.folder.lr_range.exists() else None
+        bounds = self.peers.agree(bounds)
+        if bounds is None:
+            before = deepcopy(self.network.state_dict())
+            curve = self.range_test()
+            bounds = self.peers.agree(suggest(curve))
+            if self.peers.rank == 0:
+                write_curve(self.folder.lr_range, curve, bounds)
+            self.network.load_state_dict(before)
+            self._make_optimizer()
+            self._freeze(self._frozen_blocks(0))
+        return bounds
+
+    def range_test(
+        self,
+        *,
+        steps: int = 200,
+        lowest: float = 1e-7,
+        highest: float = 10.0,
+        watch: Watch = unwatched,
+    ) -> Curve:
+        """The loss under a growing learning rate; network and optimizer are left as it ends."""
+        unseen = self.config.epochs  # no epoch of the training draws the same random numbers
+
+        def losses(schedule: Schedule) -> Iterator[float]:
+            for k in range(steps // self.steps + 1):  # the last step's loss is seen after it
+                yield from self._train_steps(unseen + k, schedule, k * self.steps)
+
+        return range_test(
+            losses,
+            momentum=momentum_of(self.config.optimizer),
+            steps=steps,
+            lowest=lowest,
+            highest=highest,
+            watch=watch,
+        )
+
+    def audit(self) -> None:
+        """Compare what is frozen now with what it was before the first step, and note it.
+
+        Raises:
+            TrialFailed: a frozen tensor changed, which only a fault in brainseg can cause.
+        """
+        if not self.network.blocks:
+            return
+        now = self.network.fingerprints()
+        wrong = self.peers.agree(changed(read_json(self.folder.frozen), now))
+        stage = {"epoch": self.epoch, "blocks": self.frozen, "tensors": len(now), "changed": wrong}
+        if self.peers.rank == 0:
+            earlier = [done for done in self.folder.audit() if done["epoch"] < self.epoch]
+            self.folder.write_audit([*earlier, stage])
+        if wrong:
+            raise TrialFailed(
+                f"{len(wrong)} frozen tensors changed, the first is {wrong[0]!r}: a fault in "
+                "brainseg; please report it with this trial's config.json"
+            )
+
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         state = checkpoint.load_latest(self.folder.path)
+        if not state and self.peers.rank == 0:
+            write_json(self.folder.frozen, self.network.fingerprints())
         if state:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             self.best_dice = state["best_dice"]
+            self._freeze(self._frozen_blocks(self.epoch - 1))
         if self.peers.rank == 0:
             self.folder.keep_rows(self.epoch)
 
@@ -174,6 +260,9 @@ class Trial:
     def run_epoch(self) -> Row:
         """Train, score, keep; return the epoch's row."""
         start = time.monotonic()
+        if (count := self._frozen_blocks(self.epoch)) != self.frozen:
+            self.audit()
+            self._freeze(count)
         train_loss = self._train()
         trained = time.monotonic()
         row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self.score()}
@@ -185,7 +274,8 @@ class Trial:
         row |= {
             "best_dice": self.best_dice,
             "best_epoch": self.best_epoch,
-            "lr": self.schedule(self.epoch * self.steps - 1),
+            **asdict(self.schedule(self.epoch * self.steps - 1)),
+            "frozen_blocks": self.frozen,
             "images_per_second": images / (trained - start),
             "seconds": time.monotonic() - start,
             "devices": self.peers.world,
@@ -194,8 +284,17 @@ class Trial:
         return row
 
     def _train(self) -> float:
-        """One epoch of steps; its random numbers follow from (seed, epoch, worker) alone."""
-        entropy = np.random.SeedSequence([self.config.seed, self.epoch, self.peers.rank])
+        """The mean loss of one epoch's steps."""
+        first_step = self.epoch * self.steps
+        try:
+            return fmean(self._train_steps(self.epoch, self.schedule, first_step))
+        except NotFinite as error:
+            slices = ", ".join(self._name(row) for row in error.rows)
+            raise TrialFailed(f"{error}, on the batch of {slices}") from error
+
+    def _train_steps(self, epoch: int, schedule: Schedule, first_step: int) -> Iterator[float]:
+        """The loss of each step; random numbers follow from (seed, epoch, worker) alone."""
+        entropy = np.random.SeedSequence([self.config.seed, epoch, self.peers.rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
         batches = training_batches(
             self.pack,
@@ -203,40 +302,36 @@ class Trial:
             _augment(self.config),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
-            epoch=self.epoch,
+            epoch=epoch,
             rank=self.peers.rank,
             world=self.peers.world,
             threads=min(self.threads, PREPARERS),
         )
-        try:
-            with closing(batches):
-                return train_epoch(
-                    self.wrapped,
-                    batches,
-                    self.loss,
-                    self.optimizer,
-                    self.schedule,
-                    self.machine,
-                    scaling_NC3=self.scaling_NC3,
-                    shown_NC=self._shown_channels(),
-                    first_step=self.epoch * self.steps,
-                    clip_norm=self.config.clip_norm,
-                )
-        except NotFinite as error:
-            slices = ", ".join(self._name(row) for row in error.rows)
-            raise TrialFailed(f"{error}, on the batch of {slices}") from error
+        with closing(batches):
+            yield from train_steps(
+                self.wrapped,
+                batches,
+                self.loss,
+                self.optimizer,
+                schedule,
+                self.machine,
+                scaling_NC3=self.scaling_NC3,
+                shown_NC=self._shown_channels(epoch),
+                first_step=first_step,
+                clip_norm=self.config.clip_norm,
+            )
 
-    def _shown_channels(self) -> Tensor:
+    def _shown_channels(self, epoch: int) -> Tensor:
         slices, channels, _ = self.scaling_NC3.shape
         missing = self.config.augment.missing
         shown_NC = shown_channels(
-            slices, channels, missing=missing, seed=self.config.seed, epoch=self.epoch
+            slices, channels, missing=missing, seed=self.config.seed, epoch=epoch
         )
         return self.machine.to_device(torch.from_numpy(shown_NC))
 
     def score(self) -> Row:
         """Score every validation slice exactly once, over all workers."""
-        _share_batch_statistics(self.network, self.peers)
+        share_batch_statistics(self.network, self.peers)
         batches = scoring_batches(
             self.pack,
             self.validation_rows,
@@ -244,11 +339,13 @@ class Trial:
             rank=self.peers.rank,
             world=self.peers.world,
         )
-        share = score_epoch(self.network, batches, self.machine, scaling_NC3=self.scaling_NC3)
+        share = score_epoch(
+            self.network, batches, self.loss, self.machine, scaling_NC3=self.scaling_NC3
+        )
         visits_S = self.peers.add_up(share.visits_S)[torch.as_tensor(self.validation_rows)]
         assert (visits_S == 1).all(), "every validation slice is scored exactly once"
         counts_S3 = self.peers.add_up(share.counts_S3).cpu().numpy()
-        loss = self.loss(self.peers.add_up(share.sums)).item()
+        loss = self.loss.of(self.peers.add_up(share.sums)).item()
         self.counts_S3 = counts_S3[self.validation_rows]
         self.scored_patients = [self.patients[row] for row in self.validation_rows]
         return {"val_loss": loss, **summary(self.counts_S3, self.scored_patients)}
@@ -277,24 +374,7 @@ class Trial:
 
     def patient_table(self) -> pd.DataFrame:
         """Counts and scores of each validation patient, as last scored."""
-        rows = []
-        has_tumour = self.counts_S3[:, 0] + self.counts_S3[:, 2] > 0
-        for patient, counts in per_patient(self.counts_S3, self.scored_patients).items():
-            own = np.array([name == patient for name in self.scored_patients])
-            tp, fp, fn = counts.tolist()
-            rows.append(
-                {
-                    "patient": patient,
-                    "slices": int(own.sum()),
-                    "tumour_slices": int((own & has_tumour).sum()),
-                    "tp": tp,
-                    "fp": fp,
-                    "fn": fn,
-                    "dice": float(dice(counts)),
-                    "iou": float(iou(counts)),
-                }
-            )
-        return pd.DataFrame(rows)
+        return patient_table(self.counts_S3, self.scored_patients)
 
     @torch.inference_mode()
     def _keep_panels(self) -> None:
@@ -304,47 +384,9 @@ class Trial:
         with self.machine.cast():
             image_BCHW = batch.to(self.machine.device).image_BCHW
             logits_BHW = self.network(image_BCHW, self.scaling_NC3[batch.rows])
-        temporary = self.folder.panels.with_suffix(".part.npz")
-        np.savez_compressed(
-            temporary,
-            images=self.pack.images_NHWC[rows],
-            truths=self.pack.masks_NHW[rows],
-            predictions=(logits_BHW > 0).to(torch.uint8).cpu().numpy(),
-            labels=np.array([self._name(row) for row in rows]),
-            epoch=self.epoch,
-        )
-        temporary.replace(self.folder.panels)
-
-
-def panel_rows(pack: Pack, rows: np.ndarray, patients: list[str]) -> np.ndarray:
-    """The slice with the largest tumour of each of the first patients of ``rows``."""
-    area = {row: int(pack.masks_NHW[row].sum()) for row in rows}
-    largest: dict[str, int] = {}
-    for row in rows:
-        best = largest.setdefault(patients[row], row)
-        if area[row] > area[best]:
-            largest[patients[row]] = row
-    return np.array(list(largest.values())[:PANELS])
-
-
-def _distributed(network: Network, peers: Peers, sync_batch_norm: bool) -> nn.Module:
-    if peers.world == 1:
-        return network
-    if sync_batch_norm:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return DistributedDataParallel(network, broadcast_buffers=False)
-
-
-def _share_batch_statistics(network: nn.Module, peers: Peers) -> None:
-    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike.
-
-    Those of frozen parts are the same everywhere, and are not touched.
-    """
-    for module in network.modules():
-        for buffer in module.buffers(recurse=False):
-            if peers.world > 1 and module.training and buffer.is_floating_point():
-                peers.add_up(buffer)
-                buffer /= peers.world
+        predictions_BHW = (logits_BHW > 0).to(torch.uint8).cpu().numpy()
+        labels = [self._name(row) for row in rows]
+        write_panels(self.folder.panels, self.pack, rows, predictions_BHW, labels, self.epoch)
 
 
 def _augment(config: TrialConfig) -> Augment:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from brainseg.options import add_split_options, asked_split
+from brainseg.sweep import Split
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -115,4 +116,4 @@ def _add_split_options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="cut all but the test patients into K folds; FILE-0.csv validates with fold 0",
     )
-    add_split_options(parser)
+    add_split_options(parser, Split())

@@ -12,7 +12,7 @@ from brainseg.sweep import Bayes, Sweep
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = verbs.add_parser("train", help="train one configuration")
-    add_sweep_options(train, trials=1)
+    add_sweep_options(train, _single())
     train.set_defaults(work=lambda args: run_asked(_single(), args))
     ranking = verbs.add_parser("report", help="show a run's ranking and write its report again")
     ranking.add_argument("run", type=Path, help="a sweep's folder, as runs/encoders")
@@ -26,7 +26,7 @@ def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
     asked, job = as_asked(sweep, args), asked_job(args)
     done = run_sweep(asked, job)
     _report(done)
-    if done.count_ended() < asked.strategy.trials:
+    if done.count_ended() < asked.trials:
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
@@ -43,10 +43,12 @@ def _single() -> Sweep:
 def _report(run: Run) -> None:
     from rich.console import Console
 
-    from brainseg import page, report
+    from brainseg import page, report, verdicts
 
     if not run.sweep.exists():
         raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
     report.write_results(run)
+    verdicts.write_claims(run)
     page.write_report(run)
     report.print_ranking(run, Console())
+    verdicts.print_verdicts(run, Console())

@@ -1,68 +1,222 @@
-"""What weights an encoder starts from: none, the hub's, or a file's, which must fit exactly."""
+"""What weights an encoder starts from: none, published or a file's, and that they fit exactly."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import hf_hub_download, is_offline_mode
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from brainseg import registry
+from brainseg.encoders import TIMM, build_encoder, published_weights, size_options, without_numbers
+from brainseg.records import read_json
 from brainseg.space import did_you_mean
+
+State = dict[str, Tensor]
+
+FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first there is
+# Under which key files keep their tensors, and what they put before a tensor's name.
+CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network")
+WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network")
+# Parts beside an encoder that a file may hold: classification heads, and the rest of a network.
+HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear")
+REST = ("decoder", "segmentation_head", "classification_head")
+
+
+def is_path(weights: str) -> bool:
+    """Whether ``weights`` names a file or a folder: it has a slash or a suffix, as no name has."""
+    named = weights.startswith(registry.PREFIX)
+    return not named and ("/" in weights or bool(Path(weights).suffix))
 
 
 def require_weights(name: str, weights: str, channels: int = 3) -> None:
     """Make sure that ``weights`` for ``name`` can be had on this machine, before any training.
 
-    ImageNet weights are downloaded to the hub's cache if they are not there yet.
+    Published weights of the libraries are downloaded to the hub's cache if they are not there
+    yet; medical ones are not, since somebody must accept their terms.
 
     Raises:
         ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
     """
-    if weights == "imagenet":
-        _download(name)
-    elif weights != "none":
-        encoder = smp.encoders.get_encoder(name, in_channels=channels, weights=None)
+    if weights == "none":
+        return
+    if is_path(weights) or weights.startswith(registry.PREFIX) or name.startswith(TIMM):
+        fill(build_encoder(name, channels), weights, name=name)
+    else:
+        _hub_file(name, weights)
+
+
+def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) -> None:
+    """Fill ``encoder``, built with random weights, from ``weights`` of any kind but "none".
+
+    Args:
+        weights: "imagenet" or another name that the library has for this encoder, "medical:<name>"
+            of the registry, or the path of a file or folder.
+
+    Raises:
+        ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
+    """
+    if weights.startswith(registry.PREFIX):
+        load_medical(encoder, registry.named(weights), name=name)
+    elif is_path(weights):
         load_weights(encoder, Path(weights), name=name)
+    elif name.startswith(TIMM):
+        encoder.load_state_dict(_timm_state(encoder, name, weights, image_size))
+    else:
+        file = _hub_file(name, weights)
+        _load(encoder, _read(file), file, name)
 
 
 def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
-    """Fill ``encoder`` from a state-dict file (.pth, .pt or .safetensors) that must fit exactly.
+    """Fill ``encoder`` from a file of tensors or a folder that holds one, which must fit exactly.
 
     Only tensors are read (``weights_only``): a file cannot run code. A first layer for colours is
-    adapted to an encoder of another number of channels.
+    adapted to an encoder of another number of channels. Known containers and prefixes are taken
+    off where it fits without them; a classification head, a decoder may be left over. The folder
+    may be a snapshot of the hub or a trial of brainseg.
 
     Raises:
-        ValueError: the file does not exist, is not a state dict, or has keys missing or shapes
-            that differ.
+        ValueError: there is no such file, it holds no tensors by name, or it has tensors missing,
+            of another shape or unexpected. The encoder is then as it was.
     """
-    if not path.is_file():
+    file = next((path / n for n in FILES if (path / n).is_file()), None) if path.is_dir() else path
+    if file is None:
+        raise ValueError(f"a folder of weights must hold {', '.join(FILES)}, {path} holds none")
+    if not file.is_file():
         raise ValueError(
-            f"encoder weights must be 'none', 'imagenet' or a file, and there is no file {path}"
+            f"encoder weights must be 'none', a published name as 'imagenet', or a file, and there "
+            f"is no file {path}"
         )
+    if file.name == "best.pt":
+        _require_trial_of(name, file.with_name("config.json"))
+    _load(encoder, _read(file), file, name)
+
+
+def load_medical(
+    encoder: nn.Module, model: registry.Medical, file: Path | None = None, *, name: str
+) -> None:
+    """Fill ``encoder`` from published medical weights: ``file``, else the one in the cache.
+
+    Raises:
+        ValueError: they are of another encoder, not in the cache, changed, or do not fit.
+    """
+    if name != model.encoder:
+        raise ValueError(
+            f"the weights {registry.PREFIX}{model.name} are of the encoder {model.encoder!r}, not "
+            f"of {name!r}; set model.encoder.name={model.encoder}, or take other weights"
+        )
+    file = registry.cached(model) if file is None else file
+    state = {}
+    for key, tensor in _read(file).items():
+        renames = (new + key.removeprefix(old) for old, new in model.renames if key.startswith(old))
+        if not key.startswith(model.spare):
+            state[next(renames, key)] = tensor
+    _load(encoder, state, file, name)
+
+
+def _read(path: Path) -> State:
+    """The tensors of a file by their names, out of whatever container they lie in."""
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files make the readers raise nearly anything
         raise ValueError(
             f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
         ) from None
+    while isinstance(state, dict) and (inner := [c for c in CONTAINERS if _holds(state, c)]):
+        state = state[inner[0]]
     if not (isinstance(state, dict) and all(map(_named_tensor, state.items()))):
         raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
+    return state
+
+
+def _holds(state: dict[str, Any], container: str) -> bool:
+    return isinstance(state.get(container), dict)
+
+
+def _load(encoder: nn.Module, state: State, path: Path, name: str) -> None:
+    """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
     own = encoder.state_dict()
-    state = {key: _adapted(v, own[key]) if key in own else v for key, v in state.items()}
-    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
-    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
-    if wrong:
+    fits = [_fitted(state, own, prefix) for prefix in _prefixes(state, own)]
+    found, extra = min(fits, key=lambda fit: (len(own) - len(fit[0]), len(fit[1])))
+    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+    if missing:
         raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(wrong)} of its {len(own)} tensors are "
-            f"missing or of another shape, the first is {wrong[0]!r}"
-            f"{did_you_mean(wrong[0], state)}"
+            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(own)} tensors "
+            f"are missing or of another shape, the first is {missing[0]!r}"
+            f"{did_you_mean(missing[0], state)}"
         )
-    encoder.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    spare = _dropped_by_timm(name) if extra else set()
+    if extra := [key for key in extra if _last_name(key) not in spare]:
+        raise ValueError(
+            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors are "
+            f"neither its own nor of a head, the first is {extra[0]!r}"
+            f"{did_you_mean(extra[0], own)}"
+        )
+    encoder.load_state_dict(own | found)
+
+
+def _prefixes(state: State, own: State) -> set[str]:
+    """What a file may have put before the encoder's names: nothing, or wrappers and no more."""
+    anchors = tuple(_aliases(next(iter(own))))
+    found = {""}
+    for key in state:
+        for anchor in anchors:
+            prefix = key.removesuffix(anchor)
+            if prefix.endswith(".") and all(p in WRAPPERS for p in prefix[:-1].split(".")):
+                found.add(prefix)
+    return found
+
+
+def _fitted(state: State, own: State, prefix: str) -> tuple[State, list[str]]:
+    """Tensors for ``own`` of a file with ``prefix`` before their names, and names of the others.
+
+    Of the others, heads and what surrounds an encoder are not told.
+    """
+    theirs = {alias: key for key in own for alias in _aliases(key)}
+    found: State = {}
+    extra: list[str] = []
+    for key, tensor in state.items():
+        mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
+        if mine is None:
+            if _last_name(key).split(".")[0] not in (*HEADS, *REST):
+                extra.append(key)
+        elif (adapted := _adapted(tensor, own[mine])).shape == own[mine].shape:
+            found[mine] = adapted
+    return found, extra
+
+
+def _aliases(key: str) -> set[str]:
+    """Names that timm and torchvision have for a tensor that the library renamed."""
+    bare = key.removeprefix("model.")  # timm's, in an encoder of the library
+    return {
+        key,
+        bare,
+        re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", bare),  # stages_0 is stages.0 in the whole model
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"\1.\2", key),  # older DenseNets
+    }
+
+
+def _last_name(key: str) -> str:
+    """A tensor's name without the wrappers before it."""
+    parts = key.split(".")
+    while len(parts) > 1 and parts[0] in WRAPPERS:
+        parts.pop(0)
+    return ".".join(parts)
+
+
+def _dropped_by_timm(name: str) -> set[str]:
+    """Tensors of timm's whole model: what its encoder does not have of them was left away."""
+    if not name.startswith(TIMM):
+        return set()
+    whole = without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
+    return set(whole.state_dict())
 
 
 def _named_tensor(item: tuple[object, object]) -> bool:
@@ -84,23 +238,73 @@ def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
     return theirs[:, [k % 3 for k in range(channels)]] * (3 / channels)
 
 
-def _download(name: str) -> None:
-    """Put the ImageNet weights of ``name`` into the hub's cache, where the library finds them."""
-    if name.startswith("tu-"):
-        return  # timm downloads by itself when the encoder is built
-    settings = smp.encoders.encoders[name]["pretrained_settings"]
-    if "imagenet" not in settings:
+def _require_trial_of(name: str, config: Path) -> None:
+    """Refuse a trial of another model, where its config lies beside its checkpoint."""
+    params = read_json(config) if config.is_file() else {}
+    theirs = params.get("model.encoder.name", params.get("model", name))
+    if theirs != name:
         raise ValueError(
-            f"there are no ImageNet weights for {name!r}, only {', '.join(settings) or 'none'}; "
-            "use --weights none or a file"
+            f"{config.parent} is a trial of {theirs!r}, whose weights do not fit the encoder "
+            f"{name!r}; take a trial of {name!r}"
         )
-    source = settings["imagenet"]
+
+
+def _hub_file(name: str, weights: str) -> Path:
+    """The library's own weights in the hub's cache, at the revision it names."""
+    settings = smp.encoders.encoders[name]["pretrained_settings"]
+    if weights not in settings:
+        raise _no_such_weights(name, weights)
+    source = settings[weights]
     try:
-        for file in ("config.json", "model.safetensors"):
-            hf_hub_download(source["repo_id"], filename=file, revision=source["revision"])
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        raise ValueError(
-            f"the ImageNet weights of {name!r} are neither in the hub's cache nor can the hub be "
-            "reached; run once where there is a network (the cache is $HF_HOME), or use "
-            "--weights none or --weights FILE"
-        ) from None
+        revision = source["revision"]
+        return Path(hf_hub_download(source["repo_id"], "model.safetensors", revision=revision))
+    except OSError:
+        raise _unreachable(name, weights) from None
+
+
+def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) -> State:
+    """Tensors of one of timm's encoders with the weights that timm publishes for it."""
+    bare = name.removeprefix(TIMM).partition(".")[0]
+    tags = published_weights(name)
+    default = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    # timm's own choice, whose name tells ImageNet's size, as in1k: others are no ImageNet weights.
+    if weights == "imagenet" and default and re.search(r"inw?\d+k", default.tag or ""):
+        weights = str(default.tag)
+    source = timm.get_pretrained_cfg(f"{bare}.{weights}") if weights in tags else None
+    if source is None:
+        raise _no_such_weights(name, weights)
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(str(source.url)).name)
+    if is_offline_mode() and not source.hf_hub_id and not file.is_file():
+        raise _unreachable(name, weights)
+    built = vars(encoder)
+    try:
+        filled: nn.Module = smp.encoders.get_encoder(
+            f"{TIMM}{bare}.{weights}",
+            in_channels=built["_in_channels"],
+            depth=built["_depth"],
+            weights=True,
+            output_stride=built["_output_stride"],
+            **size_options(name, image_size),
+        )
+    except OSError:
+        raise _unreachable(name, weights) from None
+    return filled.state_dict()
+
+
+def _no_such_weights(name: str, weights: str) -> ValueError:
+    medical = [registry.PREFIX + m.name for m in registry.ALL if m.encoder == name]
+    known = ["none", *published_weights(name), *medical]
+    return ValueError(
+        f"there are no weights {weights!r} for the encoder {name!r}, only {', '.join(known)}; "
+        "a file or folder is named with a slash or a suffix, as ./mine"
+    )
+
+
+def _unreachable(name: str, weights: str) -> ValueError:
+    command = f"brainseg weights fetch {name}"
+    command += "" if weights == "imagenet" else f" --weights {weights}"
+    return ValueError(
+        f"the weights {weights!r} of {name!r} are neither in the hub's cache nor can the hub be "
+        f"reached; run `{command}` where there is a network (the cache is $HF_HOME), or use "
+        "--weights none or --weights FILE"
+    )

@@ -11,9 +11,9 @@ FLOORS = [
     "__init__ space config sweep records claims",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
-    " weights freezing catalogue schedules model losses metrics optim loop duplicates survey"
-    " oddities check strata splits baselines remote",
-    "lr_range trial worker checkpoint tracking",
+    " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
+    " survey oddities check strata splits baselines remote",
+    "lr_range peers panels trial worker checkpoint tracking",
     "launch begin search cluster",
     "report page figures markup data_report data_page split_report verdicts compare evaluate"
     " predict",

@@ -1,20 +1,23 @@
 """An epoch lowers the loss or says where it broke; a score is the same however work is shared."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf, isnan, nan
+from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from brainseg import config as configs
 from brainseg.batches import Batch
-from brainseg.config import Dice, DiceBce, FocalTversky
-from brainseg.loop import Machine, NotFinite, Scores, score_epoch, train_epoch
-from brainseg.losses import build_loss, pixel_sums
+from brainseg.config import AdamW, Dice, DiceBce, FocalTversky, Lovasz, Sgd
+from brainseg.loop import Machine, NotFinite, Scores, score_epoch, train_steps
+from brainseg.losses import Loss, build_loss, pixel_sums
 from brainseg.metrics import count_pixels, dice
 from brainseg.model import Network, PlainUnet
-from brainseg.optim import Schedule
+from brainseg.optim import build_optimizer
+from brainseg.schedules import Schedule, Setting
 
 torch.set_num_threads(1)
 CPU = Machine(torch.device("cpu"))
@@ -27,6 +30,7 @@ NOISE_SCHW = torch.randint(0, 100, (SLICES, 3, 16, 16), generator=GENERATOR)
 IMAGE_SCHW = (NOISE_SCHW + 120 * MASK_SHW[:, None]).to(torch.uint8)  # tumour is brighter
 SLICE_SHWD = torch.cat([IMAGE_SCHW, MASK_SHW[:, None]], dim=1).permute(0, 2, 3, 1)
 SHOWN_NC = torch.arange(3).expand(SLICES, 3)  # each channel shows itself
+DICE = build_loss(Dice())
 SCALING_S33 = torch.tensor([255.0, 100.0, 50.0]).expand(SLICES, 3, 3)  # ceiling, mean, deviation
 
 
@@ -59,29 +63,38 @@ def batches(rows: Iterable[int], size: int) -> list[Batch]:
     ]
 
 
-def train(
+def at_rate(lr: float) -> Schedule:
+    return lambda step: Setting(lr=lr, momentum=0.0)
+
+
+def steps(
     network: nn.Module,
     data: list[Batch],
     *,
-    loss: Dice | DiceBce | FocalTversky = Dice(),  # noqa: B008 (frozen)
-    schedule: Schedule = lambda step: 0.02,
+    loss: Loss = DICE,
+    schedule: Schedule = at_rate(0.02),  # noqa: B008
     first_step: int = 0,
     clip_norm: float = 1.0,
     optimizer: torch.optim.Optimizer | None = None,
-) -> float:
-    optimizer = optimizer or torch.optim.SGD(network.parameters(), lr=99.0)
-    return train_epoch(
+    machine: Machine = CPU,
+) -> Iterator[float]:
+    """The steps of an epoch, by plain gradient descent unless an optimizer is given."""
+    return train_steps(
         network,
         data,
-        build_loss(loss),
-        optimizer,
+        loss,
+        optimizer or build_optimizer(network, Sgd(lr=99.0, momentum=0.0, weight_decay=0.0)),
         schedule,
-        CPU,
+        machine,
         scaling_NC3=SCALING_S33,
         shown_NC=SHOWN_NC,
         first_step=first_step,
         clip_norm=clip_norm,
     )
+
+
+def loss_of(network: nn.Module, batch: Batch) -> Tensor:
+    return DICE.of(pixel_sums(logits_of(network, batch), batch.mask_BHW))
 
 
 def parameters(network: nn.Module) -> Tensor:
@@ -91,60 +104,55 @@ def parameters(network: nn.Module) -> Tensor:
 # Training
 
 
-@pytest.mark.parametrize("loss", [Dice(), DiceBce(), FocalTversky()])
-def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
-    loss: Dice | DiceBce | FocalTversky,
-) -> None:
+@pytest.mark.parametrize("config", [Dice(), DiceBce(), FocalTversky(), Lovasz()], ids=str)
+def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(config: configs.Loss) -> None:
     network, data = small_network(), batches(range(SLICES), 4)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
-    found = [train(network, data, loss=loss, optimizer=optimizer) for _ in range(20)]
+    optimizer, loss = build_optimizer(network, AdamW()), build_loss(config)
+    found = [fmean(steps(network, data, loss=loss, optimizer=optimizer)) for _ in range(20)]
     assert found[-1] < 0.5 * found[0]
-    counts_S3 = score_epoch(network, data, CPU, scaling_NC3=SCALING_S33).counts_S3
-    assert dice(counts_S3.sum(0).numpy()) > 0.9
+    assert dice(score(network, range(SLICES), 4).counts_S3.sum(0).numpy()) > 0.9
 
 
 def test_bfloat16_learns_too() -> None:
     network, data = small_network(), batches(range(SLICES), 4)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
-    machine = Machine(torch.device("cpu"), bfloat16=True)
-    losses = [
-        train_epoch(
-            network,
-            data,
-            build_loss(Dice()),
-            optimizer,
-            lambda step: 0.02,
-            machine,
-            scaling_NC3=SCALING_S33,
-            shown_NC=SHOWN_NC,
-            first_step=0,
-            clip_norm=1.0,
-        )
-        for _ in range(6)
-    ]
-    assert losses[-1] < 0.8 * losses[0]
+    optimizer, machine = build_optimizer(network, AdamW()), Machine(CPU.device, bfloat16=True)
+    found = [fmean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
+    assert found[-1] < 0.8 * found[0]
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_its_steps() -> None:
+def test_every_step_yields_the_loss_of_its_batch_before_it_was_taken() -> None:
     network, data = Threshold(), batches(range(SLICES), 5)
-    each = [
-        build_loss(Dice())(pixel_sums(logits_of(network, batch), batch.mask_BHW)).item()
-        for batch in data
-    ]
-    assert train(network, data, schedule=lambda step: 0.0) == pytest.approx(np.mean(each))
+    before = loss_of(network, data[0]).item()
+    assert list(steps(network, data[:1], schedule=at_rate(9.0))) == [pytest.approx(before)]
+    assert loss_of(network, data[0]).item() != pytest.approx(before)
+
+    each = [loss_of(network, batch).item() for batch in data]
+    assert list(steps(network, data, schedule=at_rate(0.0))) == pytest.approx(each)
+
+
+def test_no_step_is_taken_before_it_is_asked_for() -> None:
+    network = small_network()
+    before = parameters(network)
+    waiting = steps(network, batches(range(SLICES), 4))
+    assert torch.equal(parameters(network), before)
+    next(waiting)
+    after_one = parameters(network)
+    assert not torch.equal(after_one, before)
+    next(waiting)
+    assert not torch.equal(parameters(network), after_one)
 
 
 def test_each_step_takes_the_rate_of_its_own_number() -> None:
     asked: list[int] = []
 
-    def schedule(step: int) -> float:
+    def schedule(step: int) -> Setting:
         asked.append(step)
-        return 0.0
+        return Setting(lr=0.0, momentum=0.0)
 
     network = small_network()
     before = parameters(network)
-    train(network, batches(range(SLICES), 4), schedule=schedule, first_step=30)
+    list(steps(network, batches(range(SLICES), 4), schedule=schedule, first_step=30))
     assert asked == [30, 31, 32]
     assert torch.equal(parameters(network), before)  # the optimizer's own rate is never used
 
@@ -154,11 +162,11 @@ def test_gradients_are_scaled_down_to_the_norm_or_left_alone(
     clip_norm: float, length: float | None
 ) -> None:
     network, data = small_network(), batches(range(4), 4)
-    loss = build_loss(Dice())(pixel_sums(logits_of(network, data[0]), data[0].mask_BHW))
-    full = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+    gradients = torch.autograd.grad(loss_of(network, data[0]), list(network.parameters()))
+    full = torch.cat([gradient.flatten() for gradient in gradients])
     assert full.norm() > 0.25
     before = parameters(network)
-    train(network, data, schedule=lambda step: 1.0, clip_norm=clip_norm)
+    list(steps(network, data, schedule=at_rate(1.0), clip_norm=clip_norm))
     expected = full if length is None else full / full.norm() * length
     assert torch.allclose(before - parameters(network), expected, atol=1e-5)
 
@@ -166,7 +174,7 @@ def test_gradients_are_scaled_down_to_the_norm_or_left_alone(
 def test_training_leaves_no_network_in_evaluation_mode() -> None:
     network = small_network().eval()
     before = [b.clone() for b in network.buffers()]
-    train(network, batches(range(4), 4))
+    list(steps(network, batches(range(4), 4)))
     assert network.training
     assert any(not torch.equal(a, b) for a, b in zip(before, network.buffers(), strict=True))
 
@@ -187,7 +195,7 @@ def test_a_loss_that_is_no_number_names_step_and_slices_and_no_step_is_taken(
     breaks(network)
     before = parameters(network)
     with pytest.raises(NotFinite) as error:
-        train(network, batches([7, 3, 5], 2), loss=DiceBce(), first_step=40)
+        next(steps(network, batches([7, 3, 5], 2), loss=build_loss(DiceBce()), first_step=40))
     assert error.value.rows == [7, 3]
     assert str(error.value) in ("the loss became nan at step 40", "the loss became inf at step 40")
     after = parameters(network)
@@ -196,27 +204,24 @@ def test_a_loss_that_is_no_number_names_step_and_slices_and_no_step_is_taken(
 
 def test_an_infinite_loss_is_refused_as_well() -> None:
     network = Threshold()
+    endless = Loss(5, pixel_sums, lambda sums: sums.sum() / 0)
     with pytest.raises(NotFinite, match="the loss became inf at step 0"):
-        train_epoch(
-            network,
-            batches(range(4), 4),
-            lambda sums: sums.sum() / 0,
-            torch.optim.SGD(network.parameters(), lr=0.1),
-            lambda step: 0.1,
-            CPU,
-            scaling_NC3=SCALING_S33,
-            shown_NC=SHOWN_NC,
-            first_step=0,
-            clip_norm=0,
-        )
+        next(steps(network, batches(range(4), 4), loss=endless))
     assert not isnan(network.level.item())
 
 
 # Scoring
 
 
-def score(network: nn.Module, rows: Iterable[int], size: int) -> Scores:
-    return score_epoch(network, batches(rows, size), CPU, scaling_NC3=SCALING_S33)
+def score(
+    network: nn.Module,
+    rows: Iterable[int],
+    size: int,
+    *,
+    loss: Loss = DICE,
+    scaling_S33: Tensor = SCALING_S33,
+) -> Scores:
+    return score_epoch(network, batches(rows, size), loss, CPU, scaling_NC3=scaling_S33)
 
 
 @pytest.mark.parametrize("size", [1, 5, 12])
@@ -230,9 +235,20 @@ def test_counts_are_those_of_the_whole_at_once_whatever_the_batch_size(
     found = score(network, order, size)
     assert torch.equal(found.counts_S3, count_pixels(logits_SHW, MASK_SHW))
     assert found.visits_S.tolist() == [1] * SLICES
-    assert found.sums.dtype == torch.float64
-    whole = pixel_sums(logits_SHW, MASK_SHW).tolist()
-    assert found.sums.tolist() == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+@pytest.mark.parametrize("config", [Dice(), DiceBce(), FocalTversky(), Lovasz()], ids=str)
+def test_the_loss_is_that_of_the_whole_at_once_whatever_the_batch_size(
+    config: configs.Loss, size: int
+) -> None:
+    network, loss = small_network().eval(), build_loss(config)
+    with torch.no_grad():
+        whole = loss.sums(network(IMAGE_SCHW, SCALING_S33), MASK_SHW)
+    found = score(network, range(SLICES), size, loss=loss).sums
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx(whole.tolist(), rel=1e-5)
+    assert loss.of(found).item() == pytest.approx(loss.of(whole).item(), rel=1e-5)
 
 
 def test_two_workers_score_what_one_would() -> None:
@@ -247,7 +263,7 @@ def test_two_workers_score_what_one_would() -> None:
 def test_every_slice_is_scaled_by_its_own_row() -> None:
     scaling_S33 = SCALING_S33.clone()
     scaling_S33[3, :, 1] = 300.0  # a mean that no pixel is above
-    found = score_epoch(Threshold(), batches([5, 3, 4], 3), CPU, scaling_NC3=scaling_S33)
+    found = score(Threshold(), [5, 3, 4], 3, scaling_S33=scaling_S33)
     assert found.counts_S3[3].tolist() == [0, 0, int(MASK_SHW[3].sum())]
     assert (found.counts_S3[[4, 5], 0] > 0).all()
 

@@ -1,27 +1,30 @@
 """Losses are ratios of sums over the whole batch, however many workers share it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainseg.config import Dice, DiceBce, FocalTversky
+from brainseg.config import Dice, DiceBce, FocalTversky, Loss, Lovasz
 from brainseg.losses import (
-    LossOfSums,
     build_loss,
     dice_bce,
     focal_tversky,
+    lovasz_sums,
     pixel_sums,
     soft_dice,
     total_over_workers,
 )
 
 torch.set_num_threads(1)
-CONFIGS = [Dice(), DiceBce(dice_weight=0.3), FocalTversky()]
+OF_PIXELS = [Dice(), DiceBce(dice_weight=0.3), FocalTversky()]
+CONFIGS = [*OF_PIXELS, Lovasz()]
 SHARES = [slice(0, 3), slice(3, 4)]  # of a batch of four over two workers, uneven on purpose
 
 
@@ -38,16 +41,15 @@ def small_network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 1))
 
 
-def gradients(
-    network: nn.Module, share: slice, config: Dice | DiceBce | FocalTversky
-) -> list[Tensor]:
+def gradients(network: nn.Module, share: slice, config: Loss) -> list[Tensor]:
     """The gradients of a step on ``share`` of the batch, and the loss at the end of the list."""
     image_BHW, mask_BHW = batch()
     network.zero_grad()
     logits_BHW = network(image_BHW[share, None])[:, 0]
-    loss = build_loss(config)(total_over_workers(pixel_sums(logits_BHW, mask_BHW[share])))
-    loss.backward()
-    return [p.grad.clone() for p in network.parameters() if p.grad is not None] + [loss.detach()]
+    loss = build_loss(config)
+    value = loss.of(total_over_workers(loss.sums(logits_BHW, mask_BHW[share])))
+    value.backward()
+    return [p.grad.clone() for p in network.parameters() if p.grad is not None] + [value.detach()]
 
 
 def one_of_two_workers(rank: int, folder: Path) -> None:
@@ -77,10 +79,13 @@ def test_pixel_sums_are_of_overlap_prediction_truth_entropy_and_pixels() -> None
     )
 
 
-def test_sums_over_parts_add_up_to_the_sums_over_the_whole() -> None:
-    logits_BHW, mask_BHW = batch()
-    parts = [pixel_sums(logits_BHW[share], mask_BHW[share]) for share in SHARES]
-    assert torch.allclose(sum(parts, torch.zeros(5)), pixel_sums(logits_BHW, mask_BHW))
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_sums_over_parts_add_up_to_the_sums_over_the_whole(config: Loss) -> None:
+    loss, (logits_BHW, mask_BHW) = build_loss(config), batch()
+    parts = [loss.sums(logits_BHW[share], mask_BHW[share]) for share in SHARES]
+    whole = loss.sums(logits_BHW, mask_BHW)
+    assert whole.shape == (loss.width,)
+    assert torch.allclose(sum(parts, torch.zeros(loss.width)), whole)
 
 
 def test_sums_are_of_full_precision_whatever_the_logits_are() -> None:
@@ -98,9 +103,6 @@ def test_huge_logits_keep_every_sum_finite() -> None:
 
 
 def test_soft_dice_is_the_library_s_dice_loss_whose_smoothing_counts_twice() -> None:
-    # Imported here, so that the worker processes below start without the library.
-    import segmentation_models_pytorch as smp
-
     logits_BHW, mask_BHW = batch()
     for smooth in (0.5, 1.0, 20.0):
         theirs = smp.losses.DiceLoss(mode="binary", from_logits=True, smooth=smooth)
@@ -161,11 +163,28 @@ def test_beta_is_the_weight_of_misses() -> None:
         ),
     ],
 )
-def test_a_config_names_its_loss(
-    config: Dice | DiceBce | FocalTversky, expected: LossOfSums
-) -> None:
-    sums = pixel_sums(*batch())
-    assert build_loss(config)(sums) == expected(sums)
+def test_a_config_names_its_loss(config: Loss, expected: Callable[[Tensor], Tensor]) -> None:
+    loss = build_loss(config)
+    sums = loss.sums(*batch())
+    assert torch.equal(sums, pixel_sums(*batch()))
+    assert loss.of(sums) == expected(sums)
+
+
+def test_lovasz_is_the_mean_over_images_of_the_jaccard_lost_by_a_hard_prediction() -> None:
+    """Where every margin is 0 or 2, the hinge is twice the Jaccard loss (Berman et al., eq. 9)."""
+    _, mask_BHW = batch()
+    wrong_BHW = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.2
+    predicted_BHW = mask_BHW.bool() ^ wrong_BHW
+    either = (predicted_BHW | mask_BHW.bool()).sum((1, 2))
+    jaccard_loss = 1 - (predicted_BHW & mask_BHW.bool()).sum((1, 2)) / either
+    loss = build_loss(Lovasz())
+    value = loss.of(loss.sums(2.0 * predicted_BHW - 1, mask_BHW))
+    assert torch.allclose(value, 2 * jaccard_loss.mean())
+
+
+def test_lovasz_of_confident_right_answers_is_nothing() -> None:
+    _, mask_BHW = batch()
+    assert lovasz_sums(4.0 * mask_BHW - 2, mask_BHW).tolist() == [0, 4]
 
 
 # Gradients
@@ -175,24 +194,23 @@ def test_a_config_names_its_loss(
 @pytest.mark.parametrize("tumour", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1000.0])
 def test_gradients_are_finite_on_empty_full_right_and_wrong_batches(
-    config: Dice | DiceBce | FocalTversky, tumour: float, scale: float
+    config: Loss, tumour: float, scale: float
 ) -> None:
     logits_BHW, mask_BHW = batch(tumour)
     for sign in (1, -1):  # at scale 1000: all right, then all wrong
         leaf = sign * scale * (2 * mask_BHW.float() - 1) if scale == 1000 else scale * logits_BHW
         leaf.requires_grad_()
-        loss = build_loss(config)(pixel_sums(leaf, mask_BHW))
-        loss.backward()
-        assert loss.isfinite() and leaf.grad is not None and leaf.grad.isfinite().all()
+        loss = build_loss(config)
+        value = loss.of(loss.sums(leaf, mask_BHW))
+        value.backward()
+        assert value.isfinite() and leaf.grad is not None and leaf.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
-def test_a_batch_without_tumour_teaches_to_find_none(
-    config: Dice | DiceBce | FocalTversky,
-) -> None:
+@pytest.mark.parametrize("config", OF_PIXELS, ids=lambda config: type(config).__name__)
+def test_a_batch_without_tumour_teaches_to_find_none(config: Loss) -> None:
     logits_BHW, mask_BHW = batch(tumour=0.0)
     logits_BHW.requires_grad_()
-    build_loss(config)(pixel_sums(logits_BHW, mask_BHW)).backward()
+    build_loss(config).of(pixel_sums(logits_BHW, mask_BHW)).backward()
     assert logits_BHW.grad is not None and (logits_BHW.grad > 0).all()
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from brainseg.config import AdamW, Encoder, First, Nothing, Plain, Whole
+from brainseg.freezing import frozen_blocks
 from brainseg.losses import pixel_sums, soft_dice
 from brainseg.model import DECODERS, Network, PlainUnet, build_network, require_size
 from brainseg.optim import build_optimizer
@@ -28,7 +29,10 @@ FROZEN = [
 
 def built(config: Encoder | Plain, seed: int = 0) -> Network:
     torch.manual_seed(seed)
-    return build_network(config)
+    network = build_network(config, image_size=32)
+    freeze = config.freeze if isinstance(config, Encoder) else Nothing()
+    network.freeze(frozen_blocks(freeze, len(network.blocks), epoch=0, epochs=1))
+    return network
 
 
 def encoder(name: str, decoder: str = "unet") -> Encoder:

@@ -1,21 +1,21 @@
-"""The rate of every step is known beforehand; only what is trained is decayed, and only weights."""
+"""Only what is trained is in the optimizer, each parameter with its own share of the rate."""
 
-from itertools import pairwise
+from collections.abc import Mapping
+from copy import deepcopy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from brainseg.config import AdamW, Constant, Cosine, Sgd, Triangular
-from brainseg.optim import build_optimizer, build_schedule, cosine, set_rate, triangular
+from brainseg import config as configs
+from brainseg.config import Adam, AdamW, OneCycle, Sgd
+from brainseg.optim import build_optimizer, momentum_of, set_rates
+from brainseg.schedules import Setting, build_schedule
 
 torch.set_num_threads(1)
-PEAK, STEPS = 0.3, 240
-
-
-def rates(config: Cosine | Triangular | Constant, steps: int = STEPS) -> list[float]:
-    schedule = build_schedule(config, peak=PEAK, total_steps=steps)
-    return [schedule(step) for step in range(steps)]
+SCALES = {"1.weight": 0.25, "1.bias": 0.25, "2.weight": 0.5}
+ALL = [AdamW(weight_decay=0.3), Adam(weight_decay=0.3), Sgd(weight_decay=0.3)]
 
 
 def small_network() -> nn.Sequential:
@@ -26,78 +26,21 @@ def small_network() -> nn.Sequential:
     return network
 
 
-# Schedules
+def by_name(network: nn.Module, optimizer: Optimizer, setting: str) -> dict[str, float | None]:
+    """A setting of the group that each parameter is in; None for those in no group."""
+    own = {id(p): group[setting] for group in optimizer.param_groups for p in group["params"]}
+    return {name: own.get(id(p)) for name, p in network.named_parameters()}
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
-def test_cosine_climbs_to_the_peak_and_falls_to_the_floor(warmup: float) -> None:
-    found = rates(Cosine(warmup=warmup, floor=0.02))
-    top = round(warmup * STEPS)
-    assert found[top] == max(found) == pytest.approx(PEAK)
-    assert found[:top] == sorted(found[:top])
-    assert found[top:] == sorted(found[top:], reverse=True)
-    assert found[-1] == pytest.approx(0.02 * PEAK, rel=0.02)
-    assert min(found) >= 0.02 * PEAK
-    if warmup:
-        assert found[0] == pytest.approx(0.02 * PEAK)
+# Groups
 
 
-def test_cosine_is_halfway_between_peak_and_floor_halfway_down() -> None:
-    assert cosine(0.6, warmup=0.2, floor=0.1) == pytest.approx(0.55)
-    assert cosine(1.0, warmup=0.2, floor=0.1) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("cycles", [1, 2, 3, 5, 8])
-def test_triangular_has_as_many_peaks_as_cycles_all_of_one_height(cycles: int) -> None:
-    found = rates(Triangular(cycles=cycles, floor=0.1))
-    tops = [b for a, b, c in zip(found, found[1:], found[2:], strict=False) if a < b > c]
-    assert tops == pytest.approx([PEAK] * cycles)
-    assert min(found) == found[0] == pytest.approx(0.1 * PEAK)
-
-
-def test_triangular_is_a_straight_line_up_and_down() -> None:
-    shares = [triangular(progress, floor=0.2) for progress in (0, 0.25, 0.5, 0.75, 1)]
-    assert shares == pytest.approx([0.2, 0.6, 1.0, 0.6, 0.2])
-
-
-def test_constant_is_the_peak_throughout() -> None:
-    assert set(rates(Constant())) == {PEAK}
-
-
-@pytest.mark.parametrize("config", [Cosine(), Triangular(), Constant()])
-def test_no_schedule_jumps(config: Cosine | Triangular | Constant) -> None:
-    found = rates(config, steps=10_000)
-    assert max(abs(b - a) for a, b in pairwise(found)) < 0.002 * PEAK
-
-
-@pytest.mark.parametrize("config", [Cosine(), Cosine(warmup=0), Triangular(cycles=8), Constant()])
-@pytest.mark.parametrize("steps", [1, 2, 7])
-def test_every_rate_of_a_short_run_is_between_floor_and_peak(
-    config: Cosine | Triangular | Constant, steps: int
-) -> None:
-    assert all(0 < rate <= PEAK for rate in rates(config, steps))
-
-
-def test_a_rate_is_set_in_every_group() -> None:
-    optimizer = build_optimizer(small_network(), AdamW())
-    set_rate(optimizer, 0.25)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
-
-
-# Optimizers
-
-
-@pytest.mark.parametrize("config", [AdamW(weight_decay=0.3), Sgd(weight_decay=0.3)])
+@pytest.mark.parametrize("config", ALL, ids=str)
 def test_weights_are_decayed_biases_and_norms_are_not_and_the_frozen_are_in_no_group(
-    config: AdamW | Sgd,
+    config: configs.Optimizer,
 ) -> None:
     network = small_network()
-    decay = {
-        id(parameter): group["weight_decay"]
-        for group in build_optimizer(network, config).param_groups
-        for parameter in group["params"]
-    }
-    assert {name: decay.get(id(p)) for name, p in network.named_parameters()} == {
+    assert by_name(network, build_optimizer(network, config), "weight_decay") == {
         "0.weight": None,
         "0.bias": None,
         "1.weight": 0.3,
@@ -105,6 +48,68 @@ def test_weights_are_decayed_biases_and_norms_are_not_and_the_frozen_are_in_no_g
         "2.weight": 0.0,
         "2.bias": 0.0,
     }
+
+
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_each_parameter_takes_its_share_of_the_rate_and_all_of_it_if_none_is_named(
+    config: configs.Optimizer,
+) -> None:
+    network = small_network()
+    optimizer = build_optimizer(network, config, SCALES)
+    set_rates(optimizer, Setting(lr=0.8, momentum=0.5))
+    shares = {"1.weight": 0.25, "1.bias": 0.25, "2.weight": 0.5, "2.bias": 1.0}
+    frozen = {"0.weight": None, "0.bias": None}
+    assert by_name(network, optimizer, "lr") == frozen | {k: 0.8 * v for k, v in shares.items()}
+    assert len(optimizer.param_groups) == 4
+    assert optimizer.param_groups[0]["weight_decay"] == 0.3
+
+
+def test_groups_stand_in_the_order_in_which_the_network_names_them() -> None:
+    network = small_network()
+    reversed_scales = dict(reversed(SCALES.items()))
+    orders = [
+        [[id(p) for p in group["params"]] for group in build_optimizer(network, AdamW(), s)
+         .param_groups]
+        for s in (SCALES, reversed_scales)
+    ]  # fmt: skip
+    assert orders[0] == orders[1]
+    named = [id(p) for p in network.parameters() if p.requires_grad]
+    assert [first for first, *_ in orders[0]] == [
+        one for one in named if one in {first for first, *_ in orders[0]}
+    ]
+
+
+def test_a_scale_of_no_parameter_is_a_fault_of_ours() -> None:
+    with pytest.raises(AssertionError):
+        build_optimizer(small_network(), AdamW(), {"encoder.1.weight": 0.5})
+
+
+def test_a_network_of_biases_alone_can_be_trained() -> None:
+    network = small_network()
+    network[1].weight.requires_grad_(False)
+    build_optimizer(network, AdamW()).step()
+
+
+# Kinds
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "numbers"),
+    [
+        (AdamW(beta1=0.85), torch.optim.AdamW, {"betas": (0.85, 0.999)}),
+        (Adam(beta1=0.85), torch.optim.Adam, {"betas": (0.85, 0.999)}),
+        (Sgd(momentum=0.85), torch.optim.SGD, {"momentum": 0.85}),
+    ],
+)
+def test_the_config_s_numbers_reach_the_optimizer(
+    config: configs.Optimizer, kind: type[Optimizer], numbers: Mapping[str, object]
+) -> None:
+    optimizer = build_optimizer(small_network(), config)
+    assert type(optimizer) is kind
+    for group in optimizer.param_groups:
+        assert group["lr"] == config.lr
+        assert {name: group[name] for name in numbers} == numbers
+    assert momentum_of(config) == 0.85
 
 
 @pytest.mark.parametrize("config", [AdamW(lr=0.1, weight_decay=0.5), Sgd(lr=0.1, weight_decay=0.5)])
@@ -119,16 +124,61 @@ def test_a_step_without_gradient_shrinks_weights_and_leaves_the_rest(config: Ada
         assert torch.allclose(parameter, shrunk * before[name]), name
 
 
-def test_the_config_s_numbers_reach_the_optimizer() -> None:
-    sgd = build_optimizer(small_network(), Sgd(lr=0.5, momentum=0.8))
-    assert isinstance(sgd, torch.optim.SGD)
-    assert {(group["lr"], group["momentum"]) for group in sgd.param_groups} == {(0.5, 0.8)}
-    adamw = build_optimizer(small_network(), AdamW(lr=0.5))
-    assert isinstance(adamw, torch.optim.AdamW)
-    assert {group["lr"] for group in adamw.param_groups} == {0.5}
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_momentum_is_set_in_every_group_and_the_second_beta_stays(
+    config: configs.Optimizer,
+) -> None:
+    optimizer = build_optimizer(small_network(), config, SCALES)
+    set_rates(optimizer, Setting(lr=0.1, momentum=0.6))
+    for group in optimizer.param_groups:
+        if isinstance(config, Sgd):
+            assert group["momentum"] == 0.6
+        else:
+            assert group["betas"] == (0.6, 0.999)
 
 
-def test_a_network_of_biases_alone_can_be_trained() -> None:
-    network = small_network()
-    network[1].weight.requires_grad_(False)
-    build_optimizer(network, AdamW()).step()
+# Going on in the middle
+
+
+def take_steps(
+    network: nn.Module, optimizer: Optimizer, config: configs.Optimizer, *steps: int
+) -> None:
+    schedule = build_schedule(
+        OneCycle(momentum_drop=0.15),
+        peak=config.lr,
+        momentum=momentum_of(config),
+        steps_per_epoch=3,
+        epochs=2,
+    )
+    for step in steps:
+        image = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+        set_rates(optimizer, schedule(step))
+        optimizer.zero_grad()
+        (network(image) ** 3).mean().backward()
+        optimizer.step()
+
+
+def values(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_cut_off_in_the_middle_of_a_cycle_it_ends_bit_for_bit_as_uninterrupted(
+    config: configs.Optimizer,
+) -> None:
+    whole = small_network()
+    take_steps(whole, build_optimizer(whole, config, SCALES), config, 0, 1, 2, 3, 4, 5)
+
+    first = small_network()
+    optimizer = build_optimizer(first, config, SCALES)
+    take_steps(first, optimizer, config, 0, 1, 2)
+    saved = deepcopy((first.state_dict(), optimizer.state_dict()))
+
+    second = small_network()
+    second.load_state_dict(saved[0])
+    anew = build_optimizer(second, config, SCALES)
+    anew.load_state_dict(saved[1])
+    take_steps(second, anew, config, 3, 4, 5)
+    expected = values(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in values(second).items())
+    assert not torch.equal(values(first)["1.weight"], expected["1.weight"])

@@ -111,7 +111,7 @@ def test_a_run_without_a_score_says_so(tmp_path: Path, begun: bool) -> None:
 def test_a_trial_without_patients_or_panels_is_reported_all_the_same(run: Run) -> None:
     run.trial("0001").patients.unlink()
     run.trial("0001").panels.unlink()
-    assert "vgg16, imagenet (trial 0001) scored highest" in Tags(written(run)).text
+    assert "vgg16, imagenet; adamw (trial 0001) scored highest" in Tags(written(run)).text
 
 
 def test_damaged_panels_are_named_and_the_rest_is_written(run: Run) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from small_run import HOSTILE, begin, four_trials
+from small_run import HOSTILE, begin, end, four_trials, train
 
 from brainseg import report
 from brainseg.config import TrialConfig
 from brainseg.records import Run, read_json
-from brainseg.space import flatten
+from brainseg.space import Params, flatten
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_baselines_stand_beneath_the_ranking_with_the_reason_where_undefined(run
 
 def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
     said = report.answer(run, report.ranking(run))
-    assert said.startswith("vgg16, imagenet (trial 0001)")
+    assert said.startswith("vgg16, imagenet; adamw (trial 0001)")
     for part in ("0.800 over 3 validation patients", "between 0.75 and 0.85", "0.200 above"):
         assert part in said
     assert "better on 3 of 3 patients" in said and "Not yet confirmed" in said
@@ -141,3 +141,62 @@ def test_made_up_patients_are_called_so(run: Run) -> None:
     sweep = read_json(run.sweep)
     made_up = begin(run.path, data=sweep["data"] | {"made_up": True})
     assert "made up" in printed(made_up)
+
+
+def varied(folder: Path, *points: Params) -> list[str]:
+    run = begin(folder / "encoders")
+    for number, point in enumerate(points):
+        train(run, f"{number:04d}", [0.9 - number / 10], point)
+    assert all(word in printed(run, 200) for word in report.ranking(run)["varied"])
+    return report.ranking(run)["varied"].tolist()
+
+
+def test_what_differs_between_trials_is_said_and_nothing_else(tmp_path: Path) -> None:
+    points: list[Params] = [
+        {"schedule": "triangular", "schedule.triangular.cycle_epochs": 4, "seed": 1},
+        {
+            "schedule": "triangular",
+            "schedule.triangular.cycle_epochs": 6,
+            "optimizer.adamw.lr": 0.01,
+        },
+        {"schedule": "constant"},
+    ]
+    assert varied(tmp_path, *points) == [
+        "lr 0.001, triangular, cycle_epochs 4, seed 1",
+        "lr 0.01, triangular, cycle_epochs 6, seed 0",
+        "lr 0.001, constant, seed 0",
+    ]
+
+
+def test_what_the_model_s_name_says_is_not_repeated(tmp_path: Path) -> None:
+    points: list[Params] = [{"model": "plain"}, {"model.encoder.freeze": "whole"}, {}]
+    assert varied(tmp_path, *points) == ["", "", ""]
+
+
+def test_a_rate_that_a_range_test_replaced_is_not_shown(tmp_path: Path) -> None:
+    points: list[Params] = [{"lr": "auto"}, {"optimizer.adamw.lr": 0.004}]
+    assert varied(tmp_path, *points) == ["lr auto", "lr 0.004"]
+
+
+def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> None:
+    run = begin(tmp_path / "encoders")
+    scores = {"vgg16": (0.9, 0.5, 0.7), "resnet50": (0.8, 0.8, 0.74), "resnet18": (0.1,)}
+    for name, dice in scores.items():
+        for seed, score in enumerate(dice):
+            trial = f"{len(run.trials()):04d}"
+            train(run, trial, [score], {"model.encoder.name": name, "seed": seed})
+            end(run, trial, "done")
+    table = report.over_seeds(run)
+    assert table["arm"].str.split(",").str[0].tolist() == ["resnet50", "vgg16", "resnet18"]
+    assert table["seeds"].tolist() == [3, 3, 1]
+    assert table["dice"].tolist() == pytest.approx([0.78, 0.7, 0.1])
+    assert table["dice_sd"].tolist()[:2] == pytest.approx([0.06 / 3**0.5, 0.2])
+    assert (table["dice_low"][1], table["dice_high"][1]) == (0.5, 0.9)
+    said = report.answer(run, report.ranking(run))
+    assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
+    assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in said
+    assert "Lowest" in printed(run)
+
+
+def test_without_a_second_seed_there_is_no_table_over_seeds(run: Run) -> None:
+    assert report.over_seeds(run).empty and "Lowest" not in printed(run)

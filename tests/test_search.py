@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 
 from brainseg.config import TrialConfig
 from brainseg.records import Run, append_line, write_text
-from brainseg.search import Rungs, Study, Suggestions
-from brainseg.space import Choice, Space
-from brainseg.sweep import REPORT_MODELS, Bayes, Sweep
+from brainseg.search import Halving, Rungs, Study, Suggestions, stopper
+from brainseg.space import Choice, Space, build
+from brainseg.sweep import REPORT_MODELS, Bayes, Points, Sweep
 
 SPACE = Space(
     TrialConfig(),
@@ -19,6 +19,15 @@ SPACE = Space(
     narrow={"model.encoder.name": Choice("vgg16", "resnet50", "mobilenet_v2")},
 )
 SWEEP = Sweep(name="s", question="?", space=SPACE, first=REPORT_MODELS, strategy=Bayes(trials=30))
+
+
+LISTED = Sweep(
+    name="s",
+    question="?",
+    space=Space(TrialConfig(), search=()),
+    first=REPORT_MODELS,
+    strategy=Points(seeds=(3, 5)),
+)
 
 
 def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
@@ -126,3 +135,34 @@ def test_a_lone_trial_is_not_stopped_and_equals_are_not_either() -> None:
     assert not rungs.stops("a", 2, 0.5)
     assert not rungs.stops("b", 2, 0.5)
     assert "below" in rungs.stops("c", 2, 0.4)
+
+
+def test_listed_points_come_once_a_seed_and_nothing_is_drawn(tmp_path: Path) -> None:
+    study = Study(Run(tmp_path), LISTED)
+    params = [study.params(study.ask()) for _ in range(LISTED.trials)]
+    assert [p["seed"] for p in params] == [3] * 4 + [5] * 4
+    for seed, half in ((3, params[:4]), (5, params[4:])):
+        expected = [LISTED.space.config({**point, "seed": seed}) for point in REPORT_MODELS]
+        assert [build(TrialConfig(), p) for p in half] == expected
+
+
+def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    killed = Study(Run(tmp_path), LISTED)
+    end(killed, killed.ask(), "done", 0.5)
+    under_way = killed.ask()
+    killed.study.ask()  # killed before its config was written: the third point
+    after = Suggestions(Study(Run(tmp_path), LISTED), budget=LISTED.trials - 1)
+    rest = [after.suggest(f"tune-{i}") for i in range(LISTED.trials)]
+    assert rest[0]["trial"] == under_way and rest[-1] == "FINISHED"
+    whole = [build(TrialConfig(), after.study.params("0000"))]
+    whole += [
+        build(TrialConfig(), {k: v for k, v in config.items() if k != "trial"})
+        for config in rest[:-1]
+    ]
+    expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
+    assert len(whole) == 8 and set(whole) == expected
+
+
+def test_only_what_is_drawn_may_be_stopped_early(tmp_path: Path) -> None:
+    assert isinstance(stopper(Run(tmp_path), SWEEP), Halving)
+    assert not isinstance(stopper(Run(tmp_path), LISTED), Halving)

@@ -13,14 +13,32 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from brainseg.config import Augmentation, Encoder, Plain, Sgd, TrialConfig
+from brainseg import checkpoint
+from brainseg.config import (
+    Adam,
+    Augmentation,
+    DiceBce,
+    Encoder,
+    ExpRange,
+    First,
+    Gradual,
+    Lovasz,
+    OneCycle,
+    Plain,
+    Sgd,
+    Step,
+    TrialConfig,
+    Triangular,
+    Triangular2,
+)
 from brainseg.layouts import find_slices
+from brainseg.lr_range import read_bounds
 from brainseg.phantom import write_phantoms
 from brainseg.records import Run, TrialDir, write_json
 from brainseg.space import flatten
 from brainseg.splits import split_by_patient
 from brainseg.table import fingerprint
-from brainseg.trial import Row, Task, Trial, run_trial, train
+from brainseg.trial import Row, Task, Trial, TrialFailed, run_trial, train
 
 CPU = torch.device("cpu")
 # No batch norm and no dropout: what is left is the same sum whatever the number of workers.
@@ -149,6 +167,112 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_never_was(run: Run) -> No
         }
     for key, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(again)[key]), key
+
+
+SMALL = Encoder(name="efficientnet-b0", weights="none", decoder="fpn")
+NORMED = Plain(width=4, depth=2, dropout=0.0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(TINY, schedule=Triangular2(cycle_epochs=3), optimizer=Sgd(lr=0.1)),
+        replace(TINY, schedule=ExpRange(cycle_epochs=2, momentum_drop=0.1)),
+        replace(TINY, schedule=OneCycle(), optimizer=Adam()),
+        replace(TINY, schedule=Step(every_epochs=2)),
+        replace(TINY, schedule=Triangular(cycle_epochs=3), lr="auto", model=NORMED, loss=DiceBce()),
+        replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.8), layer_decay=0.7)),
+        replace(TINY, model=replace(SMALL, freeze=First(blocks=2)), loss=Lovasz()),
+    ],
+    ids=["triangular2", "exprange", "onecycle", "step", "lr=auto", "gradual", "first"],
+)
+def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same_weights(
+    run: Run, config: TrialConfig
+) -> None:
+    config = replace(config, epochs=5)
+    whole = trained(run, "whole", config, nothing)
+    assert whole.ending(crashed=False).reason == ""
+
+    def cut(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(run, "cut", config, cut)
+    again = trained(run, "cut", config, nothing)
+    assert again.ending(crashed=False).reason == ""
+    assert [row["lr"] for row in whole.rows()] == [row["lr"] for row in again.rows()]
+    one, other = last_state(whole), last_state(again)
+    assert all(torch.equal(one["network"][key], other["network"][key]) for key in one["network"])
+    assert again.audit() == whole.audit()
+
+
+def last_state(folder: TrialDir) -> checkpoint.State:
+    state = checkpoint.load_latest(folder.path)
+    assert state
+    return state
+
+
+def test_gradual_unfreezing_trains_block_after_block_and_proves_the_rest_unmoved(run: Run) -> None:
+    config = replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.8)), epochs=5)
+    folder = trained(run, "t", config, nothing)
+    assert [row["frozen_blocks"] for row in folder.rows()] == [5, 4, 3, 2, 0]
+    stages = folder.audit()
+    assert [(stage["epoch"], stage["blocks"]) for stage in stages] == [
+        (1, 5),
+        (2, 4),
+        (3, 3),
+        (4, 2),
+        (5, 0),
+    ]
+    assert all(stage["changed"] == [] for stage in stages)
+    tensors = [stage["tensors"] for stage in stages]
+    assert tensors == sorted(tensors, reverse=True)
+    assert tensors[-1] == 6, "what reaches no feature map: a convolution and its batch norm"
+
+
+def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
+    config = replace(TINY, model=replace(SMALL, freeze=First(blocks=1)), epochs=1)
+    trial = Trial(Task(run.path, "t", flatten(config)), CPU)
+    trial.restore()
+    with torch.no_grad():
+        trial.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
+    with pytest.raises(TrialFailed, match="1 frozen tensors changed, the first is '_conv_stem"):
+        trial.audit()
+    assert run.trial("t").audit()[0]["changed"] == ["_conv_stem.weight"]
+
+
+def joined_weights(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) -> None:
+    """Train as one of several, and keep what this worker's network has become."""
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
+    trial = Trial(Task(run, "t", flatten(config)), CPU)
+    trial.restore()
+    for _ in range(config.epochs):
+        trial.run_epoch()
+    torch.save(dict(trial.network.named_parameters()), f"{meeting}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_workers_stay_equal_while_blocks_thaw(run: Run, tmp_path: Path) -> None:
+    """Unfreezing beneath an old DDP wrapper would leave their gradients apart, without a word."""
+    config = replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.7)), epochs=3)
+    meeting = str(tmp_path / "meeting")
+    mp.spawn(joined_weights, (2, meeting, run.path, config), nprocs=2)
+    one, two = (torch.load(f"{meeting}-{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run) -> None:
+    schedule = Triangular(cycle_epochs=2)
+    config = replace(TINY, schedule=schedule, lr="auto", model=NORMED, loss=DiceBce())
+    trial = Trial(Task(run.path, "t", flatten(config)), CPU)
+    fresh = Trial(Task(run.path, "fresh", flatten(replace(config, lr="given"))), CPU)
+    bounds = read_bounds(run.trial("t").lr_range)
+    assert trial.schedule(0).lr == pytest.approx(bounds.low)
+    assert trial.schedule(trial.steps).lr == pytest.approx(bounds.high)
+    given, found = fresh.network.state_dict(), trial.network.state_dict()
+    assert all(torch.equal(given[key], found[key]) for key in given)
+    assert trial.optimizer.state_dict()["state"] == {}
 
 
 def test_a_row_written_just_before_the_crash_is_not_doubled(run: Run) -> None:

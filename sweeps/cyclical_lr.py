@@ -1,0 +1,30 @@
+"""Do cyclical learning rates beat a cosine at equal budget?
+
+Question   Of seven schedules from constant to triangular (Smith, 2017): which one, at which rate,
+           and are the bounds that a range test finds (lr=auto) as good as searched ones?
+Budget     32 trials of at most 40 epochs; every schedule first, at one rate. No trial is stopped
+           before 20 epochs: at the height of a cycle the score is low and says little.
+Run        python sweeps/cyclical_lr.py --data FOLDER      (no folder: made-up patients)
+Answer     runs/cyclical_lr/report.html and results.csv
+"""
+
+from brainseg.cli import run
+from brainseg.config import TrialConfig
+from brainseg.space import Space
+from brainseg.sweep import Bayes, Sweep, grid
+
+SCHEDULES = ("cosine", "triangular", "triangular2", "exprange", "onecycle", "step", "constant")
+
+sweep = Sweep(
+    name="cyclical_lr",
+    question="Do cyclical learning rates beat a cosine at equal budget?",
+    space=Space(TrialConfig(epochs=40), search=("schedule*", "optimizer.adamw.lr")),
+    first=(
+        *grid({"schedule": SCHEDULES}),
+        {"schedule": "triangular", "lr": "auto"},
+    ),
+    strategy=Bayes(trials=32, grace_epochs=20),
+)
+
+if __name__ == "__main__":
+    run(sweep)

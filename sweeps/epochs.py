@@ -1,0 +1,24 @@
+"""How many epochs until more does not help?
+
+Question   Of a pretrained ResNet50 and of a plain U-Net: what do 10, 20, 40 and 80 epochs bring?
+           Each has a whole schedule of its own; a long run cut short would be another thing.
+Budget     2 models x 4 lengths x 3 seeds = 24 trials, 900 epochs in all, none stopped early.
+Run        python sweeps/epochs.py --data FOLDER      (no folder: made-up patients)
+Answer     runs/epochs/report.html, section "Over seeds", and results.csv
+"""
+
+from brainseg.cli import run
+from brainseg.config import TrialConfig
+from brainseg.space import Space
+from brainseg.sweep import Points, Sweep, grid
+
+sweep = Sweep(
+    name="epochs",
+    question="How many epochs until more does not help?",
+    space=Space(TrialConfig(), search=()),
+    first=grid({"model": ("encoder", "plain"), "epochs": (10, 20, 40, 80)}),
+    strategy=Points(seeds=(0, 1, 2)),
+)
+
+if __name__ == "__main__":
+    run(sweep)

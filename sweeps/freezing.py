@@ -1,0 +1,32 @@
+"""How much of a pretrained encoder should stay frozen?
+
+Question   Of ResNet50 from ImageNet: is it best to train all of it, to freeze its first one to
+           four blocks or the whole, to thaw it block by block, or to train early blocks slowly?
+Budget     9 ways x 3 seeds = 27 trials of 30 epochs, none stopped early; --seeds 0 does a third.
+Run        python sweeps/freezing.py --data FOLDER      (no folder: made-up patients)
+Answer     runs/freezing/report.html, section "Over seeds", and results.csv
+"""
+
+from brainseg.cli import run
+from brainseg.config import TrialConfig
+from brainseg.space import Space
+from brainseg.sweep import Points, Sweep, grid
+
+sweep = Sweep(
+    name="freezing",
+    question="How much of a pretrained encoder should stay frozen?",
+    space=Space(TrialConfig(), search=()),
+    first=(
+        {"model.encoder.freeze": "nothing"},
+        *grid(
+            {"model.encoder.freeze": ("first",), "model.encoder.freeze.first.blocks": (1, 2, 3, 4)}
+        ),
+        {"model.encoder.freeze": "whole"},
+        {"model.encoder.freeze": "gradual"},
+        *grid({"model.encoder.layer_decay": (0.9, 0.7)}),
+    ),
+    strategy=Points(seeds=(0, 1, 2)),
+)
+
+if __name__ == "__main__":
+    run(sweep)

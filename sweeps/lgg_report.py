@@ -1,0 +1,46 @@
+"""Does the report on LGG MRI hold: which of its conclusions, and by how much?
+
+Question   The report trained a plain U-Net and three pretrained ones, and concluded that ResNet50
+           retrained is best, ResNet50 with two blocks frozen worst, that pretrained ones converge
+           faster, and that VGG16 oscillates more. Are the differences more than chance?
+Budget     Its 4 models x 3 seeds = 12 trials of 30 epochs, none stopped early. Split by slices as
+           the report's, 2828 / 708 / 393, which leaks; --split patients asks the same honestly.
+Run        python sweeps/lgg_report.py --data kaggle_3m      (no folder: made-up patients)
+Answer     runs/lgg_report/report.html, first section, with learning curves and masks of each model;
+           claims.csv and results.csv
+"""
+
+from brainseg.claims import Best, Faster, Rougher, Worst
+from brainseg.cli import run
+from brainseg.config import Augmentation, Dice, TrialConfig
+from brainseg.space import Space
+from brainseg.sweep import REPORT_MODELS, Points, Split, Sweep
+
+PLAIN, VGG16, RESNET50, RESNET50_FROZEN = REPORT_MODELS
+PRETRAINED = {"model": "encoder", "model.encoder.weights": "imagenet"}
+
+sweep = Sweep(
+    name="lgg_report",
+    question="Which conclusions of the report on LGG MRI hold, and by how much?",
+    space=Space(
+        TrialConfig(
+            loss=Dice(),
+            augment=Augmentation(
+                rotate_degrees=15.0, shift=0.05, zoom=0.1, hflip=0.5, vflip=0.0, missing=0.0
+            ),
+        ),
+        search=(),
+    ),
+    first=REPORT_MODELS,
+    strategy=Points(seeds=(0, 1, 2)),
+    split=Split(by="slices", validation=0.2, test=0.1),
+    claims=(
+        Best("ResNet50 retrained is best", RESNET50),
+        Worst("Freezing the first two blocks is worst", RESNET50_FROZEN),
+        Faster("Pretrained converges faster than plain U-Net", PRETRAINED, than=PLAIN),
+        Rougher("VGG16 oscillates more", VGG16),
+    ),
+)
+
+if __name__ == "__main__":
+    run(sweep)

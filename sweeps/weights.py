@@ -1,0 +1,25 @@
+"""Do medical weights help more than ImageNet's, and ImageNet's more than none?
+
+Question   Of ResNet50 from random weights, from ImageNet and from RadImageNet (1.35 million CT, MRI
+           and ultrasound images): which start segments best, and which learns fastest?
+Budget     3 starts x 3 seeds = 9 trials of 30 epochs, none stopped early.
+Run        brainseg weights fetch radimagenet-resnet50    (once; its licence is shown there)
+           python sweeps/weights.py --data FOLDER      (no folder: made-up patients)
+Answer     runs/weights/report.html, sections "Over seeds" and "Learning curves", and results.csv
+"""
+
+from brainseg.cli import run
+from brainseg.config import TrialConfig
+from brainseg.space import Space
+from brainseg.sweep import Points, Sweep, grid
+
+sweep = Sweep(
+    name="weights",
+    question="Do medical weights help more than ImageNet's, and ImageNet's more than none?",
+    space=Space(TrialConfig(), search=()),
+    first=grid({"model.encoder.weights": ("none", "imagenet", "medical:radimagenet-resnet50")}),
+    strategy=Points(seeds=(0, 1, 2)),
+)
+
+if __name__ == "__main__":
+    run(sweep)
