@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from brainseg import checkpoint
 from brainseg.augment import Augment
 from brainseg.batches import scoring_batches, steps_per_epoch, training_batches
-from brainseg.config import Encoder, Nothing, TrialConfig
-from brainseg.freezing import changed, frozen_blocks
+from brainseg.config import TrialConfig
+from brainseg.freezing import changed
+from brainseg.learner import Learner
 from brainseg.loop import Machine, NotFinite, score_epoch, train_steps
 from brainseg.losses import build_loss
 from brainseg.lr_range import (
@@ -38,12 +39,11 @@ from brainseg.lr_range import (
     write_curve,
 )
 from brainseg.metrics import patient_table, summary
-from brainseg.model import build_network
 from brainseg.normalise import scaling
-from brainseg.optim import build_optimizer, momentum_of
+from brainseg.optim import momentum_of
 from brainseg.pack import default_cache, open_pack
 from brainseg.panels import panel_rows, write_panels
-from brainseg.peers import Peers, distributed, share_batch_statistics
+from brainseg.peers import Peers, share_batch_statistics
 from brainseg.records import Run, TrialDir, append_line, read_json, write_json, write_text
 from brainseg.remote import local_copy
 from brainseg.schedules import Schedule, build_schedule, within
@@ -120,11 +120,7 @@ class Trial:
         self.steps = steps_per_epoch(len(self.train_rows), config.batch_size)
         self.loss = build_loss(config.loss)
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
-        self.network = build_network(config.model, config.channels, config.image_size).to(device)
-        if config.sync_batch_norm and self.peers.world > 1:
-            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
-        self._make_optimizer()
-        self._freeze(self._frozen_blocks(0))
+        self.learner = Learner(config, device, self.peers)
         self.schedule = self._schedule()
 
     def _read_data(self, run: Run) -> None:
@@ -143,28 +139,6 @@ class Trial:
         self.slice_numbers = table["slice"].tolist()
         self.train_rows = np.flatnonzero(table["part"] == "train")
         self.validation_rows = np.flatnonzero(table["part"] == "validation")
-
-    def _make_optimizer(self) -> None:
-        """An optimizer over all that is trained in the last epoch; no epoch trains more."""
-        self.network.freeze(self._frozen_blocks(self.config.epochs - 1))
-        model = self.config.model
-        decay = model.layer_decay if isinstance(model, Encoder) else 1.0
-        self.optimizer = build_optimizer(
-            self.network, self.config.optimizer, self.network.rate_scales(decay)
-        )
-
-    def _frozen_blocks(self, epoch: int) -> int:
-        model = self.config.model
-        freeze = model.freeze if isinstance(model, Encoder) else Nothing()
-        return frozen_blocks(
-            freeze, len(self.network.blocks), epoch=epoch, epochs=self.config.epochs
-        )
-
-    def _freeze(self, count: int) -> None:
-        """Freeze the first ``count`` blocks; DDP must be wrapped anew, or ranks would diverge."""
-        self.frozen = count
-        self.network.freeze(count)
-        self.wrapped = distributed(self.network, self.peers)
 
     def _schedule(self) -> Schedule:
         """The learning rate of every step, between bounds that a range test found if asked for."""
@@ -186,14 +160,12 @@ class Trial:
         bounds = read_bounds(self.folder.lr_range) if self.folder.lr_range.exists() else None
         bounds = self.peers.agree(bounds)
         if bounds is None:
-            before = deepcopy(self.network.state_dict())
+            before = deepcopy(self.learner.network.state_dict())
             curve = self.range_test()
             bounds = self.peers.agree(suggest(curve))
             if self.peers.rank == 0:
                 write_curve(self.folder.lr_range, curve, bounds)
-            self.network.load_state_dict(before)
-            self._make_optimizer()
-            self._freeze(self._frozen_blocks(0))
+            self.learner.begin_anew(before)
         return bounds
 
     def range_test(
@@ -226,15 +198,16 @@ class Trial:
         Raises:
             TrialFailed: a frozen tensor changed, which only a fault in brainseg can cause.
         """
-        if not self.network.blocks:
+        if not self.learner.network.blocks:
             return
-        now = self.network.fingerprints()
-        wrong = self.peers.agree(changed(read_json(self.folder.frozen), now))
-        stage = {"epoch": self.epoch, "blocks": self.frozen, "tensors": len(now), "changed": wrong}
+        wrong: list[str] = []
         if self.peers.rank == 0:
+            now = self.learner.network.fingerprints()
+            wrong = changed(read_json(self.folder.frozen), now)
+            stage = {"epoch": self.epoch, "blocks": self.learner.frozen}
             earlier = [done for done in self.folder.audit() if done["epoch"] < self.epoch]
-            self.folder.write_audit([*earlier, stage])
-        if wrong:
+            self.folder.write_audit([*earlier, {**stage, "tensors": len(now), "changed": wrong}])
+        if wrong := self.peers.agree(wrong):
             raise TrialFailed(
                 f"{len(wrong)} frozen tensors changed, the first is {wrong[0]!r}: a fault in "
                 "brainseg; please report it with this trial's config.json"
@@ -244,13 +217,11 @@ class Trial:
         """Go on from the last checkpoint, if there is one."""
         state = checkpoint.load_latest(self.folder.path)
         if not state and self.peers.rank == 0:
-            write_json(self.folder.frozen, self.network.fingerprints())
+            write_json(self.folder.frozen, self.learner.network.fingerprints())
         if state:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             self.best_dice = state["best_dice"]
-            self._freeze(self._frozen_blocks(self.epoch - 1))
+            self.learner.go_on(state, self.epoch)
         if self.peers.rank == 0:
             self.folder.keep_rows(self.epoch)
 
@@ -260,9 +231,9 @@ class Trial:
     def run_epoch(self) -> Row:
         """Train, score, keep; return the epoch's row."""
         start = time.monotonic()
-        if (count := self._frozen_blocks(self.epoch)) != self.frozen:
+        if self.learner.frozen_in(self.epoch) != self.learner.frozen:
             self.audit()
-            self._freeze(count)
+            self.learner.freeze_for(self.epoch)
         train_loss = self._train()
         trained = time.monotonic()
         row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self.score()}
@@ -275,7 +246,7 @@ class Trial:
             "best_dice": self.best_dice,
             "best_epoch": self.best_epoch,
             **asdict(self.schedule(self.epoch * self.steps - 1)),
-            "frozen_blocks": self.frozen,
+            "frozen_blocks": self.learner.frozen,
             "images_per_second": images / (trained - start),
             "seconds": time.monotonic() - start,
             "devices": self.peers.world,
@@ -309,10 +280,10 @@ class Trial:
         )
         with closing(batches):
             yield from train_steps(
-                self.wrapped,
+                self.learner.wrapped,
                 batches,
                 self.loss,
-                self.optimizer,
+                self.learner.optimizer,
                 schedule,
                 self.machine,
                 scaling_NC3=self.scaling_NC3,
@@ -331,7 +302,7 @@ class Trial:
 
     def score(self) -> Row:
         """Score every validation slice exactly once, over all workers."""
-        share_batch_statistics(self.network, self.peers)
+        share_batch_statistics(self.learner.network, self.peers)
         batches = scoring_batches(
             self.pack,
             self.validation_rows,
@@ -340,7 +311,7 @@ class Trial:
             world=self.peers.world,
         )
         share = score_epoch(
-            self.network, batches, self.loss, self.machine, scaling_NC3=self.scaling_NC3
+            self.learner.network, batches, self.loss, self.machine, scaling_NC3=self.scaling_NC3
         )
         visits_S = self.peers.add_up(share.visits_S)[torch.as_tensor(self.validation_rows)]
         assert (visits_S == 1).all(), "every validation slice is scored exactly once"
@@ -356,13 +327,12 @@ class Trial:
             return
         append_line(self.folder.metrics, row)
         if is_best:
-            weights = self.network.state_dict()
+            weights = self.learner.network.state_dict()
             checkpoint.save_best(self.folder.path, {"network": weights, "epoch": self.epoch})
             write_text(self.folder.patients, self.patient_table().to_csv(index=False))
             self._keep_panels()
         state = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.learner.state(),
             "epoch": self.epoch,
             "best_dice": self.best_dice,
             "best_epoch": self.best_epoch,
@@ -383,7 +353,7 @@ class Trial:
         batch = next(iter(scoring_batches(self.pack, rows, batch_size=len(rows))))
         with self.machine.cast():
             image_BCHW = batch.to(self.machine.device).image_BCHW
-            logits_BHW = self.network(image_BCHW, self.scaling_NC3[batch.rows])
+            logits_BHW = self.learner.network(image_BCHW, self.scaling_NC3[batch.rows])
         predictions_BHW = (logits_BHW > 0).to(torch.uint8).cpu().numpy()
         labels = [self._name(row) for row in rows]
         write_panels(self.folder.panels, self.pack, rows, predictions_BHW, labels, self.epoch)

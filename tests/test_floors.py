@@ -13,7 +13,7 @@ FLOORS = [
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
     " survey oddities check strata splits baselines remote",
-    "lr_range peers panels trial worker checkpoint tracking",
+    "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search cluster",
     "report page figures markup data_report data_page split_report verdicts compare evaluate"
     " predict",

@@ -236,7 +236,7 @@ def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
     trial = Trial(Task(run.path, "t", flatten(config)), CPU)
     trial.restore()
     with torch.no_grad():
-        trial.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
+        trial.learner.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
     with pytest.raises(TrialFailed, match="1 frozen tensors changed, the first is '_conv_stem"):
         trial.audit()
     assert run.trial("t").audit()[0]["changed"] == ["_conv_stem.weight"]
@@ -249,7 +249,7 @@ def joined_weights(rank: int, world: int, meeting: str, run: Path, config: Trial
     trial.restore()
     for _ in range(config.epochs):
         trial.run_epoch()
-    torch.save(dict(trial.network.named_parameters()), f"{meeting}-{rank}.pt")
+    torch.save(dict(trial.learner.network.named_parameters()), f"{meeting}-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -270,9 +270,9 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     bounds = read_bounds(run.trial("t").lr_range)
     assert trial.schedule(0).lr == pytest.approx(bounds.low)
     assert trial.schedule(trial.steps).lr == pytest.approx(bounds.high)
-    given, found = fresh.network.state_dict(), trial.network.state_dict()
+    given, found = fresh.learner.network.state_dict(), trial.learner.network.state_dict()
     assert all(torch.equal(given[key], found[key]) for key in given)
-    assert trial.optimizer.state_dict()["state"] == {}
+    assert trial.learner.optimizer.state_dict()["state"] == {}
 
 
 def test_a_row_written_just_before_the_crash_is_not_doubled(run: Run) -> None:
