@@ -129,7 +129,7 @@ def fixed_size(name: str) -> int | None:
 def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
     """What ``make`` makes on PyTorch's meta device: all shapes, no numbers, so little work."""
     with torch.device("meta"), _RealRanges():
-        return make()
+        return make().to("meta")  # a first layer of other than 3 channels is made with numbers
 
 
 class _RealRanges(TorchFunctionMode):

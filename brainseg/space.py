@@ -301,7 +301,13 @@ def parse(cls: type, assignment: str) -> tuple[str, Value]:
     if not equals:
         raise ValueError(f"expected path=value, got {assignment!r}")
     leaf = leaf_of(cls, path.strip())
-    return leaf.path, _legal(_read(text.strip(), leaf), leaf)
+    try:
+        return leaf.path, _legal(_read(text.strip(), leaf), leaf)
+    except ValueError as error:  # `lr=0.1` is a slip for one of the optimizers' rates
+        deeper = [other.path for other in leaves(cls) if other.path.endswith(f".{leaf.path}")]
+        if not deeper:
+            raise
+        raise ValueError(f"{error}; did you mean {' or '.join(map(repr, deeper))}?") from None
 
 
 def leaf_of(cls: type, path: str) -> Leaf:

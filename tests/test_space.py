@@ -148,13 +148,12 @@ def test_a_field_s_own_range_stays_within_what_is_legal(leaf: Leaf) -> None:
         (
             {"optimizer.adamw.weight_decya": 0.1},
             "there is no hyperparameter 'optimizer.adamw.weight_decya'; did you mean "
-            "'optimizer.adamw.weight_decay' or 'optimizer.sgd.weight_decay' or "
-            "'optimizer.adamw.lr'?",
+            "'optimizer.adamw.weight_decay' or 'optimizer.adam.weight_decay' or "
+            "'optimizer.sgd.weight_decay'?",
         ),
         (
-            {"lr": 0.1},
-            "there is no hyperparameter 'lr'; did you mean 'optimizer.adamw.lr' or "
-            "'optimizer.sgd.lr'?",
+            {"momentum": 0.1},
+            "there is no hyperparameter 'momentum'; did you mean 'optimizer.sgd.momentum'?",
         ),
         ({"wings": 2}, "there is no hyperparameter 'wings'"),
         ({"epochs": 1.5}, "epochs takes a value of type int, got 1.5"),
@@ -164,12 +163,12 @@ def test_a_field_s_own_range_stays_within_what_is_legal(leaf: Leaf) -> None:
         ({"optimizer": 1}, "optimizer takes a value of type str, got 1"),
         (
             {"optimizer": "sdg"},
-            "optimizer must be one of adamw, sgd, got 'sdg'; did you mean 'sgd'?",
+            "optimizer must be one of adamw, adam, sgd, got 'sdg'; did you mean 'sgd'?",
         ),
         (
             {"model.encoder.decoder": "unet++"},
-            "model.encoder.decoder must be one of unet, unetplusplus, manet, fpn, got 'unet++'; "
-            "did you mean 'unet'?",
+            "model.encoder.decoder must be one of unet, unetplusplus, manet, fpn, "
+            "deeplabv3plus, segformer, got 'unet++'; did you mean 'unet'?",
         ),
         ({"optimizer.adamw.lr": 0}, "optimizer.adamw.lr must be above 0, got 0.0"),
         ({"optimizer.adamw.lr": nan}, "optimizer.adamw.lr must be above 0, got nan"),
@@ -252,6 +251,11 @@ def test_an_assignment_is_read_as_the_path_s_own_type(
     [
         ("epochs", "expected path=value, got 'epochs'"),
         ("epoch=3", "there is no hyperparameter 'epoch'; did you mean 'epochs'?"),
+        (
+            "lr=0.1",
+            "lr must be one of given, auto, got '0.1'; did you mean 'optimizer.adamw.lr' or "
+            "'optimizer.adam.lr' or 'optimizer.sgd.lr'?",
+        ),
         ("epochs=", "epochs takes a value of type int, got ''"),
         ("epochs=3.5", "epochs takes a value of type int, got '3.5'"),
         ("epochs=-1", "epochs must be at least 1, got -1"),
@@ -377,7 +381,7 @@ def test_a_branch_can_be_fixed() -> None:
         (
             {"search": ("optimzer*",)},
             "no searchable hyperparameter matches 'optimzer*'; did you mean 'optimizer' or "
-            "'optimizer.sgd.lr'?",
+            "'optimizer.sgd.lr' or 'optimizer.adam.lr'?",
         ),
         (
             {"search": ("image_size",)},
@@ -432,6 +436,7 @@ def test_a_point_overrides_what_is_fixed_and_the_base() -> None:
         "optimizer": "adamw",
         "optimizer.adamw.lr": 0.001,
         "optimizer.adamw.weight_decay": 0.01,
+        "optimizer.adamw.beta1": 0.9,
     }
 
 
@@ -496,9 +501,9 @@ def test_a_leaf_knows_its_type_its_range_its_rule_and_its_options() -> None:
     assert leaf_of(TrialConfig, "model.encoder.freeze") == Leaf(
         path="model.encoder.freeze",
         kind=str,
-        distribution=Choice("nothing", "first", "whole"),
+        distribution=Choice("nothing", "first", "whole", "gradual"),
         rule=None,
-        options=("nothing", "first", "whole"),
+        options=("nothing", "first", "whole", "gradual"),
         branches=True,
     )
 

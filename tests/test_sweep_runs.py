@@ -213,7 +213,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
         (["--encoders=resnet51"], "there is no encoder 'resnet51'; did you mean 'resnet"),
         (["--set=optimizer.adamw.lrr=1"], "there is no hyperparameter 'optimizer.adamw.lrr'"),
         (["--image-size=50"], "image_size must be a multiple of 32 for this network, got 50"),
-        (["--workers=64", "--set=batch_size=64"], "64 workers need 64 CPUs"),
+        (["--workers=64", "--set=batch_size=128"], "64 workers need 64 CPUs"),
         (["--workers=3"], "batch_size must be a multiple of the workers"),
         (["--gpus=1"], "need 1, there are 0"),
         (["--weights=no/such.pth"], "no/such.pth"),
