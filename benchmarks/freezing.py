@@ -1,6 +1,6 @@
 """What does freezing save? Time of a training step and peak memory, frozen against unfrozen.
 
-Run    python -m benchmarks.freezing [--encoder resnet50] [--image-size 256] [--batch 4]
+Run    python -m benchmarks.freezing [--encoder resnet50] [--image-size 256] [--batch 16]
 Gives  for the first two blocks frozen and for the whole encoder frozen: how many times faster a
        step is than with nothing frozen (median of the rounds, lowest to highest), and the peak
        memory of each. Five minutes on two cores.
@@ -94,9 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoder", default="resnet50")
     parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=2, help="of each network in a round")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1, help="of each network in a round")
     args = parser.parse_args()
     size = args.image_size
     steps = {

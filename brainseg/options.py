@@ -287,7 +287,7 @@ def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
     )
     what.add_argument(
         "--weights",
-        metavar="none|imagenet|FILE",
+        metavar="none|imagenet|medical:NAME|FILE",
         help=f"what encoders start from; default: {_of(sweep, 'model.encoder.weights')}",
     )
     what.add_argument(
@@ -323,6 +323,11 @@ def _add_place_options(where: argparse._ArgumentGroup) -> None:
     )
     where.add_argument("--gpus", type=float, help="of each worker; default: 1 if there are any")
     where.add_argument("--address", help="of a running Ray cluster; default: $RAY_ADDRESS or here")
+    where.add_argument(
+        "--offline",
+        action="store_true",
+        help="download nothing; weights must be here already, see `brainseg weights fetch`",
+    )
     where.add_argument(
         "--wandb",
         choices=("online", "offline", "off"),

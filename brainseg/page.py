@@ -75,11 +75,12 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
         for name, lines in _facts(sweep, frame).items()
     )
+    notes = [*report.audit_note(run), report.UNSURE]
     return Html(
         f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
         f"<h1>{safe(sweep['question'])}</h1>\n"
         f'<p class="lead">{safe(report.answer(run, frame))}</p>\n'
-        f'<p class="note">{report.UNSURE}</p>\n'
+        f"{''.join(f'<p class=note>{text}</p>' for text in notes)}\n"
         f"{''.join(f'<p class=warn>{text}</p>' for text in report.warnings(sweep))}\n"
         f'<dl class="facts">{facts}</dl>'
     )

@@ -21,7 +21,8 @@ from brainseg.sweep import Split
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
 COLUMNS = [
     *("trial", "arm", "state", "dice", "dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
-    *("best_epoch", "epochs", "lr", "schedule", "varied", "device_seconds", "reason"),
+    *("best_epoch", "epochs", "lr", "schedule", "varied", "frozen_tensors", "frozen_changed"),
+    *("device_seconds", "reason"),
 ]
 # What config.arm says already.
 SAID = (
@@ -50,8 +51,9 @@ def ranking(run: Run) -> pd.DataFrame:
 
     Scores are those of the best epoch, so far where a trial still runs. ``dice_q1``,
     ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``, whose mean
-    ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule; ``varied`` are
-    the hyperparameters that differ between trials, but those that ``arm`` says.
+    ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN where a
+    range test found it; ``varied`` are the hyperparameters that differ between trials, but those
+    that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be 0.
     """
     records = run.trials()
     paths = varied_paths(records)
@@ -295,6 +297,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
     best = _best(record, epochs)
     own = patients(run, record.trial)
     low, median, high = own["dice"].quantile([0.25, 0.5, 0.75])
+    rate, stages = f"optimizer.{params.get('optimizer')}.lr", folder.audit()
     return (
         vars(record)
         | {score: best.get(score, math.nan) for score in SCORES}
@@ -306,8 +309,10 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
             "patients": len(own),
             "best_epoch": best.get("epoch", record.best_epoch),
             "epochs": max([record.epoch, *(row["epoch"] for row in epochs)]),
-            "lr": params.get(f"optimizer.{params.get('optimizer')}.lr", math.nan),
+            "lr": math.nan if params.get("lr") == "auto" else params.get(rate, math.nan),
             "schedule": params.get("schedule", ""),
+            "frozen_tensors": max((stage["tensors"] for stage in stages), default=math.nan),
+            "frozen_changed": sum(len(stage["changed"]) for stage in stages),
             "device_seconds": record.device_seconds
             or sum(row["seconds"] * row.get("devices", 1) for row in epochs),
         }
@@ -336,8 +341,26 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
         f"Split {drawn(split)}: {', '.join(parts(split))}.",
         blind_note(sweep),
+        *audit_note(run),
         *warnings(sweep),
         UNSURE,
+    ]
+
+
+def audit_note(run: Run) -> list[str]:
+    """A sentence on what was frozen, if anything was."""
+    audits = [run.trial(record.trial).audit() for record in run.trials()]
+    frozen = [stages for stages in audits if any(stage["blocks"] for stage in stages)]
+    moved = [stages for stages in frozen if any(stage["changed"] for stage in stages)]
+    if not frozen:
+        return []
+    return [
+        f"Frozen blocks were audited in {len(frozen)} trials: after training, weights and "
+        + (
+            f"statistics had changed in {len(moved)} of them, which are marked failed."
+            if moved
+            else "batch-norm statistics were to the bit what they were before the first step."
+        )
     ]
 
 

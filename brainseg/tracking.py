@@ -98,6 +98,8 @@ class Mirror:
         live.summary["device_seconds"] = record.device_seconds
         if record.reason:
             live.summary["reason"] = record.reason
+        for stage in self.run.trial(record.trial).audit():
+            live.summary[f"frozen/{stage['blocks']}_blocks_changed"] = len(stage["changed"])
         live.finish(exit_code=1 if record.state == "failed" else 0)
 
     def _begin(self, record: TrialRecord) -> Any:
@@ -126,7 +128,8 @@ class Mirror:
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
     """A row under the names that group curves in W&B: `train/loss`, `val/dice`, ..."""
-    plain = {"epoch", "lr", "seconds", "images_per_second", "devices", "best_dice", "best_epoch"}
+    plain = {"epoch", "lr", "momentum", "frozen_blocks", "best_dice", "best_epoch"}
+    plain |= {"seconds", "images_per_second", "devices"}
     names = {"train_loss": "train/loss", "val_loss": "val/loss"}
     return {names.get(k, k if k in plain else f"val/{k}"): v for k, v in row.items()}
 

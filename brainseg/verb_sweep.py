@@ -1,6 +1,7 @@
 """Run a sweep, train one configuration, show a run's ranking: `train` and `report`."""
 
 import argparse
+import os
 from pathlib import Path
 
 from brainseg.config import TrialConfig
@@ -21,6 +22,8 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
     """Run ``sweep`` as the command line asks, then show and write its report."""
+    if args.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, just below
     from brainseg.launch import run_sweep
 
     asked, job = as_asked(sweep, args), asked_job(args)

@@ -248,3 +248,13 @@ def test_a_slip_ends_the_script_with_status_2_and_no_traceback(tmp_path: Path) -
     done = sweep(tmp_path / "nowhere", tmp_path, "--trials=1")
     assert done.returncode == 2
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_offline_nothing_is_downloaded_and_it_says_what_to_fetch(
+    patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    words = ["--trials=1", "--offline", "--encoders=resnet18", "--weights=imagenet"]
+    done = sweep(patients, tmp_path, *words)
+    assert done.returncode == 2
+    assert "brainseg weights fetch resnet18" in done.stderr and "Traceback" not in done.stderr
