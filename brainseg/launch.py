@@ -212,15 +212,22 @@ def _own(config: dict[str, Any]) -> tuple[Params, str]:
 
 def _all_points(sweep: Sweep) -> list[TrialConfig]:
     """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
-    space, base = sweep.space, sweep.space.config({})
+    space = sweep.space
     sweep.points()  # refuses what the searcher could not reach
     points = [space.config(point) for point in sweep.first]
     if isinstance(sweep.strategy, Points):
         return points
-    points.insert(0, base)
-    for path, distribution in space.distributions().items():
-        if isinstance(distribution, Choice) and path in flatten(base):
-            points += [space.config({path: option}) for option in distribution.options]
+    own = flatten(space.config({}))
+    choices = {
+        path: distribution
+        for path, distribution in space.distributions().items()
+        if isinstance(distribution, Choice) and path in own
+    }
+    # Where the base holds an option that is never drawn, the first that is stands for it.
+    space = space.holding({p: c.options[0] for p, c in choices.items() if not c.holds(own[p])})
+    points.insert(0, space.config({}))
+    for path, choice in choices.items():
+        points += [space.config({path: option}) for option in choice.options]
     return points
 
 
