@@ -2,7 +2,7 @@
 
 Run    python -m benchmarks.epochs_to_reach runs/weights [--dice 0.5 0.6 0.7]
 Gives  for each model the mean validation Dice of its seeds after every epoch, and for each seed
-       the first epoch whose Dice is at least the one asked for.
+       the first epoch whose Dice is at least the one asked for, nan if none is.
 """
 
 import argparse
@@ -10,11 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
+from brainseg.claims import first_epoch
 from brainseg.records import Run
-
-
-def first_epoch(curve: list[float], dice: float) -> str:
-    return next((str(epoch) for epoch, found in enumerate(curve, 1) if found >= dice), "never")
 
 
 def main() -> None:
@@ -30,7 +27,7 @@ def main() -> None:
         means = [fmean(epoch) for epoch in zip(*seeds, strict=False)]
         print(f"{arm}, {len(seeds)} seeds: {' '.join(f'{mean:.3f}' for mean in means)}")
         for dice in args.dice:
-            epochs = ", ".join(first_epoch(curve, dice) for curve in seeds)
+            epochs = ", ".join(f"{first_epoch(curve, dice):g}" for curve in seeds)
             print(f"  Dice {dice:g} first reached in epoch {epochs}")
 
 

@@ -25,6 +25,7 @@ MEDIAN = 5  # losses
 ASIDE = MEDIAN // 2
 HALF = 0.02  # of the curve away, a loss has half the weight in the smoothed one
 BEGUN, DONE = 0.1, 0.75  # shares of the whole fall at the two bounds
+TURNED = 0.5  # share of the fall
 TREMORS = 2.5  # usual changes from a loss to the next; chance makes a fall of two (simulated)
 COLUMNS = ("lr", "loss", "smoothed", "bound")
 
@@ -74,9 +75,11 @@ class Bounds:
 def suggest(curve: Curve) -> Bounds:
     """The rates where the smoothed loss begins to fall and where it has nearly stopped to.
 
-    The fall is from the mean of the start to the lowest smoothed loss. ``high`` is the first rate
-    at which three quarters of it are done: clearly before the loss turns, and before the rates
-    at which it jumps about. ``low`` is the last rate before it at which not even a tenth is.
+    The fall is from the mean of the start to the lowest smoothed loss before it turns, which it
+    has where it climbs half of the fall back: a dip at higher rates is chance. ``high`` is the
+    first rate at which three quarters of it are done: clearly before the loss turns, and before
+    the rates at which it jumps about. ``low`` is the last rate before it at which not even a
+    tenth is.
 
     Raises:
         ValueError: the loss never falls by more than it trembles.
@@ -86,9 +89,10 @@ def suggest(curve: Curve) -> Bounds:
             f"a range test needs {FEWEST} steps to see a fall, the loss diverged after "
             f"{len(curve.lrs)}; begin lower"
         )
-    smoothed, start = curve.smoothed(), fmean(curve.start())
-    fall = start - min(smoothed)
+    start = fmean(curve.start())
     tremor = median(abs(after - before) for before, after in pairwise(curve.losses))
+    smoothed = _to_the_turn(curve.smoothed(), start, TREMORS * tremor)
+    fall = start - min(smoothed)
     done = next((k for k, loss in enumerate(smoothed) if loss <= start - DONE * fall), 0)
     waiting = [k for k in range(done) if smoothed[k] > start - BEGUN * fall]
     if fall <= TREMORS * tremor or not waiting:
@@ -169,6 +173,16 @@ def read_bounds(path: Path) -> Bounds:
             f"a curve of a range test marks its bounds low and high, {path} does not; remove it, "
             "and the test is taken again"
         ) from None
+
+
+def _to_the_turn(smoothed: list[float], start: float, least: float) -> list[float]:
+    """The smoothed losses until they turn, after a fall by more than ``least``; all if never."""
+    lowest = start
+    for k, loss in enumerate(smoothed):
+        lowest = min(lowest, loss)
+        if start - lowest > least and loss > lowest + TURNED * (start - lowest):
+            return smoothed[:k]
+    return smoothed
 
 
 def _has_diverged(losses: list[float]) -> bool:

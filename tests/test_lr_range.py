@@ -56,6 +56,17 @@ def test_the_bounds_of_a_known_valley_are_where_its_slope_begins_and_nearly_ends
         assert bounds.low < bounds.high
 
 
+def test_a_second_dip_at_higher_rates_is_not_followed() -> None:
+    """As a few lucky batches make one, long after training has become unstable."""
+
+    def two_dips(lr: float) -> float:
+        return valley(lr) - 0.8 * exp(-20 * (log10(lr) - 0.3) ** 2)
+
+    curve, known = curve_of(two_dips, steps=200), suggest(curve_of(valley, steps=200))
+    assert min(curve.smoothed()[150:]) < min(curve.smoothed()[:150]), "the second dip is deeper"
+    assert suggest(curve) == known
+
+
 def test_the_bounds_of_a_straight_fall_cut_off_a_tenth_and_a_quarter_of_it() -> None:
     """From 1 at 1e-5 down to 0 at 1e-1, where it stays until it jumps up at 1."""
 
