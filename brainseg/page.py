@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg import figures, report, verdicts
+from brainseg.arms import in_words, named, over_seeds, seed_groups, varied_paths
 from brainseg.claims import Faster, Rougher
 from brainseg.figures import Curve
 from brainseg.markup import Html, document, figure, pairs, safe, table
@@ -53,7 +54,7 @@ def write_report(run: Run) -> Path:
     sections = {
         verdicts.TITLE: _claims(run, sweep),
         "Ranking": _ranking(frame, sweep),
-        "Over seeds": _over_seeds(report.over_seeds(run), sweep),
+        "Over seeds": _over_seeds(over_seeds(run), sweep),
         "Learning curves": _learning_curves(run, sweep),
         "Validation Dice": _dice_figure(best, others),
         "Loss and learning rate": _loss_figure(best),
@@ -211,10 +212,10 @@ def _learning_curves(run: Run, sweep: Mapping[str, Any]) -> Html:
     if sweep["strategy"].get("kind") != "points":
         return Html()
     begun = [record for record in run.trials() if run.trial(record.trial).rows()]
-    paths = [path for path in report.varied_paths(begun) if path != "seed"]
+    paths = [path for path in varied_paths(begun) if path != "seed"]
     arms = []
-    for group in report.seed_groups(begun):
-        words = report.named(group[0].arm, report.in_words(group[0].params, paths))
+    for group in seed_groups(begun):
+        words = named(group[0].arm, in_words(group[0].params, paths))
         curves = [_curve(run, record, words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(figures.COLOURS), strict=False)
         arms.append([replace(curve, colour=colour) for curve, colour in colours])
@@ -254,7 +255,7 @@ def _curves(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
     best: list[Curve] = []
     others: list[Curve] = []
     for row in frame.to_dict("records"):
-        words = report.named(row["arm"], row["varied"])
+        words = named(row["arm"], row["varied"])
         curve = _curve(run, records[row["trial"]], words, row["best_epoch"])
         if curve.epochs.empty:
             continue
@@ -312,10 +313,10 @@ def _slices(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
     ranked = frame[frame["rank"].notna()]
     shown = ranked["trial"].tolist()[:1]
     if sweep["strategy"].get("kind") == "points":
-        groups = report.seed_groups([r for r in run.trials() if r.trial in set(ranked["trial"])])
+        groups = seed_groups([r for r in run.trials() if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
-    words = {row["trial"]: report.named(row["arm"], row["varied"]) for _, row in ranked.iterrows()}
+    words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in ranked.iterrows()}
     return Html("\n".join(_panels(run, trial, words[trial]) for trial in shown))
 
 

@@ -1,6 +1,5 @@
 """What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from brainseg.arms import in_words, named, over_seeds, varied_paths
 from brainseg.config import TrialConfig
 from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
@@ -24,12 +24,6 @@ COLUMNS = [
     *("best_epoch", "epochs", "lr", "schedule", "varied", "frozen_tensors", "frozen_changed"),
     *("device_seconds", "reason"),
 ]
-# What config.arm says already.
-SAID = (
-    *("model", "model.plain.width", "model.encoder.name", "model.encoder.decoder"),
-    *("model.encoder.weights", "model.encoder.freeze", "model.encoder.freeze.first.blocks"),
-    "model.encoder.layer_decay",
-)
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
 BLIND = (
     "The last rows look at no image; they are scored on the same validation slices, at {} pixels."
@@ -65,74 +59,6 @@ def ranking(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame(ranked + rest, columns=COLUMNS)
     frame.insert(0, "rank", frame["trial"].map(places).astype("Int64"))
     return frame
-
-
-def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
-    """The paths on which trials differ and that ``config.arm`` does not say.
-
-    A path that some trials do not have varies if those that have it differ.
-    """
-    values: dict[str, set[Any]] = {}
-    for record in records:
-        for path, value in record.params.items():
-            values.setdefault(path, set()).add(value)
-    return [path for path, seen in values.items() if len(seen) > 1 and path not in SAID]
-
-
-def in_words(params: Mapping[str, Any], paths: Sequence[str]) -> str:
-    """The values at ``paths``, as `triangular, cycle_epochs 6, lr 0.0012, seed 1`."""
-    words = []
-    for path in paths:
-        value, name = params.get(path), path.rpartition(".")[2]
-        if value is None or (path == "lr" and value == "given"):
-            continue
-        if path.endswith(".lr") and params.get("lr") == "auto":
-            continue  # a range test found another
-        text = f"{value:.2g}" if isinstance(value, float) else str(value)
-        words.append(text if path in ("schedule", "loss", "optimizer") else f"{name} {text}")
-    return ", ".join(words)
-
-
-def named(arm: str, varied: str) -> str:
-    """A trial or an arm in words: its model, and what else distinguishes it in its run."""
-    return f"{arm}; {varied}" if varied else arm
-
-
-def seed_groups(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
-    """The trials that differ in their seed alone, together."""
-    alike: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        own = {path: value for path, value in record.params.items() if path != "seed"}
-        alike.setdefault(json.dumps(own, sort_keys=True), []).append(record)
-    return list(alike.values())
-
-
-def over_seeds(run: Run) -> pd.DataFrame:
-    """One row for trials that differ in their seed alone, best mean ``dice`` first.
-
-    ``dice_low`` and ``dice_high`` are the lowest and the highest of the ``seeds``; ``dice_sd`` is
-    their standard deviation (n - 1), NaN for one seed. Empty where no configuration was trained
-    with two seeds.
-    """
-    records = [r for r in run.trials() if r.state != "failed" and r.dice is not None]
-    paths = [path for path in varied_paths(records) if path != "seed"]
-    rows = []
-    for group in seed_groups(records):
-        dice = pd.Series([record.dice for record in group])
-        rows.append(
-            {
-                "arm": group[0].arm,
-                "varied": in_words(group[0].params, paths),
-                "seeds": len(group),
-                "dice": dice.mean(),
-                "dice_sd": dice.std(),
-                "dice_low": dice.min(),
-                "dice_high": dice.max(),
-                "best_epoch": pd.Series([record.best_epoch for record in group]).mean(),
-            }
-        )
-    rows.sort(key=lambda row: -row["dice"])
-    return pd.DataFrame(rows if any(row["seeds"] > 1 for row in rows) else [])
 
 
 def write_results(run: Run) -> Path:

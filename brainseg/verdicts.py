@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from brainseg import report
+from brainseg.arms import in_words, named, seed_groups, varied_paths
 from brainseg.claims import (
     SHARE,
     Best,
@@ -140,28 +141,28 @@ def print_verdicts(run: Run, console: Console) -> None:
 def _arms(run: Run) -> list[Arm]:
     """The arms of a run, named by the model and by what else differs between them."""
     done = [record for record in run.trials() if record.state == "done"]
-    paths = [path for path in report.varied_paths(done) if path != "seed"]
+    paths = [path for path in varied_paths(done) if path != "seed"]
     return [
         Arm(
-            words=report.named(group[0].arm, report.in_words(group[0].params, paths)),
+            words=named(group[0].arm, in_words(group[0].params, paths)),
             records=tuple(group),
         )
-        for group in report.seed_groups(done)
+        for group in seed_groups(done)
     ]
 
 
 def _verdict(run: Run, claim: Claim, arms: Sequence[Arm]) -> Verdict:
-    named = [
+    meant = [
         [arm for arm in arms if stands_for(point, arm.records[0].params)]
         for point in arms_of(claim)
     ]
-    for point, found in zip(arms_of(claim), named, strict=True):
+    for point, found in zip(arms_of(claim), meant, strict=True):
         if not found:
             words = ", ".join(f"{path}={value}" for path, value in point.items())
             why = f"No trial of {words} ran to its last epoch."
             return Verdict(claim=claim, word="cannot be told", why=why)
-    ours = named[0]
-    rivals = named[1] if isinstance(claim, Faster) else [arm for arm in arms if arm not in ours]
+    ours = meant[0]
+    rivals = meant[1] if isinstance(claim, Faster) else [arm for arm in arms if arm not in ours]
     if not rivals:
         why = f"Nothing but {ours[0].words} ran to its last epoch."
         return Verdict(claim=claim, word="cannot be told", why=why)

@@ -15,7 +15,7 @@ FLOORS = [
     " survey oddities check strata splits baselines remote",
     "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search cluster",
-    "report page figures markup data_report data_page split_report verdicts compare evaluate"
+    "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
     " predict",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range __main__",
 ]

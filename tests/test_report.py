@@ -10,6 +10,7 @@ from rich.console import Console
 from small_run import HOSTILE, begin, end, four_trials, train
 
 from brainseg import report
+from brainseg.arms import over_seeds
 from brainseg.config import TrialConfig
 from brainseg.records import Run, read_json
 from brainseg.space import Params, flatten
@@ -186,7 +187,7 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
             trial = f"{len(run.trials()):04d}"
             train(run, trial, [score], {"model.encoder.name": name, "seed": seed})
             end(run, trial, "done")
-    table = report.over_seeds(run)
+    table = over_seeds(run)
     assert table["arm"].str.split(",").str[0].tolist() == ["resnet50", "vgg16", "resnet18"]
     assert table["seeds"].tolist() == [3, 3, 1]
     assert table["dice"].tolist() == pytest.approx([0.78, 0.7, 0.1])
@@ -199,4 +200,4 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
 
 
 def test_without_a_second_seed_there_is_no_table_over_seeds(run: Run) -> None:
-    assert report.over_seeds(run).empty and "Lowest" not in printed(run)
+    assert over_seeds(run).empty and "Lowest" not in printed(run)
