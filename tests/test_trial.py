@@ -253,9 +253,18 @@ def joined_weights(rank: int, world: int, meeting: str, run: Path, config: Trial
     dist.destroy_process_group()
 
 
-def test_workers_stay_equal_while_blocks_thaw(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.7))),
+        replace(TINY, schedule=Triangular(cycle_epochs=2), lr="auto", loss=DiceBce()),
+    ],
+    ids=["gradual", "lr=auto"],
+)
+def test_workers_stay_equal_while_blocks_thaw_and_after_a_range_test(
+    run: Run, tmp_path: Path, config: TrialConfig
+) -> None:
     """Unfreezing beneath an old DDP wrapper would leave their gradients apart, without a word."""
-    config = replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.7)), epochs=3)
     meeting = str(tmp_path / "meeting")
     mp.spawn(joined_weights, (2, meeting, run.path, config), nprocs=2)
     one, two = (torch.load(f"{meeting}-{rank}.pt", weights_only=True) for rank in range(2))
