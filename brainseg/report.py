@@ -281,7 +281,8 @@ def audit_note(run: Run) -> list[str]:
     if not frozen:
         return []
     return [
-        f"Frozen blocks were audited in {len(frozen)} trials: after training, weights and "
+        f"Frozen blocks were audited in {len(frozen)} trial{'s'[: len(frozen) > 1]}: after "
+        "training, weights and "
         + (
             f"statistics had changed in {len(moved)} of them, which are marked failed."
             if moved
