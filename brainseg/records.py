@@ -4,7 +4,8 @@
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
       slices.csv     every slice with the part it belongs to
       trials.jsonl   append-only: one line a change of a trial's state
-      trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt
+      drivers.jsonl  append-only: when a driver began and ended, and why it ended
+      trials/0007/   config.json metrics.jsonl patients.csv panels.npz until stop latest-*.pt best.pt
                      frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-State = Literal["queued", "running", "done", "stopped", "failed"]
+State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
 ENDED: tuple[State, ...] = ("done", "stopped", "failed")
 
 
@@ -112,6 +113,16 @@ class TrialDir:
         return self.path / "stop"
 
     @property
+    def until(self) -> int | None:
+        """The epoch after which the search wants the trial to pause; None: its last."""
+        path = self.path / "until"
+        return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def pause_after(self, epoch: int) -> None:
+        """Let the trial pause after ``epoch``; whoever trains it looks before each epoch."""
+        write_text(self.path / "until", f"{epoch}\n")
+
+    @property
     def failure(self) -> Path:
         """There once the trial failed for a reason that trying again cannot cure."""
         return self.path / "failure"
@@ -154,14 +165,20 @@ class TrialDir:
         elif self.stop.exists():
             state, reason = "stopped", self.stop.read_text(encoding="utf-8")
         last = rows[-1] if rows else {}
+        if state == "done" and self.until and last["epoch"] < read_json(self.config)["epochs"]:
+            state = "paused"
         return Ending(
             state=state,
             dice=last.get("best_dice"),
             epoch=last.get("epoch", 0),
             best_epoch=last.get("best_epoch", 0),
-            device_seconds=sum(row["seconds"] * row["devices"] for row in rows),
+            device_seconds=self.device_seconds(),
             reason=reason,
         )
+
+    def device_seconds(self) -> float:
+        """What the trial has cost so far."""
+        return float(sum(row["seconds"] * row["devices"] for row in self.rows()))
 
     def keep_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""
@@ -223,10 +240,22 @@ class Run:
     def count_ended(self) -> int:
         return sum(record.state in ENDED for record in self.trials())
 
+    def note_driver(self, event: Literal["begins", "ends"], **facts: Any) -> None:
+        """Append that a driver took up the sweep, or left it, and why."""
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self.path / "drivers.jsonl", {"time": stamp, "event": event, **facts})
+
+    def drivers(self) -> list[dict[str, Any]]:
+        return read_lines(self.path / "drivers.jsonl")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every change of a trial's state in the order it was noted, with its ``time``."""
+        return read_lines(self.path / "trials.jsonl")
+
     def trials(self) -> list[TrialRecord]:
         """Every trial's latest record, in the order they were first noted."""
         merged: dict[str, dict[str, Any]] = {}
-        for row in read_lines(self.path / "trials.jsonl"):
+        for row in self.events():
             row.pop("time")
             merged.setdefault(row["trial"], {}).update(row)
         return [TrialRecord(**row) for row in merged.values()]

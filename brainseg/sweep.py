@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import inf
+from typing import Literal, get_args
 
 from brainseg.claims import Claim, arms_of
 from brainseg.config import TrialConfig
@@ -11,21 +13,23 @@ from brainseg.space import Params, Space, Value, build
 
 @dataclass(frozen=True, kw_only=True)
 class Bayes:
-    """Optuna's TPE; trials that fall behind at a rung are stopped early (asynchronous halving).
+    """Points are proposed by what was seen so far; trials pause at rungs, the best go on.
 
-    Sources: Bergstra et al. (2011); Li et al. (2020), "A system for massively parallel
-    hyperparameter tuning".
+    Sources: proposals.py and rungs.py, or for ``sampler="tpe"`` Bergstra et al. (2011).
     """
 
     trials: int = 20
-    grace_epochs: int = 4  # no trial is stopped before
+    grace_epochs: int = 4  # no trial pauses before
     reduction: int = 3  # one trial in `reduction` goes on beyond each rung
+    sampler: Literal["gp", "tpe", "random"] = "gp"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("trials", 1), ("grace_epochs", 1), ("reduction", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.sampler not in ("gp", "tpe", "random"):
+            raise ValueError(f"sampler must be gp, tpe or random, got {self.sampler!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,28 @@ class Points:
             raise ValueError(f"seeds must be one or more different numbers, got {self.seeds}")
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a sweep may spend beside its number of trials: whatever is spent first ends it."""
+
+    hours: float = inf  # of wall time, over all commands that went on with the sweep
+    device_hours: float = inf  # of its trials
+    patience: int = 0  # trials in a row that may end without a better Dice; 0: any number
+    terminator: bool = False  # end where Optuna's terminator expects less than the noise
+
+    def __post_init__(self) -> None:
+        for name in ("hours", "device_hours"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.patience < 0:
+            raise ValueError(f"patience must be at least 0, got {self.patience}")
+
+
+# What a search may aim at, beside Dice in columns of its own: Dice is maximised, costs minimised.
+Objective = Literal["dice", "device_seconds", "parameters", "milliseconds_per_image"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +102,8 @@ class Sweep:
     space: Space[TrialConfig]
     first: tuple[Mapping[str, Value], ...] = ()  # tried in this order before the searcher draws
     strategy: Bayes | Points = Bayes()
+    budget: Budget = Budget()
+    objectives: tuple[Objective, ...] = ("dice",)  # the first decides who goes on at a rung
     split: Split = Split()
     claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are held against them
 
@@ -85,6 +113,8 @@ class Sweep:
                 build(self.space.base, arm)  # refuses a path that no trial could have
         if isinstance(self.strategy, Points):
             _check_points(self.space, self.first)
+        _check_budget(self)
+        _check_objectives(self.objectives)
 
     @property
     def trials(self) -> int:
@@ -103,6 +133,35 @@ class Sweep:
             for seed in self.strategy.seeds
             for point in self.first
         ]
+
+
+def _check_budget(sweep: Sweep) -> None:
+    """Refuse limits that contradict each other."""
+    strategy, budget = sweep.strategy, sweep.budget
+    if isinstance(strategy, Points):
+        if budget.patience or budget.terminator:
+            raise ValueError(
+                "patience and terminator end a search; a sweep of points runs its whole list: "
+                "leave them out"
+            )
+    elif budget.patience >= strategy.trials:
+        raise ValueError(
+            f"patience must be below the {strategy.trials} trials, or it never ends anything, got "
+            f"{budget.patience}; lower it or raise trials"
+        )
+
+
+def _check_objectives(objectives: tuple[str, ...]) -> None:
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise ValueError(
+                f"an objective is one of what trials record, {', '.join(OBJECTIVES)}, got {name!r}"
+            )
+    if objectives[:1] != ("dice",) or len(set(objectives)) < len(objectives):
+        raise ValueError(
+            "objectives must begin with dice, which decides who goes on at a rung, and name each "
+            f"once, got {', '.join(objectives) or 'none'}"
+        )
 
 
 def grid(axes: Mapping[str, Sequence[Value]]) -> tuple[Params, ...]:

@@ -93,7 +93,7 @@ def run_trial(task: Task, report: Report, device: torch.device) -> None:
 
 
 def train(task: Task, report: Report, device: torch.device) -> None:
-    """Train and score epoch after epoch until the config's last, or until told to stop.
+    """Train and score epoch after epoch until the config's last, or until told to pause or stop.
 
     After each epoch rank 0 writes the row, the checkpoint and, at a new best, the per-patient
     table and the panels; then every rank calls ``report``. Killed at any moment and called
@@ -101,7 +101,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     """
     trial = Trial(task, device)
     trial.restore()
-    while trial.epoch < trial.config.epochs and not trial.told_to_stop():
+    while trial.epoch < trial.last_epoch() and not trial.told_to_stop():
         report(trial.run_epoch())
     trial.audit()
 
@@ -224,6 +224,11 @@ class Trial:
             self.learner.go_on(state, self.epoch)
         if self.peers.rank == 0:
             self.folder.keep_rows(self.epoch)
+
+    def last_epoch(self) -> int:
+        """The last epoch to train now: the config's, or the one to pause after."""
+        until = self.folder.until
+        return self.peers.agree(min(self.config.epochs, until or self.config.epochs))
 
     def told_to_stop(self) -> bool:
         return self.peers.agree(self.folder.stop.exists())

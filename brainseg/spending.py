@@ -1,0 +1,114 @@
+"""What a sweep has spent so far, and whether it is time to end it: each reason in a sentence."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import inf
+from statistics import median, pstdev
+from typing import Any
+
+from brainseg.records import Run
+from brainseg.sweep import Budget
+
+LATE = 3  # the last third of a training is where its Dice has settled
+
+
+class Spending:
+    """Wall time and device time of one run, this driver's included."""
+
+    def __init__(self, run: Run, budget: Budget) -> None:
+        self.run, self.budget = run, budget
+        self._before = earlier_hours(run)
+        self._began = time.monotonic()
+        self._device_seconds = {
+            record.trial: run.trial(record.trial).device_seconds() for record in run.trials()
+        }
+
+    def hears(self, trial: str) -> None:
+        """Count a trial's records again: it has a new row, or has ended."""
+        self._device_seconds[trial] = self.run.trial(trial).device_seconds()
+
+    @property
+    def hours(self) -> float:
+        return self._before + (time.monotonic() - self._began) / 3600
+
+    @property
+    def device_hours(self) -> float:
+        return sum(self._device_seconds.values()) / 3600
+
+    def share(self) -> float:
+        """How much of the tightest limit is spent, from 0; nothing where there is none."""
+        return max(self.hours / self.budget.hours, self.device_hours / self.budget.device_hours)
+
+    def spent(self) -> str:
+        """Which limit is reached, or nothing."""
+        if self.hours >= self.budget.hours:
+            return f"the budget of {self.budget.hours:g} hours is spent"
+        if self.device_hours >= self.budget.device_hours:
+            return f"the budget of {self.budget.device_hours:g} device-hours is spent"
+        return ""
+
+    def stalled(self) -> str:
+        """Why trials of late promise nothing more, or nothing."""
+        if not self.budget.patience:
+            return ""
+        noise = late_noise(self.run)
+        without, best = since_improvement(self.run.events(), noise)
+        if without < self.budget.patience:
+            return ""
+        return (
+            f"none of the last {without} trials improved the best Dice, {best:.3f}, by more than "
+            f"the noise, {noise:.3f}"
+        )
+
+
+def earlier_hours(run: Run) -> float:
+    """Wall time that earlier drivers spent; of one that was killed, until the last it noted."""
+    stamps = [_seconds(row) for row in run.events()]
+    drivers = [(_seconds(row), row["event"]) for row in run.drivers()]
+    total = 0.0
+    for n, (began, event) in enumerate(drivers):
+        following = drivers[n + 1 : n + 2]
+        if event == "ends":
+            continue
+        if following and following[0][1] == "ends":
+            total += following[0][0] - began
+        else:
+            bound = following[0][0] if following else inf
+            total += max([began, *(stamp for stamp in stamps if stamp <= bound)]) - began
+    return total / 3600
+
+
+def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[int, float]:
+    """How many trials were judged since the best Dice last rose by more than ``noise``, and it."""
+    best, without = -inf, set[str]()
+    for event in events:
+        dice = event.get("dice")
+        if event["state"] == "running" or (dice is None and event["state"] != "failed"):
+            continue
+        if dice is not None and dice > best + noise:
+            best, without = dice, set()
+        else:
+            without.add(event["trial"])
+    return len(without), best
+
+
+def late_noise(run: Run) -> float:
+    """What Dice moves from epoch to epoch late in training; 0 while no trial has ended.
+
+    The standard deviation of the changes in the last third of a trial's epochs, over the square
+    root of 2 as each holds the noise of two epochs; the median over trials that ran to their end.
+    """
+    found = []
+    for record in run.trials():
+        if record.state == "done":
+            dice = [row["dice"] for row in run.trial(record.trial).rows()]
+            late = dice[-max(3, len(dice) // LATE) :]
+            changes = [after - before for before, after in zip(late, late[1:], strict=False)]
+            if len(changes) > 1:
+                found.append(pstdev(changes) / 2**0.5)
+    return median(found) if found else 0.0
+
+
+def _seconds(row: dict[str, Any]) -> float:
+    return datetime.fromisoformat(row["time"]).astimezone(UTC).timestamp()
