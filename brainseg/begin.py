@@ -148,6 +148,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
         },
         "split": {**asdict(sweep.split), **_parts(table)},
         "strategy": _strategy(sweep.strategy),
+        "objectives": list(sweep.objectives),
         "base": flatten(sweep.space.config({})),
         "fixed": dict(sweep.space.fixed),
         "space": {path: str(d) for path, d in sweep.space.distributions().items()},

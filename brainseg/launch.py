@@ -6,6 +6,7 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 
 import os
 import signal
+import socket
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +22,18 @@ from brainseg import checkpoint, cluster, encoders, weights
 from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
+from brainseg.earlier import Earlier, earlier_trials
 from brainseg.model import require_buildable, require_freezable, require_size
 from brainseg.normalise import require_three_channels
 from brainseg.packing import require_channels
-from brainseg.records import Run, TrialRecord
-from brainseg.search import Study, Suggestions, stopper
+from brainseg.race import Race
+from brainseg.records import Ending, Run, TrialRecord, read_json, write_text
+from brainseg.rungs import Halving
+from brainseg.search import Referee, Suggestions
 from brainseg.space import Choice, Params, build, flatten
-from brainseg.sweep import Points, Sweep
+from brainseg.spending import Spending
+from brainseg.study import Study
+from brainseg.sweep import Bayes, Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
 from brainseg.worker import train_together
@@ -44,6 +50,7 @@ class Job:
     layout: str = "auto"  # of the data, see layouts.py
     workers: int = 1  # DDP processes of one trial
     gpus: float | None = None  # of each worker; None: one if there are any
+    earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine
     made_up: bool = False  # the data are phantoms
@@ -81,23 +88,41 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
 
 
 def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> None:
-    study = Study(run, sweep)
-    ended = run.count_ended()
-    left = sweep.trials - ended
-    if left <= 0:
-        say(f"all {ended} trials have ended already; raise --trials to go on")
+    """Let Tune train what the search suggests, until it suggests no more."""
+    earlier = _earlier(run, sweep, job, say)
+    study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
+    race = Race(run, _halving(sweep.strategy), earlier)
+    search = Suggestions(study, race, spending, trials=sweep.trials, places=placement.concurrent)
+    if search.is_over():
+        say(f"{search.ended}; raise the budget to go on")
         return
+    mirror = Mirror(run, job.wandb)
+    recorder = Recorder(run, study, race, mirror, sweep.trials, say)
+    run.note_driver("begins", process=os.getpid(), host=socket.gethostname())
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        _fit(run, placement, search, Referee(run, study, race, spending), recorder)
+        if search.ended:
+            recorder.stop_waiting(search.ended)
+            say(f"the search has ended: {search.ended}")
+    finally:
+        run.note_driver("ends", reason=search.ended or "interrupted", whole=bool(search.ended))
+        mirror.close()
+
+
+def _fit(
+    run: Run, placement: Placement, search: Suggestions, referee: Referee, recorder: "Recorder"
+) -> None:
     _keep_keys_out_of_logs()
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
-    mirror = Mirror(run, job.wandb)
     tuner = tune.Tuner(
         _trainable(run, placement),
         tune_config=tune.TuneConfig(
-            search_alg=Suggestions(study, budget=left),
-            scheduler=stopper(run, sweep),
-            num_samples=left,
+            search_alg=search,
+            scheduler=referee,
+            num_samples=-1,  # until the search says that it has ended
             max_concurrent_trials=placement.concurrent,
             reuse_actors=placement.workers == 1,
         ),
@@ -105,19 +130,32 @@ def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> N
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str((run.path / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[Recorder(run, study, mirror, sweep.trials, say)],
+            callbacks=[recorder],
             verbose=0,
         ),
     )
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
     except ValueError as error:
         if "experiment snapshot" not in str(error):
             raise
         raise KeyboardInterrupt from error  # Tune was stopped before it began anything
-    finally:
-        mirror.close()
+
+
+def _earlier(run: Run, sweep: Sweep, job: Job, say: Say) -> list[Earlier]:
+    """The trials of the sweep that this one starts from, if it starts from one."""
+    if job.earlier is None:
+        return []
+    found = earlier_trials(Run(job.earlier), sweep, read_json(run.sweep))
+    say(f"starts from {job.earlier}: {len(found)} trials")
+    return found
+
+
+def _halving(strategy: Bayes | Points) -> Halving | None:
+    """The rungs of a search; a list of points has none."""
+    if isinstance(strategy, Points):
+        return None
+    return Halving(grace=strategy.grace_epochs, reduction=strategy.reduction)
 
 
 def _keep_keys_out_of_logs() -> None:
@@ -156,15 +194,19 @@ def _trainable(run: Run, placement: Placement) -> Any:
 class Recorder(tune.Callback):
     """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
 
-    def __init__(self, run: Run, study: Study, mirror: Mirror, trials: int, say: Say) -> None:
-        self.run, self.study, self.mirror = run, study, mirror
+    def __init__(
+        self, run: Run, study: Study, race: Race, mirror: Mirror, trials: int, say: Say
+    ) -> None:
+        self.run, self.study, self.race, self.mirror = run, study, race, mirror
         self.trials, self.say = trials, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         params, name = _own(trial.config)
         words = arm(build(TrialConfig(), params))
+        rows = self.run.trial(name).rows()
         self.run.note(name, "running", arm=words, params=params)
-        self.say(f"[{name}] begins: {words}")
+        after = f" again after epoch {rows[-1]['epoch']}" if rows else ""
+        self.say(f"[{name}] begins{after}: {words}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -186,11 +228,28 @@ class Recorder(tune.Callback):
         self._end(trial, crashed=True)
 
     def _end(self, trial: Any, *, crashed: bool) -> None:
+        """What a trial's return means follows from its folder: it paused, or it has ended."""
         _, name = _own(trial.config)
         ending = self.run.trial(name).ending(crashed=crashed)
-        changes = asdict(ending)
-        self.run.note(name, changes.pop("state"), **changes)
-        self.study.tell(name, ending.state, ending.dice)  # noted before: see Study.unfinished
+        if ending.state == "paused":
+            self.run.note(name, "paused", **_facts(ending))
+            self.race.rests(name)
+            reason = self.race.waiting()[name]
+            self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
+        else:
+            self.race.ends(name, failed=ending.state == "failed")
+            self._close(name, ending)
+
+    def stop_waiting(self, why: str) -> None:
+        """The search has ended: what still waits at a rung is stopped there for good."""
+        for name, reason in self.race.waiting().items():
+            write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
+            self.race.ends(name, failed=False)
+            self._close(name, self.run.trial(name).ending(crashed=False))
+
+    def _close(self, name: str, ending: Ending) -> None:
+        self.run.note(name, ending.state, **_facts(ending))
+        self.study.tell(name)  # noted before: see Study.unfinished
         checkpoint.drop_latest(self.run.trial(name).path)
         self.mirror.finish(self._record(name))
         ended = self.run.count_ended()
@@ -203,6 +262,10 @@ class Recorder(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one is made anew by each driver
+
+
+def _facts(ending: Ending) -> dict[str, Any]:
+    return {name: value for name, value in asdict(ending).items() if name != "state"}
 
 
 def _own(config: dict[str, Any]) -> tuple[Params, str]:

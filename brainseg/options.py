@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from brainseg.config import TrialConfig
 from brainseg.space import Choice, Params, Space, Value, flatten, parse
-from brainseg.sweep import Bayes, Points, Split, Sweep
+from brainseg.sweep import Bayes, Budget, Points, Split, Sweep
 
 if TYPE_CHECKING:
     from brainseg.launch import Job
@@ -59,6 +59,7 @@ def asked_job(args: argparse.Namespace) -> "Job":
         gpus=args.gpus,
         wandb=args.wandb or ("off" if args.smoke else default_mode()),
         address=args.address,
+        earlier=args.earlier.expanduser() if args.earlier else None,
         made_up=made_up,
         command=args.command,
     )
@@ -85,6 +86,8 @@ def as_asked(sweep: Sweep, args: argparse.Namespace) -> Sweep:
         space=space,
         first=first,
         strategy=_asked_strategy(sweep.strategy, args, len(first)),
+        budget=_asked_budget(sweep, args),
+        objectives=args.objectives or sweep.objectives,
         split=asked_split(args),
     )
 
@@ -117,7 +120,8 @@ def _asked_strategy(
     few = min(FEW_TRIALS, max(points, 1)) if args.smoke else FEW_TRIALS
     small = args.smoke or args.data is None
     if isinstance(strategy, Points):
-        _refuse_for_points(strategy, "--grace" if args.grace else "", "leave it out")
+        for option, value in (("--grace", args.grace), ("--sampler", args.sampler)):
+            _refuse_for_points(strategy, option if value else "", "leave it out")
         seeds = strategy.seeds if args.seed is None else (args.seed,)
         limit = few if small and args.seeds is None else strategy.trials
         limit = limit if args.trials is None else args.trials
@@ -132,6 +136,20 @@ def _asked_strategy(
         strategy,
         trials=trials if args.trials is None else args.trials,
         grace_epochs=strategy.grace_epochs if args.grace is None else args.grace,
+        sampler=args.sampler or strategy.sampler,
+    )
+
+
+def _asked_budget(sweep: Sweep, args: argparse.Namespace) -> Budget:
+    """The sweep's limits with those of the command line."""
+    own = sweep.budget
+    if args.patience:
+        _refuse_for_points(sweep.strategy, "--patience", "leave it out")
+    return Budget(
+        hours=own.hours if args.hours is None else args.hours,
+        device_hours=own.device_hours if args.device_hours is None else args.device_hours,
+        patience=own.patience if args.patience is None else args.patience,
+        terminator=own.terminator or args.terminator,
     )
 
 
@@ -239,6 +257,7 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
     data.add_argument("--name", help="folder in the storage; default: the sweep's own name")
     add_split_options(data, sweep.split)
     _add_trial_options(parser.add_argument_group("what is tried", _budget(sweep)), sweep)
+    _add_search_options(parser.add_argument_group("how it is searched, and for how long"), sweep)
     _add_place_options(parser.add_argument_group("where it runs"))
 
 
@@ -251,7 +270,7 @@ def _budget(sweep: Sweep) -> str:
         )
     return (
         f"{len(sweep.first)} points first, then what looks promising: {sweep.trials} trials; "
-        "those that fall behind are stopped early"
+        "each pauses now and then, and only the best go on"
     )
 
 
@@ -262,7 +281,6 @@ def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
         help="only show that it runs: 2 epochs, 64 pixels, no download, a few made-up patients "
         "unless --data names yours; results go to a folder NAME-smoke",
     )
-    what.add_argument("--trials", type=int, help=f"how many in all; default: {sweep.trials}")
     what.add_argument(
         "--seeds",
         type=lambda text: tuple(int(seed) for seed in text.split(",")),
@@ -271,11 +289,6 @@ def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
     )
     what.add_argument("--seed", type=int, help="the only one; default: 0")
     what.add_argument("--epochs", type=int, help=f"of each trial; default: {_of(sweep, 'epochs')}")
-    what.add_argument(
-        "--grace",
-        type=int,
-        help="epochs before a trial may be stopped; for sweeps that draw their points",
-    )
     what.add_argument(
         "--image-size", type=int, help=f"pixels a side; default: {_of(sweep, 'image_size')}"
     )
@@ -304,6 +317,51 @@ def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
         metavar="PATH=VALUE,...",
         dest="trial",
         help="a point to try first; may be repeated",
+    )
+
+
+def _add_search_options(how: argparse._ArgumentGroup, sweep: Sweep) -> None:
+    how.add_argument("--trials", type=int, help=f"how many in all; default: {sweep.trials}")
+    how.add_argument(
+        "--hours", type=float, help="of wall time, over all commands that go on with the sweep"
+    )
+    how.add_argument("--device-hours", type=float, help="of all trials together")
+    how.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="end once N trials in a row brought no better Dice, beyond what is noise",
+    )
+    how.add_argument(
+        "--terminator",
+        action="store_true",
+        help="end where Optuna's terminator expects less than the noise; from 20 whole trials on",
+    )
+    how.add_argument(
+        "--grace",
+        type=int,
+        metavar="EPOCHS",
+        help="before a trial may pause; for sweeps that draw their points",
+    )
+    how.add_argument(
+        "--sampler",
+        choices=("gp", "tpe", "random"),
+        help="who proposes points: brainseg's own Gaussian process, Optuna's TPE, or chance; "
+        f"default: {getattr(sweep.strategy, 'sampler', 'none, points are listed')}",
+    )
+    how.add_argument(
+        "--objectives",
+        type=lambda text: tuple(text.split(",")),
+        metavar="dice,COST,...",
+        help="costs to keep low beside a high Dice: device_seconds, parameters, "
+        "milliseconds_per_image; default: dice alone",
+    )
+    how.add_argument(
+        "--from",
+        type=Path,
+        dest="earlier",
+        metavar="FOLDER",
+        help="start from the trials of an earlier sweep of the same space, data and split",
     )
 
 

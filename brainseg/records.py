@@ -5,8 +5,8 @@
       slices.csv     every slice with the part it belongs to
       trials.jsonl   append-only: one line a change of a trial's state
       drivers.jsonl  append-only: when a driver began and ended, and why it ended
-      trials/0007/   config.json metrics.jsonl patients.csv panels.npz until stop latest-*.pt best.pt
-                     frozen.json audit.json lr_range.csv
+      trials/0007/   config.json metrics.jsonl patients.csv panels.npz latest-*.pt best.pt
+                     until stop failure frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
@@ -14,7 +14,7 @@ short by a crash is passed over when read.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,6 +175,20 @@ class TrialDir:
             device_seconds=self.device_seconds(),
             reason=reason,
         )
+
+    def costs(self, aims: Sequence[str], epochs: int) -> dict[str, float]:
+        """What a training of ``epochs`` costs in each of ``aims``; empty before its first epoch."""
+        rows = self.rows() if aims else []
+        if not rows:
+            return {}
+        whole = rows[-1]["seconds"] * rows[-1]["devices"] * epochs
+        return {aim: whole if aim == "device_seconds" else rows[-1][aim] for aim in aims}
+
+    def aims(self, objectives: Sequence[str]) -> tuple[float, ...]:
+        """The trial's value in each of ``objectives``, as far as it was trained."""
+        last = self.rows()[-1]
+        own = {"dice": last["best_dice"], "device_seconds": self.device_seconds()}
+        return tuple(float(own[aim] if aim in own else last[aim]) for aim in objectives)
 
     def device_seconds(self) -> float:
         """What the trial has cost so far."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from math import inf
 from statistics import median, pstdev
 from typing import Any
@@ -36,9 +37,10 @@ class Spending:
     def device_hours(self) -> float:
         return sum(self._device_seconds.values()) / 3600
 
-    def share(self) -> float:
-        """How much of the tightest limit is spent, from 0; nothing where there is none."""
-        return max(self.hours / self.budget.hours, self.device_hours / self.budget.device_hours)
+    def nearly_spent(self, seconds: float, places: int) -> bool:
+        """Whether less than ``seconds`` of device time are left to ``places`` trials at once."""
+        wall = (self.budget.hours - self.hours) * places
+        return min(wall, self.budget.device_hours - self.device_hours) * 3600 < seconds
 
     def spent(self) -> str:
         """Which limit is reached, or nothing."""
@@ -104,7 +106,7 @@ def late_noise(run: Run) -> float:
         if record.state == "done":
             dice = [row["dice"] for row in run.trial(record.trial).rows()]
             late = dice[-max(3, len(dice) // LATE) :]
-            changes = [after - before for before, after in zip(late, late[1:], strict=False)]
+            changes = [after - before for before, after in pairwise(late)]
             if len(changes) > 1:
                 found.append(pstdev(changes) / 2**0.5)
     return median(found) if found else 0.0

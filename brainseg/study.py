@@ -7,7 +7,8 @@ paused one is under way, as Optuna sees it.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -25,6 +27,7 @@ from brainseg.proposals import Seen, propose
 from brainseg.records import ENDED, Run, read_json, write_json
 from brainseg.space import Params, Space, flatten
 from brainseg.sweep import Bayes, Sweep
+from brainseg.tradeoff import Costs, scalarised
 
 TOLD = {
     "done": TrialState.COMPLETE,
@@ -41,11 +44,15 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = JournalStorage(JournalFileBackend(str(run.journal)))
         self.run, self.sweep = run, sweep
-        directions = ["maximize" if name == "dice" else "minimize" for name in sweep.objectives]
+        directions = [
+            StudyDirection.MAXIMIZE if name == "dice" else StudyDirection.MINIMIZE
+            for name in sweep.objectives
+        ]
         self.study = optuna.create_study(
             storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True
         )
-        self.study.set_metric_names(list(sweep.objectives))
+        with _experimental():
+            self.study.set_metric_names(list(sweep.objectives))
         if not self.study.get_trials(deepcopy=False):
             self._begin(earlier)
         self._live: dict[str, optuna.Trial] = {}
@@ -54,7 +61,7 @@ class Study:
         """Queue the sweep's first points, behind what an earlier sweep has tried."""
         for one in earlier:
             self.study.add_trial(_as_told(one, self.sweep))
-        tried = {one.config for one in earlier if one.state == "done"}
+        tried = {one.config for one in earlier if one.done}
         for drawn, pinned in self.sweep.points():
             if self.sweep.space.config({**drawn, **pinned}) not in tried:
                 self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
@@ -85,11 +92,12 @@ class Study:
                 self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
         return names
 
-    def ask(self, seen: Sequence[Seen] = ()) -> str:
+    def ask(self, seen: Sequence[tuple[Seen, Costs]] = ()) -> str:
         """Take the next queued point or propose one; write the trial's config, return its name.
 
         Args:
-            seen: what the trials so far have shown; what to propose follows from it and the seed.
+            seen: what the trials so far have shown, and what each costs in the further aims; what
+                is proposed follows from it and the seed.
         """
         trials = self.study.get_trials(deepcopy=False)
         if not any(trial.state == TrialState.WAITING for trial in trials):
@@ -103,14 +111,15 @@ class Study:
         write_json(self.run.trial(name).config, flatten(config))
         return name
 
-    def _proposed(self, seen: Sequence[Seen], number: int) -> Params:
+    def _proposed(self, seen: Sequence[tuple[Seen, Costs]], number: int) -> Params:
         """A new point; an interrupted study proposes what an uninterrupted one does."""
         strategy, space = self.sweep.strategy, self.sweep.space
         assert isinstance(strategy, Bayes), "a sweep of points queues all it will try"
-        seed = np.random.SeedSequence([strategy.seed, number])
+        rng = np.random.default_rng([strategy.seed, number])
+        trials = scalarised(seen, rng)
         if strategy.sampler == "gp":
-            return propose(space, seen, np.random.default_rng(seed))
-        return _drawn(space, seen, strategy.sampler, int(seed.generate_state(1)[0]))
+            return propose(space, trials, rng)
+        return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
 
     def observe(self, name: str, epoch: int, dice: float) -> None:
         """Note a trial's Dice after ``epoch``; Optuna takes none where there are several aims."""
@@ -123,7 +132,7 @@ class Study:
         trial = self._live.pop(name)
         values = None
         if record.state == "done":
-            values = [float(aim) for aim in self.run.trial(name).aims(self.sweep.objectives)]
+            values = list(self.run.trial(name).aims(self.sweep.objectives))
         self.study.tell(trial, values, TOLD[record.state])
 
     def params(self, name: str) -> Params:
@@ -138,8 +147,7 @@ class Study:
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
             return ""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experimental():
             terminator = Terminator(
                 RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=FEWEST
             )
@@ -148,14 +156,21 @@ class Study:
         return f"Optuna's terminator expects to gain less than the noise, {noise:.3f}"
 
 
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """What Optuna calls experimental has been in it for years; nobody need hear of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
 def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
     """A trial of an earlier sweep as one of this study."""
-    drawn, pinned = sweep.space.split(one.point)
-    done = one.state == "done"
+    drawn, pinned = sweep.space.split(one.seen.params)
     single = len(sweep.objectives) == 1
     return create_trial(
-        state=TrialState.COMPLETE if done else TrialState.PRUNED,
-        values=list(one.aims) if done else None,
+        state=TrialState.COMPLETE if one.done else TrialState.PRUNED,
+        values=list(one.aims) if one.done or single else None,
         params=drawn,
         distributions=_distributions(sweep.space, drawn),
         user_attrs={"from": one.name, "arm": arm(one.config), "pinned": pinned},
@@ -164,7 +179,7 @@ def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
 
 
 class _Recorded:
-    """A trial as ``Space`` takes one, that takes given values and notes what they are drawn from."""
+    """A trial, as ``Space`` takes one, of given values; it notes what they are drawn from."""
 
     def __init__(self, drawn: Mapping[str, Any]) -> None:
         self.drawn = drawn
@@ -197,18 +212,18 @@ def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: 
     What is under way or paused counts as pruned there, so that no truncated value is taken for a
     final one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _experimental():
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
     for one in seen:
         if one.best:
-            done = one.state == "done"
+            drawn, _ = space.split(one.params)
+            done = len(one.best) == one.epochs
             study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE if done else TrialState.PRUNED,
-                    value=one.best[-1] if done else None,
-                    params=dict(one.params),
-                    distributions=_distributions(space, one.params),
+                    value=one.best[-1],
+                    params=drawn,
+                    distributions=_distributions(space, drawn),
                     intermediate_values=dict(enumerate(one.best, start=1)),
                 )
             )

@@ -29,7 +29,7 @@ def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
     asked, job = as_asked(sweep, args), asked_job(args)
     done = run_sweep(asked, job)
     _report(done)
-    if done.count_ended() < asked.trials:
+    if not done.drivers()[-1]["whole"]:
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
