@@ -8,11 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "__init__ space config sweep records claims",
+    "__init__ space config sweep records claims rungs",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
-    " survey oddities check strata splits baselines remote",
+    " survey oddities check strata splits baselines remote proposals",
     "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search cluster",
     "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
