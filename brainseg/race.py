@@ -87,10 +87,6 @@ class Race:
         assert self.halving or not paused
         return {p.trial: self.halving.reason(p, trials) for p in paused} if self.halving else {}
 
-    def is_under_way(self, name: str) -> bool:
-        """Whether it was begun and neither paused nor ended; also one that never got so far."""
-        return name not in self.trials or self.trials[name].state == "running"
-
     def running(self) -> bool:
         return any(progress.state == "running" for progress in self.trials.values())
 

@@ -27,7 +27,10 @@ class Suggestions(Searcher):
         self.trials, self.places = trials, places  # trials in all; at once
         self.ended = ""  # why nothing more is begun
         left = study.unfinished()
-        self._left = [name for name in left if race.is_under_way(name)]
+        for name in left:
+            if name not in race.trials:  # asked for, and never begun
+                race.enters(name, study.params(name))
+        self._left = [name for name in left if race.trials[name].state == "running"]
 
     def is_over(self) -> bool:
         """Whether there is nothing to do from the start; ``ended`` says why."""
@@ -55,11 +58,11 @@ class Suggestions(Searcher):
             self.race.begins(name)
             return name
         enough = self._enough()
-        if not enough:
+        if (enough or self._must_save()) and (name := self.race.finalist()):
+            self.race.begins(name, to_the_end=True)
+        elif not enough:
             name = self._new()
             self.race.begins(name)
-        elif name := self.race.finalist():
-            self.race.begins(name, to_the_end=True)
         elif not self.race.running():
             self.ended = enough
         return name
@@ -69,12 +72,12 @@ class Suggestions(Searcher):
         begun = len(self.race.trials)
         if begun >= self.trials:
             return f"all {begun} trials were tried"
-        if stalled := self.spending.stalled() or self._exhausted():
-            return stalled
+        return self.spending.stalled() or self._exhausted()
+
+    def _must_save(self) -> bool:
+        """Whether what is left of the budget is due to the best trials so far."""
         needed = self.race.trial_seconds() * self.race.lacking()
-        if self.spending.nearly_spent(needed, self.places):
-            return "the rest of the budget goes to the best trials so far"
-        return ""
+        return self.spending.nearly_spent(needed, self.places)
 
     def _exhausted(self) -> str:
         if not self.spending.budget.terminator:

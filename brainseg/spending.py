@@ -83,16 +83,17 @@ def earlier_hours(run: Run) -> float:
 
 def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[int, float]:
     """How many trials were judged since the best Dice last rose by more than ``noise``, and it."""
-    best, without = -inf, set[str]()
+    best, without, judged = -inf, 0, set[str]()
     for event in events:
-        dice = event.get("dice")
-        if event["state"] == "running" or (dice is None and event["state"] != "failed"):
+        if event["state"] == "running":
             continue
+        dice = event.get("dice")
         if dice is not None and dice > best + noise:
-            best, without = dice, set()
-        else:
-            without.add(event["trial"])
-    return len(without), best
+            best, without = dice, 0
+        elif event["trial"] not in judged:
+            without += 1
+        judged.add(event["trial"])
+    return without, best
 
 
 def late_noise(run: Run) -> float:

@@ -14,7 +14,7 @@ FLOORS = [
     " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
     " survey oddities check strata splits baselines remote proposals",
     "lr_range peers learner panels trial worker checkpoint tracking",
-    "launch begin search cluster",
+    "launch begin search study race spending earlier tradeoff cluster",
     "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
     " predict",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range __main__",
@@ -23,7 +23,7 @@ FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.s
 DOORS = {
     "ray": "worker launch search cluster",
     "ray.tune": "launch search",
-    "optuna": "search",
+    "optuna": "study",
     "wandb": "tracking",
     "albumentations": "augment",
     "segmentation_models_pytorch": "model encoders weights losses",

@@ -1,168 +1,139 @@
-"""The study's laws: what Optuna is told, what comes next, who is stopped."""
+"""What comes next in a search, what is taken up again, when it ends, and what a new driver does."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import optuna
 import pytest
 from optuna.trial import TrialState
 
 from brainseg.config import TrialConfig
-from brainseg.records import Run, append_line, write_text
-from brainseg.search import Halving, Rungs, Study, Suggestions, stopper
-from brainseg.space import Choice, Space, build
-from brainseg.sweep import REPORT_MODELS, Bayes, Points, Sweep
-
-SPACE = Space(
-    TrialConfig(),
-    search=("model", "model.encoder.name", "model.encoder.freeze*", "optimizer.adamw.lr"),
-    narrow={"model.encoder.name": Choice("vgg16", "resnet50", "mobilenet_v2")},
-)
-SWEEP = Sweep(name="s", question="?", space=SPACE, first=REPORT_MODELS, strategy=Bayes(trials=30))
+from brainseg.race import FINALISTS, Race
+from brainseg.records import Run
+from brainseg.search import Suggestions
+from brainseg.space import build
+from brainseg.spending import Spending
+from brainseg.study import Study
+from brainseg.sweep import REPORT_MODELS, Bayes, Budget
+from tests.small_search import SWEEP, Driver, dice
+from tests.test_study import LISTED, end
 
 
-LISTED = Sweep(
-    name="s",
-    question="?",
-    space=Space(TrialConfig(), search=()),
-    first=REPORT_MODELS,
-    strategy=Points(seeds=(3, 5)),
-)
+def test_every_trial_is_begun_once_and_only_the_best_reach_their_end(tmp_path: Path) -> None:
+    driver = Driver(Run(tmp_path))
+    driver.drive()
+    epochs = {r.trial: r.epoch for r in driver.run.trials()}
+    assert sorted(epochs) == [f"{n:04d}" for n in range(12)]
+    whole = {name for name, count in epochs.items() if count == 9}
+    ranked = sorted(epochs, key=lambda name: -dice(name, 9))
+    assert FINALISTS <= len(whole) < 7 and set(ranked[:2]) <= whole
+    assert driver.search.ended == "all 12 trials were tried"
 
 
-def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
-    folder = study.run.trial(name)
-    if dice is not None:
-        row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1}
-        append_line(folder.metrics, {**row, "seconds": 1.0, "devices": 1})
-        study.observe(name, 1, dice)
-    if state != "done":
-        write_text(folder.stop if state == "stopped" else folder.failure, "a reason")
-    study.tell(name, folder.ending(crashed=False).state, dice)
+def test_a_paused_trial_goes_on_where_it_paused_and_is_running_to_optuna(tmp_path: Path) -> None:
+    driver = Driver(Run(tmp_path))
+    driver.drive(3)
+    assert [r.state for r in driver.run.trials()].count("paused") >= 2
+    assert all(t.state == TrialState.RUNNING for t in driver.study.study.trials[:2])
+    driver.drive()
+    again = [name for name in driver.order if driver.order.count(name) > 1]
+    assert again, "somebody was taken up again"
+    rows = driver.run.trial(again[0]).rows()
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
 
 
-def test_the_report_s_four_models_come_first_and_in_order(tmp_path: Path) -> None:
-    study = Study(Run(tmp_path), SWEEP)
-    params = [study.params(study.ask()) for _ in range(4)]
-    assert params[0]["model"] == "plain"
-    assert [p.get("model.encoder.name") for p in params[1:]] == ["vgg16", "resnet50", "resnet50"]
-    assert params[3]["model.encoder.freeze.first.blocks"] == 2
+@pytest.mark.parametrize("steps", [1, 2, 5, 9, 14])
+def test_a_search_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path, steps: int) -> None:
+    whole = Driver(Run(tmp_path / "whole"))
+    whole.drive()
+    cut = Driver(Run(tmp_path / "cut"))
+    cut.drive(steps)
+    later = Driver(cut.run)
+    later.drive()
+    assert cut.order + later.order == whole.order
+    rows = [
+        {r.trial: [row["best_dice"] for row in run.trial(r.trial).rows()] for r in run.trials()}
+        for run in (whole.run, cut.run)
+    ]
+    assert rows[0] == rows[1]
 
 
-def test_optuna_hears_complete_pruned_and_fail_and_nothing_stays_running(tmp_path: Path) -> None:
-    study = Study(Run(tmp_path), SWEEP)
-    end(study, study.ask(), "done", 0.8)
-    end(study, study.ask(), "stopped", 0.3)
-    end(study, study.ask(), "failed")
-    trials = Study(Run(tmp_path), SWEEP).study.trials[:3]
-    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
-    assert trials[0].value == 0.8
-    assert trials[1].intermediate_values == {1: 0.3}
-
-
-def test_an_interrupted_study_draws_what_an_uninterrupted_one_draws(tmp_path: Path) -> None:
-    def drawn(folder: Path, *, reopened: bool) -> list[dict[str, object]]:
-        folder.mkdir()
-        study, found = Study(Run(folder), SWEEP), []
-        for number in range(16):
-            if reopened:
-                study = Study(Run(folder), SWEEP)
-            name = study.ask()
-            found.append(study.params(name))
-            end(study, name, "done", float(np.sin(number)))
-        return found
-
-    assert drawn(tmp_path / "a", reopened=False) == drawn(tmp_path / "b", reopened=True)
+def test_a_trial_killed_between_its_rung_and_its_note_is_judged_by_the_next_driver(
+    tmp_path: Path,
+) -> None:
+    killed = Driver(Run(tmp_path), curve=lambda name, epoch: 0.1 if name > "0001" else 0.5)
+    killed.drive(2)
+    name = killed.search.next()
+    assert name == "0002"
+    killed.run.note(name, "running", params=killed.study.params(name))
+    killed.epoch(name, 1)  # its rung; and then the driver dies
+    after = Driver(killed.run)
+    state = next(r.state for r in after.run.trials() if r.trial == name)
+    assert state == "paused" and name not in after.search._left
 
 
 def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
     tmp_path: Path,
 ) -> None:
-    killed = Study(Run(tmp_path), SWEEP)
-    names = [killed.ask(), killed.ask()]
-    lost = killed.study.ask()  # asked for, but killed before its config was written
-    after = Suggestions(Study(Run(tmp_path), SWEEP), budget=4)
-    first = [after.suggest(f"tune-{i}") for i in range(4)]
+    killed = Driver(Run(tmp_path))
+    names = [killed.search.next(), killed.search.next()]
+    lost = killed.study.study.ask()  # asked for, but killed before its config was written
+    after = Driver(Run(tmp_path))
+    first = [after.search.suggest(f"tune-{i}") for i in range(3)]
     assert [config["trial"] for config in first[:2]] == names
     assert first[2]["model.encoder.name"] == "resnet50"  # the lost trial's point, drawn anew
     states = {t.number: t.state for t in after.study.study.trials}
     assert states[lost.number] == TrialState.FAIL
-    assert after.suggest("tune-4") == "FINISHED"
-
-
-def test_an_end_that_was_noted_but_not_told_is_told_by_the_next_driver(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    name = Study(run, SWEEP).ask()
-    run.note(name, "stopped", dice=0.4)
-    after = Study(run, SWEEP)
-    assert after.unfinished() == []
-    assert after.study.trials[0].state == TrialState.PRUNED
-
-
-def test_pinned_values_of_a_point_hold_for_that_trial_alone(tmp_path: Path) -> None:
-    point = {"model.encoder.name": "mobilenet_v2", "model.encoder.weights": "some.pth"}
-    sweep = Sweep(name="s", question="?", space=SPACE, first=(point,))
-    study = Study(Run(tmp_path), sweep)
-    assert study.params(study.ask())["model.encoder.weights"] == "some.pth"
-    others = [study.params(study.ask()).get("model.encoder.weights") for _ in range(5)]
-    assert set(others) <= {"imagenet", None}
-
-
-def test_the_study_opens_with_optuna_alone(tmp_path: Path) -> None:
-    study = Study(Run(tmp_path), SWEEP)
-    study.ask()
-    backend = optuna.storages.journal.JournalFileBackend(str(Run(tmp_path).journal))
-    loaded = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
-    assert loaded.trials[0].user_attrs["arm"].startswith("plain U-Net")
-
-
-def test_rungs_lie_at_grace_times_powers_of_the_reduction() -> None:
-    rungs = Rungs(grace=4, reduction=3)
-    assert [epoch for epoch in range(1, 120) if rungs.is_rung(epoch)] == [4, 12, 36, 108]
-
-
-def test_a_rung_lets_the_best_third_pass_and_never_the_rest() -> None:
-    rungs = Rungs(grace=1, reduction=3)
-    scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, 90))
-    passed = [s for i, s in enumerate(scores) if not rungs.stops(f"t{i}", 1, float(s))]
-    assert max(scores) in passed
-    assert len(passed) == pytest.approx(30, abs=8)  # the first to come are judged against few
-    assert not rungs.stops("later", 2, 0.0), "between rungs nobody is judged"
-
-
-def test_a_lone_trial_is_not_stopped_and_equals_are_not_either() -> None:
-    rungs = Rungs(grace=2, reduction=3)
-    assert not rungs.stops("a", 2, 0.5)
-    assert not rungs.stops("b", 2, 0.5)
-    assert "below" in rungs.stops("c", 2, 0.4)
-
-
-def test_listed_points_come_once_a_seed_and_nothing_is_drawn(tmp_path: Path) -> None:
-    study = Study(Run(tmp_path), LISTED)
-    params = [study.params(study.ask()) for _ in range(LISTED.trials)]
-    assert [p["seed"] for p in params] == [3] * 4 + [5] * 4
-    for seed, half in ((3, params[:4]), (5, params[4:])):
-        expected = [LISTED.space.config({**point, "seed": seed}) for point in REPORT_MODELS]
-        assert [build(TrialConfig(), p) for p in half] == expected
 
 
 def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
-    killed = Study(Run(tmp_path), LISTED)
-    end(killed, killed.ask(), "done", 0.5)
+    run = Run(tmp_path)
+    killed = Study(run, LISTED)
+    end(killed, first := killed.ask(), "done", 0.5)
+    run.note(first, "done", params=killed.params(first))
     under_way = killed.ask()
     killed.study.ask()  # killed before its config was written: the third point
-    after = Suggestions(Study(Run(tmp_path), LISTED), budget=LISTED.trials - 1)
-    rest = [after.suggest(f"tune-{i}") for i in range(LISTED.trials)]
-    assert rest[0]["trial"] == under_way and rest[-1] == "FINISHED"
-    whole = [build(TrialConfig(), after.study.params("0000"))]
+    study = Study(run, LISTED)
+    spending = Spending(run, Budget())
+    search = Suggestions(study, Race(run, None), spending, trials=LISTED.trials, places=9)
+    rest = [search.suggest(f"tune-{i}") for i in range(LISTED.trials - 1)]
+    assert rest[0]["trial"] == under_way
+    assert search.suggest("tune-last") is None, "the others are under way"
+    whole = [build(TrialConfig(), study.params("0000"))]
     whole += [
-        build(TrialConfig(), {k: v for k, v in config.items() if k != "trial"})
-        for config in rest[:-1]
+        build(TrialConfig(), {k: v for k, v in config.items() if k != "trial"}) for config in rest
     ]
     expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
     assert len(whole) == 8 and set(whole) == expected
+    assert not any(run.trial(config["trial"]).until for config in rest), "a list never pauses"
 
 
-def test_only_what_is_drawn_may_be_stopped_early(tmp_path: Path) -> None:
-    assert isinstance(stopper(Run(tmp_path), SWEEP), Halving)
-    assert not isinstance(stopper(Run(tmp_path), LISTED), Halving)
+def test_a_spent_budget_stops_what_runs_and_begins_nothing(tmp_path: Path) -> None:
+    budget = Budget(device_hours=10 / 3600)  # ten epochs of a second
+    driver = Driver(Run(tmp_path), replace(SWEEP, budget=budget))
+    driver.drive()
+    rows = sum(len(driver.run.trial(r.trial).rows()) for r in driver.run.trials())
+    assert rows == 10
+    assert driver.search.ended == "the budget of 0.00277778 device-hours is spent"
+    again = Driver(driver.run, replace(SWEEP, budget=budget))
+    assert again.search.is_over() and "is spent" in again.search.ended
+
+
+def test_the_end_of_a_budget_goes_to_the_best_so_far(tmp_path: Path) -> None:
+    budget = Budget(device_hours=60 / 3600)
+    sweep = replace(SWEEP, budget=budget, strategy=Bayes(trials=500, grace_epochs=1, reduction=3))
+    driver = Driver(Run(tmp_path), sweep)
+    driver.drive()
+    epochs = [r.epoch for r in driver.run.trials()]
+    assert sum(epoch == 9 for epoch in epochs) >= FINALISTS
+    assert sum(epochs) <= 60
+
+
+def test_patience_ends_a_search_that_no_longer_improves(tmp_path: Path) -> None:
+    sweep = replace(
+        SWEEP, budget=Budget(patience=6), strategy=Bayes(trials=200, grace_epochs=1, reduction=3)
+    )
+    flat = Driver(Run(tmp_path), sweep, curve=lambda name, epoch: 0.5 + 0.01 * (name == "0004"))
+    flat.drive()
+    begun = len(flat.run.trials())
+    assert 10 <= begun < 40 and flat.search.ended.startswith("none of the last")
+    assert "0.510" in flat.search.ended
