@@ -19,6 +19,7 @@ import pandas as pd
 from brainseg.baselines import baselines
 from brainseg.claims import to_record
 from brainseg.duplicates import hash_slices, linked_patients
+from brainseg.earlier import Earlier, earlier_trials
 from brainseg.layouts import find_slices, found_layout
 from brainseg.pack import default_cache, open_pack
 from brainseg.records import Run, read_json, write_json, write_text
@@ -75,16 +76,28 @@ def linked(data: Data, say: Say) -> Groups:
     return groups
 
 
-def open_run(run: Run, sweep: Sweep, data: Data, *, made_up: bool, command: str) -> None:
-    """Write what is asked and of which data; ``data.table`` has the column part.
+def open_run(
+    run: Run,
+    sweep: Sweep,
+    data: Data,
+    *,
+    made_up: bool,
+    command: str,
+    earlier: Path | None = None,
+) -> list[Earlier]:
+    """Write what is asked and of which data; return the trials of the sweep it starts from.
+
+    ``data.table`` has the column part.
 
     Raises:
-        ValueError: the folder holds a sweep that asked something else.
+        ValueError: the folder holds a sweep that asked something else, or the ``earlier`` one did.
     """
     asked = _asked(sweep, data, made_up)
+    learnt = earlier_trials(Run(earlier), sweep, asked) if earlier else []
+    asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
         _refuse_other(run, asked)
-        return
+        return learnt
     about = {
         "claims": [to_record(claim) for claim in sweep.claims],
         "baselines": _baselines(sweep, data),
@@ -96,6 +109,7 @@ def open_run(run: Run, sweep: Sweep, data: Data, *, made_up: bool, command: str)
     data.table.to_csv(run.path / "slices.part", index=False)
     (run.path / "slices.part").replace(run.slices)
     write_json(run.sweep, {**asked, **about})
+    return learnt
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """How many trials fit at once, and what each of their workers gets."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
@@ -73,21 +74,23 @@ def place(
     )
 
 
-def connect(address: str | None) -> dict[str, float]:
-    """Join the cluster at ``address``, or start Ray on this machine; return what there is.
+@contextmanager
+def joined(address: str | None) -> Iterator[dict[str, float]]:
+    """Join the cluster at ``address``, or start Ray on this machine; give what there is.
 
-    The dashboard stays on: without it, placement groups of stopped trials are never freed.
+    A Ray that the caller had begun is used, and left as it is. The dashboard stays on: without it,
+    placement groups of stopped trials are never freed.
     """
-    if not ray.is_initialized():
+    begun = not ray.is_initialized()
+    if begun:
         ray.init(
             address=address,
             include_dashboard=None if address else True,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    total: dict[str, float] = ray.cluster_resources()
-    return total
-
-
-def leave() -> None:
-    ray.shutdown()
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if begun:
+            ray.shutdown()

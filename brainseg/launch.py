@@ -7,6 +7,7 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 import os
 import signal
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +23,12 @@ from brainseg import checkpoint, cluster, encoders, weights
 from brainseg.begin import Say, alone, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
-from brainseg.earlier import Earlier, earlier_trials
+from brainseg.earlier import Earlier
 from brainseg.model import require_buildable, require_freezable, require_size
 from brainseg.normalise import require_three_channels
 from brainseg.packing import require_channels
 from brainseg.race import Race
-from brainseg.records import Ending, Run, TrialRecord, read_json, write_text
+from brainseg.records import Ending, Run, TrialRecord, write_text
 from brainseg.rungs import Halving
 from brainseg.search import Referee, Suggestions
 from brainseg.space import Choice, Params, build, flatten
@@ -71,25 +72,38 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     check_channels(points, data.table, data.root)
     data.table["part"] = parted(data, sweep.split, say, run)
     with alone(run):
-        open_run(run, sweep, data, made_up=job.made_up, command=job.command)
-        say(_headline(run, data.table))
-        placement = _place(sweep, job, points)
-        if not placement.gpus and any(point.sync_batch_norm for point in points):
-            raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
-        say(
-            f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
-            f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
+        earlier = open_run(
+            run,
+            sweep,
+            data,
+            made_up=job.made_up,
+            command=job.command,
+            earlier=job.earlier,
         )
-        try:
-            _tune(run, sweep, job, placement, say)
-        finally:
-            cluster.leave()
+        say(_headline(run, data.table))
+        if earlier:
+            say(f"starts from the {len(earlier)} trials of {job.earlier}")
+        with cluster.joined(job.address) as total:
+            placement = _place(sweep, job, points, total)
+            if not placement.gpus and any(point.sync_batch_norm for point in points):
+                raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
+            say(
+                f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
+                f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
+            )
+            _tune(run, sweep, job, placement, earlier, say)
     return run
 
 
-def _tune(run: Run, sweep: Sweep, job: Job, placement: Placement, say: Say) -> None:
+def _tune(
+    run: Run,
+    sweep: Sweep,
+    job: Job,
+    placement: Placement,
+    earlier: Sequence[Earlier],
+    say: Say,
+) -> None:
     """Let Tune train what the search suggests, until it suggests no more."""
-    earlier = _earlier(run, sweep, job, say)
     study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
     race = Race(run, _halving(sweep.strategy), earlier)
     search = Suggestions(study, race, spending, trials=sweep.trials, places=placement.concurrent)
@@ -140,15 +154,6 @@ def _fit(
         if "experiment snapshot" not in str(error):
             raise
         raise KeyboardInterrupt from error  # Tune was stopped before it began anything
-
-
-def _earlier(run: Run, sweep: Sweep, job: Job, say: Say) -> list[Earlier]:
-    """The trials of the sweep that this one starts from, if it starts from one."""
-    if job.earlier is None:
-        return []
-    found = earlier_trials(Run(job.earlier), sweep, read_json(run.sweep))
-    say(f"starts from {job.earlier}: {len(found)} trials")
-    return found
 
 
 def _halving(strategy: Bayes | Points) -> Halving | None:
@@ -326,9 +331,11 @@ def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -
         require_three_channels(how, channels)
 
 
-def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
+def _place(
+    sweep: Sweep, job: Job, points: list[TrialConfig], total: Mapping[str, float]
+) -> Placement:
     return cluster.place(
-        cluster.connect(job.address),
+        total,
         workers=job.workers,
         gpus=job.gpus,
         trials=sweep.trials,

@@ -143,8 +143,12 @@ def _asked_strategy(
 def _asked_budget(sweep: Sweep, args: argparse.Namespace) -> Budget:
     """The sweep's limits with those of the command line."""
     own = sweep.budget
-    if args.patience:
-        _refuse_for_points(sweep.strategy, "--patience", "leave it out")
+    for option, value in (
+        ("--patience", args.patience),
+        ("--terminator", args.terminator),
+        ("--from", args.earlier),
+    ):
+        _refuse_for_points(sweep.strategy, option if value else "", "leave it out")
     return Budget(
         hours=own.hours if args.hours is None else args.hours,
         device_hours=own.device_hours if args.device_hours is None else args.device_hours,

@@ -96,5 +96,5 @@ def test_another_space_data_or_split_is_refused_and_what_differs_is_said(
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no sweep.json"):
+    with pytest.raises(ValueError, match=r"holds no sweep\.json"):
         earlier_trials(Run(tmp_path), SWEEP, asked())
