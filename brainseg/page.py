@@ -90,7 +90,7 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
 def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
     data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
-    order = [state for state in (*ENDED, "running", "queued") if states[state]]
+    order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
     strategy = sweep["strategy"].items()
     return {
         "Data": [

@@ -120,7 +120,7 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
     if len(seeds := over_seeds(run)):
         return _answer_over_seeds(seeds)
     first = ranked.iloc[0]
-    so_far = " so far" if frame["state"].isin(["queued", "running"]).any() else ""
+    so_far = " so far" if frame["state"].isin(["queued", "running", "paused"]).any() else ""
     name = named(first.arm, first.varied)
     said = f"{name} (trial {first.trial}) scored highest{so_far}: mean Dice {first.dice:.3f}"
     if first.patients:

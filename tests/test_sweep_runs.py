@@ -16,7 +16,7 @@ import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from brainseg.cli import run
 from brainseg.config import Encoder
@@ -102,10 +102,14 @@ def test_checkpoints_of_ended_trials_are_gone_and_their_best_networks_are_kept(
     assert kept == {record.trial for record in finished.trials() if record.dice is not None}
 
 
+def optuna_trials(run: Run) -> dict[str, FrozenTrial]:
+    backend = JournalFileBackend(str(run.journal))
+    study = optuna.load_study(study_name=run.path.name, storage=JournalStorage(backend))
+    return {f"{trial.number:04d}": trial for trial in study.trials}
+
+
 def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: Run) -> None:
-    backend = JournalFileBackend(str(finished.journal))
-    study = optuna.load_study(study_name="encoders", storage=JournalStorage(backend))
-    told = {f"{t.number:04d}": t.state for t in study.trials}
+    told = {name: trial.state for name, trial in optuna_trials(finished).items()}
     expected = {
         "done": TrialState.COMPLETE,
         "stopped": TrialState.PRUNED,
@@ -114,6 +118,49 @@ def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: R
     records = finished.trials()
     assert Counter(r.state for r in records)["failed"] == 1
     assert told == {record.trial: expected[record.state] for record in records}
+
+
+def test_optuna_keeps_what_a_stopped_trial_last_had_and_what_a_whole_one_had_at_best(
+    finished: Run,
+) -> None:
+    trials = optuna_trials(finished)
+    for record in finished.trials():
+        rows = finished.trial(record.trial).rows()
+        if record.state == "stopped":
+            assert trials[record.trial].value == rows[-1]["dice"]
+        elif record.state == "done":
+            assert trials[record.trial].value == rows[-1]["best_dice"]
+
+
+def test_a_driver_says_why_it_ended(finished: Run) -> None:
+    assert [line["event"] for line in finished.drivers()] == ["begins", "ends"]
+    assert finished.drivers()[-1]["reason"] == "all 4 trials were tried"
+    said = (finished.path.parent / "stdout").read_text()
+    assert "the search has ended: all 4 trials were tried" in said
+
+
+@pytest.mark.slow
+def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
+    patients: Path, finished: Run
+) -> None:
+    storage = finished.path.parent
+    words = ["--name=second", f"--from={finished.path}", "--trials=2", "--wandb=off"]
+    done = sweep(patients, storage, *words, "--objectives=dice,parameters", cwd=storage)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = Run(storage / "second")
+    old = [t for t in optuna_trials(run).values() if "from" in t.user_attrs]
+    assert {t.user_attrs["from"] for t in old} == {
+        f"encoders {r.trial}" for r in finished.trials() if r.state != "failed"
+    }
+    new = {r.trial: r for r in run.trials()}
+    assert len(new) == 2 and min(new) == f"{len(old):04d}"
+    for name, record in new.items():
+        told = optuna_trials(run)[name]
+        if record.state == "done":
+            assert told.values == [record.dice, run.trial(name).rows()[-1]["parameters"]]
+    assert "Dice against cost" in run.report.read_text()
+    forgotten = sweep(patients, storage, "--name=second", "--trials=2", cwd=storage)
+    assert forgotten.returncode == 2 and "from" in forgotten.stderr
 
 
 def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
@@ -136,7 +183,7 @@ def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) ->
     before = read_lines(finished.path / "trials.jsonl")
     again = sweep(patients, finished.path.parent, *WHOLE, cwd=finished.path.parent)
     assert again.returncode == 0, again.stderr
-    assert "all 4 trials have ended already" in again.stdout
+    assert "all 4 trials were tried; raise the budget to go on" in again.stdout
     assert read_lines(finished.path / "trials.jsonl") == before
 
 
@@ -225,6 +272,12 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
         (["--name=../x"], "letters, digits"),
         (["--validation=0"], "validation must be above 0"),
         (["--try=model.encoder.name=vgg19"], "outside the range searched"),
+        (["--hours=0"], "hours must be above 0, got 0.0"),
+        (["--device-hours=-1"], "device_hours must be above 0, got -1.0"),
+        (["--trials=5", "--patience=5"], "patience must be below the 5 trials"),
+        (["--objectives=dice,beauty"], "device_seconds, parameters, milliseconds_per_image, got 'b"),
+        (["--objectives=parameters"], "objectives must begin with dice"),
+        (["--from=no/such"], "--from names a sweep's folder, no/such holds no sweep.json"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
