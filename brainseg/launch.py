@@ -114,13 +114,16 @@ def _tune(
     recorder = Recorder(run, study, race, mirror, sweep.trials, say)
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname())
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    whole = False
     try:
         _fit(run, placement, search, Referee(run, study, race, spending), recorder)
-        if search.ended:
+        whole = bool(search.ended) and not race.running()
+        if whole:
             recorder.stop_waiting(search.ended)
             say(f"the search has ended: {search.ended}")
     finally:
-        run.note_driver("ends", reason=search.ended or "interrupted", whole=bool(search.ended))
+        reason = search.ended if whole else "interrupted"
+        run.note_driver("ends", reason=reason, whole=whole)
         mirror.close()
 
 

@@ -172,7 +172,7 @@ def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
         state=TrialState.COMPLETE if one.done else TrialState.PRUNED,
         values=list(one.aims) if one.done or single else None,
         params=drawn,
-        distributions=_distributions(sweep.space, drawn),
+        distributions=_distributions(sweep.space.holding(pinned), drawn),
         user_attrs={"from": one.name, "arm": arm(one.config), "pinned": pinned},
         intermediate_values=dict(enumerate(one.dice, start=1)) if single else None,
     )
@@ -216,14 +216,14 @@ def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: 
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
     for one in seen:
         if one.best:
-            drawn, _ = space.split(one.params)
+            drawn, pinned = space.split(one.params)
             done = len(one.best) == one.epochs
             study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE if done else TrialState.PRUNED,
                     value=one.best[-1],
                     params=drawn,
-                    distributions=_distributions(space, drawn),
+                    distributions=_distributions(space.holding(pinned), drawn),
                     intermediate_values=dict(enumerate(one.best, start=1)),
                 )
             )

@@ -2,8 +2,8 @@
 
 Question   Of seven schedules from constant to triangular (Smith, 2017): which one, at which rate,
            and are the bounds that a range test finds (lr=auto) as good as searched ones?
-Budget     32 trials of at most 40 epochs; every schedule first, at one rate. No trial is stopped
-           before 20 epochs: at the height of a cycle the score is low and says little.
+Budget     32 trials of at most 40 epochs; every schedule first, at one rate. No trial pauses
+           before 8 epochs, and cyclical ones only at the end of a cycle.
 Run        python sweeps/cyclical_lr.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/cyclical_lr/report.html and results.csv
 """
@@ -23,7 +23,7 @@ sweep = Sweep(
         *grid({"schedule": SCHEDULES}),
         {"schedule": "triangular", "lr": "auto"},
     ),
-    strategy=Bayes(trials=32, grace_epochs=20),
+    strategy=Bayes(trials=32, grace_epochs=8),
 )
 
 if __name__ == "__main__":

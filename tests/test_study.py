@@ -85,6 +85,19 @@ def test_an_interrupted_study_draws_what_an_uninterrupted_one_draws(
     assert len({str(params) for params in whole}) == 14, "no point twice"
 
 
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_proposals_learn_from_points_beside_the_space_too(tmp_path: Path, sampler: str) -> None:
+    aside = {"optimizer": "sgd", "optimizer.sgd.lr": 0.5, "model.encoder.name": "vgg16"}
+    sweep = replace(SWEEP, first=(aside,), strategy=Bayes(trials=30, sampler=sampler))  # type: ignore[arg-type]
+    study = Study(Run(tmp_path), sweep)
+    params = [study.params(study.ask()) for _ in range(9)]
+    seen = [
+        (Seen(params=one, epochs=1, best=(0.1 * n,), seconds=1.0), {})
+        for n, one in enumerate(params)
+    ]
+    assert study.params(study.ask(seen))["optimizer"] == "adamw"
+
+
 def test_an_end_that_was_noted_but_not_told_is_told_by_the_next_driver(tmp_path: Path) -> None:
     run = Run(tmp_path)
     name = Study(run, SWEEP).ask()
