@@ -27,7 +27,7 @@ FEW_TRIALS = 8  # of a rehearsal and of a smoke test, at most
 
 
 def _made_small(sweep: Sweep, held: Params) -> Sweep:
-    """``sweep`` with ``held`` held, whatever its points say there, and with one seed."""
+    """``sweep`` with ``held`` held, whatever its points say there, with one seed, no patience."""
     space = sweep.space.holding(held)
     points: list[Mapping[str, Value]] = [
         {path: value for path, value in point.items() if path not in held} for point in sweep.first
@@ -42,7 +42,13 @@ def _made_small(sweep: Sweep, held: Params) -> Sweep:
     different: dict[TrialConfig, Mapping[str, Value]] = {}
     for point in points:
         different.setdefault(space.config(point), point)
-    return replace(sweep, space=space, first=tuple(different.values()), strategy=strategy)
+    return replace(
+        sweep,
+        space=space,
+        first=tuple(different.values()),
+        strategy=strategy,
+        budget=replace(sweep.budget, patience=0),
+    )
 
 
 def asked_job(args: argparse.Namespace) -> "Job":

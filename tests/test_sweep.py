@@ -1,7 +1,9 @@
 """What a sweep may ask, and what the command line makes of it."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from brainseg.claims import Best
 from brainseg.config import TrialConfig
 from brainseg.options import add_sweep_options, as_asked
 from brainseg.space import Params, Space
-from brainseg.sweep import REPORT_MODELS, Bayes, Points, Split, Sweep, grid
+from brainseg.sweep import REPORT_MODELS, Bayes, Budget, Points, Split, Sweep, grid
 
 HELD = Space(TrialConfig(), search=())
 LOOSE = Space(TrialConfig(), search=("model.encoder.name", "optimizer.adamw.lr"))
@@ -176,3 +178,44 @@ def test_the_script_s_own_points_come_before_those_of_the_command_line(tmp_path:
     tried = asked(REPORT, "--data=x", "--try=model=plain,model.plain.width=8").first
     assert list(tried[:4]) == list(REPORT_MODELS)
     assert dict(tried[4]) == {"model": "plain", "model.plain.width": 8}
+
+
+def test_limits_of_the_script_hold_unless_the_command_line_has_its_own() -> None:
+    limited = replace(DRAWN, budget=Budget(hours=5, patience=7))
+    assert asked(limited, "--data=x").budget == limited.budget
+    words = ("--hours=2", "--device-hours=3", "--patience=4", "--terminator")
+    own = Budget(hours=2, device_hours=3, patience=4, terminator=True)
+    assert asked(limited, "--data=x", *words).budget == own
+    assert asked(limited, "--smoke").budget == Budget(hours=5), "4 trials have no patience for 7"
+
+
+def test_aims_and_sampler_are_those_asked_for() -> None:
+    sweep = asked(DRAWN, "--data=x", "--objectives=dice,parameters", "--sampler=tpe")
+    assert sweep.objectives == ("dice", "parameters")
+    assert isinstance(sweep.strategy, Bayes) and sweep.strategy.sampler == "tpe"
+
+
+@pytest.mark.parametrize("word", ["--patience=2", "--terminator", "--sampler=gp", "--from=runs/x"])
+def test_a_list_of_points_takes_no_option_of_a_search(word: str) -> None:
+    with pytest.raises(ValueError, match="is for sweeps that draw their points"):
+        asked(REPORT, "--data=x", word)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"objectives": ("dice", "speed")}, "got 'speed'"),
+        ({"objectives": ("parameters", "dice")}, "must begin with dice"),
+        ({"objectives": ("dice", "dice")}, "name each once"),
+        ({"budget": Budget(patience=99)}, "patience must be below the"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(DRAWN, **changes)
+
+
+@pytest.mark.parametrize("limit", [{"hours": 0.0}, {"device_hours": -1.0}, {"patience": -1}])
+def test_a_limit_is_a_positive_number(limit: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limit))):
+        Budget(**limit)

@@ -275,7 +275,10 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
         (["--hours=0"], "hours must be above 0, got 0.0"),
         (["--device-hours=-1"], "device_hours must be above 0, got -1.0"),
         (["--trials=5", "--patience=5"], "patience must be below the 5 trials"),
-        (["--objectives=dice,beauty"], "device_seconds, parameters, milliseconds_per_image, got 'b"),
+        (
+            ["--objectives=dice,beauty"],
+            "device_seconds, parameters, milliseconds_per_image, got 'b",
+        ),
         (["--objectives=parameters"], "objectives must begin with dice"),
         (["--from=no/such"], "--from names a sweep's folder, no/such holds no sweep.json"),
     ],
