@@ -277,7 +277,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
         (["--trials=5", "--patience=5"], "patience must be below the 5 trials"),
         (
             ["--objectives=dice,beauty"],
-            "device_seconds, parameters, milliseconds_per_image, got 'b",
+            "parameters, milliseconds_per_image, got 'beauty'",
         ),
         (["--objectives=parameters"], "objectives must begin with dice"),
         (["--from=no/such"], "--from names a sweep's folder, no/such holds no sweep.json"),
