@@ -2,10 +2,10 @@
 
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
-      slices.csv     every slice with the part it belongs to
+      slices.csv     every slice with the part it belongs to; of folds also its fold, -1 for test
       trials.jsonl   append-only: one line a change of a trial's state
-      trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt
-                     frozen.json audit.json lr_range.csv
+      trials/0007/   config.json metrics.jsonl patients.csv last.csv panels.npz stop latest-*.pt
+                     best.pt frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
@@ -101,6 +101,11 @@ class TrialDir:
     @property
     def patients(self) -> Path:
         return self.path / "patients.csv"
+
+    @property
+    def last(self) -> Path:
+        """As ``patients``, at the config's last epoch: no epoch was chosen on these patients."""
+        return self.path / "last.csv"
 
     @property
     def panels(self) -> Path:

@@ -33,7 +33,8 @@ def data(patients: Path) -> Data:
 
 
 def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
-    data.table["part"] = parted(data, sweep.split, silent, run)
+    parts = parted(data, sweep.split, silent, run, sweep.confirms)
+    data.table[parts.columns] = parts
     with alone(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")
     return run
@@ -46,12 +47,12 @@ def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
     other = read_table(run.slices)
     other["part"] = other["part"].replace({"train": "test", "test": "train"})
     other.to_csv(run.slices, index=False)
-    assert parted(data, SWEEP.split, silent, run).tolist() == other["part"].tolist()
+    assert parted(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
 
 
 def test_a_run_split_by_a_file_goes_on_without_the_file(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
-    parts = parted(data, Split(seed=4), silent)
+    parts = parted(data, Split(seed=4), silent)["part"]
     split = pd.DataFrame({"patient": data.table["patient"], "split": parts}).drop_duplicates()
     split.to_csv(file, index=False)
     sweep = replace(SWEEP, split=Split(by=str(file)))
@@ -109,6 +110,6 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     assert groups[first] == groups[second]
     assert said == [f"{first}, {second} are linked (brainseg check says how): kept on one side"]
     for seed in range(8):
-        parts = parted(data, Split(seed=seed, test=0.3), silent)
+        parts = parted(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()
         assert sides[first] == sides[second]

@@ -62,7 +62,8 @@ def test_the_budget_of_a_list_is_points_times_seeds() -> None:
         ((), "a sweep of points needs one or more"),
         (({"epochs": 3}, {"epochs": 3}), "every point must be another configuration"),
         (({}, {"model.encoder.name": "resnet50"}), "every point must be another configuration"),
-        (({"seed": 3},), "seeds are the strategy's"),
+        (({"seed": 3},), "seeds and folds are the strategy's"),
+        (({"fold": 1},), "seeds and folds are the strategy's"),
         (({"epoch": 3},), "there is no hyperparameter 'epoch'; did you mean 'epochs'"),
     ],
 )
