@@ -78,8 +78,8 @@ def over_seeds(run: Run) -> pd.DataFrame:
     rows = []
     for group in seed_groups(records):
         whole = out_of_fold(run, group, folds) if folds else {}
-        scores = [own["dice"].mean() for own in whole.values()]
-        scores = scores if folds else [record.dice for record in group]
+        dice = {seed: own["dice"].mean() for seed, own in whole.items()}
+        scores = list(dice.values()) if folds else [record.dice for record in group]
         if scores:
             patients = max(map(len, whole.values()), default=0)
             rows.append(_arm_row(group, paths, pd.Series(scores)) | {"patients": patients})

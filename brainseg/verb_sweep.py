@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = verbs.add_parser("train", help="train one configuration")
-    add_sweep_options(train, _single())
-    train.set_defaults(work=lambda args: run_asked(_single(), args))
+    add_sweep_options(train, single())
+    train.set_defaults(work=lambda args: run_asked(single(), args))
     ranking = verbs.add_parser("report", help="show a run's ranking and write its report again")
     ranking.add_argument("run", type=Path, help="a sweep's folder, as runs/encoders")
     ranking.set_defaults(work=lambda args: _report(begun(args.run)))
@@ -53,7 +53,7 @@ def begun(folder: Path) -> Run:
     return run
 
 
-def _single() -> Sweep:
+def single() -> Sweep:
     """A sweep of one trial: a configuration run by hand."""
     return Sweep(
         name="train",
