@@ -43,10 +43,11 @@ def confirmation(
     however the search went on meanwhile.
 
     Raises:
-        ValueError: ``top`` below 1, a search without a score, one split by slices, a confirmation.
+        ValueError: ``top`` below 1, ``folds`` below 2, a search without a score, one split by
+            slices, a confirmation.
     """
     search = read_json(run.sweep)
-    _refuse(run, search, top)
+    _refuse(run, search, top, folds)
     space = _space(search)
     arms = _begun(run, search, top, baselines=baselines)
     arms = arms or _arms(run, space, top, baselines=baselines)
@@ -96,9 +97,11 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
     return one_repeat * sweep.trials / len(sweep.first)
 
 
-def _refuse(run: Run, search: dict[str, Any], top: int) -> None:
+def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
     if top < 1:
         raise ValueError(f"top must be at least 1 configuration of the search, got {top}; try 3")
+    if folds < 2:
+        raise ValueError(f"folds must be at least 2 to score every patient, got {folds}; try 5")
     if "confirms" in search:
         raise ValueError(
             f"{run.path} is itself the confirmation of {search['confirms']['search']}; name a "
