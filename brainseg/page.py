@@ -98,8 +98,10 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
     data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
     order = [state for state in (*ENDED, "running", "queued") if states[state]]
-    strategy = sweep["strategy"].items()
+    strategy, confirms = sweep["strategy"].items(), sweep.get("confirms")
+    origin = [f"the best {confirms['top']} of", confirms["search"]] if confirms else []
     return {
+        **({"Confirms": origin} if origin else {}),
         "Data": [
             f"{data['patients']} patients, {data['slices']} slices, "
             f"{data['tumour_slices']} of them with tumour",

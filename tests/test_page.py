@@ -13,7 +13,7 @@ from test_report import in_folds
 
 from brainseg import figures, page
 from brainseg.config import TrialConfig
-from brainseg.records import Run, read_json
+from brainseg.records import Run, read_json, write_json
 from brainseg.space import Params, build, flatten, parse
 
 VOID = {"meta", "br", "image", "use", "path", "rect", "circle"}
@@ -161,6 +161,8 @@ def test_a_sweep_in_folds_shows_its_arms_and_how_to_train_the_first_again(tmp_pa
     for trial in ("0000", "0002"):
         assert f"trial {trial}, saw them" in text, "the same patients under every arm"
     assert "trial 0001, saw them" not in text
+    write_json(run.sweep, read_json(run.sweep) | {"confirms": {"top": 3, "search": HOSTILE}})
+    assert f"Confirmsthe best 3 of{HOSTILE}" in Tags(written(run)).text
     command = text[text.index("brainseg train") :]
     assert "--folds 2" in command and "model.encoder.name=resnet18" in command
 
