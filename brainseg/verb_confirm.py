@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainseg.options import add_place_options, asked_wandb, numbers
-from brainseg.records import Run, read_json
+from brainseg.records import Run, TrialRecord, read_json
 from brainseg.sweep import Points, Sweep
 from brainseg.verb_sweep import begun, heed_offline, run_and_report
 
@@ -90,21 +90,26 @@ def _data(args: argparse.Namespace, search: Run, data: dict[str, Any]) -> str:
 
 def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
+    from brainseg.arms import in_words, named, varied_between_arms
     from brainseg.config import arm
     from brainseg.confirm import candidates, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {one.trial: one for one in candidates(search)}
+    records = [TrialRecord("", "queued", params=dict(point)) for point in sweep.first]
+    paths = varied_between_arms(records)
     for point, own in zip(sweep.first, sweep.confirms.arms, strict=True):
         told = ["one of the report's models"] * own.baseline
         if one := known.get(own.trial):
             early = ", though it was stopped early" * (one.state == "stopped")
             told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{early}")
-        print(f"{arm(sweep.space.config(point))}: {'; '.join(told)}")
+        words = named(arm(sweep.space.config(point)), in_words(point, paths))
+        print(f"{words}: {' and '.join(told)}")
     whole = len(sweep.first) * len(sweep.strategy.repeats)
     print(
         f"{len(sweep.first)} configurations x {sweep.strategy.folds} folds x "
         f"{len(sweep.strategy.seeds)} seeds = {whole} trials, each to its last epoch"
         + (f"; the first {sweep.trials} of them now" if sweep.trials < whole else "")
-        + f": about {expected_seconds(search, sweep) / 3600:.2g} device-hours, by the search's own"
+        + f": about {expected_seconds(search, sweep) / 3600:.2g} device-hours, as the search's "
+        "epochs took"
     )

@@ -267,7 +267,7 @@ def test_every_patient_is_scored_once_an_arm_and_seed_by_networks_that_never_saw
     tried(search, {"model": "plain", "optimizer.adamw.lr": 3e-3}, 0.84)
     said = confirm(search)
     assert "2 configurations x 2 folds x 2 seeds = 8 trials, each to its last epoch: " in said
-    assert "plain U-Net, width 4: the search's trial 0005, Dice 0.850" in said
+    assert "plain U-Net, width 4; lr 0.001: the search's trial 0005, Dice 0.850" in said
     run = Run(search.path.parent / "encoders-confirm")
     table = read_table(run.slices)
     locked = read_table(search.slices).query("part == 'test'")["patient"]
