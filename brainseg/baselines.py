@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.metrics import Counts, summary
+from brainseg.splits import Rows, rows_of
 
 Bits = NDArray[np.uint64]
-Rows = NDArray[np.int64]
 CHUNK = 256  # slices unpacked at a time: 16 MB at 256 pixels
 
 NOTHING = "predicts nothing"
@@ -30,30 +30,38 @@ class Baseline:
     why_not: str = ""
 
 
-def baselines(
-    masks_NHW: NDArray[np.uint8], table: pd.DataFrame, part: str = "validation"
-) -> list[Baseline]:
-    """Score each predictor on one part of ``table["part"]``; masks hold 0 and 1.
+def baselines(masks_NHW: NDArray[np.uint8], table: pd.DataFrame) -> list[Baseline]:
+    """Score each predictor on the validation slices of ``table``; masks hold 0 and 1.
 
-    The scores are those of ``metrics.summary``, so that they stand beside a network's.
+    Where the split has folds each slice is scored out of its fold, by what the others teach. The
+    scores are those of ``metrics.summary``, so that they stand beside a network's.
     """
     bits_NB = as_bits(masks_NHW)
-    scored, train = (np.flatnonzero(table["part"] == name) for name in (part, "train"))
-    patients = table["patient"].iloc[scored].tolist()
-    nearest = nearest_slices(table, scored, train)
-    mean_HW, share = mean_mask(bits_NB[train], masks_NHW.shape[1:])
+    folds = sorted(set(table["fold"]) - {-1}) if "fold" in table else [0]
+    rows = [rows_of(table, fold) for fold in folds]
+    patients = table["patient"].iloc[np.concatenate([scored for _, scored in rows])].tolist()
+    nearest = [nearest_slices(table, scored, train) for train, scored in rows]
+    means = [mean_mask(bits_NB[train], masks_NHW.shape[1:]) for train, _ in rows]
+    shares = dict.fromkeys(f"{share:.1%}" for share in sorted(share for _, share in means))
     predictions = {
-        NOTHING: np.zeros_like(bits_NB[:1]),
-        NEAREST: np.where(nearest[:, None] < 0, np.uint64(0), bits_NB[nearest]),
-        f"{MEAN}, where {share:.1%} of slices have tumour": as_bits(mean_HW[None]),
+        NOTHING: [np.zeros_like(bits_NB[:1])] * len(rows),
+        NEAREST: [np.where(own[:, None] < 0, np.uint64(0), bits_NB[own]) for own in nearest],
+        f"{MEAN}, where {_span(list(shares))} of slices have tumour": [
+            as_bits(mean_HW[None]) for mean_HW, _ in means
+        ],
     }
-    found = [
-        Baseline(name, summary(_count(predicted, bits_NB[scored]), patients))
-        for name, predicted in predictions.items()
-    ]
-    if (nearest < 0).all():
+    found = []
+    for name, predicted in predictions.items():
+        pairs = zip(predicted, rows, strict=True)
+        counts = [_count(own, bits_NB[scored]) for own, (_, scored) in pairs]
+        found.append(Baseline(name, summary(np.concatenate(counts), patients)))
+    if (np.concatenate(nearest) < 0).all():
         found[1] = Baseline(NEAREST, why_not="no patient has training slices as well")
     return found
+
+
+def _span(rising: list[str]) -> str:
+    return rising[0] if len(rising) == 1 else f"{rising[0]} to {rising[-1]}"
 
 
 def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brainseg.baselines import baselines
@@ -25,8 +26,8 @@ from brainseg.pack import default_cache, open_pack
 from brainseg.records import Run, read_json, write_json, write_text
 from brainseg.remote import is_address, local_copy
 from brainseg.space import flatten
-from brainseg.splits import Groups, shared_patients, split_table
-from brainseg.sweep import Bayes, Points, Split, Sweep
+from brainseg.splits import Groups, locked_and_folds, shared_patients, split_table
+from brainseg.sweep import Bayes, Confirms, Points, Split, Sweep
 from brainseg.table import fingerprint, read_table
 
 Say = Callable[[str], None]
@@ -50,18 +51,43 @@ def read_data(data: str, layout: str, say: Say) -> Data:
     return Data(address=address, root=root, layout=found, table=find_slices(root, found))
 
 
-def parted(data: Data, split: Split, say: Say, run: Run | None = None) -> "pd.Series[str]":
-    """The part of each slice: the one the run began with, else drawn now.
+def parted(
+    data: Data, split: Split, say: Say, run: Run | None = None, confirms: Confirms | None = None
+) -> pd.DataFrame:
+    """The part of each slice, and its fold if there are any: as the run began, else drawn now.
 
     What is under way keeps its split, whatever a newer version of brainseg would draw, or a split
-    file says by now.
+    file says by now. So do the patients that the search locked which a sweep ``confirms``. Of
+    folds, the part is 'test', where fold is -1, or 'train'.
     """
     if run and run.sweep.exists():
         begun = read_table(run.slices)
         if begun[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
-            return begun["part"]
+            return begun[[name for name in ("part", "fold") if name in begun]]
     groups = None if split.by == "slices" else linked(data, say)
-    return split_table(data.table, split, groups)
+    if confirms:
+        part = _as_searched(data, Run(Path(confirms.search)))
+    else:
+        part = split_table(data.table, split, groups)
+    if not split.folds:
+        return part.to_frame("part")
+    fold = locked_and_folds(data.table, part, split.folds, split.seed, groups)
+    return pd.DataFrame({"part": np.where(fold < 0, "test", "train"), "fold": fold})
+
+
+def _as_searched(data: Data, search: Run) -> pd.Series:
+    """The parts that a search began with.
+
+    Raises:
+        ValueError: the data are not the search's.
+    """
+    begun, known = read_table(search.slices), read_json(search.sweep)["data"]["fingerprint"]
+    if known != fingerprint(data.table, data.root):
+        raise ValueError(
+            f"a confirmation needs the very files of its search, those under {data.address} are "
+            f"not the ones that {search.path} began with; restore them, or search again"
+        )
+    return begun["part"]
 
 
 def linked(data: Data, say: Say) -> Groups:
@@ -87,7 +113,7 @@ def open_run(
 ) -> list[Earlier]:
     """Write what is asked and of which data; return the trials of the sweep it starts from.
 
-    ``data.table`` has the column part.
+    ``data.table`` has the columns of ``parted``.
 
     Raises:
         ValueError: the folder holds a sweep that asked something else, or the ``earlier`` one did.
@@ -99,6 +125,7 @@ def open_run(
         _refuse_other(run, asked)
         return learnt
     about = {
+        "phase": sweep.phase,
         "claims": [to_record(claim) for claim in sweep.claims],
         "baselines": _baselines(sweep, data),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -147,6 +174,8 @@ def alone(run: Run) -> Iterator[None]:
 
 def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
     table = data.table
+    shared = shared_patients(table, table["part"])
+    confirms = {"confirms": _confirms(sweep.confirms)} if sweep.confirms else {}
     return {
         "name": sweep.name,
         "question": sweep.question,
@@ -160,13 +189,14 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
             "tumour_slices": int(table["tumour"].sum()),
             "made_up": made_up,
         },
-        "split": {**asdict(sweep.split), **_parts(table)},
+        "split": {**asdict(sweep.split), "counts": counts(table), "shared_patients": shared},
         "strategy": _strategy(sweep.strategy),
         "objectives": list(sweep.objectives),
         "base": flatten(sweep.space.config({})),
         "fixed": dict(sweep.space.fixed),
         "space": {path: str(d) for path, d in sweep.space.distributions().items()},
         "first": [dict(point) for point in sweep.first],
+        **confirms,
     }
 
 
@@ -177,12 +207,21 @@ def _strategy(strategy: Bayes | Points) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
 
 
-def _parts(table: pd.DataFrame) -> dict[str, Any]:
-    counts = {
-        str(part): {"patients": int(rows["patient"].nunique()), "slices": len(rows)}
-        for part, rows in table.groupby("part")
+def _confirms(confirms: Confirms) -> dict[str, Any]:
+    return {**asdict(confirms), "arms": [asdict(arm) for arm in confirms.arms]}
+
+
+def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Patients and slices of each part, or of the test part and each fold."""
+    part = table["part"]
+    if "fold" in table:
+        part = part.where(table["fold"] < 0, "fold " + table["fold"].astype(str))
+    order = sorted(set(part), key=lambda name: (len(name), name))  # fold 2 before fold 10
+    rows = {str(name): table[part == name] for name in order}
+    return {
+        name: {"patients": int(own["patient"].nunique()), "slices": len(own)}
+        for name, own in rows.items()
     }
-    return {"counts": counts, "shared_patients": shared_patients(table, table["part"])}
 
 
 def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:

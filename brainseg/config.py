@@ -227,6 +227,7 @@ class TrialConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if in hardware
     sync_batch_norm: bool = False  # batch statistics over all workers; GPUs only
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
+    fold: Annotated[int, Within(0)] = 0  # which one of the split's validates; 0 where it has none
 
 
 def arm(config: TrialConfig) -> str:

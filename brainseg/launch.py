@@ -20,7 +20,7 @@ from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from brainseg import checkpoint, cluster, encoders, weights
-from brainseg.begin import Say, alone, open_run, parted, read_data
+from brainseg.begin import Say, alone, counts, open_run, parted, read_data
 from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
 from brainseg.earlier import Earlier
@@ -70,7 +70,8 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     points = _all_points(sweep)
     check_points(points, job.workers)
     check_channels(points, data.table, data.root)
-    data.table["part"] = parted(data, sweep.split, say, run)
+    parts = parted(data, sweep.split, say, run, sweep.confirms)
+    data.table[parts.columns] = parts
     with alone(run):
         earlier = open_run(
             run,
@@ -347,8 +348,8 @@ def _place(
 
 
 def _headline(run: Run, table: pd.DataFrame) -> str:
-    counts = ", ".join(
-        f"{part} {rows['patient'].nunique()} patients / {len(rows)} slices"
-        for part, rows in table.groupby("part")
+    held = ", ".join(
+        f"{part} {number['patients']} patients / {number['slices']} slices"
+        for part, number in counts(table).items()
     )
-    return f"{run.path}: {counts}"
+    return f"{run.path}: {held}"

@@ -13,6 +13,7 @@ from brainseg.sweep import Bayes, Budget, Points, Split, Sweep
 
 if TYPE_CHECKING:
     from brainseg.launch import Job
+    from brainseg.tracking import Mode
 
 # Without --data a sweep is a rehearsal on made-up patients, small enough for two cores.
 REHEARSAL: Params = {"image_size": 64, "epochs": 6, "batch_size": 8, "model.plain.width": 16}
@@ -54,7 +55,6 @@ def _made_small(sweep: Sweep, held: Params) -> Sweep:
 def asked_job(args: argparse.Namespace) -> "Job":
     """Where and with what the sweep runs; without ``--data`` on made-up patients."""
     from brainseg.launch import Job
-    from brainseg.tracking import default_mode
 
     made_up = args.data is None
     return Job(
@@ -63,12 +63,25 @@ def asked_job(args: argparse.Namespace) -> "Job":
         layout=args.layout,
         workers=args.workers,
         gpus=args.gpus,
-        wandb=args.wandb or ("off" if args.smoke else default_mode()),
+        wandb="off" if args.smoke and not args.wandb else asked_wandb(args),
         address=args.address,
         earlier=args.earlier.expanduser() if args.earlier else None,
         made_up=made_up,
         command=args.command,
     )
+
+
+def asked_wandb(args: argparse.Namespace) -> "Mode":
+    """Online where W&B finds a key, unless the command line says otherwise."""
+    from brainseg.tracking import default_mode
+
+    asked: Mode | None = args.wandb
+    return asked or default_mode()
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`0,1,2` as a command line has it."""
+    return tuple(int(number) for number in text.split(","))
 
 
 def as_asked(sweep: Sweep, args: argparse.Namespace) -> Sweep:
@@ -129,9 +142,11 @@ def _asked_strategy(
         for option, value in (("--grace", args.grace), ("--sampler", args.sampler)):
             _refuse_for_points(strategy, option if value else "", "leave it out")
         seeds = strategy.seeds if args.seed is None else (args.seed,)
-        limit = few if small and args.seeds is None else strategy.trials
+        limit = few if small and args.seeds is None and not args.folds else strategy.trials
         limit = limit if args.trials is None else args.trials
-        return Points(seeds=args.seeds or seeds, trials=limit)
+        one_fold = any(parse(TrialConfig, word)[0] == "fold" for word in args.set)
+        folds = 0 if one_fold else args.folds
+        return Points(seeds=args.seeds or seeds, folds=folds, trials=limit)
     if args.seeds:
         raise ValueError(
             "--seeds is for sweeps that run a list of points; this one draws them, each with the "
@@ -174,7 +189,13 @@ def asked_split(args: argparse.Namespace) -> Split:
     """The split of the command line; a file by its whole path, as records keep it."""
     is_file = args.split.lower().endswith(".csv")
     by = str(Path(args.split).expanduser().resolve()) if is_file else args.split
-    return Split(by=by, validation=args.validation, test=args.test, seed=args.split_seed)
+    return Split(
+        by=by,
+        validation=args.validation,
+        test=args.test,
+        seed=args.split_seed,
+        folds=args.folds or 0,
+    )
 
 
 def _resolved(params: Params) -> Params:
@@ -266,9 +287,17 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
     data.add_argument("--storage", type=Path, default=Path("runs"), help="default: runs")
     data.add_argument("--name", help="folder in the storage; default: the sweep's own name")
     add_split_options(data, sweep.split)
+    data.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        default=sweep.split.folds,
+        help="cut all but the test patients into K folds, each of which validates in turn; of a "
+        "single configuration or where points are drawn the one that --set fold=N names, else 0",
+    )
     _add_trial_options(parser.add_argument_group("what is tried", _budget(sweep)), sweep)
     _add_search_options(parser.add_argument_group("how it is searched, and for how long"), sweep)
-    _add_place_options(parser.add_argument_group("where it runs"))
+    add_place_options(parser.add_argument_group("where it runs"))
 
 
 def _budget(sweep: Sweep) -> str:
@@ -293,7 +322,7 @@ def _add_trial_options(what: argparse._ArgumentGroup, sweep: Sweep) -> None:
     )
     what.add_argument(
         "--seeds",
-        type=lambda text: tuple(int(seed) for seed in text.split(",")),
+        type=numbers,
         metavar="0,1,...",
         help="each point once with each; for sweeps that run a list of points",
     )
@@ -382,7 +411,8 @@ def _of(sweep: Sweep, path: str) -> str:
     return ", ".join(str(value) for value in values if value is not None)
 
 
-def _add_place_options(where: argparse._ArgumentGroup) -> None:
+def add_place_options(where: argparse._ArgumentGroup) -> None:
+    """Options that say where and with what trials run, and change nothing that they find."""
     where.add_argument(
         "--workers",
         type=int,

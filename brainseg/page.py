@@ -13,7 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg import figures, report, verdicts
-from brainseg.arms import in_words, named, over_seeds, seed_groups, varied_paths
+from brainseg.arms import (
+    in_folds,
+    in_words,
+    named,
+    over_seeds,
+    seed_groups,
+    varied_between_arms,
+)
 from brainseg.claims import Faster, Rougher
 from brainseg.figures import Curve
 from brainseg.markup import Html, document, figure, pairs, safe, table
@@ -76,7 +83,7 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
         for name, lines in _facts(sweep, frame).items()
     )
-    notes = [*report.audit_note(run), report.UNSURE]
+    notes = [*report.audit_note(run), report.doubt(sweep)]
     return Html(
         f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
         f"<h1>{safe(sweep['question'])}</h1>\n"
@@ -91,8 +98,10 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
     data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
     order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
-    strategy = sweep["strategy"].items()
+    strategy, confirms = sweep["strategy"].items(), sweep.get("confirms")
+    origin = [f"the best {confirms['top']} of", confirms["search"]] if confirms else []
     return {
+        **({"Confirms": origin} if origin else {}),
         "Data": [
             f"{data['patients']} patients, {data['slices']} slices, "
             f"{data['tumour_slices']} of them with tumour",
@@ -153,6 +162,7 @@ def _over_seeds(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
         {
             "model": row["arm"],
             "differs in": row["varied"],
+            **({"patients": row["patients"]} if row["patients"] else {}),
             "seeds": row["seeds"],
             "mean Dice": report.number(row["dice"]),
             "standard deviation": report.number(row["dice_sd"]),
@@ -212,7 +222,7 @@ def _learning_curves(run: Run, sweep: Mapping[str, Any]) -> Html:
     if sweep["strategy"].get("kind") != "points":
         return Html()
     begun = [record for record in run.trials() if run.trial(record.trial).rows()]
-    paths = [path for path in varied_paths(begun) if path != "seed"]
+    paths = varied_between_arms(begun)
     arms = []
     for group in seed_groups(begun):
         words = named(group[0].arm, in_words(group[0].params, paths))
@@ -220,13 +230,13 @@ def _learning_curves(run: Run, sweep: Mapping[str, Any]) -> Html:
         colours = zip(curves, cycle(figures.COLOURS), strict=False)
         arms.append([replace(curve, colour=colour) for curve, colour in colours])
     columns = len(figures.COLOURS)
+    caption = (
+        f"A column a model, a {'line a fold and seed' if in_folds(sweep) else 'colour a seed'}. "
+        "Dice and IoU of the validation slices; loss of validation, and dashed that of training."
+    )
     return Html(
         "\n".join(
-            figure(
-                figures.learning_curves(arms[n : n + columns]),
-                "A column a model, a colour a seed. Dice and IoU of the validation slices; loss of "
-                "validation, and dashed that of training.",
-            )
+            figure(figures.learning_curves(arms[n : n + columns]), caption)
             for n in range(0, len(arms), columns)
         )
     )
@@ -316,7 +326,10 @@ def _slices(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
         groups = seed_groups([r for r in run.trials() if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
-    words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in ranked.iterrows()}
+    if in_folds(sweep):  # the same patients of every arm
+        first = {group[0].trial for group in seed_groups(run.trials())}
+        shown = [trial for trial in frame["trial"] if trial in first]
+    words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in frame.iterrows()}
     return Html("\n".join(_panels(run, trial, words[trial]) for trial in shown))
 
 
@@ -379,7 +392,7 @@ def _ended_early(frame: pd.DataFrame) -> Html:
 
 
 def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
-    if not frame["rank"].notna().any():
+    if not (frame["rank"].notna().any() or (in_folds(sweep) and len(frame))):
         return Html()
     trial = frame["trial"].iloc[0]
     params = next(record.params for record in run.trials() if record.trial == trial)

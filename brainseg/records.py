@@ -2,10 +2,10 @@
 
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
-      slices.csv     every slice with the part it belongs to
+      slices.csv     every slice with the part it belongs to; of folds also its fold, -1 for test
       trials.jsonl   append-only: one line a change of a trial's state
       drivers.jsonl  append-only: when a driver began and ended, and why it ended
-      trials/0007/   config.json metrics.jsonl patients.csv panels.npz latest-*.pt best.pt
+      trials/0007/   config.json metrics.jsonl patients.csv last.csv panels.npz latest-*.pt best.pt
                      until stop failure frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
@@ -102,6 +102,11 @@ class TrialDir:
     @property
     def patients(self) -> Path:
         return self.path / "patients.csv"
+
+    @property
+    def last(self) -> Path:
+        """As ``patients``, at the config's last epoch: no epoch was chosen on these patients."""
+        return self.path / "last.csv"
 
     @property
     def panels(self) -> Path:

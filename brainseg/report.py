@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg.arms import in_words, named, over_seeds, varied_paths
+from brainseg.arms import in_folds, in_words, named, over_seeds, seed_groups, varied_paths
 from brainseg.config import TrialConfig
 from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
@@ -33,6 +33,11 @@ UNSURE = (
     "than the spread over patients may be noise, and the same patients chose the epoch and the "
     "trial."
 )
+OUT_OF_FOLD = (
+    "Of each model every patient is scored by networks that never saw them, at the last epoch, "
+    "which nobody chose; a trial's own row has its best epoch. Where a search chose the models, it "
+    "chose them on patients who are among these."
+)
 LEAK = (
     "The split leaks: slices of one patient are in several parts, so the scores say little about "
     "new patients."
@@ -48,17 +53,34 @@ def ranking(run: Run) -> pd.DataFrame:
     ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN where a
     range test found it; ``varied`` are the hyperparameters that differ between trials, but those
     that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be 0.
+    Folds hold different patients, so trials of a sweep in folds have no rank: arm stands after
+    arm, in the order of ``over_seeds``.
     """
-    records = run.trials()
+    folds = in_folds(read_json(run.sweep))
+    records = _by_arm(run) if folds else run.trials()
     paths = varied_paths(records)
     rows = [_row(run, record) | {"varied": in_words(record.params, paths)} for record in records]
+    if folds:
+        return _framed(rows, {})
     ranked = [row for row in rows if row["state"] != "failed" and math.isfinite(row["dice"])]
     ranked.sort(key=lambda row: -row["dice"])
     places = {row["trial"]: place for place, row in enumerate(ranked, start=1)}
     rest = [row for row in rows if row["trial"] not in places]
-    frame = pd.DataFrame(ranked + rest, columns=COLUMNS)
+    return _framed(ranked + rest, places)
+
+
+def _framed(rows: list[dict[str, Any]], places: Mapping[str, int]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     frame.insert(0, "rank", frame["trial"].map(places).astype("Int64"))
     return frame
+
+
+def _by_arm(run: Run) -> list[TrialRecord]:
+    means = over_seeds(run)
+    places = {trial: n for n, trial in enumerate(means["trial"])} if len(means) else {}
+    groups = seed_groups(run.trials())
+    groups.sort(key=lambda group: min(places.get(r.trial, len(places)) for r in group))
+    return [record for group in groups for record in group]
 
 
 def write_results(run: Run) -> Path:
@@ -93,12 +115,15 @@ def blind_note(sweep: Mapping[str, Any]) -> str:
 def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> str:
     """The command that trains one configuration again, on the same data and split."""
     options = {"--data": sweep["data"]["root"], "--name": f"{sweep['name']}-{trial}"}
+    if layout := sweep["data"].get("layout"):
+        options["--layout"] = layout
     split, usual = sweep["split"], Split()
     for option, value, default in (
         ("--split", split["by"], usual.by),
         ("--validation", split["validation"], usual.validation),
         ("--test", split["test"], usual.test),
         ("--split-seed", split["seed"], usual.seed),
+        ("--folds", split.get("folds", 0), usual.folds),
     ):
         if value != default:
             options[option] = str(value)
@@ -114,11 +139,13 @@ def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> s
 
 def answer(run: Run, frame: pd.DataFrame) -> str:
     """What the sweep found, in an honest sentence."""
-    ranked = frame[frame["rank"].notna()]
+    ranked, folds = frame[frame["rank"].notna()], in_folds(read_json(run.sweep))
+    if len(seeds := over_seeds(run)) and (folds or len(ranked)):
+        doubt = f"brainseg compare {run.path} says what is chance" if folds else "Not yet confirmed"
+        return f"{_answer_over_seeds(seeds)}. {doubt}."
     if ranked.empty:
-        return "No trial has finished with a score."
-    if len(seeds := over_seeds(run)):
-        return _answer_over_seeds(seeds)
+        what = f"configuration has been scored in all {folds} folds" if folds else ""
+        return f"No {what or 'trial has finished with a score'}."
     first = ranked.iloc[0]
     so_far = " so far" if frame["state"].isin(["queued", "running", "paused"]).any() else ""
     name = named(first.arm, first.varied)
@@ -142,14 +169,15 @@ def _answer_over_seeds(seeds: pd.DataFrame) -> str:
     def told(row: pd.Series) -> str:
         span = f" ({row.dice_low:.3f} to {row.dice_high:.3f})" if row.seeds > 1 else ""
         plural = "s" if row.seeds > 1 else ""
-        return f"{row.dice:.3f} over {row.seeds} seed{plural}{span}"
+        own = f"{row.patients} patients out of fold, {row.seeds}" if row.patients else row.seeds
+        return f"{row.dice:.3f} over {own} seed{plural}{span}"
 
     first = seeds.iloc[0]
     said = f"{named(first.arm, first.varied)} scored highest: mean Dice {told(first)}"
     if len(seeds) > 1:
         second = seeds.iloc[1]
         said += f"; then {named(second.arm, second.varied)}, {told(second)}"
-    return f"{said}. Not yet confirmed."
+    return said
 
 
 def print_ranking(run: Run, console: Console) -> None:
@@ -157,10 +185,10 @@ def print_ranking(run: Run, console: Console) -> None:
     sweep, frame = read_json(run.sweep), ranking(run)
     console.print(Text(sweep["question"], style="bold"))
     console.print(Text(answer(run, frame)))
-    if len(frame):
-        console.print(_terminal_table(frame, blind(sweep)))
-    if len(seeds := over_seeds(run)):
-        console.print(_seed_table(seeds))
+    trials = [_terminal_table(frame, blind(sweep))] if len(frame) else []
+    seeds = [_seed_table(means)] if len(means := over_seeds(run)) else []
+    for table in (*seeds, *trials) if in_folds(sweep) else (*trials, *seeds):
+        console.print(table)
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(run, sweep):
@@ -200,7 +228,7 @@ def parts(split: Mapping[str, Any]) -> list[str]:
     counts = split["counts"]
     return [
         f"{part} {counts[part]['patients']} patients / {counts[part]['slices']} slices"
-        for part in ("train", "validation", "test")
+        for part in (*("train", "validation", "test"), *(p for p in counts if "fold" in p))
         if part in counts
     ]
 
@@ -269,8 +297,13 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
         blind_note(sweep),
         *audit_note(run),
         *warnings(sweep),
-        UNSURE,
+        doubt(sweep),
     ]
+
+
+def doubt(sweep: Mapping[str, Any]) -> str:
+    """How far the scores can be believed."""
+    return OUT_OF_FOLD if in_folds(sweep) else UNSURE
 
 
 def audit_note(run: Run) -> list[str]:
@@ -317,11 +350,13 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
 
 def _seed_table(seeds: pd.DataFrame) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("Model", "Seeds", "Dice", "Lowest", "Highest", "Best epoch"):
+    patients = ["Patients"] if seeds["patients"].any() else []
+    for name in ("Model", *patients, "Seeds", "Dice", "Lowest", "Highest", "Best epoch"):
         table.add_column(name, justify="left" if name == "Model" else "right")
     for row in seeds.to_dict("records"):
         cells = [
             f"{row['arm']}\n{row['varied']}".rstrip(),
+            *([str(row["patients"])] if patients else []),
             str(row["seeds"]),
             number(row["dice"]),
             number(row["dice_low"]),

@@ -14,7 +14,7 @@ from brainseg.report import LEAK
 from brainseg.splits import (
     PARTS,
     Groups,
-    fold_patients,
+    locked_and_folds,
     shared_patients,
     split_rows,
     tumour_volumes,
@@ -66,11 +66,8 @@ def print_parts(table: pd.DataFrame, parts: pd.Series, console: Console) -> None
 
 def in_folds(table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups) -> pd.Series:
     """'fold 0' to 'fold <k - 1>' for each row, 'test' where ``parts`` locks it away."""
-    if shared_patients(table, parts):
-        raise ValueError("folds are of patients, this split is by slices; take --split patients")
-    locked = parts == "test"
-    folds = fold_patients(table[~locked], k, seed, groups)
-    return parts.where(locked, "fold " + folds.astype(str).reindex(table.index))
+    folds = locked_and_folds(table, parts, k, seed, groups)
+    return parts.where(folds < 0, "fold " + folds.astype(str))
 
 
 def write_parts(table: pd.DataFrame, parts: pd.Series, out: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from brainseg.strata import Units, deal, draw
 from brainseg.sweep import Split
@@ -16,6 +17,7 @@ from brainseg.table import MILLIMETRES
 
 PARTS = ("train", "validation", "test")
 Groups = Mapping[str, str]  # patient -> name of the group it must not be parted from
+Rows = NDArray[np.int64]
 
 
 def split_table(table: pd.DataFrame, split: Split, groups: Groups | None = None) -> pd.Series:
@@ -107,6 +109,33 @@ def fold_patients(
     fold = dict(zip(units.names, fold_U.tolist(), strict=True))
     own = [fold[name] for name in _unit_of(table, groups)]
     return pd.Series(own, index=table.index, name="fold")
+
+
+def locked_and_folds(
+    table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups | None = None
+) -> pd.Series:
+    """Return each row's fold, 0 to k - 1, and -1 where ``parts`` locks it away for the test.
+
+    ValueError: a split by slices, or what ``fold_patients`` refuses.
+    """
+    if shared_patients(table, parts):
+        raise ValueError("folds are of patients, this split is by slices; take --split patients")
+    folds = fold_patients(table[parts != "test"], k, seed, groups)
+    return folds.reindex(table.index, fill_value=-1)
+
+
+def rows_of(table: pd.DataFrame, fold: int = 0) -> tuple[Rows, Rows]:
+    """Positions of the rows to train on and of those to validate with, where ``fold`` does.
+
+    ``table`` has the column part, and the column fold if the split has folds.
+    """
+    if "fold" not in table:
+        assert fold == 0, "a split without folds has only one to validate with"
+        return np.flatnonzero(table["part"] == "train"), np.flatnonzero(
+            table["part"] == "validation"
+        )
+    seen, own = table["part"] != "test", table["fold"] == fold
+    return np.flatnonzero(seen & ~own), np.flatnonzero(seen & own)
 
 
 def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = None) -> pd.Series:

@@ -11,6 +11,11 @@ from brainseg.config import TrialConfig
 from brainseg.space import Params, Space, Value, build
 
 
+def _refuse_one_fold(folds: int) -> None:
+    if folds < 0 or folds == 1:
+        raise ValueError(f"folds must be at least 2, or 0 for none, got {folds}; try 5")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bayes:
     """Points are proposed by what was seen so far; trials pause at rungs, the best go on.
@@ -34,12 +39,14 @@ class Bayes:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Nothing is drawn: each point, once with every seed, is trained to its last epoch.
+    """Nothing is drawn: each point, once with every seed and fold, is trained to its last epoch.
 
-    All points come with the first seed, then all with the second.
+    All points come with the first seed and fold, then all with the second fold, and so on: every
+    arm grows evenly.
     """
 
     seeds: tuple[int, ...] = (0,)
+    folds: int = 0  # each of so many validates in turn; 0: only the one that a point's config names
     trials: int | None = None  # the first so many; None: all
 
     def __post_init__(self) -> None:
@@ -47,6 +54,13 @@ class Points:
             raise ValueError(f"seeds must be one or more different numbers, got {self.seeds}")
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}")
+        _refuse_one_fold(self.folds)
+
+    @property
+    def repeats(self) -> list[Params]:
+        """What is trained of every point, in the order of its trials."""
+        folds: list[Params] = [{"fold": fold} for fold in range(self.folds)] or [{}]
+        return [{"seed": seed, **fold} for seed in self.seeds for fold in folds]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +93,14 @@ class Split:
     validation: float = 0.2  # share of the patients; of what test leaves, if by slices
     test: float = 0.1  # share that the search never sees
     seed: int = 0
+    folds: int = 0  # all but the test patients are cut into so many; 0: one part validates
 
     def __post_init__(self) -> None:
+        _refuse_one_fold(self.folds)
+        if self.folds and self.by == "slices":
+            raise ValueError(
+                "folds are of patients, this split is by slices; take --split patients, or no folds"
+            )
         if self.by not in ("patients", "slices") and not self.by.lower().endswith(".csv"):
             raise ValueError(
                 "a split is by patients, by slices or from a file whose name ends in .csv, "
@@ -91,6 +111,25 @@ class Split:
                 "validation must be above 0, test at least 0, and both together below 1, "
                 f"got {self.validation} and {self.test}"
             )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Why one point is confirmed: it led the search, it is one of the report's models, or both."""
+
+    trial: str  # of the search; "" where it tried no such configuration
+    baseline: bool  # one of the report's models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirms:
+    """The search whose best configurations a sweep trains again, fold by fold."""
+
+    search: str  # its folder
+    name: str
+    uid: str
+    top: int  # how many of its configurations were asked for
+    arms: tuple[Origin, ...]  # one for each of the sweep's first points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +145,7 @@ class Sweep:
     objectives: tuple[Objective, ...] = ("dice",)  # the first decides who goes on at a rung
     split: Split = Split()
     claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are held against them
+    confirms: Confirms | None = None  # with the very patients locked that its search locked
 
     def __post_init__(self) -> None:
         for claim in self.claims:
@@ -115,13 +155,18 @@ class Sweep:
             _check_points(self.space, self.first)
         _check_budget(self)
         _check_objectives(self.objectives)
+        _check_folds(self)
+
+    @property
+    def phase(self) -> str:
+        return "confirm" if self.confirms else "search"
 
     @property
     def trials(self) -> int:
         """How many there will be."""
         if isinstance(self.strategy, Bayes):
             return self.strategy.trials
-        whole = len(self.first) * len(self.strategy.seeds)
+        whole = len(self.first) * len(self.strategy.repeats)
         return whole if self.strategy.trials is None else min(self.strategy.trials, whole)
 
     def points(self) -> list[tuple[Params, Params]]:
@@ -129,8 +174,8 @@ class Sweep:
         if isinstance(self.strategy, Bayes):
             return [self.space.split(point) for point in self.first]
         return [
-            self.space.split({**point, "seed": seed})
-            for seed in self.strategy.seeds
+            self.space.split({**point, **repeat})
+            for repeat in self.strategy.repeats
             for point in self.first
         ]
 
@@ -180,8 +225,8 @@ def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value
         )
     seen: dict[TrialConfig, Mapping[str, Value]] = {}
     for point in points:
-        if "seed" in point:
-            raise ValueError(f"seeds are the strategy's, not a point's, got {dict(point)}")
+        if "seed" in point or "fold" in point:
+            raise ValueError(f"seeds and folds are the strategy's, no point's, got {dict(point)}")
         config = space.config(point)
         if config in seen:
             raise ValueError(
@@ -189,6 +234,18 @@ def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value
                 f"{dict(seen[config])} are the same; leave one out"
             )
         seen[config] = point
+
+
+def _check_folds(sweep: Sweep) -> None:
+    """Refuse trials that validate with a fold that the split has not."""
+    asked = [sweep.space.config(point).fold for point in ({}, *sweep.first)]
+    if isinstance(sweep.strategy, Points):
+        asked.append(sweep.strategy.folds - 1)
+    if max(asked) >= max(sweep.split.folds, 1):
+        has = f"has folds 0 to {sweep.split.folds - 1}" if sweep.split.folds else "has no folds"
+        raise ValueError(
+            f"fold must be one of the split's, which {has}, got {max(asked)}; cut more with --folds"
+        )
 
 
 # The four models that the report compared by eye; every sweep over encoders begins with them.

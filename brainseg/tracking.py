@@ -106,8 +106,8 @@ class Mirror:
         sweep = read_json(self.run.sweep)
         live = wandb.init(
             project=self.project,
-            group=sweep["name"],
-            job_type="search",
+            group=sweep.get("confirms", sweep)["name"],  # a confirmation beside its search
+            job_type=sweep.get("phase", "search"),
             id=f"{sweep['uid']}-{record.trial}",
             name=f"{record.trial} {record.arm}",
             tags=_tags(record),

@@ -49,6 +49,7 @@ from brainseg.remote import local_copy
 from brainseg.schedules import Schedule, build_schedule, within
 from brainseg.sequences import shown_channels
 from brainseg.space import Params, build
+from brainseg.splits import rows_of
 from brainseg.table import read_table
 
 Row = dict[str, Any]
@@ -137,8 +138,7 @@ class Trial:
         levels = scaling(self.pack.histograms_NC256, self.patients, self.config.normalise)
         self.scaling_NC3 = self.machine.to_device(torch.from_numpy(levels))
         self.slice_numbers = table["slice"].tolist()
-        self.train_rows = np.flatnonzero(table["part"] == "train")
-        self.validation_rows = np.flatnonzero(table["part"] == "validation")
+        self.train_rows, self.validation_rows = rows_of(table, self.config.fold)
 
     def _schedule(self) -> Schedule:
         """The learning rate of every step, between bounds that a range test found if asked for."""
@@ -327,7 +327,7 @@ class Trial:
         return {"val_loss": loss, **summary(self.counts_S3, self.scored_patients)}
 
     def _keep(self, row: Row, is_best: bool) -> None:
-        """Row first, then checkpoint: a crash in between repeats the epoch, and loses nothing."""
+        """Checkpoint last: a crash before it repeats the epoch, so that nothing is lost."""
         if self.peers.rank:
             return
         append_line(self.folder.metrics, row)
@@ -336,6 +336,8 @@ class Trial:
             checkpoint.save_best(self.folder.path, {"network": weights, "epoch": self.epoch})
             write_text(self.folder.patients, self.patient_table().to_csv(index=False))
             self._keep_panels()
+        if self.epoch == self.config.epochs:
+            write_text(self.folder.last, self.patient_table().to_csv(index=False))
         state = {
             **self.learner.state(),
             "epoch": self.epoch,

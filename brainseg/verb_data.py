@@ -86,8 +86,8 @@ def _split(args: argparse.Namespace) -> None:
     data = begin.read_data(args.data, args.layout, print)
     groups = begin.linked(data, print)
     parts = split_table(data.table, split, groups)
-    if args.folds is not None:
-        parts = split_report.in_folds(data.table, parts, args.folds, split.seed, groups)
+    if split.folds:
+        parts = split_report.in_folds(data.table, parts, split.folds, split.seed, groups)
     split_report.print_parts(data.table, parts, Console())
     if args.out:
         for path in split_report.write_parts(data.table, parts, args.out.expanduser()):

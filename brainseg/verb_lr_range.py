@@ -102,7 +102,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})
     check_points([config], workers=1)
     check_channels([config], data.table, data.root)
-    data.table["part"] = parted(data, sweep.split, print)
+    data.table["part"] = parted(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{arm(config)}, on {(data.table['part'] == 'train').sum()} slices")

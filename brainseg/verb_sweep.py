@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainseg.config import TrialConfig
 from brainseg.options import add_sweep_options, as_asked, asked_job
@@ -10,30 +11,49 @@ from brainseg.records import Run
 from brainseg.space import Space
 from brainseg.sweep import Bayes, Sweep
 
+if TYPE_CHECKING:
+    from brainseg.launch import Job
+
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = verbs.add_parser("train", help="train one configuration")
-    add_sweep_options(train, _single())
-    train.set_defaults(work=lambda args: run_asked(_single(), args))
+    add_sweep_options(train, single())
+    train.set_defaults(work=lambda args: run_asked(single(), args))
     ranking = verbs.add_parser("report", help="show a run's ranking and write its report again")
     ranking.add_argument("run", type=Path, help="a sweep's folder, as runs/encoders")
-    ranking.set_defaults(work=lambda args: _report(Run(args.run)))
+    ranking.set_defaults(work=lambda args: _report(begun(args.run)))
 
 
 def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
     """Run ``sweep`` as the command line asks, then show and write its report."""
+    heed_offline(args)
+    run_and_report(as_asked(sweep, args), asked_job(args))
+
+
+def heed_offline(args: argparse.Namespace) -> None:
     if args.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, just below
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: after this
+
+
+def run_and_report(sweep: Sweep, job: "Job") -> None:
+    """Run ``sweep`` or go on with it, then show and write its report."""
     from brainseg.launch import run_sweep
 
-    asked, job = as_asked(sweep, args), asked_job(args)
-    done = run_sweep(asked, job)
+    done = run_sweep(sweep, job)
     _report(done)
     if not done.drivers()[-1]["whole"]:
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 
-def _single() -> Sweep:
+def begun(folder: Path) -> Run:
+    """The run in a folder; ValueError if it holds none."""
+    run = Run(folder.expanduser())
+    if not run.sweep.exists():
+        raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
+    return run
+
+
+def single() -> Sweep:
     """A sweep of one trial: a configuration run by hand."""
     return Sweep(
         name="train",
@@ -48,8 +68,6 @@ def _report(run: Run) -> None:
 
     from brainseg import page, report, verdicts
 
-    if not run.sweep.exists():
-        raise ValueError(f"{run.path} is not a sweep's folder: it holds no sweep.json")
     report.write_results(run)
     verdicts.write_claims(run)
     page.write_report(run)

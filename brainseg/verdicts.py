@@ -9,7 +9,7 @@ Shapes: S seeds, P patients.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from brainseg import report
-from brainseg.arms import in_words, named, seed_groups, varied_paths
+from brainseg.arms import in_words, named, seed_groups, varied_between_arms
 from brainseg.claims import (
     SHARE,
     Best,
@@ -60,15 +60,19 @@ Word = Literal["supported", "refuted", "cannot be told"]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """Trials that differ in their seed alone."""
+    """Trials that differ in their seed and their fold alone."""
 
     words: str
     records: tuple[TrialRecord, ...]
 
     @property
-    def trials(self) -> dict[int, str]:
-        """Names, by seed."""
-        return {int(record.params["seed"]): record.trial for record in self.records}
+    def trials(self) -> dict[int, dict[int, str]]:
+        """Names by fold, by seed."""
+        names: dict[int, dict[int, str]] = {}
+        for record in self.records:
+            folds = names.setdefault(int(record.params["seed"]), {})
+            folds[int(record.params.get("fold", 0))] = record.trial
+        return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,7 @@ def print_verdicts(run: Run, console: Console) -> None:
 def _arms(run: Run) -> list[Arm]:
     """The arms of a run, named by the model and by what else differs between them."""
     done = [record for record in run.trials() if record.state == "done"]
-    paths = [path for path in varied_paths(done) if path != "seed"]
+    paths = varied_between_arms(done)
     return [
         Arm(
             words=named(group[0].arm, in_words(group[0].params, paths)),
@@ -215,13 +219,19 @@ def _curve_contrast(
     *,
     sign: int,
 ) -> Contrast:
-    """``measure`` takes the curves of one seed and gives a number for each, NaN if it has none."""
-    seeds = sorted(arm.trials.keys() & rival.trials.keys())
-    pairs = [
-        measure(dice_curve(run, arm.trials[seed]), dice_curve(run, rival.trials[seed]))
-        for seed in seeds
-    ]
-    pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+    """``measure`` takes two curves and gives a number for each, NaN if it has none.
+
+    Of a seed in folds it is the mean over the folds that both have.
+    """
+    pairs = []
+    for seed in sorted(arm.trials.keys() & rival.trials.keys()):
+        ours, theirs = arm.trials[seed], rival.trials[seed]
+        of_folds = [
+            measure(dice_curve(run, ours[fold]), dice_curve(run, theirs[fold]))
+            for fold in sorted(ours.keys() & theirs.keys())
+        ]
+        if of_folds and not any(math.isnan(value) for pair in of_folds for value in pair):
+            pairs.append((fmean(one for one, _ in of_folds), fmean(two for _, two in of_folds)))
     low = high = math.nan
     lacks = f"too few seeds to tell, it takes {FEWEST_SEEDS}" if pairs else "no curve to measure"
     if len(pairs) >= FEWEST_SEEDS:
@@ -245,9 +255,9 @@ def dice_curve(run: Run, trial: str) -> list[float]:
     return [float(row["dice"]) for row in run.trial(trial).rows()]
 
 
-def _dice(run: Run, trial: str) -> dict[str, float]:
-    """Each validation patient's Dice at the trial's best epoch."""
-    table = report.patients(run, trial)
+def _dice(run: Run, trials: Mapping[int, str]) -> dict[str, float]:
+    """Each validation patient's Dice at the best epoch of the trial whose fold they are in."""
+    table = pd.concat([report.patients(run, trial) for trial in trials.values()])
     return dict(zip(table["patient"], table["dice"].astype(float), strict=True))
 
 

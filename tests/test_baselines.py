@@ -110,6 +110,19 @@ def test_counting_bits_is_counting_pixels(side: int) -> None:
     assert scores(masks_NHW, table, MEAN) == pytest.approx(summary(counts_S3, patients))
 
 
+def test_in_folds_every_slice_is_scored_by_what_the_other_folds_teach() -> None:
+    table = table_of("abcd", [1, 1, 1, 1], "tttl").assign(fold=[0, 0, 1, -1])
+    masks_NHW = masks_of([0], [0], [0, 1], [5])
+    nothing, nearest, mean = baselines(masks_NHW, table)
+    # a and b by c's mask: tp 1, fp 1 each; c by that of a and b: tp 1, fn 1
+    assert mean.scores["dice"] == mean.scores["micro_dice"] == pytest.approx(2 / 3)
+    assert mean.name == "the mean training mask, where 100.0% of slices have tumour"
+    assert nothing.scores["dice"] == 0 and nearest.why_not
+    table["fold"] = [0, 1, 1, -1]  # b and c teach a what half of them have, a teaches b and c
+    mean = baselines(masks_NHW, table)[2]
+    assert mean.name == "the mean training mask, where 50.0% to 100.0% of slices have tumour"
+
+
 def test_the_locked_slices_change_nothing() -> None:
     table = table_of("aaabbb", [1, 2, 3, 1, 2, 3], "tvltvl")
     masks_NHW = masks_of([0], [1], [2, 3, 4], [0], [], [5])

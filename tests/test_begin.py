@@ -33,7 +33,8 @@ def data(patients: Path) -> Data:
 
 
 def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
-    data.table["part"] = parted(data, sweep.split, silent, run)
+    parts = parted(data, sweep.split, silent, run, sweep.confirms)
+    data.table[parts.columns] = parts
     with alone(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")
     return run
@@ -46,12 +47,12 @@ def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
     other = read_table(run.slices)
     other["part"] = other["part"].replace({"train": "test", "test": "train"})
     other.to_csv(run.slices, index=False)
-    assert parted(data, SWEEP.split, silent, run).tolist() == other["part"].tolist()
+    assert parted(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
 
 
 def test_a_run_split_by_a_file_goes_on_without_the_file(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
-    parts = parted(data, Split(seed=4), silent)
+    parts = parted(data, Split(seed=4), silent)["part"]
     split = pd.DataFrame({"patient": data.table["patient"], "split": parts}).drop_duplicates()
     split.to_csv(file, index=False)
     sweep = replace(SWEEP, split=Split(by=str(file)))
@@ -90,6 +91,41 @@ def test_under_a_split_by_slices_copying_is_a_baseline(data: Data, tmp_path: Pat
     assert sweep["split"]["shared_patients"] > 0
 
 
+def test_folds_are_recorded_slice_by_slice_and_counted(data: Data, tmp_path: Path) -> None:
+    sweep = replace(SWEEP, split=Split(folds=3, test=0.2))
+    run = begun(data, Run(tmp_path / "s"), sweep)
+    table, known = read_table(run.slices), read_json(run.sweep)
+    assert set(table["part"]) == {"train", "test"} and set(table["fold"]) == {-1, 0, 1, 2}
+    assert ((table["part"] == "test") == (table["fold"] == -1)).all()
+    assert list(known["split"]["counts"]) == ["test", "fold 0", "fold 1", "fold 2"]
+    assert [part["patients"] for part in known["split"]["counts"].values()] == [2, 2, 2, 2]
+    assert known["split"]["folds"] == 3 and known["split"]["shared_patients"] == 0
+    without = parted(data, replace(sweep.split, folds=0), silent)["part"]
+    assert ((table["part"] == "test") == (without == "test")).all(), "as without folds"
+    again = parted(data, sweep.split, silent, run)
+    pd.testing.assert_frame_equal(again, table[["part", "fold"]])
+
+
+def test_more_folds_than_patients_are_refused_before_anything_is_written(
+    data: Data, tmp_path: Path
+) -> None:
+    sweep = replace(SWEEP, split=Split(folds=9))
+    assert refused(lambda: begun(data, Run(tmp_path / "s"), sweep)) == (
+        "every fold must hold a patient (linked ones count once), there are 7 for 9 folds; "
+        "take 7 folds, or add patients"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_baselines_of_folds_are_scored_on_every_patient_but_the_locked(
+    data: Data, tmp_path: Path
+) -> None:
+    sweep = replace(SWEEP, split=Split(folds=2))
+    nothing = read_json(begun(data, Run(tmp_path / "s"), sweep).sweep)["baselines"]["predictors"][0]
+    seen = data.table[data.table["part"] != "test"]
+    assert nothing["scores"]["slice_dice_empty1"] == pytest.approx(1 - seen["tumour"].mean())
+
+
 def test_patients_that_share_a_slice_are_named_and_stay_together(
     patients: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +145,6 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     assert groups[first] == groups[second]
     assert said == [f"{first}, {second} are linked (brainseg check says how): kept on one side"]
     for seed in range(8):
-        parts = parted(data, Split(seed=seed, test=0.3), silent)
+        parts = parted(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()
         assert sides[first] == sides[second]

@@ -1,12 +1,13 @@
 """Arms are told apart by their names; a sweep that could not run is refused when it is made."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from brainseg.config import Encoder, First, Plain, TrialConfig, Whole, arm
 from brainseg.space import Choice, Space, build
-from brainseg.sweep import REPORT_MODELS, Bayes, Split, Sweep
+from brainseg.sweep import REPORT_MODELS, Bayes, Points, Split, Sweep
 
 MODELS = Space(
     TrialConfig(), search=("model", "model.encoder.name", "model.encoder.freeze*", "epochs")
@@ -52,6 +53,7 @@ def test_an_arm_is_the_model_in_words(model: Encoder | Plain, name: str) -> None
 
 def test_an_arm_does_not_depend_on_how_it_is_trained() -> None:
     slow = build(TrialConfig(), {"epochs": 99, "optimizer": "sgd", "loss": "dicebce", "seed": 3})
+    slow = replace(slow, fold=2)
     assert arm(slow) == arm(TrialConfig())
 
 
@@ -128,6 +130,32 @@ def test_a_split_that_leaves_a_part_empty_is_refused(split: dict[str, Any], mess
     with pytest.raises(ValueError) as error:
         Split(**split)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("folds", [1, -2])
+def test_folds_are_two_or_more_or_none(folds: int) -> None:
+    with pytest.raises(ValueError) as error:
+        Split(folds=folds)
+    assert str(error.value) == f"folds must be at least 2, or 0 for none, got {folds}; try 5"
+    with pytest.raises(ValueError, match="folds must be at least 2"):
+        Points(folds=folds)
+
+
+def test_slices_are_not_cut_into_folds() -> None:
+    with pytest.raises(ValueError, match="folds are of patients, this split is by slices"):
+        Split(by="slices", folds=3)
+
+
+@pytest.mark.parametrize(
+    ("fold", "split", "message"),
+    [
+        (1, Split(), "one of the split's, which has no folds, got 1; cut more with --folds"),
+        (3, Split(folds=3), "which has folds 0 to 2, got 3; cut more with --folds"),
+    ],
+)
+def test_a_fold_that_the_split_has_not_is_refused(fold: int, split: Split, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sweep(space=Space(TrialConfig(fold=fold), search=("model",)), split=split)
 
 
 def test_a_sweep_without_locked_patients_is_allowed() -> None:

@@ -16,8 +16,9 @@ FLOORS = [
     "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search study race spending earlier tradeoff cluster",
     "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
-    " predict",
-    "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range __main__",
+    " predict confirm",
+    "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
+    " __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_run import HOSTILE, begin, end, four_trials, paint, train
+from test_report import in_folds
 
 from brainseg import figures, page
 from brainseg.config import TrialConfig
-from brainseg.records import Run, read_json
+from brainseg.records import Run, read_json, write_json
 from brainseg.space import Params, build, flatten, parse
 
 VOID = {"meta", "br", "image", "use", "path", "rect", "circle"}
@@ -151,6 +152,19 @@ def test_the_command_rebuilds_the_leader(tmp_path: Path, params: Params) -> None
     told = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
     replayed = build(TrialConfig(), dict(parse(TrialConfig, word) for word in told))
     assert replayed == build(TrialConfig(), params)
+
+
+def test_a_sweep_in_folds_shows_its_arms_and_how_to_train_the_first_again(tmp_path: Path) -> None:
+    run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
+    text = Tags(written(run)).text
+    assert "networks that never saw them" in text and "One split and one or few seeds" not in text
+    for trial in ("0000", "0002"):
+        assert f"trial {trial}, saw them" in text, "the same patients under every arm"
+    assert "trial 0001, saw them" not in text
+    write_json(run.sweep, read_json(run.sweep) | {"confirms": {"top": 3, "search": HOSTILE}})
+    assert f"Confirmsthe best 3 of{HOSTILE}" in Tags(written(run)).text
+    command = text[text.index("brainseg train") :]
+    assert "--folds 2" in command and "model.encoder.name=resnet18" in command
 
 
 def test_made_up_patients_are_called_so(run: Run) -> None:

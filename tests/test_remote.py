@@ -314,7 +314,7 @@ def begun(address: str, folder: Path) -> Run:
     config = TrialConfig(model=model, image_size=32, batch_size=2, epochs=1, precision="float32")
     sweep = Sweep(name="s", question="?", space=Space(config, search=()), split=Split(test=0.0))
     data = read_data(address, "auto", silent)
-    data.table["part"] = parted(data, sweep.split, silent)
+    data.table["part"] = parted(data, sweep.split, silent)["part"]
     run = Run(folder)
     with alone(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")

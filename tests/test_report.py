@@ -1,6 +1,8 @@
 """Laws of the report, on a small made-up run: ranking, results.csv, answer, terminal table."""
 
+import argparse
 import re
+import shlex
 from io import StringIO
 from pathlib import Path
 
@@ -11,9 +13,12 @@ from small_run import HOSTILE, begin, end, four_trials, train
 
 from brainseg import report
 from brainseg.arms import over_seeds
-from brainseg.config import TrialConfig
+from brainseg.config import Sgd, TrialConfig
+from brainseg.options import add_sweep_options, as_asked
 from brainseg.records import Run, read_json
 from brainseg.space import Params, flatten
+from brainseg.sweep import Split
+from brainseg.verb_sweep import single
 
 
 @pytest.fixture
@@ -197,6 +202,76 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
     assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in said
     assert "Lowest" in printed(run)
+
+
+def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
+    """A sweep in two folds: of each encoder, by seed, the last Dice in either fold."""
+    run = begin(folder / "run")
+    sweep = read_json(run.sweep)
+    counts = {"test": {"patients": 1, "slices": 20}, "fold 0": {"patients": 3, "slices": 60}}
+    begin(
+        run.path,
+        strategy={"kind": "points", "seeds": [0, 1], "folds": 2},
+        split=sweep["split"] | {"folds": 2, "counts": counts},
+    )
+    for name, seeds in dice.items():
+        for seed, folds in enumerate(seeds):
+            for fold, last in enumerate(folds):
+                trial = f"{len(run.trials()):04d}"
+                point: Params = {"model.encoder.name": name, "seed": seed, "fold": fold}
+                train(run, trial, [last + 0.05, last], point)
+                end(run, trial, "done")
+    return run
+
+
+def test_an_arm_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> None:
+    run = in_folds(tmp_path, {"vgg16": [[0.5, 0.7], [0.4, 0.6]], "resnet18": [[0.6, 0.8]]})
+    table = over_seeds(run)
+    assert table["arm"].str.split(",").str[0].tolist() == ["resnet18", "vgg16"]
+    assert table["dice"].tolist() == pytest.approx([0.7, 0.55]), "the best epochs are 0.05 above"
+    assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [6, 6])
+    assert table["varied"].tolist() == ["", ""], "seed and fold are no difference between arms"
+    said = report.answer(run, report.ranking(run))
+    assert said.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
+    assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in said
+
+
+def test_trials_of_folds_have_no_rank_and_stand_by_arm(tmp_path: Path) -> None:
+    run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
+    frame = report.ranking(run)
+    assert frame["rank"].isna().all()
+    assert frame["trial"].tolist() == ["0002", "0003", "0000", "0001"]
+    assert frame["varied"].tolist() == ["fold 0", "fold 1"] * 2
+    shown = printed(run, 120)
+    assert shown.index("Patients") < shown.index(" 0002 "), "the arms' means come first"
+    assert "networks that never saw them" in " ".join(shown.split())
+    assert "fold 0 3 patients / 60 slices" in " ".join(shown.split())
+
+
+def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> None:
+    run = in_folds(tmp_path, {"vgg16": [[0.5, 0.7], [0.9]]})
+    assert over_seeds(run)["dice"].tolist() == pytest.approx([0.6])
+    run.trial("0000").last.unlink()
+    assert over_seeds(run).empty
+    said = report.answer(run, report.ranking(run))
+    assert said == "No configuration has been scored in all 2 folds."
+
+
+@pytest.mark.parametrize("layout", ["lgg", "nnunet"])
+def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout: str) -> None:
+    sweep = read_json(in_folds(tmp_path, {}).sweep)
+    sweep["split"] |= {"seed": 7, "test": 0.15, "by": "patients"}
+    sweep["data"] |= {"layout": layout}
+    config = TrialConfig(seed=1, fold=1, epochs=7, optimizer=Sgd(lr=0.3))
+    command = report.replay(sweep, "0005", flatten(config)).replace("\\\n", " ")
+    verb, *words = shlex.split(command)[1:]
+    parser = argparse.ArgumentParser()
+    add_sweep_options(parser, single())
+    args = parser.parse_args(words)
+    asked = as_asked(single(), args)
+    assert (verb, args.layout, args.data) == ("train", layout, "/data/my scans")
+    assert asked.split == Split(by="patients", validation=0.2, test=0.15, seed=7, folds=2)
+    assert asked.space.config({}) == config and asked.trials == 1
 
 
 def test_without_a_second_seed_there_is_no_table_over_seeds(run: Run) -> None:

@@ -12,6 +12,8 @@ from brainseg.layouts import find_slices
 from brainseg.split_report import describe_parts
 from brainseg.splits import (
     fold_patients,
+    locked_and_folds,
+    rows_of,
     shared_patients,
     split_by_patient,
     split_by_slice,
@@ -215,6 +217,29 @@ def test_sites_are_spread_over_the_folds(seed: int) -> None:
     site = table.groupby("patient")["site"].first()
     for patients in patients_in(table, folds).values():
         assert abs((site[sorted(patients)] == "A").sum() - 6) <= 1
+
+
+def test_out_of_the_folds_every_patient_is_seen_by_all_networks_but_those_that_score_it() -> None:
+    table = growing(23)
+    part = split_by_patient(table)
+    table["fold"] = locked_and_folds(table, part, 5, seed=1)
+    table["part"] = part.where(part == "test", "train")
+    assert ((table["fold"] == -1) == (part == "test")).all()
+    rows = [rows_of(table, fold) for fold in range(5)]
+    scored = np.concatenate([validation for _, validation in rows])
+    assert sorted(scored) == np.flatnonzero(part != "test").tolist()
+    for train, validation in rows:
+        assert sorted([*train, *validation]) == sorted(scored)
+        assert not set(table["patient"].iloc[train]) & set(table["patient"].iloc[validation])
+
+
+def test_without_folds_the_parts_say_who_validates() -> None:
+    table = growing(10)
+    table["part"] = split_by_patient(table)
+    train, validation = rows_of(table)
+    assert set(table["part"].iloc[train]) == {"train"}
+    assert set(table["part"].iloc[validation]) == {"validation"}
+    assert len(train) + len(validation) == (table["part"] != "test").sum()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ REPORT = Sweep(
     strategy=Points(seeds=(0, 1, 2)),
     split=Split(by="slices", validation=0.3, test=0.15),
 )
+HONEST = replace(REPORT, split=Split())
 DRAWN = Sweep(name="s", question="?", space=LOOSE, first=REPORT_MODELS, strategy=Bayes(trials=20))
 
 
@@ -58,13 +59,40 @@ def test_the_budget_of_a_list_is_points_times_seeds() -> None:
     assert listed(({"epochs": 3},), Points(seeds=(1, 2), trials=1)).trials == 1
 
 
+def test_every_arm_grows_evenly_over_folds_and_then_over_seeds() -> None:
+    sweep = listed(grid({"epochs": (3, 9)}), Points(seeds=(4, 7), folds=2), split=Split(folds=2))
+    tried = [sweep.space.config(pinned) for _, pinned in sweep.points()]
+    assert [(config.seed, config.fold, config.epochs) for config in tried] == [
+        (4, 0, 3), (4, 0, 9), (4, 1, 3), (4, 1, 9), (7, 0, 3), (7, 0, 9), (7, 1, 3), (7, 1, 9)
+    ]  # fmt: skip
+    assert sweep.trials == 8
+
+
+def test_more_folds_than_the_split_has_are_refused() -> None:
+    with pytest.raises(ValueError, match="which has folds 0 to 1, got 2"):
+        listed(({"epochs": 3},), Points(folds=3), split=Split(folds=2))
+
+
+def test_a_list_is_trained_on_every_fold_and_one_configuration_on_the_fold_it_names() -> None:
+    folded = asked(HONEST, "--data=x", "--folds=5", "--seeds=0,1")
+    assert (folded.split.folds, folded.trials) == (5, 4 * 5 * 2)
+    one = asked(HONEST, "--data=x", "--folds=5", "--seeds=0,1", "--set=fold=3")
+    assert one.trials == 4 * 2
+    assert {one.space.config(pinned).fold for _, pinned in one.points()} == {3}
+    with pytest.raises(ValueError, match="which has no folds, got 3"):
+        asked(HONEST, "--data=x", "--set=fold=3")
+    with pytest.raises(ValueError, match="this split is by slices"):
+        asked(REPORT, "--data=x", "--folds=5")
+
+
 @pytest.mark.parametrize(
     ("first", "sentence"),
     [
         ((), "a sweep of points needs one or more"),
         (({"epochs": 3}, {"epochs": 3}), "every point must be another configuration"),
         (({}, {"model.encoder.name": "resnet50"}), "every point must be another configuration"),
-        (({"seed": 3},), "seeds are the strategy's"),
+        (({"seed": 3},), "seeds and folds are the strategy's"),
+        (({"fold": 1},), "seeds and folds are the strategy's"),
         (({"epoch": 3},), "there is no hyperparameter 'epoch'; did you mean 'epochs'"),
     ],
 )

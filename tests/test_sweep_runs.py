@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -60,16 +61,20 @@ def sweep(
     return subprocess.run(asked, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
-def wandb_history(run: Run, trial: str) -> list[int]:
-    """The steps of a trial's offline runs, as W&B's own reader gives them back."""
-    steps = []
+def wandb_records(run: Run, trial: str, kind: str) -> list[Any]:
+    """What a trial's offline runs hold of one kind, as W&B's own reader gives it back."""
+    found = []
     for file in sorted(run.path.glob(f"wandb/offline-run-*-{trial}/*.wandb")):
         reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        for line in subprocess.run(reader, capture_output=True, text=True).stdout.splitlines():
-            record = json.loads(line)
-            if record["type"] == "history":
-                steps.append(int(record["history"]["step"]["num"]))
-    return steps
+        lines = subprocess.run(reader, capture_output=True, text=True).stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        found += [record[kind] for record in records if record["type"] == kind]
+    return found
+
+
+def wandb_history(run: Run, trial: str) -> list[int]:
+    """The steps of a trial's offline runs."""
+    return [int(row["step"]["num"]) for row in wandb_records(run, trial, "history")]
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,10 @@ from brainseg.config import (
 from brainseg.layouts import find_slices
 from brainseg.lr_range import read_bounds
 from brainseg.phantom import write_phantoms
-from brainseg.records import Run, TrialDir, write_json
+from brainseg.records import Run, TrialDir, read_json, write_json
 from brainseg.space import flatten
 from brainseg.splits import split_by_patient
-from brainseg.table import fingerprint
+from brainseg.table import fingerprint, read_table
 from brainseg.trial import Row, Task, Trial, TrialFailed, run_trial, train
 
 CPU = torch.device("cpu")
@@ -289,6 +289,74 @@ def test_a_row_written_just_before_the_crash_is_not_doubled(run: Run) -> None:
     shutil.copy(folder.metrics, folder.path / "copy")  # as if killed between row and checkpoint
     again = trained(run, "t", replace(TINY, epochs=2), nothing)
     assert [row["epoch"] for row in again.rows()] == [1, 2]
+
+
+def folded(run: Run, folds: int) -> pd.DataFrame:
+    """The run's patients in folds, the first of them locked away."""
+    table = read_table(run.slices)
+    names = sorted(set(table["patient"]))
+    fold = {name: n % folds for n, name in enumerate(names[1:])}
+    table["fold"] = [fold.get(name, -1) for name in table["patient"]]
+    table["part"] = np.where(table["fold"] < 0, "test", "train")
+    table.to_csv(run.slices, index=False)
+    return table
+
+
+def test_the_fold_that_the_config_names_validates_and_the_others_train(run: Run) -> None:
+    table = folded(run, 2)
+    for fold in (0, 1):
+        config = replace(TINY, epochs=1, fold=fold)
+        trial = Trial(Task(run.path, f"{fold}", flatten(config)), CPU)
+        seen = set(table["patient"].iloc[trial.train_rows])
+        last = pd.read_csv(trained(run, f"{fold}", config, nothing).last)
+        assert set(last["patient"]) == set(table.loc[table["fold"] == fold, "patient"])
+        assert seen == set(table.loc[table["fold"] == 1 - fold, "patient"])
+
+
+def test_the_last_epoch_s_patients_are_kept_once_and_not_the_best_one_s(run: Run) -> None:
+    config = replace(TINY, epochs=2, optimizer=Sgd(lr=1e-9))
+    states = []
+
+    def look(row: Row) -> None:
+        states.append(run.trial("t").last.exists())
+
+    folder = trained(run, "t", config, look)
+    assert states == [False, True]
+    last, rows = pd.read_csv(folder.last), folder.rows()
+    assert last.columns.tolist() == pd.read_csv(folder.patients).columns.tolist()
+    assert last["dice"].mean() == pytest.approx(rows[-1]["dice"])
+
+
+def test_a_trial_that_stopped_early_has_no_last_epoch(run: Run) -> None:
+    folder = run.trial("t")
+    trained(run, "t", TINY, lambda row: folder.stop.write_text("fell behind") and None)
+    assert folder.patients.exists() and not folder.last.exists()
+
+
+def test_killed_between_its_last_row_and_its_last_patients_a_trial_ends_with_both(run: Run) -> None:
+    whole = trained(run, "whole", TINY, nothing)
+    cut = run.trial("cut")
+    cut.last.mkdir(parents=True)  # nothing can be written there: as if killed just before
+    with pytest.raises(IsADirectoryError):
+        trained(run, "cut", TINY, nothing)
+    assert [row["epoch"] for row in cut.rows()] == [1, 2, 3]
+    cut.last.rmdir()
+    trained(run, "cut", TINY, nothing)
+    assert [row["epoch"] for row in cut.rows()] == [1, 2, 3]
+    assert cut.last.read_text() == whole.last.read_text()
+
+
+def test_killed_between_its_last_patients_and_its_last_checkpoint_it_ends_with_the_same(
+    run: Run,
+) -> None:
+    folder = trained(run, "t", replace(TINY, epochs=2), nothing)
+    last, rows = folder.last.read_text(), folder.rows()
+    entries = read_json(folder.path / "checkpoints.json")
+    (folder.path / entries[0]["file"]).unlink()
+    write_json(folder.path / "checkpoints.json", entries[1:])  # that of the first epoch
+    trained(run, "t", replace(TINY, epochs=2), nothing)
+    assert folder.last.read_text() == last
+    assert [row["dice"] for row in folder.rows()] == [row["dice"] for row in rows]
 
 
 def test_a_trial_that_had_ended_when_its_driver_died_is_left_as_it_is(run: Run) -> None:

@@ -71,6 +71,18 @@ def test_a_difference_that_every_patient_shows_is_told(tmp_path: Path) -> None:
     assert words(run) == ["supported", "refuted", "supported", "refuted"]
 
 
+def test_patients_of_all_folds_are_compared_together(tmp_path: Path) -> None:
+    run = claimed(tmp_path, Best("r", RESNET))
+    for fold in (0, 1):
+        names = [f"{fold}-{n}" for n in range(4)]
+        for point, dice in ((RESNET, 0.8), (VGG, 0.6)):
+            trained(run, {**point, "fold": fold}, [dice], patients=around(dice, 0.1, 4))
+            path = run.trial(f"{len(run.trials()) - 1:04d}").patients
+            pd.read_csv(path).assign(patient=names).to_csv(path, index=False)
+    verdict = verdicts.judged(run)[0]
+    assert (verdict.word, verdict.contrasts[0].patients) == ("supported", 8)
+
+
 def test_a_difference_smaller_than_the_patients_spread_cannot_be_told(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET), Worst("worst", RESNET))
     trained(run, RESNET, [0.81], patients=around(0.81, 0.1))
