@@ -59,7 +59,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     """
     run = Run(job.storage / sweep.name)
     data = read_data(job.data, job.layout, say)
-    points = _all_points(sweep)
+    points = all_points(sweep)
     check_points(points, job.workers)
     check_channels(points, data.table, data.root)
     data.table["part"] = parted(data, sweep.split, say, run)
@@ -210,7 +210,7 @@ def _own(config: dict[str, Any]) -> tuple[Params, str]:
     return params, str(params.pop("trial"))
 
 
-def _all_points(sweep: Sweep) -> list[TrialConfig]:
+def all_points(sweep: Sweep) -> list[TrialConfig]:
     """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
     space = sweep.space
     sweep.points()  # refuses what the searcher could not reach

@@ -4,8 +4,8 @@
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
       slices.csv     every slice with the part it belongs to
       trials.jsonl   append-only: one line a change of a trial's state
-      trials/0007/   config.json metrics.jsonl patients.csv panels.npz stop latest-*.pt best.pt
-                     frozen.json audit.json lr_range.csv
+      trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv panels.npz stop
+                     latest-*.pt best.pt frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from brainseg.meter import PARTS
 
 State = Literal["queued", "running", "done", "stopped", "failed"]
 ENDED: tuple[State, ...] = ("done", "stopped", "failed")
@@ -99,6 +101,11 @@ class TrialDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def costs(self) -> Path:
+        """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
+        return self.path / "costs.jsonl"
+
+    @property
     def patients(self) -> Path:
         return self.path / "patients.csv"
 
@@ -138,6 +145,26 @@ class TrialDir:
         """One row an epoch."""
         return read_lines(self.metrics)
 
+    def spent(self) -> list[dict[str, Any]]:
+        """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
+
+        An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
+        without a note its row of metrics says how long it took, all of it under `train`.
+        """
+        noted = read_lines(self.costs)
+        epochs = {cost["epoch"] for cost in noted}
+        rows = [row for row in self.rows() if row["epoch"] not in epochs]
+        unnoted = [
+            {"epoch": row["epoch"], "devices": row.get("devices", 1), "train": row["seconds"]}
+            for row in rows
+        ]
+        return [*noted, *(dict.fromkeys(PARTS, 0.0) | row for row in unnoted)]
+
+    def device_seconds(self) -> float:
+        """All that the trial spent, over all its devices."""
+        costs = self.spent()
+        return sum((cost["devices"] * sum(cost[part] for part in PARTS) for cost in costs), 0.0)
+
     def ending(self, *, crashed: bool) -> Ending:
         """What became of the trial. A score is kept whatever the state.
 
@@ -159,7 +186,7 @@ class TrialDir:
             dice=last.get("best_dice"),
             epoch=last.get("epoch", 0),
             best_epoch=last.get("best_epoch", 0),
-            device_seconds=sum(row["seconds"] * row["devices"] for row in rows),
+            device_seconds=self.device_seconds(),
             reason=reason,
         )
 
