@@ -66,7 +66,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     with alone(run):
         open_run(run, sweep, data, made_up=job.made_up, command=job.command)
         say(_headline(run, data.table))
-        placement = _place(sweep, job, points)
+        placement = place_trials(sweep, job, points, cluster.connect(job.address))
         if not placement.gpus and any(point.sync_batch_norm for point in points):
             raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
         say(
@@ -263,9 +263,12 @@ def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -
         require_three_channels(how, channels)
 
 
-def _place(sweep: Sweep, job: Job, points: list[TrialConfig]) -> Placement:
+def place_trials(
+    sweep: Sweep, job: Job, points: list[TrialConfig], total: dict[str, float]
+) -> Placement:
+    """How the sweep's trials share what the cluster has in ``total``."""
     return cluster.place(
-        cluster.connect(job.address),
+        total,
         workers=job.workers,
         gpus=job.gpus,
         trials=sweep.trials,

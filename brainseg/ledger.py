@@ -119,9 +119,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
 
 def _device(runs: list[Run]) -> str:
     """What one device is, as the trials noted it."""
-    costs = [
-        cost for run in runs for one in run.trials() for cost in run.trial(one.trial).spent()
-    ]
+    costs = [cost for run in runs for one in run.trials() for cost in run.trial(one.trial).spent()]
     kinds = {cost["device"] for cost in costs if "device" in cost}
     if kinds == {"cuda"}:
         return "one GPU"

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,10 @@ WARM_UP = 2  # steps that are taken and not timed: the first ones are slow
 TIMED = 3  # steps at least
 PATIENCE = 20.0  # seconds of timed steps, after which no further one is taken
 BATCHES = 2  # that are scored
-FAINT = 1e-9, 2e-9  # learning rates of the steps: they must cost what a step costs, and change nothing
+FAINT = (
+    1e-9,
+    2e-9,
+)  # learning rates of the steps: they must cost what a step costs, and change nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,7 @@ def _step_seconds(trial: Trial) -> float:
     with suppress(_Enough):
         trial.range_test(steps=FEWEST, lowest=low, highest=high, watch=watch)
     warm = ticks[WARM_UP - 1 :]
-    return median(after - before for before, after in zip(warm, warm[1:], strict=False))
+    return median(after - before for before, after in pairwise(warm))
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -107,15 +111,16 @@ def _capacity(device: torch.device) -> int:
     return 0
 
 
-def in_own_process(run: Run, trial: str, *, threads: int) -> Measured | str:
+def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: bool) -> Measured | str:
     """Measure the trial whose config.json is in ``run``; a reason in words if it cannot run."""
     home = str(Path(brainseg.__file__).parents[1])
+    hidden = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "brainseg.probe", str(run.path), trial, str(threads)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, **hidden, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)},
     )
     if done.returncode < 0:
         return f"the system ended it by signal {-done.returncode}, as it does for want of memory"

@@ -29,6 +29,7 @@ from brainseg.learner import Learner
 from brainseg.loop import Machine, NotFinite, score_epoch, train_steps
 from brainseg.losses import build_loss
 from brainseg.lr_range import (
+    STEPS,
     Bounds,
     Curve,
     Watch,
@@ -177,7 +178,7 @@ class Trial:
     def range_test(
         self,
         *,
-        steps: int = 200,
+        steps: int = STEPS,
         lowest: float = 1e-7,
         highest: float = 10.0,
         watch: Watch = unwatched,
@@ -273,7 +274,7 @@ class Trial:
         return times
 
     def note_costs(self) -> None:
-        """Append what was spent since the last note. What a killed process had not noted is lost."""
+        """Append what was spent since the last note; of a killed process that is never known."""
         self.meter.charge("keep" if self.has_begun else "start")
         if self.peers.rank == 0:
             place = {"device": self.machine.device.type, "threads": self.threads}

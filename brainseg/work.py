@@ -15,6 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from brainseg import freezing
 from brainseg.config import Encoder, Plain
 from brainseg.encoders import without_numbers
 from brainseg.model import Network, build_network
@@ -49,15 +50,18 @@ def blocks_of(model: Encoder | Plain, channels: int, image_size: int) -> int:
 
 
 @cache
-def work(model: Encoder | Plain, *, channels: int, image_size: int, images: int, frozen: int) -> Work:
+def work(
+    model: Encoder | Plain, *, channels: int, image_size: int, images: int, frozen: int
+) -> Work:
     """Count the work of a network of random weights whose first ``frozen`` blocks are frozen.
 
     Raises:
         ValueError: the network cannot be built, or not run on such images.
     """
     network = _network(_bare(model), channels, image_size)
-    network.freeze(frozen)
     network.train()
+    if network.blocks:
+        freezing.freeze(network.encoder, network.blocks, frozen)
     shape = (images, channels, image_size, image_size)
     image_BCHW = torch.empty(shape, dtype=torch.uint8, device="meta")
     scaling_BC3 = torch.empty(images, channels, 3, device="meta")
