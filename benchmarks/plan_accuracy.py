@@ -58,10 +58,8 @@ def main() -> None:
     for point, one in zip(sweep.first, found.arms, strict=True):
         predicted = one.start_seconds + args.epochs * one.epoch_seconds
         measured = spent.loc[arm(sweep.space.config(point)), "total"]
-        kind = "measured" if one.measured else "reckoned"
-        print(
-            f"{one.name:48s} {predicted:10.1f} {measured:10.1f}  {predicted / measured:.2f}   {kind}"
-        )
+        kind, ratio = "measured" if one.measured else "reckoned", predicted / measured
+        print(f"{one.name:48s} {predicted:10.1f} {measured:10.1f}  {ratio:.2f}   {kind}")
     total, whole = found.device_seconds, spent["total"].sum()
     print(f"{'sum':48s} {total.high:10.1f} {whole:10.1f}  {total.high / whole:.2f}")
 

@@ -95,7 +95,7 @@ def lines(found: "Plan", sweep: Sweep) -> list[str]:
         else "low: stopped early as halving would in the mean; high: none stopped"
     )
     said = [
-        f"{found.trials} trial{'s'[: found.trials > 1]}, {_between(found.epochs, 1, '.0f')} epochs ({stopping})",
+        f"{found.trials} trial(s), {_between(found.epochs, 1, '.0f')} epochs ({stopping})",
         f"{_between(found.device_seconds, seconds, '.3g')} {unit} (a device: {device})",
         f"{_between(found.seconds, wall, '.3g')} {clock.removeprefix('device-')} by the clock, "
         f"{placement.concurrent} trial(s) at once of {placement.workers} worker(s) each",
