@@ -42,6 +42,8 @@ class Arm:
     """What one model of the sweep is expected to cost; zeros if it cannot run."""
 
     name: str
+    batch_size: int  # images a step, over all workers
+    image_size: int  # pixels a side
     measured: bool = False
     step_seconds: float = 0.0
     epoch_seconds: float = 0.0
@@ -224,13 +226,14 @@ def _refused(config: TrialConfig, outcomes: Outcomes, place: Place) -> str:
 
 
 def _arm(config: TrialConfig, costs: Costs, outcomes: Outcomes, place: Place) -> Arm:
-    name = f"{arm(config)}, {config.batch_size} x {config.image_size} px"
+    named = partial(
+        Arm, name=arm(config), batch_size=config.batch_size, image_size=config.image_size
+    )
     if why := _refused(config, outcomes, place):
-        return Arm(name=name, obstacle=why)
+        return named(obstacle=why)
     peak, share = costs.peak_bytes(config), _share(costs, place)
     short = f"it takes {_gb(peak)}, there are {_gb(share)} for each worker"
-    return Arm(
-        name=name,
+    return named(
         measured=cost_key(config) in costs.measured,
         step_seconds=costs.step_seconds(config),
         epoch_seconds=costs.epoch_seconds(config, place.train, place.validation),

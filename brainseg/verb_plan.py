@@ -94,7 +94,10 @@ def lines(found: "Plan", sweep: Sweep) -> list[str]:
         if isinstance(sweep.strategy, Points)
         else "low: stopped early as halving would in the mean; high: none stopped"
     )
+    shapes = {(one.batch_size, one.image_size): None for one in found.arms}
+    steps = " or ".join(f"{images} images of {side} pixels" for images, side in shapes)
     said = [
+        f"A step: {steps}",
         f"{found.trials} trial(s), {_between(found.epochs, 1, '.0f')} epochs ({stopping})",
         f"{_between(found.device_seconds, seconds, '.3g')} {unit} (a device: {device})",
         f"{_between(found.seconds, wall, '.3g')} {clock.removeprefix('device-')} by the clock, "
@@ -112,25 +115,26 @@ def _table(found: "Plan") -> "Table":
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("Model", "s / step", "s / epoch", "Start, s", "Memory", "Best, MB", ""):
+    for name in ("Model", "s / step", "s / epoch", "Start, s", "Memory", ""):
         left = name in ("Model", "")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "Model")
+    shapes = {(one.batch_size, one.image_size) for one in found.arms}
     for one in found.arms:
-        table.add_row(*map(Text, _cells(one)), style="red" if one.obstacle else None)
+        shape = f", {one.batch_size} x {one.image_size} px" * (len(shapes) > 1)
+        cells = (one.name + shape, *_cells(one))
+        table.add_row(*map(Text, cells), style="red" if one.obstacle else None)
     return table
 
 
 def _cells(one: "Arm") -> tuple[str, ...]:
     if not one.epoch_seconds:
-        return one.name, "", "", "", "", "", "does not fit"
+        return "", "", "", "", "does not fit"
     word = "measured" if one.measured else "reckoned"
     return (
-        one.name,
         f"{one.step_seconds:.3g}",
         f"{one.epoch_seconds:.3g}",
         f"{one.start_seconds:.2g}",
         f"{one.peak_bytes / 1e9:.2f} GB",
-        f"{one.checkpoint_bytes / 1e6:.0f}",
         f"{word}, does not fit" if one.obstacle else word,
     )
 

@@ -165,7 +165,11 @@ def test_a_smoke_plan_says_what_the_smoke_test_would_take_and_leaves_nothing(
         3 * (1 + 2 / 3 + 2 / 9)
     )
     said = " ".join(capsys.readouterr().out.split())
-    assert "plain U-Net, width 4, 4 x 64 px" in said and "3 trial(s), 6 to 15 epochs" in said
+    assert (
+        found["arms"][0]["name"] == "plain U-Net, width 4"
+        and "A step: 4 images of 64 pixels" in said
+    )
+    assert "3 trial(s), 6 to 15 epochs" in said
 
 
 @pytest.mark.parametrize(
