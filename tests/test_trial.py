@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -345,3 +346,48 @@ def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> 
         assert panels["images"].shape == (2, 32, 32, 3)
         assert panels["truths"].any(axis=(1, 2)).all()
         assert panels["predictions"].shape == (2, 32, 32)
+
+
+# What it costs
+
+
+def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run: Run) -> None:
+    def cut(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(run, "t", TINY, cut)
+    rows = trained(run, "t", TINY, nothing).rows()
+    assert [row.get("start_seconds", 0) > 0 for row in rows] == [True, False, True]
+    network = Trial(Task(run.path, "other", flatten(TINY)), CPU).learner.network
+    for row in rows:
+        assert row["parameters"] == sum(p.numel() for p in network.parameters())
+        assert row["seconds"] == pytest.approx(row["train_seconds"] + row["score_seconds"])
+        slices = len(Trial(Task(run.path, "other", flatten(TINY)), CPU).validation_rows)
+        assert 0 < row["milliseconds_per_image"] * slices <= 1000 * row["score_seconds"]
+
+
+def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) -> None:
+    begun = time.monotonic()
+    folder = trained(run, "t", TINY, nothing)
+    passed = time.monotonic() - begun
+    for part in ("train", "score"):
+        noted = sum(cost[part] for cost in folder.spent())
+        assert noted == pytest.approx(sum(row[f"{part}_seconds"] for row in folder.rows()))
+    assert all(cost["keep"] > 0 for cost in folder.spent())
+    assert folder.spent()[0]["start"] > 0 and folder.spent()[0]["devices"] == 1
+    assert 0.5 * passed < folder.device_seconds() <= passed
+
+
+def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
+    folder = together(run, "pair", TINY, 2, tmp_path)
+    assert {cost["devices"] for cost in folder.spent()} == {2}
+    assert folder.device_seconds() > 2 * sum(row["seconds"] for row in folder.rows())
+
+
+def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:
+    folder = trained(run, "t", replace(TINY, optimizer=Sgd(lr=1e30)), nothing)
+    assert folder.ending(crashed=False).state == "failed" and not folder.rows()
+    assert sum(cost["train"] for cost in folder.spent()) > 0
+    assert folder.ending(crashed=False).device_seconds > 0
