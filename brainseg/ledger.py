@@ -83,13 +83,13 @@ def unit_of(seconds: float) -> tuple[float, str]:
 
 def _search(run: Run, sweep: dict[str, Any]) -> tuple[Run | None, str]:
     """The search that ``run`` confirms, or the name of one that is not at hand."""
-    named = sweep.get("search") or {}
-    if not named.get("path"):
+    named = sweep.get("confirms")
+    if not named:
         return None, ""
-    path = Path(named["path"])
+    path = Path(named["search"])
     for folder in (path, run.path / path, run.path.parent / path.name):
         found = Run(folder)
-        if found.sweep.exists() and read_json(found.sweep).get("uid") == named.get("uid"):
+        if found.sweep.exists() and read_json(found.sweep)["uid"] == named["uid"]:
             return found, ""
     return None, str(path)
 

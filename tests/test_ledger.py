@@ -68,8 +68,8 @@ def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
     train(search, "0000", [0.3])
     pay(search, "0000", *range(1, 37))
     end(search, "0000", "done")
-    named = {"path": str(tmp_path / "encoders"), "uid": "aaaa"}
-    confirm = begin(tmp_path / "confirm", phase="confirm", search=named)
+    named = {"search": str(tmp_path / "encoders"), "uid": "aaaa"}
+    confirm = begin(tmp_path / "confirm", phase="confirm", confirms=named)
     train(confirm, "0000", [0.3])
     pay(confirm, "0000", *range(1, 19), threads=1)
     end(confirm, "0000", "done")
@@ -79,11 +79,11 @@ def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
     )
     moved = (tmp_path / "encoders").rename(tmp_path / "elsewhere")
     assert ledger(confirm).sentence().endswith(
-        f"; without the search in {named['path']}, whose records are not there."
+        f"; without the search in {named['search']}, whose records are not there."
     )  # fmt: skip
     moved.rename(tmp_path / "encoders")
     begin(tmp_path / "encoders", uid="bbbb")  # another search of the same name
-    assert ledger(confirm).missing == named["path"]
+    assert ledger(confirm).missing == named["search"]
 
 
 def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
