@@ -62,8 +62,11 @@ def main() -> None:
         kind = "measured" if first.measured else "reckoned"
         taken = float(spent.loc[first.name, "total"])
         print(_line(first.name, _predicted(first, args), _predicted(last, args), taken), kind)
-    sums = (before.device_seconds.high, after.device_seconds.high)
+    sums = [sum(_predicted(one, args) for one in found.arms) for found in (before, after)]
     print(_line("sum", *sums, float(spent["total"].sum())))
+    for when, found in (("before", before), ("after", after)):
+        span = found.device_seconds
+        print(f"planned {when}: {span.low:.1f} to {span.high:.1f} device-seconds")
 
 
 def _predicted(one: Arm, args: argparse.Namespace) -> float:

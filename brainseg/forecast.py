@@ -22,6 +22,9 @@ from brainseg.sweep import Bayes, Points, Sweep
 
 DRAWS = 300  # configurations that stand for all that could be drawn
 SWEEPS = 200  # put together from these, for the range
+# What reckoned arms took, in what the line through the smallest and the largest said: CPU time of
+# steps of seven networks at 64 pixels between mit_b0 and vgg16 (docs/log.md, 2026-11-25).
+RECKONED = 0.7, 2.0
 CHECKPOINTS = 3  # of a running trial: the last two, and one that is being written
 
 Outcomes = Mapping[TrialConfig, Measured | str]  # by cost_key; a reason where an arm cannot run
@@ -63,8 +66,9 @@ class Range:
 class Plan:
     """What a sweep is expected to take.
 
-    Ranges are low if early stopping cuts as halving would in the mean, and what is drawn is cheap
-    (5 %); high if no trial is stopped, and what is drawn is dear (95 %).
+    Ranges are low if early stopping cuts as halving would in the mean, what is drawn is cheap
+    (5 %), and arms that were not measured take less than reckoned; high if no trial is stopped,
+    what is drawn is dear (95 %), and those arms take more.
 
     Attributes:
         epochs: of all trials together.
@@ -153,8 +157,9 @@ def reckon(sweep: Sweep, points: Sequence[TrialConfig], outcomes: Outcomes, plac
         if not _refused(config, outcomes, place)
     }
     priced = [[(c, prices[c]) for c in trials if c in prices] for trials in sweeps]
-    low = [_totals(trials, place, partial(expected_epochs, sweep.strategy)) for trials in priced]
-    high = [_totals(trials, place, float) for trials in priced]
+    halved, (less, more) = partial(expected_epochs, sweep.strategy), RECKONED
+    low = [_totals(trials, place, halved, less) for trials in priced]
+    high = [_totals(trials, place, float, more) for trials in priced]
     ranges = [
         Range(float(np.quantile(least, 0.05)), float(np.quantile(most, 0.95)))
         for least, most in zip(zip(*low, strict=True), zip(*high, strict=True), strict=True)
@@ -178,6 +183,7 @@ class _Price:
     epoch_seconds: float
     best_bytes: int
     state_bytes: int
+    measured: bool
 
 
 def _price(config: TrialConfig, costs: Costs, place: Place) -> _Price:
@@ -187,19 +193,24 @@ def _price(config: TrialConfig, costs: Costs, place: Place) -> _Price:
         epoch_seconds=costs.epoch_seconds(config, place.train, place.validation),
         best_bytes=best,
         state_bytes=state,
+        measured=cost_key(config) in costs.measured,
     )
 
 
 def _totals(
-    trials: Sequence[tuple[TrialConfig, _Price]], place: Place, epochs: Callable[[int], float]
+    trials: Sequence[tuple[TrialConfig, _Price]],
+    place: Place,
+    epochs: Callable[[int], float],
+    error: float,
 ) -> tuple[float, float, float]:
     """Epochs, device-seconds, and seconds until the last of ``trials`` ends.
 
-    Each begins as soon as one of those under way has ended.
+    Each begins as soon as one of those under way has ended. Those that were not measured take
+    ``error`` times what was reckoned.
     """
     lengths = [epochs(config.epochs) for config, _ in trials]
     seconds = [
-        price.start_seconds + length * price.epoch_seconds
+        (price.start_seconds + length * price.epoch_seconds) * (1 if price.measured else error)
         for length, (_, price) in zip(lengths, trials, strict=True)
     ]
     ends = [0.0] * place.placement.concurrent

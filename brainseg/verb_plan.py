@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from brainseg.forecast import Arm, Plan, Range
 
 USAGE = "brainseg plan SCRIPT [--measure N] [--json FILE] [any option of the script]"
-RECKONED = (
+NOTE = (
     "Measured: a few steps of a worker, alone on this machine, after a warm-up; trials side by "
     "side are slower where they share memory. Reckoned: by the line through those measured, time "
-    "over floating-point operations, memory over weights and activations."
+    "over floating-point operations, memory over weights and activations; the totals allow for "
+    "the error of that, and --measure N makes it smaller."
 )
 
 
@@ -57,7 +58,7 @@ def _plan(outer: argparse.Namespace) -> None:
     console.print(_table(found))
     for line in lines(found, asked):
         console.print(Text(line))
-    console.print(Text(RECKONED, style="dim"))
+    console.print(Text(NOTE, style="dim"))
     if args.json:
         write_json(args.json.expanduser(), asdict(found))
 

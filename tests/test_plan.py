@@ -101,6 +101,14 @@ def test_early_stopping_and_chance_make_a_range() -> None:
     assert never.epochs.low > found.epochs.low
 
 
+def test_what_was_not_measured_makes_the_range_wider() -> None:
+    one = {cost_key(RESNET): FOUND[cost_key(RESNET)]}
+    sure, unsure = (reckon(TWO, all_points(TWO), found, place()) for found in (FOUND, one))
+    assert sure.device_seconds.low == sure.device_seconds.high
+    assert unsure.device_seconds.low < unsure.device_seconds.high
+    assert unsure.epochs == sure.epochs
+
+
 def test_an_arm_that_cannot_run_is_a_line_and_costs_nothing() -> None:
     sweep = of_points(*TWO.first, {"model": "encoder", "model.encoder.name": "resnet18",
                                    "model.encoder.decoder": "deeplabv3plus",
