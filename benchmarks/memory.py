@@ -8,7 +8,6 @@ Gives  peak resident memory of two steps of the report's models at two image siz
 
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from brainseg.config import TrialConfig
 from brainseg.losses import pixel_sums, soft_dice
 from brainseg.model import build_network
 from brainseg.optim import build_optimizer
+from brainseg.probe import peak_resident_bytes
 from brainseg.space import Params, build
 
 MODELS: dict[str, Params] = {
@@ -46,12 +46,6 @@ def step(name: str, size: int) -> None:
         optimizer.step()
         optimizer.zero_grad()
     print(peak_resident_bytes())
-
-
-def peak_resident_bytes() -> int:
-    """Of this process. ``getrusage`` would count what its parent held when it was begun."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def main() -> None:

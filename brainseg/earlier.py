@@ -69,7 +69,7 @@ def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Obje
             seconds=rows[-1]["seconds"],
         ),
         dice=tuple(row["dice"] for row in rows),
-        costs=folder.costs(objectives[1:], epochs),
+        costs=folder.expected_costs(objectives[1:], epochs),
         aims=folder.aims(objectives),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import segmentation_models_pytorch as smp
 import timm
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from brainseg.space import did_you_mean
 
+M = TypeVar("M", bound=nn.Module)
 TIMM = "tu-"  # what segmentation-models-pytorch puts before the names of timm
 
 # Encoder, weights, licence of the weights; the first row that fits holds. The library's own
@@ -126,7 +127,7 @@ def fixed_size(name: str) -> int | None:
     return size
 
 
-def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
+def without_numbers(make: Callable[[], M]) -> M:
     """What ``make`` makes on PyTorch's meta device: all shapes, no numbers, so little work."""
     with torch.device("meta"), _RealRanges():
         return make().to("meta")  # a first layer of other than 3 channels is made with numbers

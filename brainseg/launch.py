@@ -67,7 +67,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     """
     run = Run(job.storage / sweep.name)
     data = read_data(job.data, job.layout, say)
-    points = _all_points(sweep)
+    points = all_points(sweep)
     check_points(points, job.workers)
     check_channels(points, data.table, data.root)
     parts = parted(data, sweep.split, say, run, sweep.confirms)
@@ -85,7 +85,7 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
         with cluster.joined(job.address) as total:
-            placement = _place(sweep, job, points, total)
+            placement = place_trials(sweep, job, points, total)
             if not placement.gpus and any(point.sync_batch_norm for point in points):
                 raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
             say(
@@ -282,7 +282,7 @@ def _own(config: dict[str, Any]) -> tuple[Params, str]:
     return params, str(params.pop("trial"))
 
 
-def _all_points(sweep: Sweep) -> list[TrialConfig]:
+def all_points(sweep: Sweep) -> list[TrialConfig]:
     """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
     space = sweep.space
     sweep.points()  # refuses what the searcher could not reach
@@ -335,9 +335,10 @@ def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -
         require_three_channels(how, channels)
 
 
-def _place(
+def place_trials(
     sweep: Sweep, job: Job, points: list[TrialConfig], total: Mapping[str, float]
 ) -> Placement:
+    """How the sweep's trials share what the cluster has in ``total``."""
     return cluster.place(
         total,
         workers=job.workers,

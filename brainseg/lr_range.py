@@ -20,6 +20,7 @@ from brainseg.records import write_text
 from brainseg.schedules import Schedule, Setting
 
 FEWEST = 10  # steps
+STEPS = 200  # of a trial's own test
 DIVERGED = 4.0  # times the best loss: no higher rate will be better
 MEDIAN = 5  # losses
 ASIDE = MEDIAN // 2
@@ -110,7 +111,7 @@ def range_test(
     momentum: float,
     lowest: float = 1e-7,
     highest: float = 10.0,
-    steps: int = 200,
+    steps: int = STEPS,
     watch: Watch = unwatched,
 ) -> Curve:
     """Take ``steps`` steps, each at a higher rate; end early where the loss has diverged.

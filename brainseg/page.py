@@ -23,7 +23,9 @@ from brainseg.arms import (
 )
 from brainseg.claims import Faster, Rougher
 from brainseg.figures import Curve
+from brainseg.ledger import NOT_COUNTED, ledger, unit_of
 from brainseg.markup import Html, document, figure, pairs, safe, table
+from brainseg.meter import PARTS
 from brainseg.records import ENDED, Run, TrialRecord, read_json, write_text
 from brainseg.verdicts import Verdict
 
@@ -68,6 +70,7 @@ def write_report(run: Run) -> Path:
         "Patients": _patient_figure([curve for curve in best if len(curve.patients)]),
         "Slices": _slices(run, sweep, frame),
         "Stopped and failed": _ended_early(frame),
+        "What it cost": _costs(run),
         "Train the leader again": _replay(run, sweep, frame),
         "What the columns mean": pairs(METRICS),
         "Searched": pairs(sweep["space"]),
@@ -389,6 +392,30 @@ def _ended_early(frame: pd.DataFrame) -> Html:
         for row in early.to_dict("records")
     ]
     return table(rows, [""] * len(rows), words=WORDS, wrapped=WRAPPED)
+
+
+def _costs(run: Run) -> Html:
+    """Device time by phase and by how trials ended, and what early stopping saved."""
+    spent = ledger(run)
+    if spent.trials.empty:
+        return Html()
+    seconds, unit = unit_of(spent.trials["total"].sum())
+    rows = [
+        {
+            "phase": row["phase"],
+            "state": row["state"],
+            "trials": row["trials"],
+            "epochs": row["epochs"],
+            **{part: f"{row[part] / seconds:.2f}" for part in PARTS},
+            unit: f"{row['total'] / seconds:.2f}",
+            "epochs saved": row["saved_epochs"] or "",
+            "about": f"{row['saved'] / seconds:.2f}" if row["saved_epochs"] else "",
+        }
+        for row in spent.by_phase().to_dict("records")
+    ]
+    costs = table(rows, [""] * len(rows), words=("phase", "state"))
+    note = f'<p class="note">In {unit}. {NOT_COUNTED}</p>'
+    return Html(f"<p>{safe(spent.sentence())}</p>\n{costs}{note}")
 
 
 def _replay(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:

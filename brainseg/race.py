@@ -93,7 +93,10 @@ class Race:
     def seen(self, objectives: Sequence[str]) -> list[tuple[Seen, Costs]]:
         """What the search learns from, in the order of their beginning: all that did not fail."""
         own = [
-            (self._seen(progress), self.run.trial(name).costs(objectives[1:], progress.epochs))
+            (
+                self._seen(progress),
+                self.run.trial(name).expected_costs(objectives[1:], progress.epochs),
+            )
             for name, progress in self.trials.items()
             if progress.state != "failed"
         ]

@@ -5,8 +5,8 @@
       slices.csv     every slice with the part it belongs to; of folds also its fold, -1 for test
       trials.jsonl   append-only: one line a change of a trial's state
       drivers.jsonl  append-only: when a driver began and ended, and why it ended
-      trials/0007/   config.json metrics.jsonl patients.csv last.csv panels.npz latest-*.pt best.pt
-                     until stop failure frozen.json audit.json lr_range.csv
+      trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
+                     latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from brainseg.meter import PARTS
 
 State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
 ENDED: tuple[State, ...] = ("done", "stopped", "failed")
@@ -100,6 +102,11 @@ class TrialDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def costs(self) -> Path:
+        """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
+        return self.path / "costs.jsonl"
+
+    @property
     def patients(self) -> Path:
         return self.path / "patients.csv"
 
@@ -154,6 +161,26 @@ class TrialDir:
         """One row an epoch."""
         return read_lines(self.metrics)
 
+    def spent(self) -> list[dict[str, Any]]:
+        """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
+
+        An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
+        without a note its row of metrics says how long it took, all of it under `train`.
+        """
+        noted = read_lines(self.costs)
+        epochs = {cost["epoch"] for cost in noted}
+        rows = [row for row in self.rows() if row["epoch"] not in epochs]
+        unnoted = [
+            {"epoch": row["epoch"], "devices": row.get("devices", 1), "train": row["seconds"]}
+            for row in rows
+        ]
+        return [*noted, *(dict.fromkeys(PARTS, 0.0) | row for row in unnoted)]
+
+    def device_seconds(self) -> float:
+        """All that the trial spent, over all its devices."""
+        costs = self.spent()
+        return sum((cost["devices"] * sum(cost[part] for part in PARTS) for cost in costs), 0.0)
+
     def ending(self, *, crashed: bool) -> Ending:
         """What became of the trial. A score is kept whatever the state.
 
@@ -181,7 +208,7 @@ class TrialDir:
             reason=reason,
         )
 
-    def costs(self, aims: Sequence[str], epochs: int) -> dict[str, float]:
+    def expected_costs(self, aims: Sequence[str], epochs: int) -> dict[str, float]:
         """What a training of ``epochs`` costs in each of ``aims``; empty before its first epoch."""
         rows = self.rows() if aims else []
         if not rows:
@@ -194,10 +221,6 @@ class TrialDir:
         last = self.rows()[-1]
         own = {"dice": last["best_dice"], "device_seconds": self.device_seconds()}
         return tuple(float(own[aim] if aim in own else last[aim]) for aim in objectives)
-
-    def device_seconds(self) -> float:
-        """What the trial has cost so far."""
-        return float(sum(row["seconds"] * row["devices"] for row in self.rows()))
 
     def keep_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""

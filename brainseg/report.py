@@ -14,6 +14,7 @@ from rich.text import Text
 
 from brainseg.arms import in_folds, in_words, named, over_seeds, seed_groups, varied_paths
 from brainseg.config import TrialConfig
+from brainseg.ledger import ledger
 from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
 from brainseg.sweep import Split
@@ -267,8 +268,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
             "schedule": params.get("schedule", ""),
             "frozen_tensors": max((stage["tensors"] for stage in stages), default=math.nan),
             "frozen_changed": sum(len(stage["changed"]) for stage in stages),
-            "device_seconds": record.device_seconds
-            or sum(row["seconds"] * row.get("devices", 1) for row in epochs),
+            "device_seconds": record.device_seconds or folder.device_seconds(),
         }
     )
 
@@ -296,6 +296,7 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
         f"Split {drawn(split)}: {', '.join(parts(split))}.",
         blind_note(sweep),
         *audit_note(run),
+        ledger(run).sentence(),
         *warnings(sweep),
         doubt(sweep),
     ]

@@ -129,7 +129,8 @@ class Mirror:
 def _named(row: dict[str, Any]) -> dict[str, Any]:
     """A row under the names that group curves in W&B: `train/loss`, `val/dice`, ..."""
     plain = {"epoch", "lr", "momentum", "frozen_blocks", "best_dice", "best_epoch"}
-    plain |= {"seconds", "images_per_second", "devices"}
+    plain |= {"seconds", "start_seconds", "train_seconds", "score_seconds", "devices"}
+    plain |= {"images_per_second", "milliseconds_per_image", "parameters"}
     names = {"train_loss": "train/loss", "val_loss": "val/loss"}
     return {names.get(k, k if k in plain else f"val/{k}"): v for k, v in row.items()}
 

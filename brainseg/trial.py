@@ -29,6 +29,7 @@ from brainseg.learner import Learner
 from brainseg.loop import Machine, NotFinite, score_epoch, train_steps
 from brainseg.losses import build_loss
 from brainseg.lr_range import (
+    STEPS,
     Bounds,
     Curve,
     Watch,
@@ -38,6 +39,7 @@ from brainseg.lr_range import (
     unwatched,
     write_curve,
 )
+from brainseg.meter import Meter
 from brainseg.metrics import patient_table, summary
 from brainseg.normalise import scaling
 from brainseg.optim import momentum_of
@@ -102,15 +104,19 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     """
     trial = Trial(task, device)
     trial.restore()
-    while trial.epoch < trial.last_epoch() and not trial.told_to_stop():
-        report(trial.run_epoch())
-    trial.audit()
+    try:
+        while trial.epoch < trial.last_epoch() and not trial.told_to_stop():
+            report(trial.run_epoch())
+        trial.audit()
+    finally:
+        trial.note_costs()
 
 
 class Trial:
     """The state of a running trial: network, optimizer, epochs done, best so far."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
+        self.meter, self.has_begun = Meter(), False
         config = task.config
         torch.set_num_threads(task.threads)
         torch.manual_seed(config.seed)
@@ -122,6 +128,7 @@ class Trial:
         self.loss = build_loss(config.loss)
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
         self.learner = Learner(config, device, self.peers)
+        self.parameters = sum(p.numel() for p in self.learner.network.parameters())
         self.schedule = self._schedule()
 
     def _read_data(self, run: Run) -> None:
@@ -171,7 +178,7 @@ class Trial:
     def range_test(
         self,
         *,
-        steps: int = 200,
+        steps: int = STEPS,
         lowest: float = 1e-7,
         highest: float = 10.0,
         watch: Watch = unwatched,
@@ -235,13 +242,13 @@ class Trial:
 
     def run_epoch(self) -> Row:
         """Train, score, keep; return the epoch's row."""
-        start = time.monotonic()
+        self.meter.charge("keep" if self.has_begun else "start")
         if self.learner.frozen_in(self.epoch) != self.learner.frozen:
             self.audit()
             self.learner.freeze_for(self.epoch)
         train_loss = self._train()
-        trained = time.monotonic()
         row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self.score()}
+        self.meter.charge("score")
         self.epoch += 1
         is_best = row["dice"] > self.best_dice
         if is_best:
@@ -252,21 +259,45 @@ class Trial:
             "best_epoch": self.best_epoch,
             **asdict(self.schedule(self.epoch * self.steps - 1)),
             "frozen_blocks": self.learner.frozen,
-            "images_per_second": images / (trained - start),
-            "seconds": time.monotonic() - start,
+            "images_per_second": images / self.meter.spent["train"],
+            **self._times(),
             "devices": self.peers.world,
+            "parameters": self.parameters,
         }
         self._keep(row, is_best)
+        self.note_costs()
         return row
+
+    def _times(self) -> Row:
+        """Seconds of the epoch; of the start as well in the first one of this process."""
+        spent = self.meter.spent
+        times = {f"{part}_seconds": spent[part] for part in ("train", "score")}
+        times |= {"seconds": spent["train"] + spent["score"]}
+        if not self.has_begun:
+            times |= {"start_seconds": spent["start"]}
+        self.has_begun = True
+        return times
+
+    def note_costs(self) -> None:
+        """Append what was spent since the last note; of a killed process that is never known."""
+        self.meter.charge("keep" if self.has_begun else "start")
+        if self.peers.rank == 0:
+            place = {"device": self.machine.device.type, "threads": self.threads}
+            cost = {"epoch": self.epoch, **self.meter.read(), "devices": self.peers.world, **place}
+            append_line(self.folder.costs, cost)
 
     def _train(self) -> float:
         """The mean loss of one epoch's steps."""
         first_step = self.epoch * self.steps
         try:
-            return fmean(self._train_steps(self.epoch, self.schedule, first_step))
+            loss = fmean(self._train_steps(self.epoch, self.schedule, first_step))
+            self.machine.wait()
+            return loss
         except NotFinite as error:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
+        finally:
+            self.meter.charge("train")
 
     def _train_steps(self, epoch: int, schedule: Schedule, first_step: int) -> Iterator[float]:
         """The loss of each step; random numbers follow from (seed, epoch, worker) alone."""
@@ -315,16 +346,21 @@ class Trial:
             rank=self.peers.rank,
             world=self.peers.world,
         )
+        self.machine.wait()
+        start = time.monotonic()
         share = score_epoch(
             self.learner.network, batches, self.loss, self.machine, scaling_NC3=self.scaling_NC3
         )
+        self.machine.wait()
+        took = (time.monotonic() - start) / max(int(share.visits_S.sum()), 1)
         visits_S = self.peers.add_up(share.visits_S)[torch.as_tensor(self.validation_rows)]
         assert (visits_S == 1).all(), "every validation slice is scored exactly once"
         counts_S3 = self.peers.add_up(share.counts_S3).cpu().numpy()
         loss = self.loss.of(self.peers.add_up(share.sums)).item()
         self.counts_S3 = counts_S3[self.validation_rows]
         self.scored_patients = [self.patients[row] for row in self.validation_rows]
-        return {"val_loss": loss, **summary(self.counts_S3, self.scored_patients)}
+        scores = summary(self.counts_S3, self.scored_patients)
+        return {"val_loss": loss, **scores, "milliseconds_per_image": 1000 * took}
 
     def _keep(self, row: Row, is_best: bool) -> None:
         """Checkpoint last: a crash before it repeats the epoch, so that nothing is lost."""

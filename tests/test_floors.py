@@ -8,17 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "__init__ space config sweep records claims rungs",
+    "__init__ space config sweep records meter claims rungs",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
-    " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
+    " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"
     " survey oddities check strata splits baselines remote proposals",
-    "lr_range peers learner panels trial worker checkpoint tracking",
-    "launch begin search study race spending earlier tradeoff cluster",
-    "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
-    " predict confirm",
+    "lr_range peers learner panels trial probe costs worker checkpoint tracking",
+    "launch begin search study race spending earlier tradeoff cluster forecast plan",
+    "arms ledger report page figures markup data_report data_page split_report verdicts compare"
+    " evaluate predict confirm front_page figure_front",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
-    " __main__",
+    " verb_plan __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,10 @@ from brainseg.table import fingerprint, read_table
 from brainseg.trial import Row, Task, Trial, TrialFailed, run_trial, train
 
 CPU = torch.device("cpu")
+TIMED = (
+    *("seconds", "start_seconds", "train_seconds", "score_seconds"),
+    *("images_per_second", "milliseconds_per_image"),
+)
 # No batch norm and no dropout: what is left is the same sum whatever the number of workers.
 TINY = TrialConfig(
     model=Plain(width=4, depth=2, dropout=0.0, norm="none"),
@@ -117,7 +122,8 @@ def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Ru
         torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
         rows = [trial.run_epoch() for _ in range(3)]
         for row in rows:
-            del row["seconds"], row["images_per_second"]
+            for key in TIMED:
+                row.pop(key, None)
         found.append((rows, trial.patient_table().to_csv()))
     assert found[0] == found[1]
     of_one, of_two = weights(run.trial("of-1")), weights(run.trial("of-2"))
@@ -160,10 +166,9 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_never_was(run: Run) -> No
             trained(run, "cut", config, cut)
     again = trained(run, "cut", config, cut)
     assert [row["epoch"] for row in again.rows()] == [1, 2, 3, 4]
-    timed = ("seconds", "images_per_second")
     for one, two in zip(whole.rows(), again.rows(), strict=True):
-        assert {k: v for k, v in one.items() if k not in timed} == {
-            k: v for k, v in two.items() if k not in timed
+        assert {k: v for k, v in one.items() if k not in TIMED} == {
+            k: v for k, v in two.items() if k not in TIMED
         }
     for key, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(again)[key]), key
@@ -409,3 +414,48 @@ def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> 
         assert panels["images"].shape == (2, 32, 32, 3)
         assert panels["truths"].any(axis=(1, 2)).all()
         assert panels["predictions"].shape == (2, 32, 32)
+
+
+# What it costs
+
+
+def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run: Run) -> None:
+    def cut(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(run, "t", TINY, cut)
+    rows = trained(run, "t", TINY, nothing).rows()
+    assert [row.get("start_seconds", 0) > 0 for row in rows] == [True, False, True]
+    network = Trial(Task(run.path, "other", flatten(TINY)), CPU).learner.network
+    for row in rows:
+        assert row["parameters"] == sum(p.numel() for p in network.parameters())
+        assert row["seconds"] == pytest.approx(row["train_seconds"] + row["score_seconds"])
+        slices = len(Trial(Task(run.path, "other", flatten(TINY)), CPU).validation_rows)
+        assert 0 < row["milliseconds_per_image"] * slices <= 1000 * row["score_seconds"]
+
+
+def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) -> None:
+    begun = time.monotonic()
+    folder = trained(run, "t", TINY, nothing)
+    passed = time.monotonic() - begun
+    for part in ("train", "score"):
+        noted = sum(cost[part] for cost in folder.spent())
+        assert noted == pytest.approx(sum(row[f"{part}_seconds"] for row in folder.rows()))
+    assert all(cost["keep"] > 0 for cost in folder.spent())
+    assert folder.spent()[0]["start"] > 0 and folder.spent()[0]["devices"] == 1
+    assert 0.5 * passed < folder.device_seconds() <= passed
+
+
+def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
+    folder = together(run, "pair", TINY, 2, tmp_path)
+    assert {cost["devices"] for cost in folder.spent()} == {2}
+    assert folder.device_seconds() > 2 * sum(row["seconds"] for row in folder.rows())
+
+
+def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:
+    folder = trained(run, "t", replace(TINY, optimizer=Sgd(lr=1e30)), nothing)
+    assert folder.ending(crashed=False).state == "failed" and not folder.rows()
+    assert sum(cost["train"] for cost in folder.spent()) > 0
+    assert folder.ending(crashed=False).device_seconds > 0

@@ -1,0 +1,82 @@
+"""Does `brainseg plan` predict what a sweep then takes?
+
+Run    python -m benchmarks.plan_accuracy [--epochs 2] [--image-size 64] [--measure 2]
+Gives  for each arm of a small sweep over made-up patients: device-seconds that a plan before the
+       sweep and one after it predict, what the ledger measured, and the ratios; then the same in
+       sum. Five minutes on two cores.
+
+Whatever else keeps the machine busy slows plans and sweep by different shares: where the two plans
+disagree, the machine was not the same to both, and the ratios say little.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from brainseg.config import Augmentation, TrialConfig
+from brainseg.forecast import Arm
+from brainseg.launch import Job, run_sweep
+from brainseg.ledger import ledger
+from brainseg.phantom import write_phantoms
+from brainseg.plan import plan
+from brainseg.space import Params, Space
+from brainseg.sweep import Points, Sweep
+
+ARMS: tuple[Params, ...] = (
+    {"model": "plain", "model.plain.width": 16},
+    {"model.encoder.name": "mobilenet_v2"},
+    {"model.encoder.name": "resnet18"},
+)
+
+
+def small_sweep(image_size: int, epochs: int) -> Sweep:
+    base = TrialConfig(
+        image_size=image_size, batch_size=8, epochs=epochs, augment=Augmentation(missing=0.0)
+    )
+    return Sweep(
+        name="accuracy",
+        question="Does the plan hold?",
+        space=Space(base, search=(), fixed={"model.encoder.weights": "none"}),
+        first=ARMS,
+        strategy=Points(),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--measure", type=int, default=2)
+    args = parser.parse_args()
+    sweep = small_sweep(args.image_size, args.epochs)
+    with TemporaryDirectory(prefix="brainseg-") as folder:
+        data = write_phantoms(
+            Path(folder) / "phantoms", patients=12, slices=10, size=args.image_size, seed=0
+        )
+        job = Job(data=str(data), storage=Path(folder) / "runs", wandb="off", made_up=True)
+        before = plan(sweep, job, measure=args.measure)
+        spent = ledger(run_sweep(sweep, job)).trials.set_index("arm")
+        after = plan(sweep, job, measure=args.measure)
+    print(f"{'arm':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios  (device-seconds)")
+    for first, last in zip(before.arms, after.arms, strict=True):
+        kind = "measured" if first.measured else "reckoned"
+        taken = float(spent.loc[first.name, "total"])
+        print(_line(first.name, _predicted(first, args), _predicted(last, args), taken), kind)
+    sums = [sum(_predicted(one, args) for one in found.arms) for found in (before, after)]
+    print(_line("sum", *sums, float(spent["total"].sum())))
+    for when, found in (("before", before), ("after", after)):
+        span = found.device_seconds
+        print(f"planned {when}: {span.low:.1f} to {span.high:.1f} device-seconds")
+
+
+def _predicted(one: Arm, args: argparse.Namespace) -> float:
+    return float(one.start_seconds + args.epochs * one.epoch_seconds)
+
+
+def _line(name: str, before: float, after: float, taken: float) -> str:
+    ratios = f"{before / taken:.2f} {after / taken:.2f}"
+    return f"{name:32s} {before:8.1f} {after:8.1f} {taken:9.1f}  {ratios}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What a sweep will take, before it is launched: some of its arms measured, the rest reckoned."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from brainseg import cluster
+from brainseg.begin import Say, open_run, parted, read_data
+from brainseg.config import TrialConfig, arm
+from brainseg.costs import cost_key, steady, work_at
+from brainseg.forecast import Outcomes, Place, Plan, obstacle, reckon
+from brainseg.launch import Job, all_points, check_channels, place_trials
+from brainseg.probe import Measured, in_own_process
+from brainseg.records import Run, write_json
+from brainseg.space import flatten
+from brainseg.splits import rows_of
+from brainseg.sweep import Sweep
+
+
+def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
+    """Measure so many of the sweep's arms, from the least to the most work; reckon the rest.
+
+    Weights are not needed, and not downloaded: random ones cost the same.
+
+    Raises:
+        ValueError: bad input, as ``run_sweep`` says, or none of the arms can run.
+    """
+    data = read_data(job.data, job.layout, say)
+    points = all_points(sweep)
+    check_channels(points, data.table, data.root)
+    parts = parted(data, sweep.split, say)
+    data.table[parts.columns] = parts
+    train, validation = rows_of(data.table)
+    with cluster.joined(job.address) as total:
+        placement = place_trials(sweep, job, points, total)
+    place = Place(
+        train=len(train),
+        validation=len(validation),
+        placement=placement,
+        memory_bytes=total["memory"],
+    )
+    with TemporaryDirectory(prefix="brainseg-") as folder:
+        run = Run(Path(folder))
+        open_run(run, sweep, data, made_up=job.made_up, command=job.command)
+        outcomes = measured_arms(points, partial(_probe, run, place, say), place, measure)
+    return reckon(sweep, points, outcomes, place)
+
+
+def measured_arms(
+    points: Sequence[TrialConfig],
+    probe: Callable[[TrialConfig], Measured | str],
+    place: Place,
+    count: int,
+) -> Outcomes:
+    """Probe ``count`` arms, evenly from the least to the most work; say which cannot run.
+
+    Where a probe fails, the next arm takes its place.
+    """
+    keys = dict.fromkeys(cost_key(steady(config)) for config in points)
+    outcomes: dict[TrialConfig, Measured | str] = {}
+    operations = {}
+    for key in keys:
+        if why := obstacle(key, place):
+            outcomes[key] = why
+        else:
+            operations[key] = work_at(key, place.placement.workers).step_flops
+    left = sorted(operations, key=operations.__getitem__)
+    while todo := [key for key in _spread(left, count) if key not in outcomes]:
+        outcomes[todo[0]] = probe(todo[0])
+        left = [key for key in left if not isinstance(outcomes.get(key), str)]
+    return outcomes
+
+
+def _spread(keys: Sequence[TrialConfig], count: int) -> list[TrialConfig]:
+    """The first, the last, and evenly what is between them: ``count`` in all."""
+    if not keys:
+        return []
+    places = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
+    return [keys[place] for place in places.tolist()]
+
+
+def _probe(run: Run, place: Place, say: Say, key: TrialConfig) -> Measured | str:
+    """Measure one arm on a worker's share of its batch."""
+    say(f"measuring {arm(key)}")
+    trial = f"{len(list(run.path.glob('trials/*'))):04d}"
+    share = replace(key, batch_size=key.batch_size // place.placement.workers)
+    write_json(run.trial(trial).config, flatten(share))
+    placement = place.placement
+    return in_own_process(run, trial, threads=placement.cpus, on_gpu=placement.gpus > 0)
