@@ -10,8 +10,8 @@ Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simul
 
 A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); arms miss the same and some other
 patients, one of two arms more of them, so that differences are skewed and their tails heavy; what
-leaves [0, 1] is cut off. `sd` gives the standard deviations between patients' differences, as drawn,
-and between trainings; what is left over has 0.05. Three designs: 5 folds, a training each seed and
+leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients' differences
+and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each seed and
 fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does not
 expect. One seed: of these very trainings.
 """
@@ -143,14 +143,14 @@ def family(
 def main() -> None:
     studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     rng = np.random.default_rng(0)
-    print("design                                  patients seeds percentile   BCa Student  plain   test")
+    print(f"{'design':40}patients seeds percentile   BCa Student  plain   test")
     for design in DESIGNS:
         for patients in (20, 50, 110):
             for seeds in (1, 2, 5):
                 percent = 100 * told(rng, design, seeds, patients, studies)
                 row = " ".join(f"{share:6.1f}" for share in percent)
                 print(f"{design!s:40} {patients:7d} {seeds:5d}     {row}", flush=True)
-    print("8 equal arms                            patients seeds  Holm, pairs  leader  wrong claim")
+    print(f"{'8 equal arms':40}patients seeds Holm,pairs     leader wrong claim")
     for patients in (20, 50, 110):
         percent = 100 * family(rng, DESIGNS[3], 2, patients, studies // 3)
         row = " ".join(f"{share:10.1f}" for share in percent)

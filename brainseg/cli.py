@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brainseg import (
     __version__,
+    verb_compare,
     verb_confirm,
     verb_data,
     verb_encoders,
@@ -20,7 +21,15 @@ from brainseg.sweep import Sweep
 
 # Each verb imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds, which
 # `brainseg check` and `--help` do without.
-VERBS = (verb_sweep, verb_confirm, verb_data, verb_encoders, verb_lr_range, verb_weights)
+VERBS = (
+    verb_sweep,
+    verb_confirm,
+    verb_compare,
+    verb_data,
+    verb_encoders,
+    verb_lr_range,
+    verb_weights,
+)
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 EPILOG = """\

@@ -26,7 +26,7 @@ of their patients, so no estimate of that variance from one cross-validation is 
 Grandvalet 2004), and corrections for it are rules of thumb (Nadeau and Bengio 2003); nor does it
 hold for more patients to train on. With one seed it speaks of these trained networks alone.
 
-How often the intervals hold the truth, and the test errs, is measured by ``benchmarks/coverage.py``.
+How often the intervals hold the truth, and the test errs: ``benchmarks/coverage.py``.
 
 Shapes: A arms, S seeds, P patients, R replicates.
 """
@@ -162,16 +162,17 @@ def _freedom(value_P: Floats) -> float:
 
 def resamples(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats:
     """A row a replicate: each patient's share in a sample drawn with replacement."""
-    drawn = rng.multinomial(patients, np.full(patients, 1 / patients), replicates)
-    return drawn / patients
+    drawn_RP = rng.multinomial(patients, np.full(patients, 1 / patients), replicates)
+    return np.asarray(drawn_RP / patients, np.float64)
 
 
 def signs(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats:
     """A row a way to flip patients: all of them while few, then as many random ones."""
     if patients <= EXACT:
-        bits = np.arange(2**patients)[:, None] >> np.arange(patients) & 1
-        return 1.0 - 2.0 * bits
-    return 1.0 - 2.0 * rng.integers(0, 2, (replicates, patients))
+        flip_RP = np.arange(2**patients)[:, None] >> np.arange(patients) & 1
+    else:
+        flip_RP = rng.integers(0, 2, (replicates, patients))
+    return np.asarray(1 - 2 * flip_RP, np.float64)
 
 
 def replicated(gap_SP: Floats, own: Parts, share_RP: Floats, rng: Generator) -> Floats:
@@ -179,7 +180,7 @@ def replicated(gap_SP: Floats, own: Parts, share_RP: Floats, rng: Generator) -> 
     mean_P = gap_SP.mean(0)
     stretch = math.sqrt(own.patients / (own.patients - 1))
     mean_R = mean_P.mean() + stretch * (share_RP @ (mean_P - mean_P.mean()))
-    return mean_R + _noise(own, len(mean_R), rng)
+    return np.asarray(mean_R + _noise(own, len(mean_R), rng), np.float64)
 
 
 def _noise(own: Parts, replicates: int, rng: Generator) -> Floats:
@@ -237,9 +238,7 @@ def lower_bound(
     return interval(gap_SP, fold_P, share_RP, rng, level=2 * level - 1).low
 
 
-def flip_test(
-    gap_SP: Floats, fold_P: NDArray[np.int64], sign_RP: Floats, rng: Generator
-) -> float:
+def flip_test(gap_SP: Floats, fold_P: NDArray[np.int64], sign_RP: Floats, rng: Generator) -> float:
     """p of the mean difference, two-sided, under no difference: patients' signs are flipped.
 
     Where trainings vary, each flip gets their noise as well: a flip of patients alone would ask
@@ -294,7 +293,9 @@ def further(own: Parts, difference: float, *, comparisons: int) -> Further:
     seeds = _needed(by_seed, aim - own.patient / own.patients)
     patients = _needed(by_patient, aim - own.error_training) + z**2 / 2
     more_seeds = max(math.ceil(seeds) - own.seeds, 1) if seeds <= MOST_SEEDS else None
-    more_patients = max(math.ceil(patients) - own.patients, 1) if patients <= MOST_PATIENTS else None
+    more_patients = (
+        max(math.ceil(patients) - own.patients, 1) if patients <= MOST_PATIENTS else None
+    )
     return Further(seeds=more_seeds if own.seeds > 1 else None, patients=more_patients)
 
 

@@ -12,13 +12,13 @@ FLOORS = [
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue schedules model losses metrics optim loop duplicates"
-    " survey oddities check strata splits baselines remote",
+    " survey oddities check strata splits baselines remote paired",
     "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search cluster",
     "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
-    " predict confirm",
+    " predict confirm figure_forest compare_page",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
-    " __main__",
+    " verb_compare __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {
@@ -29,7 +29,7 @@ DOORS = {
     "albumentations": "augment",
     "segmentation_models_pytorch": "model encoders weights losses",
     "timm": "encoders weights",
-    "matplotlib": "figures",
+    "matplotlib": "figures figure_forest",
     "nibabel": "volumes",
     "PIL": "images",
     "pyarrow": "remote",
