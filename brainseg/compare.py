@@ -27,16 +27,10 @@ from rich.table import Table
 from rich.text import Text
 
 from brainseg import paired, report
-from brainseg.arms import (
-    in_folds,
-    in_words,
-    named,
-    out_of_fold,
-    seed_groups,
-    varied_between_arms,
-)
+from brainseg.arms import in_folds
 from brainseg.paired import Floats, Further, Interval
 from brainseg.records import Run, TrialRecord, read_json, write_text
+from brainseg.scores import Scores, gather
 
 MARGIN = 0.02  # of Dice; who is behind by less is good enough
 # Of five patients, all that point one way do so by chance in 1 of 16 cases, above 1 in 20.
@@ -56,18 +50,6 @@ SCOPE = (
     "sets; other training sets, or larger ones, might order the arms otherwise. Where a search "
     "chose the arms, these scores are the answer, not the search's, whose best is partly luck."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """The Dice of every arm that is complete, on what all of them have."""
-
-    arms: tuple[tuple[TrialRecord, ...], ...]  # the trials of each
-    words: tuple[str, ...]
-    dice_ASP: Floats
-    fold_P: NDArray[np.int64]
-    seeds: tuple[int, ...]
-    notes: tuple[str, ...]  # what is missing or left out, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,106 +155,6 @@ def _limits(patients: int, seeds: int, arms: int) -> list[str]:
     return notes
 
 
-def gather(run: Run, *, folds: int) -> Scores:
-    """Each arm's Dice at the last epoch; ``folds`` is 0 without.
-
-    A seed of an arm counts if all its folds are done. Seeds that an arm lacks are left out for
-    all; an arm without a seed in common with the others is itself left out.
-
-    Raises:
-        ValueError: fewer than two arms are complete.
-    """
-    records = run.trials()
-    groups = seed_groups(records)
-    paths = varied_between_arms(records)
-    words = [named(group[0].arm, in_words(group[0].params, paths)) for group in groups]
-    tables = [_by_patient(run, group, max(folds, 1)) for group in groups]
-    kept, seeds = _common(tables)
-    if len(kept) < 2:
-        raise ValueError(_too_few(run, records, len(kept)))
-    notes = _missing(run, groups, words, tables, kept, seeds)
-    cells = [[tables[n][seed] for seed in seeds] for n in kept]
-    names = sorted(set.intersection(*(set(cell.index) for row in cells for cell in row)))
-    most = max(len(cell) for row in cells for cell in row)
-    if most > len(names):
-        notes.append(f"{most - len(names)} patients are left out: not every arm scored them.")
-    return Scores(
-        arms=tuple(tuple(groups[n]) for n in kept),
-        words=tuple(words[n] for n in kept),
-        dice_ASP=np.array([[cell.loc[names, "dice"] for cell in row] for row in cells], float),
-        fold_P=cells[0][0].loc[names, "fold"].to_numpy(np.int64),
-        seeds=tuple(seeds),
-        notes=tuple(notes),
-    )
-
-
-def _by_patient(run: Run, group: Sequence[TrialRecord], folds: int) -> dict[int, pd.DataFrame]:
-    return {seed: own.set_index("patient") for seed, own in out_of_fold(run, group, folds).items()}
-
-
-def _common(tables: Sequence[Mapping[int, pd.DataFrame]]) -> tuple[list[int], list[int]]:
-    """The arms that are compared, and the seeds that all of them have.
-
-    While they have none in common, the arm with the fewest seeds goes.
-    """
-    kept = [n for n, own in enumerate(tables) if own]
-    while kept:
-        if seeds := sorted(set.intersection(*(set(tables[n]) for n in kept))):
-            return kept, seeds
-        kept.remove(min(kept, key=lambda n: len(tables[n])))
-    return [], []
-
-
-def _too_few(run: Run, records: Sequence[TrialRecord], complete: int) -> str:
-    done = [record for record in records if record.state == "done"]
-    if done and not any(run.trial(record.trial).last.exists() for record in done):
-        return (
-            f"a comparison reads each trial's last.csv, and no trial of {run.path} has one: an "
-            "older version of brainseg ran it; run it again, or confirm it"
-        )
-    return (
-        f"a comparison takes two or more arms of which some seed is done in every fold, and "
-        f"{run.path} has {complete}; the command that began it goes on with what is missing"
-    )
-
-
-def _missing(
-    run: Run,
-    groups: Sequence[Sequence[TrialRecord]],
-    words: Sequence[str],
-    tables: Sequence[Mapping[int, pd.DataFrame]],
-    kept: Sequence[int],
-    seeds: Sequence[int],
-) -> list[str]:
-    """A sentence for each arm that lacks something, and one for the seeds that go with it."""
-    begun = {int(record.params["seed"]) for group in groups for record in group}
-    notes = []
-    for n, group in enumerate(groups):
-        lacks = sorted(begun - set(tables[n]))
-        if lacks or n not in kept:
-            left = "" if n in kept else ", and is left out"
-            notes.append(f"{words[n]} is not complete for seed {_listed(lacks)}{left}: "
-                         f"{_why(run, group)}.")  # fmt: skip
-    if unused := sorted(begun - set(seeds)):
-        notes.append(f"Compared on seed {_listed(seeds)} alone; {_listed(unused)} not all arms "
-                     "have.")  # fmt: skip
-    return notes
-
-
-def _why(run: Run, group: Sequence[TrialRecord]) -> str:
-    """What became of an arm's trials that have no last epoch."""
-    whys = [
-        f"trial {record.trial} {record.state}" + (f" ({record.reason})" if record.reason else "")
-        for record in group
-        if record.state != "done" or not run.trial(record.trial).last.exists()
-    ]
-    return "; ".join(whys) or "not every fold has begun"
-
-
-def _listed(values: Sequence[int]) -> str:
-    return " and ".join(map(str, values)) if len(values) < 3 else ", ".join(map(str, values))
-
-
 def _standings(run: Run, scores: Scores) -> tuple[Standing, ...]:
     """Every arm against the one with the highest mean."""
     rng = np.random.default_rng(0)
@@ -342,14 +224,14 @@ def answer(found: Comparison) -> str:
     ]
     if tied:
         said.append(f"{'; '.join(one.arm for one in tied)}: cannot be told from it.")
-        said.append(_told_by(lead, tied[0]))
+        said.append(_told_by(tied[0], len(found.seeds)))
     else:
         said.append("It can be told from every other arm.")
     said.append(_good_enough(found))
     return " ".join(filter(None, said))
 
 
-def _told_by(lead: Standing, rival: Standing) -> str:
+def _told_by(rival: Standing, seeds: int) -> str:
     """What it would take to tell the two."""
     more = rival.further
     ways = [
@@ -359,7 +241,7 @@ def _told_by(lead: Standing, rival: Standing) -> str:
     ]
     if not ways:
         return "The first two cannot be separated by any sensible number of seeds or patients."
-    alone = "" if more.seeds is not None else ", which more seeds alone could not"
+    alone = ", which more seeds alone could not" if more.seeds is None and seeds > 1 else ""
     return (
         f"If the difference of the first two is as large as it looks, "
         f"{-rival.difference.mean:.3f}, {' (or '.join(ways)}{')' * (len(ways) - 1)} would "
@@ -402,8 +284,8 @@ def rows(found: Comparison, *, leaks: bool) -> list[dict[str, Any]]:
             "rank_low": one.rank_low,
             "rank_high": one.rank_high,
             "p_best": one.first,
-            "more_seeds": one.further.seeds,
-            "more_patients": one.further.patients,
+            "more_seeds": one.further.seeds if one.tied else None,
+            "more_patients": one.further.patients if one.tied else None,
             "parameters": one.parameters,
             "device_seconds": one.device_seconds,
             "seeds": len(found.seeds),

@@ -12,7 +12,7 @@ from brainseg.markup import Html, figure, safe, table
 from brainseg.records import Run
 
 TITLE = "Comparison"
-WORDS = ("model", "told apart", "ranks")
+WORDS = ("model", "verdict", "ranks")
 
 
 def found(run: Run) -> Comparison | str:
@@ -36,7 +36,8 @@ def section(sweep: Mapping[str, Any], own: Comparison | str) -> Html:
     )
     warned = "".join(f'<p class="warn">{safe(text)}</p>' for text in report.warnings(sweep))
     notes = "".join(f'<p class="note">{safe(text)}</p>' for text in (*own.notes, METHOD, SCOPE))
-    return Html(f"{warned}<p>{safe(answer(own))}</p>\n{body}\n{_picture(own)}\n{notes}")
+    said = "" if in_folds(sweep) else f"<p>{safe(answer(own))}</p>"  # it leads the page
+    return Html(f"{warned}{said}\n{body}\n{_picture(own)}\n{notes}")
 
 
 def _row(place: int, one: Standing, own: Comparison) -> dict[str, object]:
@@ -52,7 +53,7 @@ def _row(place: int, one: Standing, own: Comparison) -> dict[str, object]:
         "BCa": f"{gap.bca_low:+.3f} to {gap.bca_high:+.3f}" if rival else "",
         "p": p_words(one.p) if rival else "",
         "Holm p": p_words(one.p_holm) if rival else "",
-        "told apart": "" if not rival else "tied" if one.tied else "worse",
+        "verdict": "" if not rival else "tied" if one.tied else "worse",
         f"not worse by {own.margin:g}": "yes" if good else "not shown",
         "P(best)": f"{one.first:.2f}",
         "ranks": ranks(one),

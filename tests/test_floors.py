@@ -16,7 +16,7 @@ FLOORS = [
     "lr_range peers learner panels trial worker checkpoint tracking",
     "launch begin search cluster",
     "arms report page figures markup data_report data_page split_report verdicts compare evaluate"
-    " predict confirm figure_forest compare_page",
+    " predict confirm figure_forest compare_page scores",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
     " verb_compare __main__",
 ]
