@@ -102,14 +102,23 @@ def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_p
     arm_of(run, VGG, scores(0.78, own=1, spread=0.08))
     arm_of(run, RESNET, scores(0.8, own=2, spread=0.08))
     found = compare(run)
-    more = found.standings[1].further
+    second = found.standings[1]
+    more, gap = second.further, -second.difference.mean
     assert more.patients and more.seeds is None
     assert (
-        f"If the difference of the first two is as large as it looks, 0.020, {more.patients} more "
-        "patients would separate them, which more seeds alone could not." in answer(found)
+        f"If the difference of the first two is as large as it looks, {gap:.3f}, {more.patients} "
+        "more patients would separate them, which more seeds alone could not." in answer(found)
     )
     rows = pd.read_csv(write_comparison(run, found))
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
+
+
+def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    arm_of(run, VGG, scores(0.75, own=1, spread=0.02) + np.array([[0.05], [-0.05]]))
+    arm_of(run, RESNET, scores(0.8, own=2, spread=0.02))
+    more = compare(run).standings[1].further
+    assert more.seeds and f"{more.seeds} more seeds" in answer(compare(run))
 
 
 def test_two_arms_of_one_name_are_two(tmp_path: Path) -> None:
