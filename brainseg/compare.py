@@ -47,8 +47,9 @@ METHOD = (
 )
 SCOPE = (
     "This speaks of new patients of the same kind, scored by networks trained on these training "
-    "sets; other training sets, or larger ones, might order the arms otherwise. Where a search "
-    "chose the arms, these scores are the answer, not the search's, whose best is partly luck."
+    "sets. Other training sets, or larger ones, might order the arms otherwise; failures too rare "
+    "to be among these patients are not in it. Where a search chose the arms, these scores are the "
+    "answer, not the search's, whose best is partly luck; it chose on some of these patients."
 )
 
 

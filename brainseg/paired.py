@@ -24,7 +24,8 @@ on these very training sets, each (K - 1) / K of these patients (the k-fold test
 al. 2020). It does not say what other training sets would have given. Those of K folds share most
 of their patients, so no estimate of that variance from one cross-validation is unbiased (Bengio and
 Grandvalet 2004), and corrections for it are rules of thumb (Nadeau and Bengio 2003); nor does it
-hold for more patients to train on. With one seed it speaks of these trained networks alone.
+hold for more patients to train on. With one seed it speaks of these trained networks alone. A
+failure so rare that few patients or none show it is not in any of these figures.
 
 How often the intervals hold the truth, and the test errs: ``benchmarks/coverage.py``.
 
