@@ -241,12 +241,11 @@ def _told_by(rival: Standing, seeds: int) -> str:
         if n is not None
     ]
     if not ways:
-        return "The first two cannot be separated by any sensible number of seeds or patients."
+        return f"No sensible number of seeds or patients would tell it from {rival.arm}."
     alone = ", which more seeds alone could not" if more.seeds is None and seeds > 1 else ""
     return (
-        f"If the difference of the first two is as large as it looks, "
-        f"{-rival.difference.mean:.3f}, {' (or '.join(ways)}{')' * (len(ways) - 1)} would "
-        f"separate them{alone}."
+        f"If {rival.arm} is behind by as much as it looks, {-rival.difference.mean:.3f}, "
+        f"{' (or '.join(ways)}{')' * (len(ways) - 1)} would separate the two{alone}."
     )
 
 
@@ -254,6 +253,8 @@ def _good_enough(found: Comparison) -> str:
     lead, small = found.standings[0], found.smallest
     if small is None:
         return ""
+    if lead.parameters == min(one.parameters for one in found.standings):
+        return "No arm is smaller."
     if small is lead:
         return f"No smaller arm is shown to be not worse by more than {found.margin:g}."
     return (

@@ -67,7 +67,7 @@ def test_two_arms_with_the_same_scores_are_tied_with_equal_chances(tmp_path: Pat
     one, two = compare(run).standings
     assert one.tied and two.tied and two.p == 1
     assert (one.first, two.first) == pytest.approx((0.5, 0.5))
-    assert two.further.patients is None and "cannot be separated" in answer(compare(run))
+    assert two.further.patients is None and "No sensible number" in answer(compare(run))
 
 
 def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enou
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
     assert "over 40 patients held out in turn and 2 seeds" in said
     assert "vgg16, imagenet: cannot be told from it." in said
-    assert "more patients" in said or "cannot be separated" in said
+    assert "more patients" in said or "No sensible number" in said
     assert "smallest arm that is not worse by more than 0.02 is vgg16" in said
     assert "23.0 million parameters against 32.0" in said
 
@@ -106,8 +106,8 @@ def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_p
     more, gap = second.further, -second.difference.mean
     assert more.patients and more.seeds is None
     assert (
-        f"If the difference of the first two is as large as it looks, {gap:.3f}, {more.patients} "
-        "more patients would separate them, which more seeds alone could not." in answer(found)
+        f"If vgg16, imagenet is behind by as much as it looks, {gap:.3f}, {more.patients} more "
+        "patients would separate the two, which more seeds alone could not." in answer(found)
     )
     rows = pd.read_csv(write_comparison(run, found))
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
@@ -137,6 +137,14 @@ def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_fir
     assert wide.smallest is wide.standings[2]
     assert narrow.smallest is narrow.standings[0]
     assert "No smaller arm is shown to be not worse" in answer(narrow)
+
+
+def test_a_leader_that_is_the_smallest_is_said_to_be(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    arm_of(run, SMALL, scores(0.8, own=1))
+    arm_of(run, RESNET, scores(0.7, own=2))
+    found = compare(run)
+    assert found.smallest is found.standings[0] and answer(found).endswith("No arm is smaller.")
 
 
 def test_without_recorded_sizes_no_arm_is_called_the_smallest(tmp_path: Path) -> None:
