@@ -112,12 +112,14 @@ def in_folds(sweep: Mapping[str, Any]) -> int:
 def out_of_fold(run: Run, group: Sequence[TrialRecord], folds: int) -> dict[int, pd.DataFrame]:
     """By seed, a row a patient as the trial scored them that never saw them, at the last epoch.
 
-    Only seeds of which every fold is done, so that each arm is scored on the same patients.
+    The column fold says which one. Only seeds of which every fold is done, so that each arm is
+    scored on the same patients. A sweep that is not in folds has one.
     """
     tables: dict[int, list[pd.DataFrame]] = {}
     for record in group:
         if record.state == "done" and (last := run.trial(record.trial).last).exists():
-            tables.setdefault(record.params["seed"], []).append(read_table(last))
+            own = read_table(last).assign(fold=record.params.get("fold", 0))
+            tables.setdefault(record.params["seed"], []).append(own)
     return {
         seed: pd.concat(own, ignore_index=True) for seed, own in tables.items() if len(own) == folds
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brainseg import (
     __version__,
+    verb_compare,
     verb_confirm,
     verb_data,
     verb_encoders,
@@ -25,6 +26,7 @@ VERBS = (
     verb_plan,
     verb_sweep,
     verb_confirm,
+    verb_compare,
     verb_data,
     verb_encoders,
     verb_lr_range,

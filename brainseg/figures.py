@@ -79,7 +79,7 @@ def dice_curves(best: Sequence[Curve], others: Sequence[Curve]) -> str:
         _limit([*best, *others], axes)
         axes.set_ylabel("validation Dice")
         _label_ends(axes, best)
-        return _svg(figure, "Validation Dice per epoch of every trial", hover)
+        return as_svg(figure, "Validation Dice per epoch of every trial", hover)
 
 
 def loss_curves(best: Sequence[Curve]) -> str:
@@ -100,7 +100,7 @@ def loss_curves(best: Sequence[Curve]) -> str:
         grid[0, 0].legend(frameon=False, fontsize=8, handlelength=1.6)
         grid[0, 0].set_ylabel("loss")
         grid[1, 0].set_ylabel("learning\nrate")
-        return _svg(figure, "Train and validation loss of the best trials, and learning rate")
+        return as_svg(figure, "Train and validation loss of the best trials, and learning rate")
 
 
 def learning_curves(arms: Sequence[Sequence[Curve]]) -> str:
@@ -119,7 +119,7 @@ def learning_curves(arms: Sequence[Sequence[Curve]]) -> str:
             axes.set_axis_off()
         for axes, name in zip(grid[:, 0], ("Dice", "IoU", "loss"), strict=True):
             axes.set_ylabel(name)
-        return _svg(figure, "Dice, IoU and loss per epoch of every model")
+        return as_svg(figure, "Dice, IoU and loss per epoch of every model")
 
 
 def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> str:
@@ -136,7 +136,7 @@ def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> 
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(f"difference in {label}")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, f"Difference in {label}")
+        return as_svg(figure, f"Difference in {label}")
 
 
 def patient_dots(best: Sequence[Curve]) -> str:
@@ -159,7 +159,7 @@ def patient_dots(best: Sequence[Curve]) -> str:
         axes.set_xlim(max(lowest - 0.05, -0.02), 1.02)
         axes.set_xlabel("Dice of one validation patient")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, "Dice of every validation patient under the best trials", hover)
+        return as_svg(figure, "Dice of every validation patient under the best trials", hover)
 
 
 def range_curve(
@@ -200,7 +200,7 @@ def volume_histogram(volumes: Mapping[str, float], unit: str) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3), layout="constrained")
         hover = _volume_bars(figure.subplots(), volumes, unit)
-        return _svg(figure, "Histogram of tumour volume over patients", hover)
+        return as_svg(figure, "Histogram of tumour volume over patients", hover)
 
 
 def contact_sheet(volumes: Mapping[str, float], unit: str, tiles: Sequence[Tile]) -> bytes:
@@ -453,7 +453,7 @@ def _name(curve: Curve) -> str:
     return f"{curve.trial} · {shorten(curve.arm, 44, placeholder=' …')}"
 
 
-def _svg(figure: Figure, title: str, hover: Mapping[str, str] | None = None) -> str:
+def as_svg(figure: Figure, title: str, hover: Mapping[str, str] | None = None) -> str:
     """The figure as an `<svg>` element; ``hover`` gives parts, by their gid, a text to show."""
     buffer = StringIO()
     with rc_context({"svg.hashsalt": title}), warnings.catch_warnings():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg import figures, report, verdicts
+from brainseg import compare, compare_page, figures, report, verdicts
 from brainseg.arms import (
     in_folds,
     in_words,
@@ -22,6 +22,7 @@ from brainseg.arms import (
     varied_between_arms,
 )
 from brainseg.claims import Faster, Rougher
+from brainseg.compare import Comparison
 from brainseg.figures import Curve
 from brainseg.ledger import NOT_COUNTED, ledger, unit_of
 from brainseg.markup import Html, document, figure, pairs, safe, table
@@ -60,7 +61,9 @@ def write_report(run: Run) -> Path:
     """Write report.html: one file that loads nothing from anywhere."""
     sweep, frame = read_json(run.sweep), report.ranking(run)
     best, others = _curves(run, frame)
+    found = compare_page.found(run)
     sections = {
+        compare_page.TITLE: compare_page.section(sweep, found),
         verdicts.TITLE: _claims(run, sweep),
         "Ranking": _ranking(frame, sweep),
         "Over seeds": _over_seeds(over_seeds(run), sweep),
@@ -77,11 +80,14 @@ def write_report(run: Run) -> Path:
         "Held": pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
         "Versions": pairs(sweep["versions"]),
     }
-    write_text(run.report, document(sweep["name"], _head(run, sweep, frame), sections))
+    write_text(run.report, document(sweep["name"], _head(run, sweep, frame, found), sections))
     return run.report
 
 
-def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
+def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Comparison | str) -> Html:
+    lead = report.answer(run, frame)
+    if in_folds(sweep) and isinstance(found, Comparison):
+        lead = compare.answer(found)
     facts = "".join(
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
         for name, lines in _facts(sweep, frame).items()
@@ -90,7 +96,7 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
     return Html(
         f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
         f"<h1>{safe(sweep['question'])}</h1>\n"
-        f'<p class="lead">{safe(report.answer(run, frame))}</p>\n'
+        f'<p class="lead">{safe(lead)}</p>\n'
         f"{''.join(f'<p class=note>{text}</p>' for text in notes)}\n"
         f"{''.join(f'<p class=warn>{text}</p>' for text in report.warnings(sweep))}\n"
         f'<dl class="facts">{facts}</dl>'

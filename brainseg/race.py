@@ -92,15 +92,12 @@ class Race:
 
     def seen(self, objectives: Sequence[str]) -> list[tuple[Seen, Costs]]:
         """What the search learns from, in the order of their beginning: all that did not fail."""
-        own = [
-            (
-                self._seen(progress),
-                self.run.trial(name).expected_costs(objectives[1:], progress.epochs),
-            )
-            for name, progress in self.trials.items()
-            if progress.state != "failed"
-        ]
-        return [(one.seen, one.costs) for one in self.earlier] + own
+        found = [(one.seen, one.costs) for one in self.earlier]
+        for name, progress in self.trials.items():
+            if progress.state != "failed":
+                costs = self.run.trial(name).expected_costs(objectives[1:], progress.epochs)
+                found.append((self._seen(progress), costs))
+        return found
 
     def trial_seconds(self) -> float:
         """Device-seconds of a whole training, the median over trials; 0 before one has begun."""

@@ -88,7 +88,14 @@ class Driver:
         row |= {"best_epoch": epoch, "seconds": self.seconds, "devices": 1}
         row |= {"parameters": 1000 * (1 + int(name)), "milliseconds_per_image": 2.0}
         append_line(self.run.trial(name).metrics, row)
-        spent = {"start": 0.0, "train": self.seconds, "score": 0.0, "keep": 0.0, "devices": 1}
+        spent = {
+            "epoch": epoch,
+            "start": 0.0,
+            "train": self.seconds,
+            "score": 0.0,
+            "keep": 0.0,
+            "devices": 1,
+        }
         append_line(self.run.trial(name).costs, spent)
         self.study.observe(name, epoch, row["dice"])
         self.race.hears(name, epoch, best, self.seconds)

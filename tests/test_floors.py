@@ -12,13 +12,13 @@ FLOORS = [
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"
-    " survey oddities check strata splits baselines remote proposals",
+    " survey oddities check strata splits baselines remote proposals paired",
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
     "launch begin search study race spending earlier tradeoff cluster forecast plan",
     "arms ledger report page figures markup data_report data_page split_report verdicts compare"
-    " evaluate predict confirm front_page figure_front",
+    " evaluate predict confirm front_page figure_front figure_forest compare_page scores",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
-    " verb_plan __main__",
+    " verb_compare verb_plan __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {
@@ -29,7 +29,7 @@ DOORS = {
     "albumentations": "augment",
     "segmentation_models_pytorch": "model encoders weights losses",
     "timm": "encoders weights",
-    "matplotlib": "figures",
+    "matplotlib": "figures figure_forest figure_front",
     "nibabel": "volumes",
     "PIL": "images",
     "pyarrow": "remote",

@@ -23,7 +23,14 @@ def trained(run: Run, trial: str, dice: list[float], devices: int = 1) -> None:
     for epoch, score in enumerate(dice, start=1):
         row = {"epoch": epoch, "dice": score, "seconds": 6.0, "devices": devices}
         append_line(run.trial(trial).metrics, row)
-        spent = {"start": 0.0, "train": 5.0, "score": 1.0, "keep": 0.0, "devices": devices}
+        spent = {
+            "epoch": epoch,
+            "start": 0.0,
+            "train": 5.0,
+            "score": 1.0,
+            "keep": 0.0,
+            "devices": devices,
+        }
         append_line(run.trial(trial).costs, spent)
     run.note(trial, "done", dice=max(dice))
 
