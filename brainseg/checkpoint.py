@@ -1,8 +1,9 @@
 """Everything needed to go on as if never stopped: written whole, verified when read.
 
-A trial's folder holds the last two `latest-<epoch>.pt` while it runs, and `best.pt`, the network
-at its best epoch. `checkpoints.json` names them with their SHA-256, newest first. A file whose
-hash differs is passed over for the one before it, and this is said.
+A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
+paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names them with their
+SHA-256, newest first. A file whose hash differs is passed over for the one before it, and this is
+said.
 
 No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
 the learning rate from the step, so that the epoch is all there is to restore.
@@ -59,6 +60,13 @@ def load_latest(folder: Path) -> State | None:
 
 def save_best(folder: Path, state: State) -> None:
     _write(folder / "best.pt", state)
+
+
+def keep_newest(folder: Path) -> None:
+    """Keep one file to go on from: a trial that pauses may wait for long, and others with it."""
+    for entry in _entries(folder)[1:]:
+        (folder / entry["file"]).unlink(missing_ok=True)
+    write_json(folder / "checkpoints.json", _entries(folder)[:1])
 
 
 def drop_latest(folder: Path) -> None:

@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from brainseg.costs import Costs, cost_key, steady, work_at
 from brainseg.encoders import require_known
 from brainseg.model import require_size
 from brainseg.probe import Measured
+from brainseg.rungs import Halving
 from brainseg.sweep import Bayes, Points, Sweep
 
 DRAWS = 300  # configurations that stand for all that could be drawn
@@ -107,15 +109,16 @@ def obstacle(config: TrialConfig, place: Place) -> str:
 def expected_epochs(strategy: Bayes | Points, epochs: int) -> float:
     """Epochs of a trial in the mean if each rung lets its share go on, and no more.
 
-    Asynchronous halving lets more go on, since the first trials at a rung have little to be
-    compared with; so a sweep takes more than this, and at most ``epochs``.
+    The first trials at a rung have little to be compared with, and a few are run to their end
+    whatever their share; so a sweep takes more than this, and at most ``epochs``.
     """
     if isinstance(strategy, Points):
         return float(epochs)
-    taken, share, before, rung = 0.0, 1.0, 0, strategy.grace_epochs
-    while rung < epochs:
+    taken, share, before = 0.0, 1.0, 0
+    halving = Halving(grace=strategy.grace_epochs, reduction=strategy.reduction)
+    for rung in halving.rungs(epochs):
         taken += share * (rung - before)
-        before, rung, share = rung, rung * strategy.reduction, share / strategy.reduction
+        before, share = rung, share / strategy.reduction
     return taken + share * (epochs - before)
 
 
@@ -164,6 +167,9 @@ def reckon(sweep: Sweep, points: Sequence[TrialConfig], outcomes: Outcomes, plac
         Range(float(np.quantile(least, 0.05)), float(np.quantile(most, 0.95)))
         for least, most in zip(zip(*low, strict=True), zip(*high, strict=True), strict=True)
     ]
+    ranges = [
+        _capped(span, limit) for span, limit in zip(ranges, _limits(sweep, place), strict=True)
+    ]
     return Plan(
         trials=sweep.trials,
         arms=tuple(_arm(config, costs, outcomes, place) for config in arms.values()),
@@ -173,6 +179,17 @@ def reckon(sweep: Sweep, points: Sequence[TrialConfig], outcomes: Outcomes, plac
         seconds=ranges[2],
         disk_bytes=max(_disk(trials, place.placement.concurrent) for trials in priced),
     )
+
+
+def _limits(sweep: Sweep, place: Place) -> tuple[float, float, float]:
+    """What the sweep's budget allows of epochs, device-seconds and seconds."""
+    seconds = 3600 * sweep.budget.hours
+    devices = place.placement.concurrent * place.placement.workers
+    return inf, min(3600 * sweep.budget.device_hours, seconds * devices), seconds
+
+
+def _capped(span: Range, limit: float) -> Range:
+    return Range(min(span.low, limit), min(span.high, limit))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +237,10 @@ def _totals(
 
 
 def _disk(trials: Sequence[tuple[TrialConfig, _Price]], concurrent: int) -> float:
-    """Of the best network of every trial, and of what the largest that run at once go on from."""
-    largest = sorted((price.state_bytes for _, price in trials), reverse=True)[:concurrent]
-    return float(sum(price.best_bytes for _, price in trials) + CHECKPOINTS * sum(largest))
+    """Of the best network of every trial, of what it goes on from, and what runs writes anew."""
+    states = sorted((price.state_bytes for _, price in trials), reverse=True)
+    kept = sum(price.best_bytes for _, price in trials) + sum(states)
+    return float(kept + (CHECKPOINTS - 1) * sum(states[:concurrent]))
 
 
 def _alike(config: TrialConfig) -> TrialConfig:

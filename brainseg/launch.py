@@ -243,6 +243,7 @@ class Recorder(tune.Callback):
         if ending.state == "paused":
             self.run.note(name, "paused", **_facts(ending))
             self.race.rests(name)
+            checkpoint.keep_newest(self.run.trial(name).path)
             reason = self.race.waiting()[name]
             self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
         else:

@@ -105,9 +105,24 @@ def lines(found: "Plan", sweep: Sweep) -> list[str]:
         f"{placement.concurrent} trial(s) at once of {placement.workers} worker(s) each",
         f"{found.disk_bytes / 1e9:.2f} GB of disk for checkpoints at the most",
     ]
+    if limit := _limit(found, sweep):
+        said.append(limit)
     if failing := [one for one in found.arms if one.obstacle]:
         said += [f"does not fit: {one.name}: {one.obstacle}" for one in failing]
     return said
+
+
+def _limit(found: "Plan", sweep: Sweep) -> str:
+    """Which part of the budget the plan comes to, if it does."""
+    budget = sweep.budget
+    if found.seconds.high >= 3600 * budget.hours:
+        return f"the budget of {budget.hours:g} hours may end it before all trials were tried"
+    if found.device_seconds.high >= 3600 * budget.device_hours:
+        return (
+            f"the budget of {budget.device_hours:g} device-hours may end it before all trials "
+            "were tried"
+        )
+    return ""
 
 
 def _table(found: "Plan") -> "Table":

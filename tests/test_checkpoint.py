@@ -163,3 +163,13 @@ def test_a_new_best_replaces_the_old(tmp_path: Path) -> None:
         save_best(tmp_path, state(epoch))
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
     assert names(tmp_path) == {"best.pt"}
+
+
+def test_a_paused_trial_keeps_one_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        checkpoint.save_latest(tmp_path, epoch, {"epoch": epoch})
+    checkpoint.keep_newest(tmp_path)
+    assert [file.name for file in tmp_path.glob("latest-*")] == ["latest-0003.pt"]
+    assert checkpoint.load_latest(tmp_path) == {"epoch": 3}
+    checkpoint.save_latest(tmp_path, 4, {"epoch": 4})
+    assert checkpoint.load_latest(tmp_path) == {"epoch": 4}
