@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainseg.checkpoint import drop_latest, load_latest, save_best, save_latest
+from brainseg.checkpoint import drop_latest, keep_newest, load_latest, save_best, save_latest
 from brainseg.records import read_json
 
 torch.set_num_threads(1)
@@ -167,9 +167,9 @@ def test_a_new_best_replaces_the_old(tmp_path: Path) -> None:
 
 def test_a_paused_trial_keeps_one_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
-        checkpoint.save_latest(tmp_path, epoch, {"epoch": epoch})
-    checkpoint.keep_newest(tmp_path)
-    assert [file.name for file in tmp_path.glob("latest-*")] == ["latest-0003.pt"]
-    assert checkpoint.load_latest(tmp_path) == {"epoch": 3}
-    checkpoint.save_latest(tmp_path, 4, {"epoch": 4})
-    assert checkpoint.load_latest(tmp_path) == {"epoch": 4}
+        save_latest(tmp_path, epoch, state(epoch))
+    keep_newest(tmp_path)
+    assert names(tmp_path) == {"latest-0003.pt", "checkpoints.json"}
+    assert (load_latest(tmp_path) or {})["epoch"] == 3
+    save_latest(tmp_path, 4, state(4))
+    assert (load_latest(tmp_path) or {})["epoch"] == 4
