@@ -1,0 +1,54 @@
+"""How well does a network's arithmetic tell its time?
+
+Run    python -m benchmarks.work_and_time
+Gives  the CPU time of a training step of nine networks over what a line through the one of least
+       and the one of most work says: above 1 it takes less than reckoned. `brainseg plan` widens
+       its range for arms that it does not measure by what this shows (``forecast.RECKONED``).
+       64 pixels, batches of 8, one thread; CPU time, so that other jobs matter less. A minute.
+"""
+
+import time
+
+import torch
+
+from benchmarks.freezing import stepper
+from brainseg.config import Encoder, Plain, TrialConfig, arm
+from brainseg.costs import line_through
+from brainseg.model import build_network
+from brainseg.work import work
+
+ENCODERS = (
+    *("mit_b0", "vgg16", "mobilenet_v2", "resnet18", "efficientnet-b0", "resnet50"),
+    *("densenet121", "efficientnet-b3"),
+)
+SIDE, IMAGES, STEPS = 64, 8, 2
+
+
+def seconds(model: Encoder | Plain) -> float:
+    """CPU time of a step, after one that is not counted."""
+    torch.manual_seed(0)
+    step = stepper(build_network(model, 3, SIDE), SIDE, IMAGES)
+    step()
+    began = time.process_time()
+    for _ in range(STEPS):
+        step()
+    return (time.process_time() - began) / STEPS
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    models = [*(Encoder(name=name, weights="none") for name in ENCODERS), Plain(width=16)]
+    found = []
+    for model in models:
+        needs = work(model, channels=3, image_size=SIDE, images=IMAGES, frozen=0)
+        found.append((needs.step_flops, seconds(model), arm(TrialConfig(model=model))))
+    found.sort()
+    (least, short, _), (most, long, _) = found[0], found[-1]
+    line = line_through([least, most], [short, long])
+    print("GFLOP a step  seconds  reckoned / taken")
+    for flops, taken, words in found:
+        print(f"{flops / 1e9:12.1f} {taken:8.3f} {line(flops) / taken:17.2f}  {words}")
+
+
+if __name__ == "__main__":
+    main()
