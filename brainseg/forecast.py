@@ -24,8 +24,8 @@ from brainseg.sweep import Bayes, Points, Sweep
 
 DRAWS = 300  # configurations that stand for all that could be drawn
 SWEEPS = 200  # put together from these, for the range
-# What reckoned arms took, in what the line through the smallest and the largest said: seven networks
-# at 64 pixels between mit_b0 and vgg16, by benchmarks/work_and_time.py.
+# What reckoned arms took, in what the line through the smallest and the largest said: seven
+# networks at 64 pixels between mit_b0 and vgg16, by benchmarks/work_and_time.py.
 RECKONED = 0.6, 2.4
 CHECKPOINTS = 3  # of a running trial: the last two, and one that is being written
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg import compare, compare_page, figures, report, verdicts
+from brainseg import compare, compare_page, figures, front_page, report, verdicts
 from brainseg.arms import (
     in_folds,
     in_words,
@@ -65,6 +65,7 @@ def write_report(run: Run) -> Path:
     sections = {
         compare_page.TITLE: compare_page.section(sweep, found),
         verdicts.TITLE: _claims(run, sweep),
+        front_page.TITLE: front_page.section(run, sweep),
         "Ranking": _ranking(frame, sweep),
         "Over seeds": _over_seeds(over_seeds(run), sweep),
         "Learning curves": _learning_curves(run, sweep),
@@ -90,7 +91,7 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Compar
         lead = compare.answer(found)
     facts = "".join(
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
-        for name, lines in _facts(sweep, frame).items()
+        for name, lines in _facts(run, sweep, frame).items()
     )
     notes = [*report.audit_note(run), report.doubt(sweep)]
     return Html(
@@ -103,7 +104,7 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Compar
     )
 
 
-def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
+def _facts(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
     data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
     order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
@@ -126,6 +127,7 @@ def _facts(sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]
             ", ".join(f"{states[state]} {state}" for state in order) or "none yet",
             f"{frame['epochs'].sum()} epochs",
             f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
+            *report.ending_note(run),
         ],
         "Search": [f"{name.replace('_', ' ')} {value}" for name, value in strategy],
         "Command": [sweep["command"]],

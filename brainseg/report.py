@@ -14,6 +14,7 @@ from rich.text import Text
 
 from brainseg.arms import in_folds, in_words, named, over_seeds, seed_groups, varied_paths
 from brainseg.config import TrialConfig
+from brainseg.fronts import sentence, unbeaten
 from brainseg.ledger import ledger
 from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
@@ -296,10 +297,18 @@ def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
         f"Split {drawn(split)}: {', '.join(parts(split))}.",
         blind_note(sweep),
         *audit_note(run),
+        *ending_note(run),
+        *filter(None, [sentence(unbeaten(run, sweep))]),
         ledger(run).sentence(),
         *warnings(sweep),
         doubt(sweep),
     ]
+
+
+def ending_note(run: Run) -> list[str]:
+    """Why the last driver ended; nothing while one is at work, or of a run by hand."""
+    last = run.drivers()[-1:]
+    return [f"It ended: {driver['reason']}." for driver in last if driver["event"] == "ends"]
 
 
 def doubt(sweep: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ FLOORS = [
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
     "launch begin search study race spending earlier tradeoff cluster forecast plan",
     "arms ledger report page figures markup data_report data_page split_report verdicts compare"
-    " evaluate predict confirm front_page figure_front figure_forest compare_page scores",
+    " evaluate predict confirm fronts front_page figure_front figure_forest compare_page scores",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
     " verb_compare verb_plan __main__",
 ]
