@@ -1,0 +1,164 @@
+"""The searches that search_efficiency.py ranks, each as its users would run it.
+
+All begin with the report's four models. Those that draw at random draw a branch the more often the
+more there is to search on it, so that the plain U-Net does not take every second trial.
+"""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.random import Generator
+from optuna.trial import TrialState
+
+from benchmarks.simulated_sweep import Sweep, Trial, Verdict
+from brainseg.proposals import Seen, Tree, propose
+from brainseg.rungs import Halving, Progress
+from brainseg.space import Params, Space
+from brainseg.sweep import REPORT_MODELS
+
+GRACE, REDUCTION = 4, 3
+
+
+class Drawn:
+    """Every trial whole; points from ``source``, the first ones given."""
+
+    def __init__(self, space: Space[Any], source: Callable[[Sweep], Params]) -> None:
+        self.source = source
+        self.first = [space.split(point)[0] for point in REPORT_MODELS]
+
+    def next(self, sweep: Sweep) -> Trial | Params | None:
+        return self.first.pop(0) if self.first else self.source(sweep)
+
+    def pause(self, trial: Trial) -> int:
+        return trial.epochs
+
+    def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
+        return "go on"
+
+    def ended(self, trial: Trial) -> None: ...
+
+
+class Stopped(Drawn):
+    """Asynchronous halving that stops, as Ray's ASHAScheduler and W&B's Hyperband do.
+
+    Both stop a trial that is below the quantile of all that reached its rung.
+    """
+
+    def __init__(self, space: Space[Any], source: Callable[[Sweep], Params]) -> None:
+        super().__init__(space, source)
+        self.scores: dict[int, list[float]] = {}
+
+    def pause(self, trial: Trial) -> int:
+        rung = GRACE
+        while rung <= trial.finished:
+            rung *= REDUCTION
+        return min(rung, trial.epochs)
+
+    def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
+        scores = self.scores.setdefault(trial.finished, [])
+        best = trial.best[trial.finished - 1]
+        scores.append(best)
+        return "go on" if best >= np.quantile(scores, 1 - 1 / REDUCTION) else "stop"
+
+
+class Tpe:
+    """Optuna's sampler behind ``source``, and what it is told."""
+
+    def __init__(self, space: Space[Any], rng: Generator, told: TrialState) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        seed = int(rng.integers(2**31))
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, group=True, multivariate=True, constant_liar=True
+        )
+        self.space, self.told = space, told
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        for point in REPORT_MODELS:
+            self.study.enqueue_trial(space.split(point)[0])
+        self.asked: list[optuna.Trial] = []
+
+    def __call__(self, sweep: Sweep) -> Params:
+        trial = self.study.ask()
+        self.asked.append(trial)
+        return self.space(trial)
+
+    def tell(self, trial: Trial) -> None:
+        asked, best = self.asked[trial.number], trial.best[trial.finished - 1]
+        asked.report(float(trial.dice[trial.finished - 1]), trial.finished)
+        state = TrialState.COMPLETE if trial.state == "done" else self.told
+        self.study.tell(asked, best if state == TrialState.COMPLETE else None, state)
+
+
+def told(method: Drawn, tpe: Tpe) -> Drawn:
+    method.first, method.ended = [], tpe.tell  # type: ignore[method-assign]
+    return method
+
+
+class Promoted:
+    """Ours: rungs.py says who goes on, ``source`` which point comes next."""
+
+    def __init__(
+        self, space: Space[Any], source: Callable[[Sweep], Params], grace: int = GRACE,
+        reduction: int = REDUCTION, reserve: float = 1.0,
+    ) -> None:
+        self.halving = Halving(grace=grace, reduction=reduction)
+        self.source, self.reserve = source, reserve
+        self.first = [space.split(point)[0] for point in REPORT_MODELS]
+        self.last: set[int] = set()  # finalists
+
+    def next(self, sweep: Sweep) -> Trial | Params | None:
+        trials = progress(sweep)
+        if sweep.left < self.reserve * sweep.workers * (sweep.mean_cost if sweep.trials else 0):
+            chosen = self.halving.finalist(trials)
+            if chosen is not None:
+                self.last.add(int(chosen.trial))
+        else:
+            chosen = self.halving.promotable(trials)
+            if chosen is None:
+                return self.first.pop(0) if self.first else self.source(sweep)
+        return None if chosen is None else sweep.trials[int(chosen.trial)]
+
+    def pause(self, trial: Trial) -> int:
+        if trial.number in self.last:
+            return trial.epochs
+        return self.halving.next_pause(_progress(trial, tuple(trial.best[: trial.finished])))
+
+    def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
+        trials = progress(sweep)
+        return "pause" if self.halving.reason(trials[trial.number], trials) else "go on"
+
+    def ended(self, trial: Trial) -> None: ...
+
+
+def progress(sweep: Sweep) -> list[Progress]:
+    return [_progress(trial, trial.seen(sweep.now)) for trial in sweep.trials]
+
+
+def _progress(trial: Trial, best: tuple[float, ...]) -> Progress:
+    cycle = int(trial.params.get("schedule.triangular.cycle_epochs", 0))
+    state = "done" if trial.state == "stopped" else trial.state
+    return Progress(trial=str(trial.number), epochs=trial.epochs, best=best, cycle=cycle, state=state)
+
+
+def seen(sweep: Sweep) -> list[Seen]:
+    return [
+        Seen(
+            params=trial.params,
+            epochs=trial.epochs,
+            best=trial.seen(sweep.now),
+            seconds=trial.seconds if trial.seen(sweep.now) else 0.0,
+            running=trial.state == "running",
+        )
+        for trial in sweep.trials
+    ]
+
+
+def at_random(space: Space[Any], rng: Generator) -> Callable[[Sweep], Params]:
+    tree = Tree(space)
+    return lambda sweep: tree.point(tree.draw(1, rng)[0])
+
+
+def proposed(space: Space[Any], rng: Generator, how=propose) -> Callable[[Sweep], Params]:
+    return lambda sweep: how(space, seen(sweep), rng)
