@@ -20,7 +20,7 @@ Shapes: N configurations, R recorded epochs, Q effects.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -302,7 +302,11 @@ def _collapse(
         score = (happened * np.log(hazard)).sum() - (weights * hazard * at_risk.sum(1)).sum()
         scores.append(score - ((base + 5) / 1.0) ** 2 / 2 - ((slope - 1.5) / 0.7) ** 2 / 2)
     likely = np.exp(np.array(scores) - max(scores))
-    best = int(np.argmax(scores)) if rng is None else int(rng.choice(len(grid), p=likely / likely.sum()))
+    best = (
+        int(np.argmax(scores))
+        if rng is None
+        else int(rng.choice(len(grid), p=likely / likely.sum()))
+    )
     return grid[best]
 
 

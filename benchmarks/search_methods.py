@@ -5,7 +5,6 @@ more there is to search on it, so that the plain U-Net does not take every secon
 """
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,8 +99,12 @@ class Promoted:
     """Ours: rungs.py says who goes on, ``source`` which point comes next."""
 
     def __init__(
-        self, space: Space[Any], source: Callable[[Sweep], Params], grace: int = GRACE,
-        reduction: int = REDUCTION, reserve: float = 1.0,
+        self,
+        space: Space[Any],
+        source: Callable[[Sweep], Params],
+        grace: int = GRACE,
+        reduction: int = REDUCTION,
+        reserve: float = 1.0,
     ) -> None:
         self.halving = Halving(grace=grace, reduction=reduction)
         self.source, self.reserve = source, reserve
@@ -123,7 +126,7 @@ class Promoted:
     def pause(self, trial: Trial) -> int:
         if trial.number in self.last:
             return trial.epochs
-        return self.halving.next_pause(_progress(trial, tuple(trial.best[: trial.finished])))
+        return self.halving.next_pause(_progress(trial, trial.finished))
 
     def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
         trials = progress(sweep)
@@ -136,10 +139,16 @@ def progress(sweep: Sweep) -> list[Progress]:
     return [_progress(trial, trial.seen(sweep.now)) for trial in sweep.trials]
 
 
-def _progress(trial: Trial, best: tuple[float, ...]) -> Progress:
+def _progress(trial: Trial, epochs: int) -> Progress:
     cycle = int(trial.params.get("schedule.triangular.cycle_epochs", 0))
     state = "done" if trial.state == "stopped" else trial.state
-    return Progress(trial=str(trial.number), epochs=trial.epochs, best=best, cycle=cycle, state=state)
+    return Progress(
+        trial=str(trial.number),
+        epochs=trial.epochs,
+        best=trial.standing[:epochs],
+        cycle=cycle,
+        state=state,
+    )
 
 
 def seen(sweep: Sweep) -> list[Seen]:
@@ -147,7 +156,7 @@ def seen(sweep: Sweep) -> list[Seen]:
         Seen(
             params=trial.params,
             epochs=trial.epochs,
-            best=trial.seen(sweep.now),
+            best=trial.standing[: trial.seen(sweep.now)],
             seconds=trial.seconds if trial.seen(sweep.now) else 0.0,
             running=trial.state == "running",
         )

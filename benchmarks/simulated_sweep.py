@@ -14,10 +14,13 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.curve_simulator import Truth
+from brainseg.rungs import standing
 from brainseg.space import Params
 
 Verdict = Literal["go on", "pause", "stop"]
-Path = list[tuple[float, float]]  # device-seconds spent, and the true Dice of the best then
+# Device-seconds spent, and the true Dice of what would be returned then: by the highest Dice that
+# was observed in one epoch, and by rungs.standing.
+Path = list[tuple[float, float, float]]
 
 
 @dataclass
@@ -34,15 +37,16 @@ class Trial:
     until: int = 0  # the epoch at which it is judged next
     begun: float = 0.0  # when its first epoch since the last start or resume began
 
-    def seen(self, now: float) -> tuple[float, ...]:
-        """Best Dice after each epoch that is finished by now."""
+    def seen(self, now: float) -> int:
+        """Epochs finished by now."""
         epochs = self.finished
         if self.state == "running":
             epochs = min(epochs + max(0, int((now - self.begun) / self.seconds + 1e-9)), self.until)
-        return tuple(self.best[:epochs])
+        return epochs
 
     def __post_init__(self) -> None:
-        self.best: list[float] = np.maximum.accumulate(self.dice).tolist()
+        self.best: tuple[float, ...] = tuple(np.maximum.accumulate(self.dice).tolist())
+        self.standing = standing(self.dice.tolist())
 
 
 @dataclass
@@ -96,7 +100,9 @@ def run(
             if chosen is None:
                 break
             free.pop()
-            trial = _begin(sweep, truth, chosen, epochs, rng) if isinstance(chosen, dict) else chosen
+            trial = (
+                _begin(sweep, truth, chosen, epochs, rng) if isinstance(chosen, dict) else chosen
+            )
             _go(sweep, method, trial, coming, start=True)
         if not coming:
             break
@@ -117,8 +123,9 @@ def run(
         if trial.state != "paused":
             method.ended(trial)
         free.append(0)
-        best = returned(sweep.trials)
-        path.append((when * workers, best.params, best.epochs))
+        path.append(
+            (when * workers, returned(sweep.trials, "best"), returned(sweep.trials, "standing"))
+        )
     return _valued(path, truth), sweep
 
 
@@ -141,19 +148,14 @@ def _go(sweep: Sweep, method: Method, trial: Trial, coming: list, *, start: bool
     heappush(coming, (arrival, len(coming), trial.number))
 
 
-def returned(trials: Sequence[Trial]) -> Trial:
+def returned(trials: Sequence[Trial], score: str) -> Trial:
     """The trial that a sweep names as its best: by its own observations, of those that are done."""
     done = [trial for trial in trials if trial.state == "done"]
     shown = done or [trial for trial in trials if trial.finished]
-    return max(shown, key=lambda trial: trial.best[trial.finished - 1])
+    return max(shown, key=lambda trial: getattr(trial, score)[trial.finished - 1])
 
 
-def _valued(path: list[tuple[float, Params, int]], truth: Truth) -> Path:
-    known: dict[tuple, float] = {}
-    found: Path = []
-    for when, point, length in path:
-        key = (length, *sorted(point.items()))
-        if key not in known:
-            known[key] = float(truth.quality([point], length)[0])
-        found.append((when, known[key]))
-    return found
+def _valued(path: list[tuple[float, Trial, Trial]], truth: Truth) -> Path:
+    named = {trial.number: trial for _, *pair in path for trial in pair}
+    worth = {n: float(truth.quality([t.params], t.epochs)[0]) for n, t in named.items()}
+    return [(when, worth[one.number], worth[other.number]) for when, one, other in path]

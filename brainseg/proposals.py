@@ -30,7 +30,9 @@ from brainseg.space import Choice, Integers, LogUniform, Params, Space, Value, f
 
 FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
 DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates, and trials whose neighbours are
-ROWS = 250  # observed values at most; beyond, those of trials that stand lowest are left out
+MOST = 120  # trials the process is given
+LOWEST = -1.2  # standard deviations below the median: how far below hardly matters
+FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -42,7 +44,7 @@ class Seen:
 
     params: Mapping[str, Value]  # the point; further paths, as a whole config has, do no harm
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # best score after each finished epoch
+    best: tuple[float, ...] = ()  # score after each finished epoch, see rungs.standing
     seconds: float = 0.0  # of one epoch; 0: not known yet
     running: bool = False
 
@@ -66,6 +68,17 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
     rows = np.nan_to_num(codes, nan=-1).tolist()
     chosen = next((number for number in order if tuple(rows[number]) not in known), order[0])
     return tree.point(codes[chosen])
+
+
+def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
+    """The score that each trial's configuration is expected to reach at its last epoch, (T,).
+
+    The luck of the trial, as far as the others let it be told from the configuration, is left out.
+    """
+    tree = Tree(space)
+    trials = [trial for trial in seen if trial.best]
+    process = _fitted(_observed(trials), tree.features(tree.codes([t.params for t in seen])))
+    return process.at_end(np.arange(len(seen)))[0]
 
 
 class Tree:
@@ -201,7 +214,7 @@ class Tree:
 
 def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Floats:
     """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
-    begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
+    begun = _kept(seen)
     trials = [seen[number] for number in begun]
     features = tree.features(np.concatenate([past[begun], codes]))
     process = _fitted(_observed(trials), features)
@@ -224,6 +237,16 @@ class _Observed:
     score: Floats  # (N,)
 
 
+def _kept(seen: Sequence[Seen]) -> list[int]:
+    """The trials that the process is given: all, or of many those that ran, the furthest, some."""
+    begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
+    if len(begun) <= MOST:
+        return begun
+    begun.sort(key=lambda number: (not seen[number].running, -len(seen[number].best), number))
+    rest = begun[MOST // 2 :]
+    return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
+
+
 def _observed(trials: Sequence[Seen]) -> _Observed:
     stand = [len(trial.best) for trial in trials]
     common = {epoch for epoch in set(stand) - {0} if stand.count(epoch) >= 3}
@@ -234,24 +257,25 @@ def _observed(trials: Sequence[Seen]) -> _Observed:
         if epoch
     ]
     table = np.array(rows)
-    if len(table) > ROWS:
-        table = table[np.sort(np.argsort(-table[:, 2], kind="stable")[:ROWS])]
     score = table[:, 2]
-    spread = float(score.std()) or 1.0
-    standard = np.maximum((score - np.median(score)) / spread, -2.5)  # a collapse is no trend
-    return _Observed(table[:, 0].astype(int), table[:, 1], standard)
+    standard = (score - np.median(score)) / (float(score.std()) or 1.0)
+    return _Observed(table[:, 0].astype(int), table[:, 1], np.maximum(standard, LOWEST))
 
 
 @dataclass(frozen=True)
 class _Scales:
-    """Hyperparameters: lengths, and shares of the variance of a standardised score."""
+    """Hyperparameters: a length, and shares of the variance of a standardised score.
 
-    lengths: tuple[float, ...]  # of each path: how far apart two values are nearly unrelated
-    joint: float = 0.5  # share of the configuration's effect that is no sum over its paths
-    passing: float = 0.3  # share of the configuration's effect that changes with the epochs
+    The defaults are those that best foretold the ends of simulated trials.
+    """
+
+    length: float = 0.6  # in codes: how far apart two values are nearly unrelated
+    pairs: float = 0.2  # share of the configuration's effect that is of pairs of paths
+    passing: float = 0.6  # share of the configuration's effect that changes with the epochs
     trend: float = 1.0  # of training in general
     trial: float = 0.15  # of one trial by chance, at all its epochs
-    noise: float = 0.15  # of one value
+    noise: float = 0.1  # of one value at the last epoch
+    early: float = 0.3  # and how much more at the first
 
 
 class _Process:
@@ -260,8 +284,8 @@ class _Process:
     def __init__(self, observed: _Observed, features: list[Floats], scales: _Scales) -> None:
         self.observed, self.features, self.scales = observed, features, scales
         of, depth = observed.of, observed.depth
-        covariance = self._kernel(of, depth, of, depth)
-        covariance += scales.trial * (of[:, None] == of) + scales.noise * np.eye(len(of))
+        covariance = self._kernel(of, depth, of, depth) + scales.trial * (of[:, None] == of)
+        covariance += np.diag(scales.noise + scales.early * (1 - depth) ** 2)
         self.factor = np.linalg.cholesky(covariance)
         self.white = np.linalg.solve(self.factor, observed.score)
 
@@ -289,35 +313,32 @@ class _Process:
         return _Process(observed, self.features, self.scales)
 
     def _kernel(self, of: Numbers, depth: Floats, of_b: Numbers, depth_b: Floats) -> Floats:
-        added, total = np.zeros((len(of), len(of_b))), np.zeros((len(of), len(of_b)))
-        for feature, length in zip(self.features, self.scales.lengths, strict=True):
-            apart = _squared(feature[of] / length, feature[of_b] / length)
-            added += np.exp(-apart)
-            total += apart
-        s = self.scales
-        effect = (1 - s.joint) * added / len(self.features) + s.joint * np.exp(-total)
+        """Covariance of two sets of values: a sum over paths and over pairs of paths."""
+        s, paths = self.scales, len(self.features)
+        added, squares = np.zeros((len(of), len(of_b))), np.zeros((len(of), len(of_b)))
+        for feature in self.features:
+            near = np.exp(-_squared(feature[of] / s.length, feature[of_b] / s.length))
+            added += near
+            squares += near**2
+        of_pairs = (added**2 - squares) / max(1, paths * (paths - 1))
+        effect = (1 - s.pairs) * added / paths + s.pairs * of_pairs
         along = np.exp(-((depth[:, None] - depth_b) ** 2) / 0.2)
         return np.asarray(effect * (1 - s.passing + s.passing * along) + s.trend * along)
 
 
 def _fitted(observed: _Observed, features: list[Floats]) -> _Process:
-    """The process under the scales, of a few tried one after the other, with the best evidence."""
-    best = _Process(observed, features, _Scales((0.6,) * len(features)))
-    for number in range(len(features)):
-        for factor in (0.5, 2.5):
-            lengths = list(best.scales.lengths)
-            lengths[number] *= factor
-            best = _better(best, replace(best.scales, lengths=tuple(lengths)))
-    for name, factors in {"joint": (0.3, 1.8), "trial": (0.4, 2.5), "noise": (0.4, 2.5)}.items():
+    """The process under the scales, of a few tried one after the other, with the best evidence.
+
+    Many values are thinned for the trying.
+    """
+    thin = slice(None, None, 1 + len(observed.of) // MOST)
+    part = _Observed(observed.of[thin], observed.depth[thin], observed.score[thin])
+    best = _Process(part, features, _Scales())
+    for name, factors in FACTORS.items():
         for factor in factors:
-            value = getattr(best.scales, name) * factor
-            best = _better(best, replace(best.scales, **{name: value}))
-    return best
-
-
-def _better(best: _Process, scales: _Scales) -> _Process:
-    other = _Process(best.observed, best.features, scales)
-    return other if other.evidence() > best.evidence() + 0.5 else best
+            scales = replace(best.scales, **{name: getattr(best.scales, name) * factor})
+            best = max(best, _Process(part, features, scales), key=_Process.evidence)
+    return _Process(observed, features, best.scales)
 
 
 def _squared(a: Floats, b: Floats) -> Floats:
