@@ -4,7 +4,8 @@ All begin with the report's four models. Those that draw at random draw a branch
 more there is to search on it, so that the plain U-Net does not take every second trial.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import optuna
 from numpy.random import Generator
 from optuna.trial import TrialState
 
-from benchmarks.simulated_sweep import Sweep, Trial, Verdict
-from brainseg.proposals import Seen, Tree, propose
+from benchmarks.simulated_sweep import Method, Sweep, Trial, Verdict
+from brainseg.config import ENCODERS
+from brainseg.proposals import Seen, Tree, expected_improvement, propose
 from brainseg.rungs import Halving, Progress
 from brainseg.space import Params, Space
 from brainseg.sweep import REPORT_MODELS
@@ -90,9 +92,37 @@ class Tpe:
         self.study.tell(asked, best if state == TrialState.COMPLETE else None, state)
 
 
-def told(method: Drawn, tpe: Tpe) -> Drawn:
-    method.first, method.ended = [], tpe.tell  # type: ignore[method-assign]
-    return method
+class Wandb:
+    """W&B's Bayes search behind ``source``, as its documentation has it.
+
+    A Gaussian process of the configuration alone, Matern 3/2; a run's best value so far is its
+    value, cut short or not; the highest expected improvement of 1000 points drawn at random.
+    """
+
+    def __init__(self, space: Space[Any], rng: Generator) -> None:
+        self.tree, self.rng = Tree(space), rng
+
+    def __call__(self, sweep: Sweep) -> Params:
+        ran = [trial for trial in sweep.trials if trial.seen(sweep.now)]
+        codes = self.tree.draw(1000, self.rng)
+        if len(ran) < 3:
+            return self.tree.point(codes[0])
+        best = np.array([trial.best[trial.seen(sweep.now) - 1] for trial in ran])
+        told = np.concatenate(self.tree.features(self.tree.codes([t.params for t in ran])), axis=1)
+        new = np.concatenate(self.tree.features(codes), axis=1)
+        score = (best - best.mean()) / (best.std() or 1.0)
+        factor = np.linalg.cholesky(_matern(told, told) + 0.1 * np.eye(len(told)))
+        across = np.linalg.solve(factor, _matern(told, new))
+        mean = across.T @ np.linalg.solve(factor, score)
+        spread = np.sqrt(np.maximum(1 - (across**2).sum(0), 1e-9))
+        worth = expected_improvement(mean, spread, score.max())
+        return self.tree.point(codes[int(np.argmax(worth))])
+
+
+def _matern(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    apart = np.sqrt(3 * np.maximum(squared, 0))
+    return (1 + apart) * np.exp(-apart)
 
 
 class Promoted:
@@ -164,10 +194,56 @@ def seen(sweep: Sweep) -> list[Seen]:
     ]
 
 
+def grid(space: Space[Any], rng: Generator) -> Iterator[Params]:
+    """Models and their freezing, three rates, four schedules; in random order, over and over."""
+    encoders = [{"model": "plain"}] + [
+        {"model": "encoder", "model.encoder.name": name, "model.encoder.freeze": freeze}
+        for name, freeze in product(ENCODERS.options, ("nothing", "first"))
+    ]
+    schedules = ("cosine", "onecycle", "triangular", "constant")
+    points = [
+        space.split({**model, "optimizer.adamw.lr": lr, "schedule": schedule})[0]
+        for model, lr, schedule in product(encoders, (3e-4, 1e-3, 3e-3), schedules)
+    ]
+    while True:
+        for number in rng.permutation(len(points)):
+            yield points[number]
+
+
 def at_random(space: Space[Any], rng: Generator) -> Callable[[Sweep], Params]:
     tree = Tree(space)
     return lambda sweep: tree.point(tree.draw(1, rng)[0])
 
 
-def proposed(space: Space[Any], rng: Generator, how=propose) -> Callable[[Sweep], Params]:
-    return lambda sweep: how(space, seen(sweep), rng)
+def told(method: type[Drawn], space: Space[Any], rng: Generator, state: TrialState) -> Drawn:
+    """``method`` with Optuna's TPE, that hears of a trial stopped early that it is in ``state``."""
+    tpe = Tpe(space, rng, state)
+    made = method(space, tpe)
+    made.first, made.ended = [], tpe.tell  # type: ignore[method-assign]
+    return made
+
+
+def gridded(space: Space[Any], rng: Generator) -> Drawn:
+    points = grid(space, rng)
+    return Drawn(space, lambda sweep: next(points))
+
+
+def ours(space: Space[Any], rng: Generator) -> Promoted:
+    return Promoted(space, lambda sweep: propose(space, seen(sweep), rng))
+
+
+COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
+METHODS: dict[str, Callable[[Space[Any], Generator], Method]] = {
+    "random": lambda space, rng: Drawn(space, at_random(space, rng)),
+    "grid": gridded,
+    "TPE": lambda space, rng: told(Drawn, space, rng, COMPLETE),
+    "random + ASHA; W&B random + Hyperband": (
+        lambda space, rng: Stopped(space, at_random(space, rng))
+    ),
+    "TPE + ASHA as Ray tells it": lambda space, rng: told(Stopped, space, rng, COMPLETE),
+    "W&B Bayes + Hyperband": lambda space, rng: Stopped(space, Wandb(space, rng)),
+    "TPE + rungs told PRUNED": lambda space, rng: told(Stopped, space, rng, PRUNED),
+    "random + promotion": lambda space, rng: Promoted(space, at_random(space, rng)),
+    "ours": ours,
+}
+AWARE = ("random + promotion", "ours")  # act by the budget, so each budget is a sweep of its own

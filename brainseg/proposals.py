@@ -4,7 +4,7 @@ Every trial counts with values at the epochs it reached, each told as what it is
 cut short is never taken for a final one. Three things add up to a score: how training goes in
 general, what the configuration changes (for good, and epoch by epoch), and what this one trial has
 by chance. The next configuration is the candidate with the highest expected improvement at its
-last epoch over the best that the process believes in, per root of its expected seconds.
+last epoch over the best that the process believes in, per second it is expected to cost.
 
 Conditions are handled by construction: candidates are drawn as the space itself draws, or are the
 best trials with a value or two drawn anew. A trial that runs counts with what it has, and at its
@@ -213,7 +213,7 @@ class Tree:
 
 
 def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Floats:
-    """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
+    """Expected improvement of each point at its last epoch, per second: (C,)."""
     begun = _kept(seen)
     trials = [seen[number] for number in begun]
     features = tree.features(np.concatenate([past[begun], codes]))
@@ -222,9 +222,9 @@ def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Flo
     ended, _ = process.at_end(np.arange(len(trials)))
     running = np.array([n for n, trial in enumerate(trials) if trial.running], int)
     mean, spread = process.expecting(running).at_end(new)
-    gain = (mean - ended.max()) / spread
-    improvement = spread * (gain * _normal_below(gain) + _normal_density(gain))
-    worth: Floats = improvement / np.sqrt(_seconds(trials, features)[new])
+    worth: Floats = (
+        expected_improvement(mean, spread, ended.max()) / _seconds(trials, features)[new]
+    )
     return worth
 
 
@@ -360,6 +360,13 @@ def _seconds(trials: Sequence[Seen], features: list[Floats]) -> Floats:
         rows.T @ rows + 0.1 * np.eye(len(centre)), rows.T @ (told - told.mean())
     )
     return np.asarray(np.exp(told.mean() + (table - centre) @ slopes))
+
+
+def expected_improvement(mean: Floats, spread: Floats, best: float) -> Floats:
+    """By how much normal variables are expected to exceed ``best``, where they do, (C,)."""
+    gain = (mean - best) / spread
+    found: Floats = spread * (gain * _normal_below(gain) + _normal_density(gain))
+    return found
 
 
 def _normal_density(z: Floats) -> Floats:
