@@ -4,7 +4,7 @@ Every trial counts with values at the epochs it reached, each told as what it is
 cut short is never taken for a final one. Three things add up to a score: how training goes in
 general, what the configuration changes (for good, and epoch by epoch), and what this one trial has
 by chance. The next configuration is the candidate with the highest expected improvement at its
-last epoch over the best that the process believes in, per root of its expected seconds.
+last epoch over the best that the process believes in, per second it is expected to cost.
 
 Conditions are handled by construction: candidates are drawn as the space itself draws, or are the
 best trials with a value or two drawn anew. A trial that runs counts with what it has, and at its
@@ -17,8 +17,8 @@ well-suited to parallelize optimization", for running trials; Swersky et al. (20
 Bayesian optimization", for curves under one process.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -29,9 +29,13 @@ from numpy.typing import NDArray
 from brainseg.space import Choice, Integers, LogUniform, Params, Space, Value, flatten, leaves
 
 FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
-DRAWS, NEIGHBOURS, LEADERS = 200, 100, 5  # candidates, and trials whose neighbours are
+DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates, and trials whose neighbours are
+MOST = 120  # trials the process is given
+LOWEST = -1.2  # standard deviations below the median: how far below hardly matters
+FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class Seen:
 
     params: Mapping[str, Value]  # the point; further paths, as a whole config has, do no harm
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # best score after each finished epoch
+    best: tuple[float, ...] = ()  # score after each finished epoch, see rungs.standing
     seconds: float = 0.0  # of one epoch; 0: not known yet
     running: bool = False
 
@@ -52,225 +56,317 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
     no other, as far as the candidates go, is a point proposed twice.
     """
     tree = Tree(space)
-    known = {tree.key(trial.params) for trial in seen}
-    points = [tree.draw(rng) for _ in range(DRAWS)]
-    scored = [trial for trial in seen if trial.best]
+    past = tree.codes([trial.params for trial in seen])
+    known = {tuple(row) for row in np.nan_to_num(past, nan=-1).tolist()}
+    codes = tree.draw(DRAWS, rng)
+    scored = [number for number, trial in enumerate(seen) if trial.best]
+    order: Sequence[int] = range(len(codes))
     if len(scored) >= FIRST:
-        leaders = sorted(scored, key=lambda trial: -trial.best[-1])[:LEADERS]
-        points += [tree.near(leaders[i % LEADERS].params, rng) for i in range(NEIGHBOURS)]
-    points = [point for point in points if tree.key(point) not in known] or points[:1]
-    if len(scored) < FIRST:
-        return points[0]
-    return points[int(np.argmax(_worth(tree, seen, points)))]
+        leaders = sorted(scored, key=lambda number: -seen[number].best[-1])[:LEADERS]
+        codes = np.concatenate([codes, tree.near(past[np.resize(leaders, NEIGHBOURS)], rng)])
+        order = np.argsort(-_worth(tree, seen, past, codes), kind="stable").tolist()
+    rows = np.nan_to_num(codes, nan=-1).tolist()
+    chosen = next((number for number in order if tuple(rows[number]) not in known), order[0])
+    return tree.point(codes[chosen])
+
+
+def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
+    """The score that each trial's configuration is expected to reach at its last epoch, (T,).
+
+    The luck of the trial, as far as the others let it be told from the configuration, is left out.
+    """
+    tree = Tree(space)
+    trials = [trial for trial in seen if trial.best]
+    process = _fitted(_observed(trials), tree.features(tree.codes([t.params for t in seen])))
+    return process.at_end(np.arange(len(seen)))[0]
 
 
 class Tree:
-    """A space's paths in an order in which they can be drawn, each with its conditions."""
+    """A space's paths in an order in which they can be drawn, each with its conditions.
+
+    A point is a row of codes, one a path: the number of the option of a choice, where a number
+    lies between the ends of its range, 0 to 1, and NaN where the point has no such path.
+    """
 
     def __init__(self, space: Space[Any]) -> None:
         self.ranges = space.distributions()
-        branches = [leaf.path for leaf in leaves(type(space.base)) if leaf.branches]
-        self.conditions = {
-            path: [
-                (b, path[len(b) + 1 :].split(".")[0]) for b in branches if path.startswith(f"{b}.")
-            ]
-            for path in (*self.ranges, *branches)
-        }
-        self.held = flatten(space.config({}))
-        for branch in branches:
-            for option in self._options(branch):
-                point = {**dict(self.conditions[branch]), branch: option}
-                self.held = {**flatten(space.config(point)), **self.held}
+        self.paths = list(self.ranges)
+        self.branches = [leaf.path for leaf in leaves(type(space.base)) if leaf.branches]
+        self.conditions = [self._conditions(space, path) for path in self.paths]
         # A branch is drawn the more often the more there is to search on it.
-        self.weights = {
-            branch: [1 + sum(p.startswith(f"{branch}.{o}.") for p in self.ranges) for o in options]
-            for branch in branches
-            if (options := self._options(branch))
-        }
+        self.weights = [
+            np.array([1.0 + self._below(f"{path}.{option}.") for option in self.options(path)])
+            for path in self.paths
+        ]
 
-    def draw(self, rng: Generator) -> Params:
-        """A point at random."""
-        return self._point({}, (), rng)
+    def draw(self, count: int, rng: Generator) -> Floats:
+        """Points at random, as codes: (count, P)."""
+        return self._pruned(self._anew(count, rng))
 
-    def near(self, params: Mapping[str, Value], rng: Generator) -> Params:
-        """``params`` with one or two of its values drawn anew; a number may only move a little."""
-        own = [path for path in self.ranges if path in params and self._exists(path, params)]
-        count = min(len(own), int(rng.integers(1, 3)))
-        return self._point(params, set(rng.choice(own, count, replace=False)), rng)
+    def near(self, codes: Floats, rng: Generator) -> Floats:
+        """Points, (C, P), with one or two values drawn anew; a number mostly moves a little.
 
-    def key(self, params: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
-        """What is drawn of ``params``, to tell whether two points are the same."""
-        return tuple((p, params[p]) for p in self.ranges if p in params and self._exists(p, params))
-
-    def encode(self, points: Sequence[Mapping[str, Value]]) -> list[Floats]:
-        """Of each path the points' features, (C, F): 0 to 1 along a range, one-hot for a choice.
-
-        A path that a point has not is at its centre.
+        What only the new branch has is drawn as well.
         """
-        return [np.array([self._features(path, point) for point in points]) for path in self.ranges]
+        anew = self._anew(len(codes), rng)
+        moved = self._rounded(np.clip(codes + 0.15 * rng.standard_normal(codes.shape), 0, 1))
+        choices = np.array([bool(self.options(path)) for path in self.paths])
+        other = np.where(choices | (rng.random(codes.shape) < 0.3), anew, moved)
+        own = np.isfinite(codes)
+        chance = np.where(own, rng.random(codes.shape), 2.0)
+        count = np.minimum(own.sum(1), rng.integers(1, 3, len(codes)))
+        changed = chance.argsort(1).argsort(1) < count[:, None]
+        return self._pruned(np.where(~own, anew, np.where(changed, other, codes)))
 
-    def _options(self, branch: str) -> tuple[Value, ...]:
-        distribution = self.ranges.get(branch)
+    def codes(self, points: Sequence[Mapping[str, Value]]) -> Floats:
+        """Points as codes, (len(points), P)."""
+        rows = [[self._code(path, point) for path in self.paths] for point in points]
+        return self._pruned(np.array(rows, float).reshape(len(points), len(self.paths)))
+
+    def point(self, codes: Floats) -> Params:
+        """One row of codes as a point."""
+        pairs = zip(self.paths, codes.tolist(), strict=True)
+        return {path: self._value(path, code) for path, code in pairs if code == code}
+
+    def features(self, codes: Floats) -> list[Floats]:
+        """Of each path, (C, F): the code of a number, one-hot of a choice; its centre for none."""
+        found = []
+        for path, column in zip(self.paths, codes.T, strict=True):
+            if options := self.options(path):
+                one_hot = column[:, None] == np.arange(len(options))
+                absent = np.isnan(column)[:, None] / len(options)
+                found.append((one_hot + absent) / np.sqrt(2))
+            else:
+                found.append(np.nan_to_num(column, nan=0.5)[:, None])
+        return found
+
+    def options(self, path: str) -> tuple[Value, ...]:
+        distribution = self.ranges[path]
         return distribution.options if isinstance(distribution, Choice) else ()
 
-    def _exists(self, path: str, values: Mapping[str, Value]) -> bool:
-        return all(values.get(b, self.held.get(b)) == tag for b, tag in self.conditions[path])
+    def _below(self, prefix: str) -> int:
+        return sum(path.startswith(prefix) for path in self.paths)
 
-    def _point(self, base: Mapping[str, Value], anew: Collection[str], rng: Generator) -> Params:
-        values: Params = {}
-        for path in self.ranges:
-            if not self._exists(path, values):
-                continue
-            if path not in base or not self.ranges[path].holds(base[path]):
-                values[path] = self._drawn(path, rng)
-            elif path not in anew:
-                values[path] = base[path]
-            elif isinstance(self.ranges[path], Choice) or rng.random() < 0.3:
-                values[path] = self._drawn(path, rng)
+    def _conditions(self, space: Space[Any], path: str) -> list[tuple[int, int]]:
+        """The columns, and the number of the option each must hold, for ``path`` to exist."""
+        found, point = [], {}
+        for branch in (branch for branch in self.branches if path.startswith(f"{branch}.")):
+            tag = path[len(branch) + 1 :].split(".")[0]
+            if branch not in self.ranges:
+                met = flatten(space.config(point))[branch] == tag
+                found += [] if met else [(0, -1)]
+            elif tag in self.options(branch):
+                found.append((self.paths.index(branch), self.options(branch).index(tag)))
+                point[branch] = tag
             else:
-                moved = self._unit(path, base[path]) + 0.15 * rng.standard_normal()
-                values[path] = self._value(path, float(np.clip(moved, 0, 1)))
-        return values
+                found.append((0, -1))
+            if (0, -1) in found:
+                break
+        return found
 
-    def _drawn(self, path: str, rng: Generator) -> Value:
-        distribution = self.ranges[path]
-        if not isinstance(distribution, Choice):
-            return self._value(path, rng.random())
-        weights = np.array(self.weights.get(path, [1] * len(distribution.options)), float)
-        return distribution.options[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    def _anew(self, count: int, rng: Generator) -> Floats:
+        """A value for every path, whether it exists or not: (count, P)."""
+        units = rng.random((count, len(self.paths)))
+        for column, weights in enumerate(self.weights):
+            if len(weights):
+                shares = np.cumsum(weights)[:-1] / weights.sum()
+                units[:, column] = np.searchsorted(shares, units[:, column], side="right")
+        return self._rounded(units)
 
-    def _value(self, path: str, unit: float) -> Value:
-        """The value that lies at ``unit``, 0 to 1, of a path's range."""
-        d = self.ranges[path]
-        assert not isinstance(d, Choice)
-        if isinstance(d, Integers):
-            count = (d.high - d.low) // d.step + 1
-            return d.low + d.step * min(int(unit * count), count - 1)
-        if isinstance(d, LogUniform):
-            return float(min(max(d.low * (d.high / d.low) ** unit, d.low), d.high))
-        return float(min(d.low + (d.high - d.low) * unit, d.high))
+    def _rounded(self, codes: Floats) -> Floats:
+        """Codes of integers moved to where an integer lies."""
+        for column, path in enumerate(self.paths):
+            d = self.ranges[path]
+            if isinstance(d, Integers):
+                last = (d.high - d.low) // d.step
+                codes[:, column] = np.minimum(np.floor(codes[:, column] * (last + 1)), last) / max(
+                    last, 1
+                )
+        return codes
 
-    def _unit(self, path: str, value: Value) -> float:
-        """Where ``value`` lies in a path's range, 0 to 1."""
-        d = self.ranges[path]
-        assert not isinstance(d, Choice)
+    def _pruned(self, codes: Floats) -> Floats:
+        """``codes`` without the paths whose conditions are not met."""
+        for column, conditions in enumerate(self.conditions):
+            for branch, option in conditions:
+                codes[codes[:, branch] != option, column] = np.nan
+        return codes
+
+    def _code(self, path: str, point: Mapping[str, Value]) -> float:
+        if path not in point:
+            return float("nan")
+        d, value = self.ranges[path], point[path]
+        if isinstance(d, Choice):
+            return float(d.options.index(value)) if value in d.options else float("nan")
         if isinstance(d, LogUniform):
             return log(float(value) / d.low) / log(d.high / d.low)
         return (float(value) - d.low) / (d.high - d.low)
 
-    def _features(self, path: str, point: Mapping[str, Value]) -> list[float]:
+    def _value(self, path: str, code: float) -> Value:
         d = self.ranges[path]
-        there = path in point and self._exists(path, point)
         if isinstance(d, Choice):
-            if not there:
-                return [2**-0.5 / len(d.options)] * len(d.options)
-            return [2**-0.5 * (point[path] == option) for option in d.options]
-        return [self._unit(path, point[path]) if there else 0.5]
+            return d.options[int(code)]
+        if isinstance(d, Integers):
+            return d.low + d.step * round(code * (d.high - d.low) / d.step)
+        if isinstance(d, LogUniform):
+            return float(min(max(d.low * (d.high / d.low) ** code, d.low), d.high))
+        return float(min(d.low + (d.high - d.low) * code, d.high))
 
 
-def _worth(tree: Tree, seen: Sequence[Seen], points: Sequence[Params]) -> Floats:
-    """Expected improvement of each point at its last epoch, per root of its seconds."""
-    trials = [trial for trial in seen if trial.best or trial.running]
-    features = tree.encode([*(trial.params for trial in trials), *points])
-    process = _Process.fit(trials, features)
-    of_trials, of_points = np.arange(len(trials)), len(trials) + np.arange(len(points))
-    ended, _ = process.at_end(of_trials, ())
-    running = [i for i, trial in enumerate(trials) if trial.running]
-    mean, spread = process.at_end(of_points, running)
-    gain = (mean - ended.max()) / spread
-    improvement = spread * (gain * _normal_below(gain) + _normal_density(gain))
-    worth: Floats = improvement / np.sqrt(_seconds(trials, features)[of_points])
+def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Floats:
+    """Expected improvement of each point at its last epoch, per second: (C,)."""
+    begun = _kept(seen)
+    trials = [seen[number] for number in begun]
+    features = tree.features(np.concatenate([past[begun], codes]))
+    process = _fitted(_observed(trials), features)
+    new = len(trials) + np.arange(len(codes))
+    ended, _ = process.at_end(np.arange(len(trials)))
+    running = np.array([n for n, trial in enumerate(trials) if trial.running], int)
+    mean, spread = process.expecting(running).at_end(new)
+    worth: Floats = (
+        expected_improvement(mean, spread, ended.max()) / _seconds(trials, features)[new]
+    )
     return worth
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """Values that trials showed, standardised, each with the trial and how far it had come."""
+
+    of: Numbers  # (N,), number of the trial
+    depth: Floats  # (N,), 0 at the first epoch, 1 at the last
+    score: Floats  # (N,)
+
+
+def _kept(seen: Sequence[Seen]) -> list[int]:
+    """The trials that the process is given: all, or of many those that ran, the furthest, some."""
+    begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
+    if len(begun) <= MOST:
+        return begun
+    begun.sort(key=lambda number: (not seen[number].running, -len(seen[number].best), number))
+    rest = begun[MOST // 2 :]
+    return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
+
+
+def _observed(trials: Sequence[Seen]) -> _Observed:
+    stand = [len(trial.best) for trial in trials]
+    common = {epoch for epoch in set(stand) - {0} if stand.count(epoch) >= 3}
+    rows = [
+        (number, log(epoch) / log(max(trial.epochs, 2)), trial.best[epoch - 1])
+        for number, trial in enumerate(trials)
+        for epoch in sorted({len(trial.best)} | {e for e in common if e < len(trial.best)})
+        if epoch
+    ]
+    table = np.array(rows)
+    score = table[:, 2]
+    standard = (score - np.median(score)) / (float(score.std()) or 1.0)
+    return _Observed(table[:, 0].astype(int), table[:, 1], np.maximum(standard, LOWEST))
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Hyperparameters: a length, and shares of the variance of a standardised score.
+
+    The defaults are those that best foretold the ends of simulated trials.
+    """
+
+    length: float = 0.6  # in codes: how far apart two values are nearly unrelated
+    pairs: float = 0.2  # share of the configuration's effect that is of pairs of paths
+    passing: float = 0.6  # share of the configuration's effect that changes with the epochs
+    trend: float = 1.0  # of training in general
+    trial: float = 0.15  # of one trial by chance, at all its epochs
+    noise: float = 0.1  # of one value at the last epoch
+    early: float = 0.3  # and how much more at the first
+
+
 class _Process:
-    """The Gaussian process, conditioned on what the trials showed."""
+    """A Gaussian process over configurations and epochs, given what was observed."""
 
-    def __init__(self, trials: Sequence[Seen], features: list[Floats]) -> None:
-        rows = [
-            (number, log(epoch) / log(max(trial.epochs, 2)), trial.best[epoch - 1])
-            for number, trial in enumerate(trials)
-            for epoch in _told(trial, trials)
-        ]
-        of, depth, score = (np.array(column) for column in zip(*rows, strict=True))
-        self.of, self.depth = of.astype(int), depth
-        self.centre, self.scale = float(np.median(score)), float(score.std()) or 1.0
-        self.score = np.maximum((score - self.centre) / self.scale, -2.0)
-        self.distances = [_squared(f) for f in features]
-
-    @classmethod
-    def fit(cls, trials: Sequence[Seen], features: list[Floats]) -> "_Process":
-        process = cls(trials, features)
-        process.condition()
-        return process
-
-    def condition(self) -> None:
-        n = len(self.score)
-        same = self.of[:, None] == self.of[None, :]
-        covariance = self.kernel(self.of, self.depth, self.of, self.depth)
-        covariance = covariance + 0.1 * same + 0.1 * np.eye(n)
+    def __init__(self, observed: _Observed, features: list[Floats], scales: _Scales) -> None:
+        self.observed, self.features, self.scales = observed, features, scales
+        of, depth = observed.of, observed.depth
+        covariance = self._kernel(of, depth, of, depth) + scales.trial * (of[:, None] == of)
+        covariance += np.diag(scales.noise + scales.early * (1 - depth) ** 2)
         self.factor = np.linalg.cholesky(covariance)
-        self.weights = np.linalg.solve(covariance, self.score)
+        self.white = np.linalg.solve(self.factor, observed.score)
 
-    def kernel(self, of_a: Any, depth_a: Floats, of_b: Any, depth_b: Floats) -> Floats:
-        added: Any = 0.0
-        joint: Any = 0.0
-        for distance in self.distances:
-            part = distance[np.ix_(of_a, of_b)]
-            added = added + np.exp(-part / 0.3)
-            joint = joint + part / 0.5
-        config = 0.5 * added / len(self.distances) + 0.5 * np.exp(-joint)
-        along = np.exp(-((depth_a[:, None] - depth_b[None, :]) ** 2) / 0.2)
-        result: Floats = config * (0.7 + 0.3 * along) + along
-        return result
+    def evidence(self) -> float:
+        """Log of the marginal likelihood, but for a constant."""
+        return float(-(self.white**2).sum() / 2 - np.log(np.diag(self.factor)).sum())
 
-    def at_end(self, of: Any, running: Collection[int]) -> tuple[Floats, Floats]:
-        """Mean and standard deviation at the last epoch; ``running`` end as expected."""
-        ends = np.ones(len(of))
-        across = self.kernel(of, ends, self.of, self.depth)
-        mean = across @ self.weights
-        all_of, all_depth = self.of, self.depth
-        if running:
-            all_of = np.concatenate([self.of, np.array(list(running))])
-            all_depth = np.concatenate([self.depth, np.ones(len(running))])
-            across = self.kernel(of, ends, all_of, all_depth)
-            covariance = self.kernel(all_of, all_depth, all_of, all_depth)
-            covariance += 0.1 * (all_of[:, None] == all_of[None, :]) + 0.1 * np.eye(len(all_of))
-            factor = np.linalg.cholesky(covariance)
-        else:
-            factor = self.factor
-        solved = np.linalg.solve(factor, across.T)
-        variance = 2.0 - (solved**2).sum(0)
-        return mean, np.sqrt(np.maximum(variance, 1e-6))
+    def at_end(self, of: Numbers) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of points at their last epoch, chance left out."""
+        across = self._kernel(of, np.ones(len(of)), self.observed.of, self.observed.depth)
+        solved = np.linalg.solve(self.factor, across.T)
+        variance = 1 + self.scales.trend - (solved**2).sum(0)
+        return solved.T @ self.white, np.sqrt(np.maximum(variance, 1e-6))
 
+    def expecting(self, running: Numbers) -> "_Process":
+        """This process, had the trials ``running`` ended as it expects."""
+        if not len(running):
+            return self
+        seen = self.observed
+        observed = _Observed(
+            np.concatenate([seen.of, running]),
+            np.concatenate([seen.depth, np.ones(len(running))]),
+            np.concatenate([seen.score, self.at_end(running)[0]]),
+        )
+        return _Process(observed, self.features, self.scales)
 
-def _told(trial: Seen, trials: Sequence[Seen]) -> list[int]:
-    """The epochs whose values count: where a trial stands, and where several others do."""
-    stand = [len(other.best) for other in trials]
-    last = len(trial.best)
-    common = {e for e in set(stand) if stand.count(e) >= 3}
-    return sorted({last, *(e for e in common if e <= last)} - {0})
+    def _kernel(self, of: Numbers, depth: Floats, of_b: Numbers, depth_b: Floats) -> Floats:
+        """Covariance of two sets of values: a sum over paths and over pairs of paths."""
+        s, paths = self.scales, len(self.features)
+        added, squares = np.zeros((len(of), len(of_b))), np.zeros((len(of), len(of_b)))
+        for feature in self.features:
+            near = np.exp(-_squared(feature[of] / s.length, feature[of_b] / s.length))
+            added += near
+            squares += near**2
+        of_pairs = (added**2 - squares) / max(1, paths * (paths - 1))
+        effect = (1 - s.pairs) * added / paths + s.pairs * of_pairs
+        along = np.exp(-((depth[:, None] - depth_b) ** 2) / 0.2)
+        return np.asarray(effect * (1 - s.passing + s.passing * along) + s.trend * along)
 
 
-def _squared(features: Floats) -> Floats:
-    squares = (features**2).sum(1)
-    apart: Floats = np.maximum(squares[:, None] + squares[None, :] - 2 * features @ features.T, 0)
-    return apart
+def _fitted(observed: _Observed, features: list[Floats]) -> _Process:
+    """The process under the scales, of a few tried one after the other, with the best evidence.
+
+    Many values are thinned for the trying.
+    """
+    thin = slice(None, None, 1 + len(observed.of) // MOST)
+    part = _Observed(observed.of[thin], observed.depth[thin], observed.score[thin])
+    best = _Process(part, features, _Scales())
+    for name, factors in FACTORS.items():
+        for factor in factors:
+            scales = replace(best.scales, **{name: getattr(best.scales, name) * factor})
+            best = max(best, _Process(part, features, scales), key=_Process.evidence)
+    return _Process(observed, features, best.scales)
+
+
+def _squared(a: Floats, b: Floats) -> Floats:
+    """Squared distances of rows, (len(a), len(b))."""
+    apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.maximum(apart, 0)
 
 
 def _seconds(trials: Sequence[Seen], features: list[Floats]) -> Floats:
     """Seconds of an epoch of each trial and point, by ridge regression of their logarithm."""
     table = np.concatenate(features, axis=1)
-    known = [i for i, trial in enumerate(trials) if trial.seconds > 0]
+    known = [number for number, trial in enumerate(trials) if trial.seconds > 0]
     if not known:
         return np.ones(len(table))
-    told = np.log([trials[i].seconds for i in known])
-    rows = table[known] - table[known].mean(0)
+    told = np.log([trials[number].seconds for number in known])
+    centre = table[known].mean(0)
+    rows = table[known] - centre
     slopes = np.linalg.solve(
-        rows.T @ rows + 0.1 * np.eye(table.shape[1]), rows.T @ (told - told.mean())
+        rows.T @ rows + 0.1 * np.eye(len(centre)), rows.T @ (told - told.mean())
     )
-    result: Floats = np.exp(told.mean() + (table - table[known].mean(0)) @ slopes)
-    return result
+    return np.asarray(np.exp(told.mean() + (table - centre) @ slopes))
+
+
+def expected_improvement(mean: Floats, spread: Floats, best: float) -> Floats:
+    """By how much normal variables are expected to exceed ``best``, where they do, (C,)."""
+    gain = (mean - best) / spread
+    found: Floats = spread * (gain * _normal_below(gain) + _normal_density(gain))
+    return found
 
 
 def _normal_density(z: Floats) -> Floats:

@@ -35,7 +35,7 @@ class Progress:
 
     trial: str
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # best score after each finished epoch
+    best: tuple[float, ...] = ()  # score after each finished epoch, see `standing`
     cycle: int = 0  # epochs of a cycle of its learning rate; 0: not cyclical
     state: Literal["running", "paused", "done", "failed"] = "running"
 
@@ -121,6 +121,20 @@ class Halving:
             if len(peer.best) >= due > 0:
                 came.append((peer, peer.best[min(epoch, len(peer.best)) - 1]))
         return came
+
+
+def standing(dice: Sequence[float]) -> tuple[float, ...]:
+    """A trial's score after each finished epoch: the mean Dice of the best fifth of its epochs.
+
+    The single best epoch is luck as much as merit: of many noisy trials the one that shows the
+    highest Dice is rarely the best (benchmarks/search_efficiency.py). Until the ninth epoch the
+    best fifth is one epoch.
+    """
+    found = []
+    for epochs in range(1, len(dice) + 1):
+        best = sorted(dice[:epochs], reverse=True)[: max(1, epochs // 5)]
+        found.append(sum(best) / len(best))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)

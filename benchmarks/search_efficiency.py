@@ -1,0 +1,218 @@
+"""What does a search find for its device-seconds, against random search? Simulated, not trained.
+
+Run    python -m benchmarks.search_efficiency [--seeds 50] [--jobs 2] [--csv FILE]
+       python -m benchmarks.search_efficiency --start-epochs 12      (start-up as on a cluster)
+Gives  two tables for each budget: the regret at its end, the share of random search's
+       device-seconds that each method needs to reach random search's final regret, and how often it
+       never does. 15 minutes on one free core.
+
+Each seed is a world of its own, drawn from what the recorded curves leave open (curve_simulator.py).
+Regret is the true Dice of the world's best configuration minus that of the one the sweep would
+name, by its own noisy observations of the trials that are done: in one table the one that showed
+the highest Dice in any epoch, in the other the one that stands highest by rungs.standing. Random
+search's final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole trainings of the
+mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
+"""
+
+import argparse
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+
+from benchmarks.curve_simulator import Truth, draw_truth, recorded
+from benchmarks.search_methods import AWARE, METHODS
+from benchmarks.simulated_sweep import Path as Found
+from benchmarks.simulated_sweep import run
+from brainseg.config import TrialConfig
+from brainseg.proposals import Tree
+from brainseg.space import Choice, Integers, Params, Space
+
+BUDGETS = {"small": 20, "large": 100}
+RULES = {"the highest Dice of any epoch": 1, "the mean of the best fifth of the epochs": 2}
+SHARES = np.arange(1, 101) / 100  # of a budget
+REPEATS, RESAMPLES, EPOCHS = 6, 1000, 30
+SPACE = Space(
+    TrialConfig(epochs=EPOCHS),
+    search=(
+        *("model", "model.encoder.name", "model.encoder.freeze*", "optimizer.adamw.lr"),
+        *("schedule", "schedule.*.cycle_epochs"),
+    ),
+    narrow={"schedule": Choice("cosine", "onecycle", "triangular", "constant")},
+)
+SEARCHED = Space(
+    SPACE.base, (*SPACE.search, "epochs"), {**SPACE.narrow, "epochs": Integers(10, 100)}
+)
+
+
+def length(point: Params) -> int:
+    return int(point.get("epochs", EPOCHS))
+
+
+def best_of(truth: Truth, space: Space[TrialConfig], rng: Generator) -> tuple[float, float]:
+    """The highest true Dice in the space, by dense sampling, and a mean trial's device-seconds."""
+    tree = Tree(space)
+    codes = tree.draw(3000, rng)
+    quality, cost = _worth(truth, tree, codes)
+    whole = float(cost.mean())
+    for _ in range(3):
+        near = tree.near(codes[np.repeat(np.argsort(-quality)[:30], 10)], rng)
+        codes, quality = (
+            np.concatenate([codes, near]),
+            np.append(quality, _worth(truth, tree, near)[0]),
+        )
+    return float(quality.max()), whole
+
+
+def _worth(truth: Truth, tree: Tree, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    points = [tree.point(row) for row in codes]
+    lengths = np.array([length(point) for point in points])
+    quality = np.empty(len(points))
+    for epochs in set(lengths.tolist()):
+        chosen = np.flatnonzero(lengths == epochs)
+        quality[chosen] = truth.quality([points[i] for i in chosen], epochs)
+    return quality, truth.seconds(points) * lengths
+
+
+def world(
+    seed: int, *, start_epochs: float, workers: int, searched: bool
+) -> list[dict[str, object]]:
+    """Every method's sweeps in one world: a row a method, budget and naming rule."""
+    space = SEARCHED if searched else SPACE
+    rng = np.random.default_rng([seed, 1])
+    truth = draw_truth(recorded(), rng)
+    best, whole = best_of(truth, space, rng)
+    start = whole * start_epochs / EPOCHS
+
+    def sweep(name: str, trainings: float, repeat: int = 0) -> tuple[Found, int, int, float]:
+        rng = np.random.default_rng([seed, 2, repeat])
+        budget, began = trainings * (whole + start), time.process_time()
+        path, seen = run(
+            METHODS[name](space, rng),
+            truth,
+            budget=budget,
+            workers=workers,
+            start_seconds=start,
+            epochs=length,
+            rng=rng,
+        )
+        spent = 1000 * (time.process_time() - began) / len(seen.trials)
+        done = sum(trial.state == "done" for trial in seen.trials)
+        return [(t / (whole + start), *named) for t, *named in path], len(seen.trials), done, spent
+
+    rows = []
+    longest = max(BUDGETS.values())
+    repeats = [sweep("random", longest, 1 + repeat)[0] for repeat in range(REPEATS)]
+    for name in METHODS:
+        once = sweep(name, longest)
+        for budget, trainings in BUDGETS.items():
+            aware = name in AWARE and trainings < longest
+            path, trials, done, spent = sweep(name, trainings) if aware else once
+            quarter = sweep(name, trainings / 4)[0] if name in AWARE else path
+            for rule, column in RULES.items():
+                target = np.mean([value(p, trainings, column) for p in repeats])
+                reached = [row[0] for row in path if row[0] <= trainings and row[column] >= target]
+                row = {"seed": seed, "method": name, "budget": budget, "rule": rule}
+                row |= {"trials": trials, "done": done, "milliseconds": spent}
+                row |= {"regret": best - value(path, trainings, column), "target": best - target}
+                row |= {"quarter": best - value(quarter, trainings / 4, column)}
+                row |= {"never": not reached}
+                row |= {f"at {s:.2f}": best - value(path, s * trainings, column) for s in SHARES}
+                rows.append(row)
+    return rows
+
+
+def value(path: Found, spent: float, column: int) -> float:
+    """The true Dice of what would be named after so many trainings; 0 before there is any."""
+    return next((row[column] for row in reversed(path) if row[0] <= spent), 0.0)
+
+
+def table(rows: pd.DataFrame, rng: Generator) -> str:
+    """A line a method, of one budget and one naming rule."""
+    seeds = rows["seed"].nunique()
+    picks = rng.integers(seeds, size=(RESAMPLES, seeds))
+    lines = [
+        "| method | regret | at a quarter of the budget | random's cost over its own | never as good "
+        "| trials begun, done | ms of search a trial |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    curves = [f"at {s:.2f}" for s in SHARES]
+    for name in METHODS:
+        own = rows[rows["method"] == name].sort_values("seed")
+        regret, target = own["regret"].to_numpy(), own["target"].to_numpy()
+        curve = own[curves].to_numpy()
+        low, high = np.quantile(regret[picks].mean(1), [0.025, 0.975])
+        ratios = [ratio(curve[p].mean(0), target[p].mean()) for p in picks]
+        fewest, most = np.quantile(ratios, [0.025, 0.975])
+        lines.append(
+            f"| {name} | {regret.mean():.4f} ({low:.4f} to {high:.4f}) | {own['quarter'].mean():.4f} "
+            f"| {ratio(curve.mean(0), target.mean()):.1f} ({fewest:.1f} to {most:.1f}) "
+            f"| {100 * own['never'].mean():.0f} % "
+            f"| {own['trials'].mean():.0f}, {own['done'].mean():.0f} "
+            f"| {own['milliseconds'].mean():.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def ratio(curve: np.ndarray, target: float) -> float:
+    """How many times cheaper the target is reached than at the budget's end; 0 if it never is."""
+    reached = np.flatnonzero(curve <= target)
+    return float(1 / SHARES[reached[0]]) if len(reached) else 0.0
+
+
+def goals(rows: pd.DataFrame) -> str:
+    """What is asked of ours, for each budget, and what it does."""
+    lines = []
+    for budget in BUDGETS:
+        for rule in RULES:
+            part = rows[(rows["budget"] == budget) & (rows["rule"] == rule)]
+            mine, ray = (
+                part[part["method"] == name] for name in ("ours", "TPE + ASHA as Ray tells it")
+            )
+            lines.append(
+                f"{budget}, by {rule}: with a quarter of the budget {mine['quarter'].mean():.4f} "
+                f"against random's final {mine['target'].mean():.4f}; never as good in "
+                f"{100 * mine['never'].mean():.0f} % of the seeds; final regret "
+                f"{mine['regret'].mean() / ray['regret'].mean():.2f} of TPE + ASHA's"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2, help="trials at once")
+    parser.add_argument("--start-epochs", type=float, default=1.0)
+    parser.add_argument("--searched-epochs", action="store_true", help="epochs 10 to 100, not 30")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    one = partial(
+        world, start_epochs=args.start_epochs, workers=args.workers, searched=args.searched_epochs
+    )
+    if args.jobs == 1:
+        found = [row for seed in range(args.seeds) for row in one(seed)]
+    else:
+        with ProcessPoolExecutor(args.jobs) as pool:
+            found = [row for rows in pool.map(one, range(args.seeds)) for row in rows]
+    rows = pd.DataFrame(found)
+    if args.csv:
+        rows.to_csv(args.csv, index=False)
+    rng = np.random.default_rng(0)
+    for budget, trainings in BUDGETS.items():
+        for rule in RULES:
+            part = rows[(rows["budget"] == budget) & (rows["rule"] == rule)]
+            target = part["target"].mean()
+            print(
+                f"\nBudget of {trainings} trainings, named by {rule}; random ends at {target:.4f}\n"
+            )
+            print(table(part, rng))
+    print(f"\n{goals(rows)}")
+
+
+if __name__ == "__main__":
+    main()
