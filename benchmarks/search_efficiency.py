@@ -6,7 +6,7 @@ Gives  two tables for each budget: the regret at its end, the share of random se
        device-seconds that each method needs to reach random search's final regret, and how often it
        never does. 15 minutes on one free core.
 
-Each seed is a world of its own, drawn from what the recorded curves leave open (curve_simulator.py).
+Each seed is a world of its own, drawn from what recorded curves leave open (curve_simulator.py).
 Regret is the true Dice of the world's best configuration minus that of the one the sweep would
 name, by its own noisy observations of the trials that are done: in one table the one that showed
 the highest Dice in any epoch, in the other the one that stands highest by rungs.standing. Random
@@ -136,8 +136,8 @@ def table(rows: pd.DataFrame, rng: Generator) -> str:
     seeds = rows["seed"].nunique()
     picks = rng.integers(seeds, size=(RESAMPLES, seeds))
     lines = [
-        "| method | regret | at a quarter of the budget | random's cost over its own | never as good "
-        "| trials begun, done | ms of search a trial |",
+        "| method | regret | at a quarter of the budget | random's cost over its own "
+        "| never as good | trials begun, done | ms of search a trial |",
         "|---|---|---|---|---|---|---|",
     ]
     curves = [f"at {s:.2f}" for s in SHARES]
@@ -149,7 +149,8 @@ def table(rows: pd.DataFrame, rng: Generator) -> str:
         ratios = [ratio(curve[p].mean(0), target[p].mean()) for p in picks]
         fewest, most = np.quantile(ratios, [0.025, 0.975])
         lines.append(
-            f"| {name} | {regret.mean():.4f} ({low:.4f} to {high:.4f}) | {own['quarter'].mean():.4f} "
+            f"| {name} | {regret.mean():.4f} ({low:.4f} to {high:.4f}) "
+            f"| {own['quarter'].mean():.4f} "
             f"| {ratio(curve.mean(0), target.mean()):.1f} ({fewest:.1f} to {most:.1f}) "
             f"| {100 * own['never'].mean():.0f} % "
             f"| {own['trials'].mean():.0f}, {own['done'].mean():.0f} "

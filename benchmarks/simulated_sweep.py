@@ -1,4 +1,4 @@
-"""A sweep on simulated devices: trials in parallel, asynchronously, each second of a device counted.
+"""A sweep on simulated devices: trials in parallel, asynchronously, each second counted.
 
 A method (see search_methods.py) says what a free device does next and what becomes of a trial that
 has come to an epoch at which it is judged. It sees of a running trial what a driver would: the

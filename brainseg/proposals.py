@@ -149,7 +149,8 @@ class Tree:
 
     def _conditions(self, space: Space[Any], path: str) -> list[tuple[int, int]]:
         """The columns, and the number of the option each must hold, for ``path`` to exist."""
-        found, point = [], {}
+        found: list[tuple[int, int]] = []
+        point: Params = {}
         for branch in (branch for branch in self.branches if path.startswith(f"{branch}.")):
             tag = path[len(branch) + 1 :].split(".")[0]
             if branch not in self.ranges:
@@ -344,7 +345,8 @@ def _fitted(observed: _Observed, features: list[Floats]) -> _Process:
 def _squared(a: Floats, b: Floats) -> Floats:
     """Squared distances of rows, (len(a), len(b))."""
     apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    return np.maximum(apart, 0)
+    squared: Floats = np.maximum(apart, 0)
+    return squared
 
 
 def _seconds(trials: Sequence[Seen], features: list[Floats]) -> Floats:
