@@ -17,6 +17,7 @@ mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,9 +31,10 @@ from benchmarks.simulated_sweep import Path as Found
 from benchmarks.simulated_sweep import run
 from brainseg.config import TrialConfig
 from brainseg.proposals import Tree
-from brainseg.space import Choice, Integers, Params, Space
+from brainseg.space import Choice, Params, Space
 
 BUDGETS = {"small": 20, "large": 100}
+Row = dict[str, object]
 RULES = {"the highest Dice of any epoch": 1, "the mean of the best fifth of the epochs": 2}
 SHARES = np.arange(1, 101) / 100  # of a budget
 REPEATS, RESAMPLES, EPOCHS = 6, 1000, 30
@@ -44,9 +46,7 @@ SPACE = Space(
     ),
     narrow={"schedule": Choice("cosine", "onecycle", "triangular", "constant")},
 )
-SEARCHED = Space(
-    SPACE.base, (*SPACE.search, "epochs"), {**SPACE.narrow, "epochs": Integers(10, 100)}
-)
+SEARCHED = replace(SPACE, search=(*SPACE.search, "epochs"))
 
 
 def length(point: Params) -> int:
@@ -61,10 +61,8 @@ def best_of(truth: Truth, space: Space[TrialConfig], rng: Generator) -> tuple[fl
     whole = float(cost.mean())
     for _ in range(3):
         near = tree.near(codes[np.repeat(np.argsort(-quality)[:30], 10)], rng)
-        codes, quality = (
-            np.concatenate([codes, near]),
-            np.append(quality, _worth(truth, tree, near)[0]),
-        )
+        codes = np.concatenate([codes, near])
+        quality = np.append(quality, _worth(truth, tree, near)[0])
     return float(quality.max()), whole
 
 
@@ -78,9 +76,7 @@ def _worth(truth: Truth, tree: Tree, codes: np.ndarray) -> tuple[np.ndarray, np.
     return quality, truth.seconds(points) * lengths
 
 
-def world(
-    seed: int, *, start_epochs: float, workers: int, searched: bool
-) -> list[dict[str, object]]:
+def world(seed: int, *, start_epochs: float, workers: int, searched: bool) -> list[Row]:
     """Every method's sweeps in one world: a row a method, budget and naming rule."""
     space = SEARCHED if searched else SPACE
     rng = np.random.default_rng([seed, 1])
@@ -116,7 +112,7 @@ def world(
             for rule, column in RULES.items():
                 target = np.mean([value(p, trainings, column) for p in repeats])
                 reached = [row[0] for row in path if row[0] <= trainings and row[column] >= target]
-                row = {"seed": seed, "method": name, "budget": budget, "rule": rule}
+                row: Row = {"seed": seed, "method": name, "budget": budget, "rule": rule}
                 row |= {"trials": trials, "done": done, "milliseconds": spent}
                 row |= {"regret": best - value(path, trainings, column), "target": best - target}
                 row |= {"quarter": best - value(quarter, trainings / 4, column)}
