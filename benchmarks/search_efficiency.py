@@ -179,6 +179,17 @@ def goals(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def simulated(args: argparse.Namespace) -> pd.DataFrame:
+    one = partial(
+        world, start_epochs=args.start_epochs, workers=args.workers, searched=args.searched_epochs
+    )
+    seeds = range(args.first, args.first + args.seeds)
+    if args.jobs == 1:
+        return pd.DataFrame([row for seed in seeds for row in one(seed)])
+    with ProcessPoolExecutor(args.jobs) as pool:
+        return pd.DataFrame([row for rows in pool.map(one, seeds) for row in rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=50)
@@ -186,17 +197,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="trials at once")
     parser.add_argument("--start-epochs", type=float, default=1.0)
     parser.add_argument("--searched-epochs", action="store_true", help="epochs 10 to 100, not 30")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--first", type=int, default=0, help="number of the first seed")
+    parser.add_argument("--csv", type=Path, help="write a row a seed, method, budget and rule")
+    parser.add_argument("--read", type=Path, nargs="+", help="such files; nothing is simulated")
     args = parser.parse_args()
-    one = partial(
-        world, start_epochs=args.start_epochs, workers=args.workers, searched=args.searched_epochs
-    )
-    if args.jobs == 1:
-        found = [row for seed in range(args.seeds) for row in one(seed)]
-    else:
-        with ProcessPoolExecutor(args.jobs) as pool:
-            found = [row for rows in pool.map(one, range(args.seeds)) for row in rows]
-    rows = pd.DataFrame(found)
+    rows = pd.concat(map(pd.read_csv, args.read)) if args.read else simulated(args)
     if args.csv:
         rows.to_csv(args.csv, index=False)
     rng = np.random.default_rng(0)
