@@ -1,6 +1,7 @@
 """The simulator of the search's benchmark: its curves are possible ones, its sweeps repeat."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from brainseg.space import Value
 BUDGET, WORKERS = 8, 2
 
 
+@cache
 def truth(seed: int = 0) -> Truth:
     return draw_truth(recorded(), np.random.default_rng(seed))
 
@@ -51,7 +53,8 @@ def test_simulated_dice_lies_between_0_and_1_and_every_epoch_costs(seed: int) ->
 
 
 def test_worlds_differ_and_the_same_seed_gives_the_same_one() -> None:
-    first, again, other = (truth(seed).quality(points(), 30) for seed in (3, 3, 4))
+    drawn = (draw_truth(recorded(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (world.quality(points(), 30) for world in drawn)
     assert (first == again).all() and not np.allclose(first, other)
 
 
@@ -64,7 +67,7 @@ def test_an_annealed_schedule_gains_late_and_a_cyclical_one_at_the_ends_of_cycle
 
 def test_an_encoder_that_was_never_recorded_differs_from_world_to_world() -> None:
     point: Mapping[str, Value] = {"model": "encoder", "model.encoder.name": "mit_b2"}
-    assert np.std([truth(seed).quality([point], 30)[0] for seed in range(5)]) > 0.01
+    assert np.std([truth(seed).quality([point], 30)[0] for seed in range(3)]) > 0.01
     assert configs([point], 30).model.tolist() == [10]
 
 
