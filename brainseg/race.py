@@ -11,7 +11,7 @@ from brainseg.config import ExpRange, TrialConfig, Triangular, Triangular2
 from brainseg.earlier import Earlier
 from brainseg.proposals import Seen
 from brainseg.records import Run, TrialRecord
-from brainseg.rungs import Halving, Progress
+from brainseg.rungs import Halving, Progress, standing
 from brainseg.space import Params, build
 from brainseg.tradeoff import Costs
 
@@ -25,6 +25,7 @@ class Race:
         self.run, self.halving, self.earlier = run, halving, earlier
         self.trials: dict[str, Progress] = {}
         self._params: dict[str, Params] = {}
+        self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
         for record in run.trials():
             self._take_up(record)
@@ -32,7 +33,7 @@ class Race:
     def _take_up(self, record: TrialRecord) -> None:
         self.enters(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
-            self._note(record.trial, row["epoch"], row["best_dice"], row["seconds"])
+            self._note(record.trial, row["epoch"], row["dice"], row["seconds"])
         states = {"paused": "paused", "failed": "failed", "running": "running"}
         self._set(record.trial, states.get(record.state, "done"))
         if record.state == "running" and self._at_its_pause(record.trial):
@@ -54,9 +55,9 @@ class Race:
         elif self.halving and (folder.until or 0) <= len(progress.best):
             folder.pause_after(self.halving.next_pause(progress))
 
-    def hears(self, name: str, epoch: int, best_dice: float, seconds: float) -> None:
+    def hears(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """Another epoch is finished; a trial above its bar goes on without a pause."""
-        self._note(name, epoch, best_dice, seconds)
+        self._note(name, epoch, dice, seconds)
         if self.halving and self._at_its_pause(name):
             progress = self.trials[name]
             if not self.halving.reason(progress, list(self.trials.values())):
@@ -119,10 +120,10 @@ class Race:
             running=progress.state == "running",
         )
 
-    def _note(self, name: str, epoch: int, best_dice: float, seconds: float) -> None:
+    def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """An epoch that a process repeats, since it died before its checkpoint, counts once."""
-        progress = self.trials[name]
-        self.trials[name] = replace(progress, best=(*progress.best[: epoch - 1], best_dice))
+        self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
+        self.trials[name] = replace(self.trials[name], best=standing(self._dice[name]))
         self._seconds[name] = seconds
 
     def _set(self, name: str, state: str) -> None:

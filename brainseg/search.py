@@ -120,7 +120,7 @@ class Referee(FIFOScheduler):
         if "epoch" in result:
             name, epoch = trial.config["trial"], result["epoch"]
             self.study.observe(name, epoch, result["dice"])
-            self.race.hears(name, epoch, result["best_dice"], result["seconds"])
+            self.race.hears(name, epoch, result["dice"], result["seconds"])
             self.spending.hears(name)
             folder, spent = self.run.trial(name), self.spending.spent()
             if spent and epoch < trial.config["epochs"] and not folder.stop.exists():
