@@ -33,7 +33,7 @@ class Race:
     def _take_up(self, record: TrialRecord) -> None:
         self.enters(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
-            self._note(record.trial, row["epoch"], row["dice"], row["seconds"])
+            self._note(record.trial, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         states = {"paused": "paused", "failed": "failed", "running": "running"}
         self._set(record.trial, states.get(record.state, "done"))
         if record.state == "running" and self._at_its_pause(record.trial):
@@ -64,6 +64,11 @@ class Race:
                 self.run.trial(name).pause_after(self.halving.next_pause(progress))
 
     def rests(self, name: str) -> None:
+        """It has paused; rows that a dying process wrote and never reported count as well."""
+        rows = self.run.trial(name).rows()
+        if len(rows) > len(self.trials[name].best):
+            for row in rows:
+                self._note(name, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         self._set(name, "paused")
 
     def ends(self, name: str, *, failed: bool) -> None:
@@ -104,6 +109,15 @@ class Race:
         """Device-seconds of a whole training, the median over trials; 0 before one has begun."""
         found = [seconds * self.trials[name].epochs for name, seconds in self._seconds.items()]
         return median(found) if found else 0.0
+
+    def reserved(self) -> float:
+        """Device-seconds that finalists still need, those on their way and those to be chosen."""
+        on_their_way = sum(
+            (progress.epochs - len(progress.best)) * self._seconds.get(name, 0.0)
+            for name, progress in self.trials.items()
+            if progress.state == "running" and self._reaches_its_end(progress)
+        )
+        return on_their_way + self.lacking() * self.trial_seconds()
 
     def lacking(self) -> int:
         """How many finalists are still to be chosen."""
