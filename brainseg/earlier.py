@@ -7,6 +7,7 @@ from typing import Any
 from brainseg.config import TrialConfig
 from brainseg.proposals import Seen
 from brainseg.records import Run, TrialRecord, read_json
+from brainseg.rungs import standing
 from brainseg.space import build
 from brainseg.sweep import Objective, Sweep
 from brainseg.tradeoff import Costs
@@ -65,7 +66,7 @@ def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Obje
         seen=Seen(
             params=record.params,
             epochs=epochs,
-            best=tuple(row["best_dice"] for row in rows),
+            best=standing([row["dice"] for row in rows]),
             seconds=rows[-1]["seconds"],
         ),
         dice=tuple(row["dice"] for row in rows),

@@ -27,14 +27,14 @@ from brainseg.earlier import Earlier
 from brainseg.model import require_buildable, require_freezable, require_size
 from brainseg.normalise import require_three_channels
 from brainseg.packing import require_channels
-from brainseg.race import Race
+from brainseg.race import FINALISTS, Race
 from brainseg.records import Ending, Run, TrialRecord, write_text
 from brainseg.rungs import Halving
 from brainseg.search import Referee, Suggestions
 from brainseg.space import Choice, Params, build, flatten
 from brainseg.spending import Spending
 from brainseg.study import Study
-from brainseg.sweep import Bayes, Points, Sweep
+from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
 from brainseg.worker import train_together
@@ -106,13 +106,18 @@ def _tune(
 ) -> None:
     """Let Tune train what the search suggests, until it suggests no more."""
     study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
-    race = Race(run, _halving(sweep.strategy), earlier)
-    search = Suggestions(study, race, spending, trials=sweep.trials, places=placement.concurrent)
-    if search.is_over():
-        say(f"{search.ended}; raise the budget to go on")
-        return
+    race = Race(run, _halving(sweep), earlier)
+    devices = placement.concurrent * placement.workers
+    search = Suggestions(study, race, spending, trials=sweep.trials, places=devices)
     mirror = Mirror(run, job.wandb)
     recorder = Recorder(run, study, race, mirror, sweep.trials, say)
+    if search.is_over():
+        recorder.stop_waiting(search.ended)  # if the driver before died in the middle of this
+        if not run.is_whole():
+            run.note_driver("ends", reason=search.ended, whole=True)
+        mirror.close()
+        say(f"{search.ended}; raise the budget to go on")
+        return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname())
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     whole = False
@@ -160,9 +165,10 @@ def _fit(
         raise KeyboardInterrupt from error  # Tune was stopped before it began anything
 
 
-def _halving(strategy: Bayes | Points) -> Halving | None:
-    """The rungs of a search; a list of points has none."""
-    if isinstance(strategy, Points):
+def _halving(sweep: Sweep) -> Halving | None:
+    """The rungs of a search; none for a list of points, nor where all would be finalists."""
+    strategy = sweep.strategy
+    if isinstance(strategy, Points) or strategy.trials <= FINALISTS:
         return None
     return Halving(grace=strategy.grace_epochs, reduction=strategy.reduction)
 

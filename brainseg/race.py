@@ -11,7 +11,7 @@ from brainseg.config import ExpRange, TrialConfig, Triangular, Triangular2
 from brainseg.earlier import Earlier
 from brainseg.proposals import Seen
 from brainseg.records import Run, TrialRecord
-from brainseg.rungs import Halving, Progress
+from brainseg.rungs import Halving, Progress, standing
 from brainseg.space import Params, build
 from brainseg.tradeoff import Costs
 
@@ -25,6 +25,7 @@ class Race:
         self.run, self.halving, self.earlier = run, halving, earlier
         self.trials: dict[str, Progress] = {}
         self._params: dict[str, Params] = {}
+        self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
         for record in run.trials():
             self._take_up(record)
@@ -32,7 +33,7 @@ class Race:
     def _take_up(self, record: TrialRecord) -> None:
         self.enters(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
-            self._note(record.trial, row["epoch"], row["best_dice"], row["seconds"])
+            self._note(record.trial, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         states = {"paused": "paused", "failed": "failed", "running": "running"}
         self._set(record.trial, states.get(record.state, "done"))
         if record.state == "running" and self._at_its_pause(record.trial):
@@ -54,15 +55,20 @@ class Race:
         elif self.halving and (folder.until or 0) <= len(progress.best):
             folder.pause_after(self.halving.next_pause(progress))
 
-    def hears(self, name: str, epoch: int, best_dice: float, seconds: float) -> None:
+    def hears(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """Another epoch is finished; a trial above its bar goes on without a pause."""
-        self._note(name, epoch, best_dice, seconds)
+        self._note(name, epoch, dice, seconds)
         if self.halving and self._at_its_pause(name):
             progress = self.trials[name]
             if not self.halving.reason(progress, list(self.trials.values())):
                 self.run.trial(name).pause_after(self.halving.next_pause(progress))
 
     def rests(self, name: str) -> None:
+        """It has paused; rows that a dying process wrote and never reported count as well."""
+        rows = self.run.trial(name).rows()
+        if len(rows) > len(self.trials[name].best):
+            for row in rows:
+                self._note(name, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         self._set(name, "paused")
 
     def ends(self, name: str, *, failed: bool) -> None:
@@ -104,6 +110,15 @@ class Race:
         found = [seconds * self.trials[name].epochs for name, seconds in self._seconds.items()]
         return median(found) if found else 0.0
 
+    def reserved(self) -> float:
+        """Device-seconds that finalists still need, those on their way and those to be chosen."""
+        on_their_way = sum(
+            (progress.epochs - len(progress.best)) * self._seconds.get(name, 0.0)
+            for name, progress in self.trials.items()
+            if progress.state == "running" and self._reaches_its_end(progress)
+        )
+        return on_their_way + self.lacking() * self.trial_seconds()
+
     def lacking(self) -> int:
         """How many finalists are still to be chosen."""
         if not self.halving:
@@ -119,10 +134,10 @@ class Race:
             running=progress.state == "running",
         )
 
-    def _note(self, name: str, epoch: int, best_dice: float, seconds: float) -> None:
+    def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """An epoch that a process repeats, since it died before its checkpoint, counts once."""
-        progress = self.trials[name]
-        self.trials[name] = replace(progress, best=(*progress.best[: epoch - 1], best_dice))
+        self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
+        self.trials[name] = replace(self.trials[name], best=standing(self._dice[name]))
         self._seconds[name] = seconds
 
     def _set(self, name: str, state: str) -> None:

@@ -194,7 +194,7 @@ class TrialDir:
             state, reason = "failed", self.failure.read_text(encoding="utf-8")
         elif crashed:
             state, reason = "failed", "its process died each time it was tried"
-        elif self.stop.exists():
+        elif self.stop.exists() and not self._is_finished():
             state, reason = "stopped", self.stop.read_text(encoding="utf-8")
         last = rows[-1] if rows else {}
         if state == "done" and self.until and last["epoch"] < read_json(self.config)["epochs"]:
@@ -221,6 +221,10 @@ class TrialDir:
         last = self.rows()[-1]
         own = {"dice": last["best_dice"], "device_seconds": self.device_seconds()}
         return tuple(float(own[aim] if aim in own else last[aim]) for aim in objectives)
+
+    def _is_finished(self) -> bool:
+        last = self.rows()[-1:] if self.config.exists() else []
+        return bool(last) and last[0]["epoch"] == read_json(self.config)["epochs"]
 
     def keep_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""
@@ -286,6 +290,10 @@ class Run:
         """Append that a driver took up the sweep, or left it, and why."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self.path / "drivers.jsonl", {"time": stamp, "event": event, **facts})
+
+    def is_whole(self) -> bool:
+        """Whether the last driver left the sweep finished."""
+        return any(driver.get("whole", False) for driver in self.drivers()[-1:])
 
     def drivers(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "drivers.jsonl")

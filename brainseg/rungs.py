@@ -70,7 +70,7 @@ class Halving:
         bar = sorted((score for _, score in came), reverse=True)[places - 1]
         lengths = [trial.epochs for trial, _ in came]
         return (
-            f"{where} its best Dice {progress.best[-1]:.3f} is not above {bar:.3f}, "
+            f"{where} its Dice {progress.best[-1]:.3f} is not above {bar:.3f}, "
             f"the bar for 1 in {self.reduction} of the {len(came)} trials of "
             f"{_range(lengths)} epochs that came so far"
         )

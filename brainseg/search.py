@@ -24,7 +24,7 @@ class Suggestions(Searcher):
     ) -> None:
         super().__init__(metric="best_dice", mode="max")
         self.study, self.race, self.spending = study, race, spending
-        self.trials, self.places = trials, places  # trials in all; at once
+        self.trials, self.places = trials, places  # trials in all; devices
         self.ended = ""  # why nothing more is begun
         left = study.unfinished()
         for name in left:
@@ -34,9 +34,12 @@ class Suggestions(Searcher):
 
     def is_over(self) -> bool:
         """Whether there is nothing to do from the start; ``ended`` says why."""
-        if self._left or self.race.waiting():
+        if self._left:
             return False
-        self.ended = self.spending.spent() or self._enough()
+        spent = self.spending.spent()
+        if not spent and (self.race.promotable() or self.race.finalist()):
+            return False
+        self.ended = spent or self._enough()
         return bool(self.ended)
 
     def suggest(self, trial_id: str) -> Any:
@@ -54,11 +57,16 @@ class Suggestions(Searcher):
         if not name and (spent := self.spending.spent()):
             self.ended = spent
             return None
+        if not name and self._must_save():
+            if finalist := self.race.finalist():
+                self.race.begins(finalist, to_the_end=True)
+            if finalist or self.race.running():
+                return finalist
         if name := name or self.race.promotable():
             self.race.begins(name)
             return name
         enough = self._enough()
-        if (enough or self._must_save()) and (name := self.race.finalist()):
+        if enough and (name := self.race.finalist()):
             self.race.begins(name, to_the_end=True)
         elif not enough:
             name = self._new()
@@ -76,8 +84,7 @@ class Suggestions(Searcher):
 
     def _must_save(self) -> bool:
         """Whether what is left of the budget is due to the best trials so far."""
-        needed = self.race.trial_seconds() * self.race.lacking()
-        return self.spending.nearly_spent(needed, self.places)
+        return self.spending.nearly_spent(self.race.reserved(), self.places)
 
     def _exhausted(self) -> str:
         if not self.spending.budget.terminator:
@@ -120,7 +127,7 @@ class Referee(FIFOScheduler):
         if "epoch" in result:
             name, epoch = trial.config["trial"], result["epoch"]
             self.study.observe(name, epoch, result["dice"])
-            self.race.hears(name, epoch, result["best_dice"], result["seconds"])
+            self.race.hears(name, epoch, result["dice"], result["seconds"] * result["devices"])
             self.spending.hears(name)
             folder, spent = self.run.trial(name), self.spending.spent()
             if spent and epoch < trial.config["epochs"] and not folder.stop.exists():

@@ -53,18 +53,24 @@ class Study:
         )
         with _experimental():
             self.study.set_metric_names(list(sweep.objectives))
-        if not self.study.get_trials(deepcopy=False):
+        if "queued" not in self.study.user_attrs:
             self._begin(earlier)
         self._live: dict[str, optuna.Trial] = {}
 
     def _begin(self, earlier: Sequence[Earlier]) -> None:
         """Queue the sweep's first points, behind what an earlier sweep has tried."""
-        for one in earlier:
+        there = len(self.study.get_trials(deepcopy=False))  # by a driver that died in here
+        for one in earlier[there:]:
             self.study.add_trial(_as_told(one, self.sweep))
         tried = {one.config for one in earlier if one.done}
-        for drawn, pinned in self.sweep.points():
-            if self.sweep.space.config({**drawn, **pinned}) not in tried:
-                self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
+        points = [
+            (drawn, pinned)
+            for drawn, pinned in self.sweep.points()
+            if self.sweep.space.config({**drawn, **pinned}) not in tried
+        ]
+        for drawn, pinned in points[max(0, there - len(earlier)) :]:
+            self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
+        self.study.set_user_attr("queued", True)
 
     @property
     def taken_over(self) -> int:
@@ -88,8 +94,8 @@ class Study:
                 names.append(name)
             else:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
-                self.study.tell(trial.number, state=TrialState.FAIL)
                 self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+                self.study.tell(trial.number, state=TrialState.FAIL)
         return names
 
     def ask(self, seen: Sequence[tuple[Seen, Costs]] = ()) -> str:

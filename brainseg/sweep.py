@@ -20,13 +20,13 @@ def _refuse_one_fold(folds: int) -> None:
 class Bayes:
     """Points are proposed by what was seen so far; trials pause at rungs, the best go on.
 
-    Sources: proposals.py and rungs.py, or for ``sampler="tpe"`` Bergstra et al. (2011).
+    Sources: rungs.py; Bergstra et al. (2011) for "tpe", proposals.py for "gp".
     """
 
     trials: int = 20
     grace_epochs: int = 4  # no trial pauses before
     reduction: int = 3  # one trial in `reduction` goes on beyond each rung
-    sampler: Literal["gp", "tpe", "random"] = "gp"
+    sampler: Literal["gp", "tpe", "random"] = "tpe"
     seed: int = 0
 
     def __post_init__(self) -> None:

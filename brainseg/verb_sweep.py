@@ -41,7 +41,7 @@ def run_and_report(sweep: Sweep, job: "Job") -> None:
 
     done = run_sweep(sweep, job)
     _report(done)
-    if not done.drivers()[-1]["whole"]:
+    if not done.is_whole():
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
 
 

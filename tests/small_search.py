@@ -98,7 +98,7 @@ class Driver:
         }
         append_line(self.run.trial(name).costs, spent)
         self.study.observe(name, epoch, row["dice"])
-        self.race.hears(name, epoch, best, self.seconds)
+        self.race.hears(name, epoch, row["dice"], self.seconds)
         self.spending.hears(name)
         if spent := self.spending.spent():
             write_text(self.run.trial(name).stop, spent)

@@ -291,5 +291,5 @@ def test_every_patient_is_scored_once_an_arm_and_seed_by_networks_that_never_saw
     assert (live["run_group"], live["job_type"]) == ("encoders", "confirm")
     assert read_json(run.sweep)["phase"] == "confirm" and "out of fold" in run.report.read_text()
     before = read_lines(run.path / "trials.jsonl")
-    assert "all 8 trials have ended already" in confirm(search)
+    assert "all 8 trials were tried; raise the budget" in confirm(search)
     assert read_lines(run.path / "trials.jsonl") == before

@@ -89,16 +89,17 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
 
 
 @pytest.mark.slow
-def test_a_pause_of_two_workers_under_ray_train_leaves_nothing_either(
+def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
     patients: Path, tmp_path: Path, cluster: None
 ) -> None:
-    sweep = replace(SWEEP, first=(), strategy=replace(SWEEP.strategy, trials=1))
+    space = SWEEP.space.holding({"epochs": 2})
+    sweep = replace(SWEEP, first=(), space=space, strategy=replace(SWEEP.strategy, trials=4))
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off", workers=2)
     run = run_sweep(sweep, job, say=said.append)
-    assert sum(" pauses" in line for line in said) == 1
+    assert sum(" pauses" in line for line in said) >= 3
     assert settled() == {"actors": [], "groups": [], "held": []}
-    assert [(record.state, record.epoch) for record in run.trials()] == [("done", 3)]
+    assert Counter(r.state for r in run.trials()) == {"done": 3, "stopped": 1}
 
 
 def told(run: Run) -> dict[str, int]:

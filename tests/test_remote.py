@@ -364,7 +364,7 @@ def test_a_sweep_runs_on_a_bucket_and_no_file_holds_a_key(address: str, tmp_path
         done = subprocess.run(command, env=surroundings, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert KEY not in done.stdout + done.stderr
-    assert "all 1 trials have ended already" in done.stdout
+    assert "all 1 trials were tried; raise the budget" in done.stdout
     assert "copying" not in done.stdout
     for folder in (tmp_path, Path(ray)):
         assert KEY.encode() not in told(folder) and SECRET.encode() not in told(folder)

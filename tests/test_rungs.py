@@ -106,7 +106,7 @@ def test_half_of_a_long_schedule_is_not_compared_with_the_end_of_a_short_one() -
 def test_the_reason_says_what_was_compared_with_what() -> None:
     trials = [at(f"t{i}", 0.5 + i / 100, epochs=24 + 2 * i) for i in range(9)]
     assert HALVING.reason(trials[0], trials) == (
-        "at epoch 4 of 24 its best Dice 0.500 is not above 0.550, "
+        "at epoch 4 of 24 its Dice 0.500 is not above 0.550, "
         "the bar for 1 in 3 of the 7 trials of 24 to 36 epochs that came so far"
     )
 

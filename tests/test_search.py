@@ -137,3 +137,28 @@ def test_patience_ends_a_search_that_no_longer_improves(tmp_path: Path) -> None:
     begun = len(flat.run.trials())
     assert 10 <= begun < 40 and flat.search.ended.startswith("none of the last")
     assert "0.510" in flat.search.ended
+
+
+def test_a_rung_that_was_reached_but_never_reported_is_judged_all_the_same(tmp_path: Path) -> None:
+    driver = Driver(Run(tmp_path))
+    driver.drive(2)
+    name = driver.search.next()
+    assert name
+    heard, driver.race.hears = driver.race.hears, lambda *told: None  # type: ignore[method-assign]
+    driver.train(name)  # its process died after the row, before the report
+    driver.race.hears = heard  # type: ignore[method-assign]
+    driver.drive()
+    assert driver.search.ended and driver.order.count(name) <= 3
+
+
+def test_a_driver_killed_while_it_queued_the_points_loses_none(tmp_path: Path) -> None:
+    whole = Study(Run(tmp_path), LISTED)
+    count = len(whole.study.get_trials())
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    lines = (tmp_path / "study.journal").read_text().splitlines(keepends=True)
+    for kept in range(4, len(lines)):
+        (cut / "study.journal").write_text("".join(lines[:kept]))
+        study = Study(Run(cut), LISTED)
+        pinned = [t.user_attrs.get("pinned") for t in study.study.get_trials()]
+        assert len(pinned) == count
