@@ -17,10 +17,11 @@ from benchmarks.simulated_sweep import Method, Sweep, Trial, Verdict
 from brainseg.config import ENCODERS
 from brainseg.proposals import Seen, Tree, expected_improvement, propose
 from brainseg.rungs import Halving, Progress
-from brainseg.space import Params, Space
+from brainseg.space import Choice, Distribution, Integers, LogUniform, Params, Space
 from brainseg.sweep import REPORT_MODELS
 
 GRACE, REDUCTION = 4, 3
+COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 
 
 class Drawn:
@@ -90,6 +91,42 @@ class Tpe:
         asked.report(float(trial.dice[trial.finished - 1]), trial.finished)
         state = TrialState.COMPLETE if trial.state == "done" else self.told
         self.study.tell(asked, best if state == TrialState.COMPLETE else None, state)
+
+
+class TpeByRungs:
+    """TPE that is told anew each time: what is done as COMPLETE, all else as PRUNED at its rung."""
+
+    def __init__(self, space: Space[Any], rng: Generator) -> None:
+        self.space, self.seed = space, int(rng.integers(2**31))
+        self.ranges = {path: _optuna(d) for path, d in space.distributions().items()}
+
+    def __call__(self, sweep: Sweep) -> Params:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        seed = self.seed + len(sweep.trials)
+        sampler = optuna.samplers.TPESampler(seed=seed, group=True, multivariate=True)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    state=COMPLETE if len(one.best) == one.epochs else PRUNED,
+                    value=one.best[-1],
+                    params=dict(one.params),
+                    distributions={path: self.ranges[path] for path in one.params},
+                    intermediate_values={len(one.best): one.best[-1]},
+                )
+                for one in seen(sweep)
+                if one.best
+            ]
+        )
+        return self.space(study.ask())
+
+
+def _optuna(d: Distribution) -> optuna.distributions.BaseDistribution:
+    if isinstance(d, Choice):
+        return optuna.distributions.CategoricalDistribution(d.options)
+    if isinstance(d, Integers):
+        return optuna.distributions.IntDistribution(d.low, d.high, step=d.step)
+    return optuna.distributions.FloatDistribution(d.low, d.high, log=isinstance(d, LogUniform))
 
 
 class Wandb:
@@ -232,7 +269,6 @@ def ours(space: Space[Any], rng: Generator) -> Promoted:
     return Promoted(space, lambda sweep: propose(space, seen(sweep), rng))
 
 
-COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 METHODS: dict[str, Callable[[Space[Any], Generator], Method]] = {
     "random": lambda space, rng: Drawn(space, at_random(space, rng)),
     "grid": gridded,
@@ -244,6 +280,12 @@ METHODS: dict[str, Callable[[Space[Any], Generator], Method]] = {
     "W&B Bayes + Hyperband": lambda space, rng: Stopped(space, Wandb(space, rng)),
     "TPE + rungs told PRUNED": lambda space, rng: told(Stopped, space, rng, PRUNED),
     "random + promotion": lambda space, rng: Promoted(space, at_random(space, rng)),
+    "TPE by rungs + promotion": (lambda space, rng: Promoted(space, TpeByRungs(space, rng))),
     "ours": ours,
 }
-AWARE = ("random + promotion", "ours")  # act by the budget, so each budget is a sweep of its own
+# These act by the budget, so that a quarter of it is a sweep of its own.
+AWARE = ("random + promotion", "TPE by rungs + promotion", "ours")
+    "random + promotion",
+    "TPE by rungs + promotion",
+    "ours",
+)  # act by the budget, so each budget is a sweep of its own

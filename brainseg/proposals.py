@@ -4,7 +4,8 @@ Every trial counts with values at the epochs it reached, each told as what it is
 cut short is never taken for a final one. Three things add up to a score: how training goes in
 general, what the configuration changes (for good, and epoch by epoch), and what this one trial has
 by chance. The next configuration is the candidate with the highest expected improvement at its
-last epoch over the best that the process believes in, per second it is expected to cost.
+last epoch over somewhat more than the best that the process believes in, per root of the seconds
+it is expected to cost.
 
 Conditions are handled by construction: candidates are drawn as the space itself draws, or are the
 best trials with a value or two drawn anew. A trial that runs counts with what it has, and at its
@@ -31,6 +32,8 @@ from brainseg.space import Choice, Integers, LogUniform, Params, Space, Value, f
 FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
 DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates, and trials whose neighbours are
 MOST = 120  # trials the process is given
+MARGIN = 0.3  # standard deviations over the best that an improvement is counted from
+OWN = 0.3  # share of a trial's departure from its like that is its configuration's, not luck
 LOWEST = -1.2  # standard deviations below the median: how far below hardly matters
 FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
 
@@ -71,14 +74,17 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
 
 
 def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
-    """The score that each trial's configuration is expected to reach at its last epoch, (T,).
+    """The score that each trial is believed to be worth at its last epoch, (T,).
 
-    The luck of the trial, as far as the others let it be told from the configuration, is left out.
+    In standard deviations of what was seen. It names the best of many trials more surely than
+    their own scores do, since luck is told from merit by what their like have shown. A trial that
+    has shown nothing is worth what its configuration is expected to be.
     """
-    tree = Tree(space)
-    trials = [trial for trial in seen if trial.best]
-    process = _fitted(_observed(trials), tree.features(tree.codes([t.params for t in seen])))
-    return process.at_end(np.arange(len(seen)))[0]
+    if sum(bool(trial.best) for trial in seen) < 2:
+        return np.zeros(len(seen))
+    features = Tree(space).encoded([trial.params for trial in seen])
+    process = _fitted(_observed(seen), features)
+    return process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
 
 
 class Tree:
@@ -139,6 +145,10 @@ class Tree:
             else:
                 found.append(np.nan_to_num(column, nan=0.5)[:, None])
         return found
+
+    def encoded(self, points: Sequence[Mapping[str, Value]]) -> list[Floats]:
+        """Features of points, as ``features`` of their codes."""
+        return self.features(self.codes(points))
 
     def options(self, path: str) -> tuple[Value, ...]:
         distribution = self.ranges[path]
@@ -214,7 +224,7 @@ class Tree:
 
 
 def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Floats:
-    """Expected improvement of each point at its last epoch, per second: (C,)."""
+    """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
     begun = _kept(seen)
     trials = [seen[number] for number in begun]
     features = tree.features(np.concatenate([past[begun], codes]))
@@ -223,9 +233,8 @@ def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Flo
     ended, _ = process.at_end(np.arange(len(trials)))
     running = np.array([n for n, trial in enumerate(trials) if trial.running], int)
     mean, spread = process.expecting(running).at_end(new)
-    worth: Floats = (
-        expected_improvement(mean, spread, ended.max()) / _seconds(trials, features)[new]
-    )
+    improvement = expected_improvement(mean, spread, ended.max() + MARGIN)
+    worth: Floats = improvement / np.sqrt(_seconds(trials, features)[new])
     return worth
 
 
@@ -300,6 +309,11 @@ class _Process:
         solved = np.linalg.solve(self.factor, across.T)
         variance = 1 + self.scales.trend - (solved**2).sum(0)
         return solved.T @ self.white, np.sqrt(np.maximum(variance, 1e-6))
+
+    def departures(self, trials: int) -> Floats:
+        """By how much each trial as a whole is believed to depart from its configuration, (T,)."""
+        weights = np.linalg.solve(self.factor.T, self.white)
+        return np.asarray(self.scales.trial * np.bincount(self.observed.of, weights, trials))
 
     def expecting(self, running: Numbers) -> "_Process":
         """This process, had the trials ``running`` ended as it expects."""
