@@ -285,7 +285,3 @@ METHODS: dict[str, Callable[[Space[Any], Generator], Method]] = {
 }
 # These act by the budget, so that a quarter of it is a sweep of its own.
 AWARE = ("random + promotion", "TPE by rungs + promotion", "ours")
-    "random + promotion",
-    "TPE by rungs + promotion",
-    "ours",
-)  # act by the budget, so each budget is a sweep of its own
