@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainseg.config import Plain, TrialConfig
-from brainseg.proposals import Seen, propose
+from brainseg.proposals import Seen, believed, propose
 from brainseg.space import Choice, Integers, LogUniform, Params, Space, Value
 
 ENCODERS = Space(
@@ -140,3 +140,24 @@ def test_ranges_are_reached_from_end_to_end() -> None:
     assert {point["epochs"] for point in points} == {1, 2, 3}
     rates = [float(point["optimizer.adamw.lr"]) for point in points]
     assert min(rates) < 3e-4 and max(rates) > 3e-2
+
+
+def test_what_a_trial_is_worth_is_told_from_its_luck_by_its_like() -> None:
+    space = Space(TrialConfig(), search=("model.encoder.name",))
+
+    def of(name: str, dice: float) -> Seen:
+        return Seen(params={"model.encoder.name": name}, epochs=30, best=(dice,) * 30)
+
+    steady = [of("resnet34", dice) for dice in (0.80, 0.79, 0.81, 0.80)]
+    lucky = [of("vgg16", dice) for dice in (0.60, 0.59, 0.82, 0.61)]
+    beliefs = believed(space, [*lucky, *steady])
+    assert max(range(8), key=lambda number: beliefs[number]) >= 4
+
+
+def test_a_trial_that_has_shown_nothing_is_worth_what_its_configuration_is() -> None:
+    space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
+    told = [seen({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)]
+    new = [Seen(params={"optimizer.adamw.lr": lr}, epochs=30, running=True) for lr in (1e-3, 4e-3)]
+    beliefs = believed(space, [new[0], *told, new[1]])
+    assert beliefs.shape == (8,) and beliefs[0] > beliefs[7]
+    assert believed(space, new).tolist() == [0, 0]

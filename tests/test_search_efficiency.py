@@ -100,3 +100,13 @@ def test_what_would_be_named_is_read_off_the_path() -> None:
     assert [value(path, spent, 1) for spent in (0.5, 1, 2.9, 3)] == [0, 0.5, 0.5, 0.7]
     assert ratio(np.linspace(1, 0, 100), 0.5) == pytest.approx(2, rel=0.05)
     assert ratio(np.ones(100), 0.5) == 0
+
+
+def test_what_ours_finishes_is_truly_better_on_average_than_what_random_search_does() -> None:
+    def quality(name: str, seed: int) -> float:
+        _, sweep = swept(name, seed)
+        done = [trial.params for trial in sweep.trials if trial.state == "done"]
+        return float(truth(seed).quality(done, 30).mean())
+
+    gains = [quality("ours", seed) - quality("random", seed) for seed in range(4)]
+    assert np.mean(gains) > 0
