@@ -173,7 +173,7 @@ def _standings(run: Run, scores: Scores) -> tuple[Standing, ...]:
         standings.append(
             Standing(
                 arm=scores.words[a],
-                dice=paired.interval(dice_ASP[a], fold_P, share_RP, rng),
+                dice=paired.interval(dice_ASP[a], fold_P, share_RP, rng).within(0, 1),
                 difference=paired.interval(gap_SP, fold_P, share_RP, rng),
                 p=p_AA[a, lead],
                 p_holm=holm_AA[a, lead],

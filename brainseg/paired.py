@@ -33,7 +33,7 @@ Shapes: A arms, S seeds, P patients, R replicates.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -80,6 +80,11 @@ class Interval:
     high: float
     bca_low: float
     bca_high: float
+
+    def within(self, least: float, most: float) -> "Interval":
+        """Without what the mean cannot be, as a mean of Dice beyond 0 or 1: no truth is lost."""
+        ends = ("low", "high", "bca_low", "bca_high")
+        return replace(self, **{end: min(max(getattr(self, end), least), most) for end in ends})
 
 
 @dataclass(frozen=True, kw_only=True)

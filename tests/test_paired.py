@@ -227,3 +227,10 @@ def test_the_plain_bootstrap_of_few_patients_and_seeds_does_not(rng: np.random.G
     design = coverage.Design(folds=1, patient_sd=0.05, training_sd=0.02)
     percentile, _, _, plain, _ = coverage.told(rng, design, 2, 50, 400)
     assert plain < 0.85 < 0.9 < percentile
+
+
+def test_an_interval_keeps_to_what_its_mean_can_be() -> None:
+    wide = paired.Interval(mean=0.1, low=-0.1, high=0.3, bca_low=0.02, bca_high=1.2)
+    own = wide.within(0, 1)
+    assert (own.low, own.high, own.bca_low, own.bca_high) == (0, 0.3, 0.02, 1)
+    assert own.mean == wide.mean
