@@ -37,6 +37,11 @@ from brainseg.space import Choice, Params, Space
 BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]
 RULES = {"the highest Dice of any epoch": 1, "the mean of the best fifth of the epochs": 2}
+RIVALS = (
+    "TPE + ASHA as Ray tells it",
+    "TPE by rungs + promotion",
+    "random",
+)  # the 2nd is the default
 SHARES = np.arange(1, 101) / 100  # of a budget
 REPEATS, RESAMPLES, EPOCHS = 6, 1000, 30
 SPACE = Space(
@@ -169,23 +174,36 @@ def ratio(curve: np.ndarray, target: float) -> float:
     return float(1 / SHARES[reached[0]]) if len(reached) else 0.0
 
 
-def goals(rows: pd.DataFrame) -> str:
-    """What is asked of ours, for each budget, and what it does."""
+def goals(rows: pd.DataFrame, rng: Generator) -> str:
+    """What is asked of ours, for each budget, and what it does; both named by the same rule."""
     lines = []
     for budget in BUDGETS:
         for rule in RULES:
             part = rows[(rows["budget"] == budget) & (rows["rule"] == rule)]
-            mine, ray = (
-                part[part["method"] == name] for name in ("ours", "TPE + ASHA as Ray tells it")
-            )
+            mine = part[part["method"] == "ours"]
             lines.append(
                 f"{budget}, by {rule}: with a quarter of the budget {mine['quarter'].mean():.4f} "
                 f"against random's final {mine['target'].mean():.4f}; never as good in "
-                f"{100 * mine['never'].mean():.0f} % of the seeds; final regret "
-                f"{mine['regret'].mean() / ray['regret'].mean():.2f} of TPE + ASHA's, "
-                f"{mine['modelled'].mean() / ray['regret'].mean():.2f} if named by the model"
+                f"{100 * mine['never'].mean():.0f} % of the seeds"
             )
+            lines += [f"  regret {_against(part, name, 'regret', rng)}" for name in RIVALS]
+        by_model = part.drop_duplicates(["seed", "method"])
+        lines.append(f"{budget}, all named by the model:")
+        lines += [f"  regret {_against(by_model, name, 'modelled', rng)}" for name in RIVALS]
     return "\n".join(lines)
+
+
+def _against(part: pd.DataFrame, rival: str, regret: str, rng: Generator) -> str:
+    """Our regret over a rival's, and the difference over the same worlds with its interval."""
+    worlds = part.pivot(index="seed", columns="method", values=regret)
+    ours, theirs = worlds["ours"].to_numpy(), worlds[rival].to_numpy()
+    picks = rng.integers(len(ours), size=(RESAMPLES, len(ours)))
+    low, high = np.quantile((ours - theirs)[picks].mean(1), [0.025, 0.975])
+    gap = (ours - theirs).mean()
+    return (
+        f"{ours.mean() / theirs.mean():.2f} of that of {rival} "
+        f"(less it: {gap:+.4f}, 95 % {low:+.4f} to {high:+.4f})"
+    )
 
 
 def simulated(args: argparse.Namespace) -> pd.DataFrame:
@@ -222,7 +240,7 @@ def main() -> None:
                 f"\nBudget of {trainings} trainings, named by {rule}; random ends at {target:.4f}\n"
             )
             print(table(part, rng))
-    print(f"\n{goals(rows)}")
+    print(f"\n{goals(rows, rng)}")
 
 
 if __name__ == "__main__":
