@@ -30,7 +30,7 @@ class Port:
 
 
 def ray_ports(proc: Path = Path("/proc")) -> list[Port]:
-    """The open ports of Ray's processes, as far as this user may look; none where there is no /proc.
+    """The open ports of Ray's processes, as far as this user may look; none without a /proc.
 
     A driver's own port is not among them: nothing tells it from any other Python.
     """

@@ -131,9 +131,7 @@ def counted(data: str) -> tuple[int, str]:
             return remote.num_files(data), ""
         if not Path(data).is_dir():
             return 0, "there is no such folder"
-        count = sum(
-            not name.startswith(".") for _, _, names in os.walk(data) for name in names
-        )
+        count = sum(not name.startswith(".") for _, _, names in os.walk(data) for name in names)
     except (ValueError, OSError) as error:
         return 0, str(error)
     return count, "" if count else "the folder is empty"
