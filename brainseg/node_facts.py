@@ -139,8 +139,8 @@ def counted(data: str) -> tuple[int, str]:
 
 def reachable(url: str) -> bool:
     """Whether a server answers, whatever it answers."""
-    request = urllib.request.Request(url, method="HEAD")
     try:
+        request = urllib.request.Request(url, method="HEAD")
         urllib.request.urlopen(request, timeout=WEB_SECONDS).close()
     except urllib.error.HTTPError:
         return True

@@ -12,12 +12,12 @@ import sys
 DOOR_SECONDS = 5.0
 JOIN_SECONDS = 30.0
 LONGEST = 300  # characters of what Ray says
-REASONS = {  # what Ray prints or raises holds, and what it means
+REASONS = {  # what its output holds, and what that means
     "Unauthenticated": "it asks for a token; export RAY_AUTH_MODE=token here, and copy its "
     "~/.ray/auth_token to this machine",
     "no authentication token was found": "RAY_AUTH_MODE is token here, but there is no token; copy "
     "the cluster's ~/.ray/auth_token to this machine",
-    "Version mismatch": "it runs another Python or Ray; use the same here and there",
+    "Version mismatch": "{said}; use the same Python and Ray here and there",
     "Could not find any running Ray": "no Ray runs on this machine; begin with `ray start --head`, "
     "give --cluster HOST:PORT, or leave it out to look at this machine alone",
 }
@@ -69,7 +69,8 @@ def _reason(said: str, log: str) -> str:
     """Why it failed: in our words where the log tells, else in Ray's, shortened."""
     text = " ".join(said.split()) or "no reason was given"
     text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
-    return next((meaning for sign, meaning in REASONS.items() if sign in log), text)
+    meaning = next((meaning for sign, meaning in REASONS.items() if sign in log), "{said}")
+    return meaning.format(said=text)
 
 
 def _join(address: str) -> None:

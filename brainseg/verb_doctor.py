@@ -66,7 +66,10 @@ def _doctor(args: argparse.Namespace) -> None:
     findings = diagnose(seen)
     console = Console()
     console.print(Text(verdict(findings, seen), style="bold"))
-    console.print(_table(findings))
+    if console.is_terminal:
+        console.print(_table(findings))
+    else:
+        print("\n".join(map(_line, findings)))  # whole lines, for grep and for a log
     if args.json:
         write_json(
             args.json.expanduser(),
@@ -79,6 +82,11 @@ def _doctor(args: argparse.Namespace) -> None:
 def _whole(path: str) -> str:
     """A path that means the same on every node; an address as it is, nothing as nothing."""
     return str(Path(path).expanduser().absolute()) if path and "://" not in path else path
+
+
+def _line(one: "Finding") -> str:
+    line = f"{one.level:8} {one.topic:10} {one.seen}"
+    return f"{line} -> {one.remedy}" if one.remedy else line
 
 
 def _table(findings: "list[Finding]") -> "Table":
