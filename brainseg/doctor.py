@@ -23,9 +23,10 @@ LOOK_SECONDS = 120.0  # a node's first task starts a process there, which starts
 class Tracker:
     """Weights & Biases, as the sweep's driver finds it."""
 
-    key: bool
-    server: str
-    reachable: bool
+    key: bool = False
+    server: str = ""
+    reachable: bool = False
+    error: str = ""  # why it cannot even be asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +137,13 @@ def _is_error(value: Any) -> bool:
 
 
 def _tracker() -> Tracker:
-    from brainseg import tracking
+    try:
+        from brainseg import tracking
 
-    server = tracking.server()
-    return Tracker(
-        key=tracking.default_mode() == "online",
-        server=server,
-        reachable=node_facts.reachable(server),
-    )
+        key, server = tracking.default_mode() == "online", tracking.server()
+    except Exception as error:  # a package that is missing or broken is a finding as well
+        return Tracker(error=f"{type(error).__name__}: {error}")
+    return Tracker(key=key, server=server, reachable=node_facts.reachable(server))
 
 
 def _counts(ask: Ask, data: str) -> dict[str, tuple[int, str]]:

@@ -7,6 +7,7 @@ from typing import Literal
 from brainseg.doctor import Seen
 
 Level = Literal["ok", "note", "problem"]
+INSTALL = "pip install -c constraints.txt -e . (in brainseg's folder)"
 NAMED = 4  # nodes named in a sentence; the rest are counted
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from brainseg.doctor import DRIVER, Seen
-from brainseg.findings import Finding, among, by_value, told_apart
+from brainseg.findings import INSTALL, Finding, among, by_value, told_apart
 from brainseg.listening import Port
 
 
@@ -13,6 +13,7 @@ def outside(seen: Seen) -> Iterator[Finding]:
     yield _wandb(seen)
     yield from _hub(seen)
     yield from _ports(seen)
+    yield from _dashboard(seen)
 
 
 def _storage(seen: Seen) -> Iterator[Finding]:
@@ -68,6 +69,13 @@ def _data(seen: Seen) -> Iterator[Finding]:
 def _wandb(seen: Seen) -> Finding:
     """Runs go online where there is a key; the driver alone talks to the server."""
     server = seen.tracker.server
+    if seen.tracker.error:
+        return Finding(
+            level="problem",
+            topic="W&B",
+            seen=f"its package cannot be used ({seen.tracker.error}): no sweep will begin",
+            remedy=INSTALL,
+        )
     if not seen.tracker.key:
         answers = "answers" if seen.tracker.reachable else "does not answer"
         return Finding(
@@ -109,12 +117,8 @@ def _hub(seen: Seen) -> Iterator[Finding]:
 
 def _ports(seen: Seen) -> Iterator[Finding]:
     """Ray runs the code of whoever reaches it, unless it asks for a token."""
-    held = {
-        label: [port for port in facts.ports if port.process != "metrics"]
-        for label, facts in seen.nodes.items()
-    }
-    bare = {k: open_ for k, ports in held.items() if (open_ := [p for p in ports if not p.token])}
-    guarded = {k: own for k, ports in held.items() if (own := [p for p in ports if p.token])}
+    bare = _open_ports(seen, token=False)
+    guarded = _open_ports(seen, token=True)
     for ports, labels in by_value({k: _listed(own) for k, own in bare.items()}).items():
         yield Finding(
             level="problem",
@@ -123,14 +127,6 @@ def _ports(seen: Seen) -> Iterator[Finding]:
             "it as its user",
             remedy="`ray get-auth-token --generate`, the same ~/.ray/auth_token on all, and export "
             "RAY_AUTH_MODE=token before `ray start`; a firewall around the cluster besides",
-        )
-    if pages := [k for k, ports in bare.items() if any(p.process == "dashboard" for p in ports)]:
-        yield Finding(
-            level="problem",
-            topic="dashboard",
-            seen=f"open to other machines without a token on {among(pages, seen)}: it takes jobs",
-            remedy="leave --dashboard-host at 127.0.0.1, and look through `ray dashboard` or "
-            "ssh -L 8265:localhost:8265",
         )
     for ports, labels in by_value({k: _listed(own) for k, own in guarded.items()}).items():
         yield Finding(
@@ -151,6 +147,27 @@ def _ports(seen: Seen) -> Iterator[Finding]:
         )
     if not bare and not guarded:
         yield Finding(level="ok", topic="ports", seen="no port of Ray is open to other machines")
+
+
+def _dashboard(seen: Seen) -> Iterator[Finding]:
+    bare = _open_ports(seen, token=False)
+    if pages := [k for k, ports in bare.items() if any(p.process == "dashboard" for p in ports)]:
+        yield Finding(
+            level="problem",
+            topic="dashboard",
+            seen=f"open to other machines without a token on {among(pages, seen)}: it takes jobs",
+            remedy="leave --dashboard-host at 127.0.0.1, and look through `ray dashboard` or "
+            "ssh -L 8265:localhost:8265",
+        )
+
+
+def _open_ports(seen: Seen, *, token: bool) -> dict[str, list[Port]]:
+    """By node, the ports that ask for a token or do not; those of metrics run nothing."""
+    found = {
+        label: [p for p in facts.ports if p.token == token and p.process != "metrics"]
+        for label, facts in seen.nodes.items()
+    }
+    return {label: ports for label, ports in found.items() if ports}
 
 
 def _listed(ports: list[Port]) -> str:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from brainseg.doctor import DRIVER, Seen
-from brainseg.findings import Finding, among, by_value, told_apart
+from brainseg.findings import INSTALL, Finding, among, by_value, told_apart
 
 # What every node runs and exchanges; the rest is used by the driver alone.
 SHARED = ("ray", "torch", "torchvision", "segmentation-models-pytorch", "timm", "albumentations")
-INSTALL = "pip install -c constraints.txt -e . (in brainseg's folder)"
 MIT = "albumentations 2.0.8"  # its last release under that licence
 
 

@@ -67,6 +67,16 @@ def test_a_fault_of_the_storage_or_the_data_is_a_problem_and_status_1(tmp_path: 
     assert "none cannot be read on this machine: there is no such folder" in done.stdout
 
 
+def test_packages_that_are_broken_are_said_not_raised(tmp_path: Path) -> None:
+    for name in ("torch", "wandb"):
+        tmp_path.joinpath(f"{name}.py").write_text(f"raise ImportError('{name} is broken')")
+    done = doctor(env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 1
+    assert "torch or torchvision fails on this machine: ImportError: torch is broken" in done.stdout
+    assert "its package cannot be used (ImportError: wandb is broken)" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
