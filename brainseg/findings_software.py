@@ -1,9 +1,10 @@
 """Whether the software fits: itself, its licence, and the same on every node."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from brainseg.doctor import DRIVER, Seen
 from brainseg.findings import INSTALL, Finding, among, by_value, told_apart
+from brainseg.node_facts import Facts
 
 # What every node runs and exchanges; the rest is used by the driver alone.
 SHARED = ("ray", "torch", "torchvision", "segmentation-models-pytorch", "timm", "albumentations")
@@ -20,10 +21,15 @@ def software(seen: Seen) -> Iterator[Finding]:
 def _versions(seen: Seen) -> Iterator[Finding]:
     """Python and packages of the nodes, and of the driver where they differ."""
     everyone = {**seen.nodes, DRIVER: seen.driver} if seen.cluster else seen.nodes
-    fine = True
+    faults = [*_pythons(seen, everyone), *_packages(seen, everyone)]
+    yield from faults
+    if not faults and seen.driver.packages:
+        yield Finding(level="ok", topic="versions", seen=_in_short(seen))
+
+
+def _pythons(seen: Seen, everyone: Mapping[str, Facts]) -> Iterator[Finding]:
     pythons = {label: facts.python for label, facts in everyone.items()}
     if len(set(pythons.values())) > 1:
-        fine = False
         minors = {text.rpartition(".")[0] for text in pythons.values()}
         yield Finding(
             level="problem" if len(minors) > 1 else "note",
@@ -31,27 +37,22 @@ def _versions(seen: Seen) -> Iterator[Finding]:
             seen=f"Python differs: {told_apart(pythons, seen)}",
             remedy="use one Python on all: Ray moves code between nodes as bytecode",
         )
+
+
+def _packages(seen: Seen, everyone: Mapping[str, Facts]) -> Iterator[Finding]:
     for name in seen.driver.packages:
         versions = {label: facts.packages.get(name, "") for label, facts in everyone.items()}
         absent = [label for label, version in versions.items() if not version]
-        needed = name in SHARED or DRIVER in absent or not seen.cluster
-        if absent and needed:
-            where = among(absent, seen)
-            what = f"{name} is not installed on {where}"
+        if absent and (name in SHARED or DRIVER in absent or not seen.cluster):
+            what = f"{name} is not installed on {among(absent, seen)}"
             yield Finding(level="problem", topic="versions", seen=what, remedy=INSTALL)
         elif len(set(versions.values())) > 1:
-            what = f"{name} differs: {told_apart(versions, seen)}"
             yield Finding(
                 level="problem" if name in SHARED else "note",
                 topic="versions",
-                seen=what,
+                seen=f"{name} differs: {told_apart(versions, seen)}",
                 remedy=f"install the same on all: {INSTALL}",
             )
-        else:
-            continue
-        fine = False
-    if fine:
-        yield Finding(level="ok", topic="versions", seen=_in_short(seen))
 
 
 def _in_short(seen: Seen) -> str:
