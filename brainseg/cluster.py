@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 
 
 @contextmanager
@@ -26,6 +29,8 @@ def joined(address: str | None) -> Iterator[bool]:
         )
     begun = not ray.is_initialized()
     if begun:
+        # Ray's own `ray start` does this, a driver that joins does not, and is refused.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         try:
             ray.init(
                 address=address,

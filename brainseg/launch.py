@@ -27,6 +27,7 @@ from brainseg.nodes import autoscaling, living, unseen
 from brainseg.placement import Placement, Room, place
 from brainseg.preflight import all_points, check_channels, check_points
 from brainseg.race import FINALISTS, Race
+from brainseg.reach import require_reachable
 from brainseg.recorder import Recorder
 from brainseg.records import Run
 from brainseg.remote import is_address
@@ -88,6 +89,8 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         say(_headline(run, data.table))
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
+        if job.address:
+            require_reachable(job.address)
         with cluster.joined(job.address) as shared:
             placement = place_trials(sweep, job, points, shared, say)
             if not placement.gpus and any(point.sync_batch_norm for point in points):

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 import yaml
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from brainseg.placement import Room
@@ -88,20 +88,23 @@ def autoscaling(nodes: Sequence[Node]) -> dict[str, Any]:
     Empty where there is none, and on Kubernetes, whose autoscaler keeps its limits to itself.
     """
     heads = [node for node in nodes if node.is_head]
-    found = on_each(_autoscaling_config, nodes=heads, timeout_seconds=15)
+    address = ray.get_runtime_context().gcs_address
+    found = on_each(_autoscaling_config, address, nodes=heads, timeout_seconds=15)
     config = next(iter(found.values()), None)
     return config if isinstance(config, dict) else {}
 
 
-def _autoscaling_config() -> dict[str, Any] | None:
-    """The file of an autoscaler that runs on this machine."""
+def _autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
+    """What the autoscaler of the cluster at an address was started with, on this machine."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = process.read_bytes().decode().split("\0")
         except (OSError, UnicodeDecodeError):
             continue  # it has ended, or is another user's
+        if f"--gcs-address={gcs_address}" not in words:
+            continue
         for word in words:
-            if word.startswith("--autoscaling-config=") and "monitor.py" in " ".join(words):
+            if word.startswith("--autoscaling-config="):
                 path = Path(word.partition("=")[2]).expanduser()
                 return dict(yaml.safe_load(path.read_text())) if path.is_file() else None
     return None
@@ -140,6 +143,15 @@ def demanded(resources: dict[str, float], workers: int, trials: int) -> Iterator
     finally:
         for group in groups:
             remove_placement_group(group)
+
+
+def waiting_for(resources: dict[str, float], workers: int) -> int:
+    """How many demands for so many workers the cluster has not met yet, whoever made them."""
+    wanted = [resources] * workers
+    return sum(
+        group["state"] in ("PENDING", "RESCHEDULING") and list(group["bundles"].values()) == wanted
+        for group in placement_group_table().values()
+    )
 
 
 def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:

@@ -59,7 +59,7 @@ def asked_job(args: argparse.Namespace) -> "Job":
     made_up = args.data is None
     return Job(
         data=str(_made_up_patients(smoke=args.smoke)) if made_up else args.data,
-        storage=args.storage.expanduser(),
+        storage=_kept(args.storage.expanduser()),
         layout=args.layout,
         workers=args.workers,
         gpus_per_worker=args.gpus_per_worker,
@@ -71,6 +71,16 @@ def asked_job(args: argparse.Namespace) -> "Job":
         made_up=made_up,
         command=args.command,
     )
+
+
+def _kept(storage: Path) -> Path:
+    """A storage that outlives the command."""
+    if "runtime_resources" in storage.resolve().parts:
+        raise ValueError(
+            "a Ray job's working directory is removed after it, and results with it, got "
+            f"--storage {storage}; name a folder from the root of the file system"
+        )
+    return storage
 
 
 def asked_wandb(args: argparse.Namespace) -> "Mode":

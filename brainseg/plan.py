@@ -17,6 +17,7 @@ from brainseg.launch import Job, place_trials
 from brainseg.nodes import living
 from brainseg.preflight import all_points, check_channels
 from brainseg.probe import Measured, in_own_process
+from brainseg.reach import require_reachable
 from brainseg.records import Run, write_json
 from brainseg.space import flatten
 from brainseg.splits import rows_of
@@ -37,6 +38,8 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     parts = parted(data, sweep.split, say)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
+    if job.address:
+        require_reachable(job.address)
     with cluster.joined(job.address) as shared:
         placement = place_trials(sweep, job, points, shared, say)
         memory = sum(node.memory for node in living())

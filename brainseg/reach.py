@@ -19,7 +19,7 @@ REASONS = {  # what its output holds, and what that means
     "the cluster's ~/.ray/auth_token to this machine",
     "Version mismatch": "{said}; use the same Python and Ray here and there",
     "Could not find any running Ray": "no Ray runs on this machine; begin with `ray start --head`, "
-    "give --cluster HOST:PORT, or leave it out to look at this machine alone",
+    "give HOST:PORT of another, or no address to use this machine alone",
 }
 
 
@@ -60,8 +60,8 @@ def _require_open_door(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), DOOR_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ValueError(
-            f"nothing answers at {address} ({error}); start the cluster, correct --cluster, or "
-            "leave it out to look at this machine alone"
+            f"nothing answers at {address} ({error}); start the cluster, correct the address, or "
+            "leave it out to use this machine alone"
         ) from None
 
 

@@ -69,7 +69,10 @@ class Vacancies:
     _at_once: int = 0
 
     def at_once(self) -> int:
-        """Trials that fit into the machines that there are and that may come."""
+        """Trials that fit into the machines that there are and that may come; one at the least.
+
+        Where none fits, that one waits, and is what an autoscaler hears of.
+        """
         if time.monotonic() >= self._looked + LOOK_SECONDS:
             self._look()
             self._looked = time.monotonic()
@@ -78,7 +81,7 @@ class Vacancies:
     def _look(self) -> None:
         nodes = {node.id: node for node in living()}
         fits = capacity(rooms_of(list(nodes.values()), self.config), self.placement)
-        number = self.most if self.grows else min(self.most, fits)
+        number = self.most if self.grows else max(1, min(self.most, fits))
         if self._nodes and nodes.keys() != self._nodes.keys():
             self._say_changes(nodes, fits)
         self._nodes, self._at_once = nodes, number

@@ -8,8 +8,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from brainseg.begin import Say
+from brainseg.nodes import waiting_for
 from brainseg.records import Run
-from brainseg.vacancies import SAY_SECONDS, Vacancies
+from brainseg.vacancies import LOOK_SECONDS, SAY_SECONDS, Vacancies
 
 
 class Waiting(tune.Callback):
@@ -25,16 +26,18 @@ class Waiting(tune.Callback):
         self.ended = ""  # why the sweep was ended, if it was
         self._begun_before: dict[str, int] = {}  # how often each trial's workers had begun
         self._since: float | None = None
-        self._said = 0.0
+        self._said, self._looked = 0.0, -LOOK_SECONDS
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
         self._begun_before.setdefault(trial.trial_id, len(self.run.trial(name).begins()))
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        room = self.vacancies.at_once()
         now = time.monotonic()
-        if self.ended or (room and not trials) or any(self._trains(trial) for trial in trials):
+        if now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        if self.ended or any(self._trains(trial) for trial in trials) or not self._waits():
             self._since = None
             return
         if self._since is None:
@@ -49,6 +52,11 @@ class Waiting(tune.Callback):
         elif now >= self._said + SAY_SECONDS:
             self._said = now
             self.say(f"waits for room since {waited / 60:.0f} min: {self.vacancies.shortage()}")
+
+    def _waits(self) -> bool:
+        """Whether the cluster owes any trial its workers; else they are starting."""
+        placement = self.vacancies.placement
+        return waiting_for(placement.resources, placement.workers) > 0
 
     def _trains(self, trial: Any) -> bool:
         if trial.status != Trial.RUNNING:

@@ -1,0 +1,164 @@
+"""Trials find room as machines come: a real autoscaler, real raylets, one machine."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from brainseg.phantom import write_phantoms
+from tests.raylets import Raylets, raylets
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "--epochs=2",
+    "--image-size=32",
+    "--set=model=plain",
+    "--set=model.plain.width=4",
+    "--set=batch_size=4",
+    "--validation=0.3",
+    "--test=0",
+    "--wandb=off",
+    "--encoders=resnet18",
+    "--weights=none",
+]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=6, slices=6, size=48)
+
+
+@pytest.fixture
+def short_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Ray's sockets lie in its temporary folder, and their paths may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@dataclass
+class Driver:
+    """A sweep in a process of its own, and what it has said so far."""
+
+    process: subprocess.Popen[str]
+    said: str = ""
+
+    def hears(self, words: str) -> None:
+        """Read on until it says ``words``."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said += line
+            if words in line:
+                return
+        raise AssertionError(f"it never said {words!r}: {self.said}{self.errors()}")
+
+    def ends(self, status: int) -> str:
+        """All that it said, once it has ended."""
+        assert self.process.stdout
+        self.said += self.process.stdout.read()
+        errors = self.errors()
+        assert self.process.wait(60) == status, self.said + errors
+        return self.said + errors
+
+    def errors(self) -> str:
+        assert self.process.stderr
+        return self.process.stderr.read()
+
+
+@contextmanager
+def begun(cluster: Raylets, patients: Path, storage: Path, *words: str) -> Iterator[Driver]:
+    """The encoder sweep on the cluster; killed at the end of the block if it still runs."""
+    command = [sys.executable, "-u", str(ROOT / "sweeps" / "encoders.py"), f"--data={patients}"]
+    command += [f"--storage={storage}", f"--address={cluster.address}", *SMALL, *words]
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as process:
+        try:
+            yield Driver(process)
+        finally:
+            process.kill()
+
+
+LONG = ["--trials=2", "--epochs=3000"]  # until the test has seen enough
+
+
+def test_a_sweep_begins_without_any_machine_and_its_trials_are_what_the_autoscaler_hears(
+    patients: Path, tmp_path: Path, short_path: Path
+) -> None:
+    with raylets(short_path, cpus=0, may_come=2) as cluster:
+        with begun(cluster, patients, tmp_path, *LONG) as driver:
+            driver.hears("2 trials at once")
+            driver.hears("joined: ")
+            driver.hears("joined: ")
+            driver.hears("[0001] epoch 2/")
+            assert "[0000] epoch 2/" in driver.said and "done" not in driver.said
+
+
+def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
+    patients: Path, tmp_path: Path, short_path: Path
+) -> None:
+    with raylets(short_path, cpus=0) as cluster:
+        with begun(cluster, patients, tmp_path, *LONG) as driver:
+            driver.hears("and the machines have 0 CPU(s); lower --workers")
+            cluster.join(cpus=1)
+            driver.hears("1 trials at once")
+            driver.hears("[0000] begins")
+            cluster.join(cpus=1)
+            driver.hears("there is room for 2 trials at once")
+            driver.hears("[0001] epoch 2/")
+            assert "done" not in driver.said, "both train at once"
+
+
+def test_a_sweep_that_finds_no_room_says_what_is_short_and_ends(
+    patients: Path, tmp_path: Path, short_path: Path
+) -> None:
+    with raylets(short_path, cpus=1) as cluster:
+        words = ["--workers=2", "--wait=0.2", "--trials=2"]
+        with begun(cluster, patients, tmp_path, *words) as driver:
+            said = driver.ends(2)
+    assert "Traceback" not in said
+    assert "each needs 2 worker(s) of 1 CPU(s), and the machines have 1 CPU(s)" in said
+    assert "none came within 0.2 min" in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_whose_machines_others_hold_says_so_ends_and_goes_on_later(
+    patients: Path, tmp_path: Path, short_path: Path, workers: int
+) -> None:
+    words = [f"--workers={workers}", "--wait=0.3", "--trials=1"]
+    with raylets(short_path, cpus=2) as cluster:
+        with held(cluster, cpus=1 if workers == 2 else 2):
+            with begun(cluster, patients, tmp_path, *words) as driver:
+                said = driver.ends(2)
+        assert "no trial found room for 0.3 min" in said and "others hold what it needs" in said
+        assert "Traceback" not in said
+        with begun(cluster, patients, tmp_path, *words) as driver:
+            assert "[0000] done" in driver.ends(0)
+
+
+@contextmanager
+def held(cluster: Raylets, *, cpus: int) -> Iterator[None]:
+    """So many CPUs of the cluster, taken by another program."""
+    hold = (
+        "import ray, time; ray.init(log_to_driver=False)\n"
+        f"group = ray.util.placement_group([{{'CPU': 1}}] * {cpus})\n"
+        "ray.get(group.ready()); print('held', flush=True); time.sleep(600)"
+    )
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": cluster.address}
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+    )
+    assert other.stdout and other.stdout.readline() == b"held\n"
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
