@@ -72,6 +72,26 @@ def on_each(
     return {node: _answer(ref, timeout_seconds) for node, ref in begun.items()}
 
 
+def on_one(
+    work: Callable[..., Any],
+    *arguments: Any,
+    resources: dict[str, float],
+    timeout_seconds: float,
+    **named: Any,
+) -> Any:
+    """What a function returns on whichever node has room for it.
+
+    TimeoutError: no answer in time, room included.
+    """
+    task = ray.remote(num_cpus=resources.get("CPU", 0), num_gpus=resources.get("GPU", 0))(work)
+    ref = task.remote(*arguments, **named)
+    try:
+        return ray.get(ref, timeout=timeout_seconds)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(ref, force=True)
+        raise TimeoutError(f"no answer within {timeout_seconds:g} s") from None
+
+
 def _answer(ref: Any, timeout_seconds: float) -> Any:
     try:
         return ray.get(ref, timeout=0.1)

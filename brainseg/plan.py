@@ -1,6 +1,7 @@
 """What a sweep will take, before it is launched: some of its arms measured, the rest reckoned."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from brainseg.config import TrialConfig, arm
 from brainseg.costs import cost_key, steady, work_at
 from brainseg.forecast import Outcomes, Place, Plan, obstacle, reckon
 from brainseg.launch import Job, place_trials
-from brainseg.nodes import living
+from brainseg.nodes import living, on_one
 from brainseg.preflight import all_points, check_channels
 from brainseg.probe import Measured, in_own_process
 from brainseg.reach import require_reachable
@@ -27,7 +28,8 @@ from brainseg.sweep import Sweep
 def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     """Measure so many of the sweep's arms, from the least to the most work; reckon the rest.
 
-    Weights are not needed, and not downloaded: random ones cost the same.
+    Weights are not needed, and not downloaded: random ones cost the same. In a cluster that others
+    keep each arm is measured where there is room for a worker, else on this machine with Ray ended.
 
     Raises:
         ValueError: bad input, as ``run_sweep`` says, or none of the arms can run.
@@ -40,20 +42,50 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     train, validation = rows_of(data.table)
     if job.address:
         require_reachable(job.address)
-    with cluster.joined(job.address) as shared:
-        placement = place_trials(sweep, job, points, shared, say)
-        memory = sum(node.memory for node in living())
-    place = Place(
-        train=len(train),
-        validation=len(validation),
-        placement=placement,
-        memory_bytes=memory,
-    )
-    with TemporaryDirectory(prefix="brainseg-") as folder:
-        run = Run(Path(folder))
+    with ExitStack() as stack:
+        shared = stack.enter_context(cluster.joined(job.address))
+        place = Place(
+            train=len(train),
+            validation=len(validation),
+            placement=place_trials(sweep, job, points, shared, say),
+            memory_bytes=sum(node.memory for node in living()),
+        )
+        measure_in: Callable[..., Measured | str] = in_own_process
+        if shared:  # where all its machines see it
+            job.storage.mkdir(parents=True, exist_ok=True)
+            measure_in = partial(_in_cluster, minutes=job.wait_minutes)
+        else:
+            stack.close()
+        folder = TemporaryDirectory(prefix="brainseg-", dir=job.storage if shared else None)
+        run = Run(Path(stack.enter_context(folder)))
         open_run(run, sweep, data, made_up=job.made_up, command=job.command)
-        outcomes = measured_arms(points, partial(_probe, run, place, say), place, measure)
+        probe = partial(_probe, run, place, measure_in, say)
+        outcomes = measured_arms(points, probe, place, measure)
     return reckon(sweep, points, outcomes, place)
+
+
+def _in_cluster(
+    run: Run, trial: str, *, threads: int, on_gpu: float, minutes: float
+) -> Measured | str:
+    """Measure on a machine of the cluster that has room for one worker."""
+    resources = {"CPU": float(threads), **({"GPU": on_gpu} if on_gpu else {})}
+    whole = Run(run.path.resolve())
+    try:
+        found: Measured | str = on_one(
+            in_own_process,
+            whole,
+            trial,
+            threads=threads,
+            on_gpu=on_gpu,
+            resources=resources,
+            timeout_seconds=60 * minutes,
+        )
+    except TimeoutError as error:
+        raise ValueError(
+            f"a worker of {threads} CPU(s) and {on_gpu:g} GPU(s) must find room in the cluster, "
+            f"{error}; see `ray status`, or wait longer with --wait"
+        ) from None
+    return found
 
 
 def measured_arms(
@@ -89,11 +121,13 @@ def _spread(keys: Sequence[TrialConfig], count: int) -> list[TrialConfig]:
     return [keys[place] for place in places.tolist()]
 
 
-def _probe(run: Run, place: Place, say: Say, key: TrialConfig) -> Measured | str:
+def _probe(
+    run: Run, place: Place, measure_in: Callable[..., Measured | str], say: Say, key: TrialConfig
+) -> Measured | str:
     """Measure one arm on a worker's share of its batch."""
     say(f"measuring {arm(key)}")
     trial = f"{len(list(run.path.glob('trials/*'))):04d}"
     share = replace(key, batch_size=key.batch_size // place.placement.workers)
     write_json(run.trial(trial).config, flatten(share))
     placement = place.placement
-    return in_own_process(run, trial, threads=placement.cpus, on_gpu=placement.gpus > 0)
+    return measure_in(run, trial, threads=placement.cpus, on_gpu=placement.gpus)

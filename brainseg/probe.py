@@ -111,7 +111,7 @@ def _capacity(device: torch.device) -> int:
     return 0
 
 
-def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: bool) -> Measured | str:
+def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: float) -> Measured | str:
     """Measure the trial whose config.json is in ``run``; a reason in words if it cannot run."""
     home = str(Path(brainseg.__file__).parents[1])
     hidden = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}

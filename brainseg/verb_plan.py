@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 USAGE = "brainseg plan SCRIPT [--measure N] [--json FILE] [any option of the script]"
 NOTE = (
-    "Measured: a few steps of a worker, alone on this machine, after a warm-up; trials side by "
+    "Measured: a few steps of a worker, alone on a machine, after a warm-up; trials side by "
     "side are slower where they share memory. Reckoned: by the line through those measured, time "
     "over floating-point operations, memory over weights and activations; the totals allow for "
     "the error of that, and --measure N makes it smaller."

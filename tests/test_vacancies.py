@@ -15,6 +15,7 @@ from brainseg.phantom import write_phantoms
 from tests.raylets import Raylets, raylets
 
 ROOT = Path(__file__).parents[1]
+BRAINSEG = str(Path(sys.executable).with_name("brainseg"))
 SMALL = [
     "--epochs=2",
     "--image-size=32",
@@ -93,28 +94,59 @@ LONG = ["--trials=2", "--epochs=3000"]  # until the test has seen enough
 def test_a_sweep_begins_without_any_machine_and_its_trials_are_what_the_autoscaler_hears(
     patients: Path, tmp_path: Path, short_path: Path
 ) -> None:
-    with raylets(short_path, cpus=0, may_come=2) as cluster:
-        with begun(cluster, patients, tmp_path, *LONG) as driver:
-            driver.hears("2 trials at once")
-            driver.hears("joined: ")
-            driver.hears("joined: ")
-            driver.hears("[0001] epoch 2/")
-            assert "[0000] epoch 2/" in driver.said and "done" not in driver.said
+    with (
+        raylets(short_path, cpus=0, may_come=2) as cluster,
+        begun(cluster, patients, tmp_path, *LONG) as driver,
+    ):
+        driver.hears("2 trials at once")
+        driver.hears("joined: ")
+        driver.hears("joined: ")
+        driver.hears("[0001] epoch 2/")
+        assert "[0000] epoch 2/" in driver.said and "done" not in driver.said
 
 
 def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
     patients: Path, tmp_path: Path, short_path: Path
 ) -> None:
-    with raylets(short_path, cpus=0) as cluster:
-        with begun(cluster, patients, tmp_path, *LONG) as driver:
-            driver.hears("and the machines have 0 CPU(s); lower --workers")
-            cluster.join(cpus=1)
-            driver.hears("1 trials at once")
-            driver.hears("[0000] begins")
-            cluster.join(cpus=1)
-            driver.hears("there is room for 2 trials at once")
-            driver.hears("[0001] epoch 2/")
-            assert "done" not in driver.said, "both train at once"
+    with (
+        raylets(short_path, cpus=0) as cluster,
+        begun(cluster, patients, tmp_path, *LONG) as driver,
+    ):
+        driver.hears("and the machines have 0 CPU(s); lower --workers")
+        cluster.join(cpus=1)
+        driver.hears("1 trials at once")
+        driver.hears("[0000] begins")
+        cluster.join(cpus=1)
+        driver.hears("there is room for 2 trials at once")
+        driver.hears("[0001] epoch 2/")
+        assert "done" not in driver.said, "both train at once"
+
+
+def test_a_plan_measures_where_the_cluster_has_room(
+    patients: Path, tmp_path: Path, short_path: Path
+) -> None:
+    script = str(ROOT / "sweeps" / "encoders.py")
+    words = [f"--data={patients}", f"--storage={tmp_path}", *SMALL, "--measure=1"]
+    with raylets(short_path, cpus=1) as cluster:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "brainseg",
+                "plan",
+                script,
+                *words,
+                "--address",
+                cluster.address,
+            ],
+            env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "plain U-Net, width 4" in done.stdout and "measured" in done.stdout
+    assert not list(tmp_path.iterdir()), "what it measured with is gone"
 
 
 def test_a_sweep_that_finds_no_room_says_what_is_short_and_ends(
@@ -135,9 +167,11 @@ def test_a_sweep_whose_machines_others_hold_says_so_ends_and_goes_on_later(
 ) -> None:
     words = [f"--workers={workers}", "--wait=0.3", "--trials=1"]
     with raylets(short_path, cpus=2) as cluster:
-        with held(cluster, cpus=1 if workers == 2 else 2):
-            with begun(cluster, patients, tmp_path, *words) as driver:
-                said = driver.ends(2)
+        with (
+            held(cluster, cpus=1 if workers == 2 else 2),
+            begun(cluster, patients, tmp_path, *words) as driver,
+        ):
+            said = driver.ends(2)
         assert "no trial found room for 0.3 min" in said and "others hold what it needs" in said
         assert "Traceback" not in said
         with begun(cluster, patients, tmp_path, *words) as driver:
