@@ -24,7 +24,10 @@
 # Not `ray symmetric-run`: it starts nothing where any Ray runs already, its `ray stop` ends every Ray of yours on the
 # node, other jobs' included, and a Ray that fails to start leaves exit status 0 (Ray 2.60).
 set -euo pipefail
-(($#)) || { echo "name a sweep: sbatch cluster/slurm.sh sweeps/encoders.py --data FOLDER --storage FOLDER" >&2; exit 2; }
+if (($# == 0)); then
+    echo "name a sweep: sbatch cluster/slurm.sh sweeps/encoders.py --data FOLDER --storage FOLDER" >&2
+    exit 2
+fi
 export PATH="$PWD/.venv/bin:$PATH" # or `module load` and `source` what holds your Python
 unset OMP_NUM_THREADS              # Ray gives each trial the threads of the CPUs it holds
 export NO_ALBUMENTATIONS_UPDATE=1
@@ -32,7 +35,7 @@ export NO_ALBUMENTATIONS_UPDATE=1
 # The address that the other nodes reach. HEAD=10.0.0.7 sbatch ... chooses another network of the first node.
 head=${HEAD:-$(getent ahostsv4 "$SLURMD_NODENAME" | awk '{print $1; exit}')}
 if ((SLURM_JOB_NUM_NODES > 1)) && [[ $head != [0-9]* || $head == 127.* ]]; then
-    echo "the first node must have an address that others reach, $SLURMD_NODENAME is '$head'; name one: HEAD=10.0.0.7" >&2
+    echo "the first node needs an address that others reach, got '$head'; name one: HEAD=10.0.0.7 sbatch ..." >&2
     exit 2
 fi
 # One port a job, below those that systems hand out and above the 10002 to 19999 of Ray's workers.
@@ -70,10 +73,11 @@ srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_
 nodes=$!
 
 for ((second = 0; second < 120; second++)); do
-    ray health-check --address "$RAY_ADDRESS" >/dev/null 2>&1 && break
-    kill -0 "$nodes" 2>/dev/null || { echo "Ray did not start; its message stands above" >&2; exit 1; }
+    (: <"/dev/tcp/$head/$port") 2>/dev/null && break
+    kill -0 "$nodes" 2>/dev/null || break
     sleep 1
 done
+ray health-check --address "$RAY_ADDRESS" || { echo "Ray did not start on the first node; why stands above" >&2; exit 1; }
 
 TMPDIR=$scratch python "$@" &
 sweep=$!
@@ -86,13 +90,8 @@ while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait` before the sweep h
     wait "$sweep" || status=$?
 done
 
-scancel --signal=TERM "$SLURM_JOB_ID.0" || true # the nodes; a TERM to srun itself would kill them at once
-for ((second = 0; second < 20; second++)); do
-    kill -0 "$nodes" 2>/dev/null || break
-    sleep 1
-done
 if [[ $again == yes ]]; then
     echo "the time is up; the sweep goes on when the job's turn comes again"
     scontrol requeue "$SLURM_JOB_ID"
 fi
-exit "$status"
+exit "$status" # Slurm ends what still runs: first with TERM, so that each node removes its scratch

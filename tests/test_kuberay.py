@@ -1,7 +1,7 @@
 """What must hold for `kubectl create -f cluster/kuberay.yaml`, all of it without a cluster.
 
-With BRAINSEG_RAYJOB_CRD naming KubeRay's ray.io_rayjobs.yaml (helm-chart/kuberay-operator/crds in its
-repository) every field is held against the schema, misspelt ones included.
+With BRAINSEG_RAYJOB_CRD naming KubeRay's ray.io_rayjobs.yaml (in its repository below
+helm-chart/kuberay-operator/crds) every field is held against the schema, misspelt ones included.
 """
 
 import copy
