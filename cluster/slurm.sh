@@ -33,18 +33,20 @@ unset OMP_NUM_THREADS              # Ray gives each trial the threads of the CPU
 export NO_ALBUMENTATIONS_UPDATE=1
 
 # The address that the other nodes reach. HEAD=10.0.0.7 sbatch ... chooses another network of the first node.
-head=${HEAD:-$(getent ahostsv4 "$SLURMD_NODENAME" | awk '{print $1; exit}')}
-if ((SLURM_JOB_NUM_NODES > 1)) && [[ $head != [0-9]* || $head == 127.* ]]; then
+head=${HEAD:-$(getent ahostsv4 "$SLURMD_NODENAME" | awk '{print $1; exit}' || true)}
+if [[ -z $head ]] || { ((SLURM_JOB_NUM_NODES > 1)) && [[ $head == 127.* ]]; }; then
     echo "the first node needs an address that others reach, got '$head'; name one: HEAD=10.0.0.7 sbatch ..." >&2
     exit 2
 fi
-# One port a job, below those that systems hand out and above the 10002 to 19999 of Ray's workers.
-port=$((20000 + SLURM_JOB_ID % 10000))
+# Five ports of the job's own, so that two jobs may share a node: from 20000 to 29999, between those that Ray's workers
+# take by default and those that systems hand out.
+port=$((20000 + SLURM_JOB_ID % 2000 * 5))
 export RAY_ADDRESS=$head:$port
 # A token of this job's own, in no file: nodes are shared, and Ray would run anybody's code as you.
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # else a node takes 30 s to end, and Slurm kills it after 30
 # On each node's own disk, private, and short: the path of a socket ends at 107 characters, Ray adds 62 of them.
 scratch=/tmp/brainseg-$SLURM_JOB_ID
 export BRAINSEG_CACHE=${SLURM_TMPDIR:-$scratch}/cache
@@ -56,13 +58,15 @@ on_each_node() {
     trap 'exit 0' TERM # Ray is sent it as well, and ends first
     local role=(--address="$RAY_ADDRESS")
     if ((SLURM_NODEID == 0)); then
-        role=(--head --node-ip-address="$head" --port="$port" --dashboard-host=127.0.0.1)
+        role=(--head --node-ip-address="$head" --port="$port" --dashboard-host=127.0.0.1
+            --ray-client-server-port=$((port + 1)))
     else
         until (: <"/dev/tcp/$head/$port") 2>/dev/null; do sleep 1; done
     fi
     TMPDIR=$scratch ray start "${role[@]}" --block --disable-usage-stats --temp-dir="$scratch/ray" \
         --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" \
-        --object-store-memory=1000000000 \
+        --object-store-memory=1000000000 --min-worker-port=0 --max-worker-port=0 \
+        --dashboard-agent-listen-port=$((port + 2)) --runtime-env-agent-port=$((port + 3)) \
         ${SLURM_MEM_PER_NODE:+--memory="$((SLURM_MEM_PER_NODE * 800000))"} &>"$scratch/ray.log" ||
         { tail -n 20 "$scratch/ray.log" >&2; exit 1; }
 }
@@ -85,7 +89,8 @@ again=no
 trap 'again=yes; kill -TERM "$sweep"' USR1
 trap 'kill -TERM "$sweep"' TERM
 status=0
-while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait` before the sweep has ended
+wait "$sweep" || status=$?
+while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
     status=0
     wait "$sweep" || status=$?
 done

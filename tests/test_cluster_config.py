@@ -73,6 +73,11 @@ def test_workers_are_spot_until_the_switch_is_thrown_and_spot_comes_first_then(
     assert spot["resources"] == on_demand["resources"]
 
 
+def test_all_nodes_are_in_one_security_group_of_your_own(config: Config) -> None:
+    groups = [t["node_config"]["SecurityGroupIds"] for t in config["available_node_types"].values()]
+    assert groups == [["FILL_IN_GROUP"]] * len(groups)
+
+
 def test_the_head_is_on_demand(config: Config) -> None:
     assert "InstanceMarketOptions" not in config["available_node_types"]["head"]["node_config"]
 
