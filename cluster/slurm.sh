@@ -53,7 +53,8 @@ export BRAINSEG_CACHE=${SLURM_TMPDIR:-$scratch}/cache
 
 # What each node runs. Slurm's memory limit is invisible to Ray, so it is told; 1 GB holds what a sweep hands around.
 on_each_node() {
-    mkdir -m 700 "$scratch"
+    rm -rf "$scratch" # of an earlier turn of this job, killed outright
+    mkdir -m 700 "$scratch" || exit 1
     trap 'rm -rf "$scratch"' EXIT
     trap 'exit 0' TERM # Ray is sent it as well, and ends first
     local role=(--address="$RAY_ADDRESS")
@@ -87,7 +88,7 @@ TMPDIR=$scratch python "$@" &
 sweep=$!
 again=no
 trap 'again=yes; kill -TERM "$sweep"' USR1
-trap 'kill -TERM "$sweep"' TERM
+trap 'again=no; kill -TERM "$sweep"' TERM # scancel: whoever cancels does not want it again
 status=0
 wait "$sweep" || status=$?
 while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
