@@ -38,6 +38,14 @@ def test_ray_accepts_it(prepared: Config) -> None:
     validate_config(prepared)
 
 
+def test_ray_accepts_it_with_the_parts_for_googles_cloud(config: Config) -> None:
+    (parts,) = re.findall(r"(?s)```yaml\n(.+?)```", (ROOT / "docs" / "cloud.md").read_text())
+    google = prepare_config(config | yaml.safe_load(parts))
+    validate_config(google)
+    assert google["provider"]["type"] == "gcp"
+    assert google["available_node_types"].keys() == {"head", "l4_spot"}
+
+
 def test_ray_would_refuse_a_typing_error(prepared: Config) -> None:
     with pytest.raises(Exception, match="idle_timeout_minute"):
         validate_config(prepared | {"idle_timeout_minute": 10})
