@@ -139,14 +139,14 @@ def job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     )
     yield started
     os.killpg(started.pid, signal.SIGTERM)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 25  # Slurm kills after 30
     while SCRATCH.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     left = SCRATCH.exists()
     if left:
         os.killpg(started.pid, signal.SIGKILL)
         shutil.rmtree(SCRATCH)
-    assert not left, "the node did not remove its scratch within a minute"
+    assert not left, "the node did not remove its scratch in time"
 
 
 @pytest.mark.slow
@@ -156,12 +156,11 @@ def test_at_its_time_limit_a_job_ends_its_sweep_and_queues_again(
     assert job.stdout is not None
     assert f"1 CPU, 1.6 GB, {SCRATCH}, None\n" in iter(job.stdout.readline, "")
     assert SCRATCH.stat().st_mode & 0o777 == 0o700
-    stranger = f"import ray; ray.init('127.0.0.1:{PORT}', log_to_driver=False)"
+    stranger = f"from ray._raylet import GcsClient; GcsClient('127.0.0.1:{PORT}')"
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    refused = subprocess.run(
-        [sys.executable, "-c", stranger], env=environment, capture_output=True, text=True
-    )
-    assert "AuthenticationError" in refused.stderr
+    command = [sys.executable, "-c", f"{stranger}.get_all_node_info()"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "AuthenticationError: RPC error: InvalidAuthToken" in refused.stderr
 
     job.send_signal(signal.SIGUSR1)
     assert job.wait(timeout=60) == 130
