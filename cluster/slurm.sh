@@ -38,8 +38,8 @@ if [[ -z $head ]] || { ((SLURM_JOB_NUM_NODES > 1)) && [[ $head == 127.* ]]; }; t
     echo "the first node needs an address that others reach, got '$head'; name one: HEAD=10.0.0.7 sbatch ..." >&2
     exit 2
 fi
-# Five ports of the job's own, so that two jobs may share a node: from 20000 to 29999, between those that Ray's workers
-# take by default and those that systems hand out.
+# Ports of the job's own, so that two jobs may share a node: four from here, between 20000 and 29999, above those that
+# Ray's workers take by default and below those that systems hand out.
 port=$((20000 + SLURM_JOB_ID % 2000 * 5))
 export RAY_ADDRESS=$head:$port
 # A token of this job's own, in no file: nodes are shared, and Ray would run anybody's code as you.
@@ -82,7 +82,19 @@ for ((second = 0; second < 120; second++)); do
     kill -0 "$nodes" 2>/dev/null || break
     sleep 1
 done
-ray health-check --address "$RAY_ADDRESS" || { echo "Ray did not start on the first node; why stands above" >&2; exit 1; }
+# All nodes, or those that are there after a minute: later ones are used too, but CPUs are shared out by the first look.
+look='
+import sys, time, ray
+ray.init(log_to_driver=False, logging_level="ERROR")
+end = time.monotonic() + 60
+while len(ray.nodes()) < int(sys.argv[1]) and time.monotonic() < end:
+    time.sleep(1)
+print(f"{len(ray.nodes())} of {sys.argv[1]} nodes are there")
+'
+if ! TMPDIR=$scratch python -c "$look" "$SLURM_JOB_NUM_NODES"; then
+    echo "Ray did not start on the first node; why stands above" >&2
+    exit 1
+fi
 
 TMPDIR=$scratch python "$@" &
 sweep=$!

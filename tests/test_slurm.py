@@ -154,6 +154,7 @@ def test_at_its_time_limit_a_job_ends_its_sweep_and_queues_again(
     job: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert job.stdout is not None
+    assert "1 of 1 nodes are there\n" in iter(job.stdout.readline, "")
     assert f"1 CPU, 1.6 GB, {SCRATCH}, None\n" in iter(job.stdout.readline, "")
     assert SCRATCH.stat().st_mode & 0o777 == 0o700
     stranger = f"from ray._raylet import GcsClient; GcsClient('127.0.0.1:{PORT}')"
