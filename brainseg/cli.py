@@ -11,6 +11,7 @@ from brainseg import (
     verb_compare,
     verb_confirm,
     verb_data,
+    verb_doctor,
     verb_encoders,
     verb_lr_range,
     verb_plan,
@@ -31,6 +32,7 @@ VERBS = (
     verb_encoders,
     verb_lr_range,
     verb_weights,
+    verb_doctor,
 )
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 

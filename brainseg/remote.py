@@ -91,6 +91,18 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
     return folder
 
 
+def num_files(data: str) -> int:
+    """How many files the address lists, asked of its server.
+
+    ValueError: as of local_copy.
+    """
+    require_no_credentials(data)
+    with _explained(data):
+        _, files = _listed(data)
+    _refuse_listing(data, files)
+    return len(files)
+
+
 def _listed(data: str) -> tuple[arrow.FileSystem, list[RemoteFile]]:
     """Every visible file under the address, by name."""
     if not re.match(ARROW, data) or "::" in data:

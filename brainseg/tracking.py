@@ -30,6 +30,11 @@ def default_mode() -> Mode:
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
+def server() -> str:
+    """Where W&B's runs would go: $WANDB_BASE_URL, its own settings, else its usual address."""
+    return str(wandb.setup().settings.base_url)
+
+
 @dataclass
 class Mirror:
     """Copies trials to W&B in the order it is told of them."""

@@ -8,22 +8,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "__init__ space config sweep records meter claims rungs",
+    "__init__ space config sweep records meter claims rungs listening shared_folder",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"
-    " survey oddities check strata splits baselines remote proposals paired",
+    " survey oddities check strata splits baselines remote proposals paired"
+    " node_facts",
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
-    "launch begin search study race spending earlier tradeoff cluster forecast plan",
+    "launch begin search study race spending earlier tradeoff cluster placement nodes vacancies"
+    " waiting recorder preflight forecast plan reach doctor",
     "arms ledger report page figures markup data_report data_page split_report verdicts compare"
-    " evaluate predict confirm fronts front_page figure_front figure_forest compare_page scores",
+    " evaluate predict confirm fronts front_page figure_front figure_forest compare_page scores"
+    " findings findings_software findings_machines findings_outside diagnosis",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
-    " verb_compare verb_plan __main__",
+    " verb_compare verb_plan verb_doctor __main__",
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {
-    "ray": "worker launch search cluster",
-    "ray.tune": "launch search",
+    "ray": "worker launch search cluster nodes waiting recorder",
+    "ray.tune": "launch search waiting recorder",
     "optuna": "study",
     "wandb": "tracking",
     "albumentations": "augment",
