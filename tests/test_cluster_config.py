@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._private.authentication import authentication_token_setup
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,14 @@ def test_ray_accepts_it(prepared: Config) -> None:
     validate_config(prepared)
 
 
+def test_ray_accepts_it_with_the_parts_for_googles_cloud(config: Config) -> None:
+    (parts,) = re.findall(r"(?s)```yaml\n(.+?)```", (ROOT / "docs" / "cloud.md").read_text())
+    google = prepare_config(config | yaml.safe_load(parts))
+    validate_config(google)
+    assert google["provider"]["type"] == "gcp"
+    assert google["available_node_types"].keys() == {"head", "l4_spot"}
+
+
 def test_ray_would_refuse_a_typing_error(prepared: Config) -> None:
     with pytest.raises(Exception, match="idle_timeout_minute"):
         validate_config(prepared | {"idle_timeout_minute": 10})
@@ -59,6 +68,35 @@ def test_the_head_is_alone_and_workers_fit_the_limit(prepared: Config) -> None:
     assert all(t["min_workers"] <= t["max_workers"] for t in node_types.values())
 
 
+def test_workers_are_spot_until_the_switch_is_thrown_and_spot_comes_first_then(
+    config: Config,
+) -> None:
+    types = config["available_node_types"]
+    spot, on_demand = types["l4_spot"], types["l4"]
+    assert spot["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert (spot["max_workers"], on_demand["max_workers"]) == (config["max_workers"], 0)
+    assert spot["priority"] > on_demand.get("priority", 0)
+    market = {"InstanceMarketOptions": spot["node_config"]["InstanceMarketOptions"]}
+    assert spot["node_config"] == on_demand["node_config"] | market
+    assert spot["resources"] == on_demand["resources"]
+
+
+def test_all_nodes_are_in_one_security_group_of_your_own(config: Config) -> None:
+    groups = [t["node_config"]["SecurityGroupIds"] for t in config["available_node_types"].values()]
+    assert groups == [["FILL_IN_GROUP"]] * len(groups)
+
+
+def test_the_head_is_on_demand(config: Config) -> None:
+    assert "InstanceMarketOptions" not in config["available_node_types"]["head"]["node_config"]
+
+
+def test_every_disk_has_a_size_and_is_encrypted(config: Config) -> None:
+    for node_type in config["available_node_types"].values():
+        (disk,) = node_type["node_config"]["BlockDeviceMappings"]
+        assert disk["Ebs"]["VolumeSize"] >= 100
+        assert disk["Ebs"]["Encrypted"] is True
+
+
 def test_an_idle_cluster_has_no_gpu(prepared: Config) -> None:
     head = prepared["available_node_types"][prepared["head_node_type"]]
     assert head["resources"]["GPU"] == 0
@@ -66,8 +104,23 @@ def test_an_idle_cluster_has_no_gpu(prepared: Config) -> None:
 
 
 def test_every_mounted_source_exists_in_a_fresh_clone(config: Config) -> None:
-    missing = [source for source in config["file_mounts"].values() if not (ROOT / source).exists()]
-    assert not missing
+    sources = [source for source in config["file_mounts"].values() if not source.startswith("~")]
+    assert len(sources) == len(config["file_mounts"]) - 1  # all but the token
+    assert all((ROOT / source).exists() for source in sources)
+
+
+def test_every_node_is_given_the_token_and_told_to_ask_for_it(config: Config) -> None:
+    """At the place where Ray looks by itself, so that no command needs to name it."""
+    default = authentication_token_setup._get_default_token_path()
+    (destination,) = [path for path, source in config["file_mounts"].items() if "token" in source]
+    assert Path(destination).expanduser() == default
+    assert Path(config["file_mounts"][destination]).expanduser() == default
+    assert "RAY_AUTH_MODE=disabled" not in TEXT
+
+
+def test_workers_get_from_the_head_what_it_got(config: Config) -> None:
+    """Ray keeps the destinations and takes them as sources, so each must mean one place to all."""
+    assert all(path.startswith("~/") for path in config["file_mounts"])
 
 
 def test_nodes_install_the_tested_set_from_what_is_mounted(config: Config) -> None:
@@ -86,7 +139,7 @@ def test_the_environment_reaches_bashrc_once_however_often_setup_runs(
     for _ in range(2):
         subprocess.run(["bash", "-c", command], env={"HOME": str(tmp_path)}, check=True)
     lines = (tmp_path / ".bashrc").read_text().splitlines()
-    assert lines.count("export RAY_AUTH_MODE=disabled") == 1
+    assert lines.count("export RAY_AUTH_MODE=token") == 1
     assert lines.count("export RAY_ADDRESS=auto") == 1
     assert lines.count("export PATH=$HOME/venv/bin:$PATH") == 1
 

@@ -1,0 +1,115 @@
+#!/bin/bash
+# A sweep as one Slurm job: Ray on every node of the job, the sweep's driver on the first, nothing left when it ends.
+#
+# Run from the root of the repository, which every node must see; what stands behind the file goes to the sweep.
+# Options of sbatch before the file win over the lines below; a partition or an account is yours to add.
+#   sbatch cluster/slurm.sh sweeps/encoders.py --data /shared/kaggle_3m --storage /shared/runs
+#   sbatch --nodes=4 --gpus-per-node=2 --cpus-per-task=16 cluster/slurm.sh sweeps/encoders.py ...
+#   scancel --batch --signal=TERM JOB    end in good order; plain scancel ends at once, and loses an epoch
+# docs/slurm.md says the rest.
+#
+#SBATCH --job-name=brainseg
+#SBATCH --output=%x-%j.log
+#SBATCH --open-mode=append
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=1
+#SBATCH --mem=32G
+#SBATCH --time=12:00:00
+# Five minutes before the time is up the sweep stops after its epochs, and the job queues again. Longer epochs, more.
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+
+# Not `ray symmetric-run`: it starts nothing where any Ray runs already, its `ray stop` ends every Ray of yours on the
+# node, other jobs' included, and a Ray that fails to start leaves exit status 0 (Ray 2.60).
+set -euo pipefail
+if (($# == 0)); then
+    echo "name a sweep: sbatch cluster/slurm.sh sweeps/encoders.py --data FOLDER --storage FOLDER" >&2
+    exit 2
+fi
+export PATH="$PWD/.venv/bin:$PATH" # or `module load` and `source` what holds your Python
+unset OMP_NUM_THREADS              # Ray gives each trial the threads of the CPUs it holds
+export NO_ALBUMENTATIONS_UPDATE=1
+
+# The address that the other nodes reach. HEAD=10.0.0.7 sbatch ... chooses another network of the first node.
+head=${HEAD:-$(getent ahostsv4 "$SLURMD_NODENAME" | awk '{print $1; exit}' || true)}
+if [[ -z $head ]] || { ((SLURM_JOB_NUM_NODES > 1)) && [[ $head == 127.* ]]; }; then
+    echo "the first node needs an address that others reach, got '$head'; name one: HEAD=10.0.0.7 sbatch ..." >&2
+    exit 2
+fi
+# Ports of the job's own, so that two jobs may share a node: four from here, between 20000 and 29999, above those that
+# Ray's workers take by default and below those that systems hand out.
+port=$((20000 + SLURM_JOB_ID % 2000 * 5))
+export RAY_ADDRESS=$head:$port
+# A token of this job's own, in no file: nodes are shared, and Ray would run anybody's code as you.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # else a node takes 30 s to end, and Slurm kills it after 30
+# On each node's own disk, private, and short: the path of a socket ends at 107 characters, Ray adds 62 of them.
+scratch=/tmp/brainseg-$SLURM_JOB_ID
+export BRAINSEG_CACHE=${SLURM_TMPDIR:-$scratch}/cache
+
+# What each node runs. Slurm's memory limit is invisible to Ray, so it is told; 1 GB holds what a sweep hands around.
+on_each_node() {
+    rm -rf "$scratch" # of an earlier turn of this job, killed outright
+    mkdir -m 700 "$scratch" || exit 1
+    trap 'rm -rf "$scratch"' EXIT
+    trap 'exit 0' TERM # Ray is sent it as well, and ends first
+    local role=(--address="$RAY_ADDRESS")
+    if ((SLURM_NODEID == 0)); then
+        role=(--head --node-ip-address="$head" --port="$port" --dashboard-host=127.0.0.1
+            --ray-client-server-port=$((port + 1)))
+    else
+        until (: <"/dev/tcp/$head/$port") 2>/dev/null; do sleep 1; done
+    fi
+    TMPDIR=$scratch ray start "${role[@]}" --block --disable-usage-stats --temp-dir="$scratch/ray" \
+        --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" \
+        --object-store-memory=1000000000 --min-worker-port=0 --max-worker-port=0 \
+        --dashboard-agent-listen-port=$((port + 2)) --runtime-env-agent-port=$((port + 3)) \
+        ${SLURM_MEM_PER_NODE:+--memory="$((SLURM_MEM_PER_NODE * 800000))"} &>"$scratch/ray.log" ||
+        { tail -n 20 "$scratch/ray.log" >&2; exit 1; }
+}
+export -f on_each_node
+export head port scratch
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    --kill-on-bad-exit=0 bash -c on_each_node &
+nodes=$!
+
+for ((second = 0; second < 120; second++)); do
+    (: <"/dev/tcp/$head/$port") 2>/dev/null && break
+    kill -0 "$nodes" 2>/dev/null || break
+    sleep 1
+done
+# All nodes, or those that are there after a minute: later ones are used too, but CPUs are shared out by the first look.
+look='
+import sys, time, ray
+ray.init(log_to_driver=False, logging_level="ERROR")
+end = time.monotonic() + 60
+while len(ray.nodes()) < int(sys.argv[1]) and time.monotonic() < end:
+    time.sleep(1)
+print(f"{len(ray.nodes())} of {sys.argv[1]} nodes are there")
+'
+if ! TMPDIR=$scratch python -c "$look" "$SLURM_JOB_NUM_NODES"; then
+    echo "Ray did not start on the first node; why stands above" >&2
+    exit 1
+fi
+
+TMPDIR=$scratch python "$@" &
+sweep=$!
+again=no
+trap 'again=yes; kill -TERM "$sweep"' USR1
+trap 'again=no; kill -TERM "$sweep"' TERM # scancel: whoever cancels does not want it again
+status=0
+wait "$sweep" || status=$?
+while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
+    status=0
+    wait "$sweep" || status=$?
+done
+
+if [[ $again == yes ]]; then
+    echo "the time is up; the sweep goes on when the job's turn comes again"
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status" # Slurm ends what still runs: first with TERM, so that each node removes its scratch
