@@ -14,7 +14,7 @@ TITLES = (  # what a process's command line holds, and what it is; the first tha
     ("ray::RuntimeEnvAgent", "environment agent"),
     ("ray.util.client.server", "client server"),
     ("dashboard/dashboard.py", "dashboard"),
-    ("autoscaler/_private/monitor.py", "metrics"),
+    ("/monitor.py", "metrics"),
     ("ray::", "worker"),
 )
 
@@ -43,13 +43,24 @@ def ray_ports(proc: Path = Path("/proc")) -> list[Port]:
             if not kind:
                 continue
             mine = [sockets[inode] for inode in _inodes(process) if inode in sockets]
-            token = b"RAY_AUTH_MODE=token" in process.joinpath("environ").read_bytes().split(b"\0")
+            token = _asks_for_token(process)
         except OSError:
             continue  # it has ended, or is another user's
         for address, port in mine:
             own = "metrics" if kind == "dashboard" and not _serves(command, port) else kind
             found.append(Port(process=own, address=address, port=port, token=token))
     return sorted(found, key=lambda port: (port.process, port.port))
+
+
+def _asks_for_token(process: Path) -> bool:
+    """By its environment; a title of Ray's overwrites the start of it, then by its parent's."""
+    environment = process.joinpath("environ").read_bytes()
+    if b"RAY_AUTH_MODE=token" in environment.split(b"\0"):
+        return True
+    if not environment.startswith(b"\0"):
+        return False
+    parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+    return int(parent) > 1 and _asks_for_token(process.with_name(parent))
 
 
 def _open_sockets(proc: Path) -> dict[str, tuple[str, int]]:

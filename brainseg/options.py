@@ -1,6 +1,7 @@
 """The options of a sweep's command line, and the sweep and the job that they ask for."""
 
 import argparse
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -58,7 +59,7 @@ def asked_job(args: argparse.Namespace) -> "Job":
 
     made_up = args.data is None
     return Job(
-        data=str(_made_up_patients(smoke=args.smoke)) if made_up else args.data,
+        data=str(_made_up_patients(_seen_by_all(args), smoke=args.smoke)) if made_up else args.data,
         storage=_kept(args.storage.expanduser()),
         layout=args.layout,
         workers=args.workers,
@@ -248,15 +249,22 @@ def _obstacle(space: Space[TrialConfig], point: Mapping[str, Value]) -> str:
     return ""
 
 
-def _made_up_patients(*, smoke: bool) -> Path:
-    """Phantoms in the cache, written at the first call."""
+def _seen_by_all(args: argparse.Namespace) -> Path:
+    """A folder that all machines see: of a cluster the storage, of this one the cache."""
     from brainseg.pack import default_cache
+
+    on_cluster = args.address or os.environ.get("RAY_ADDRESS")
+    return _kept(args.storage.expanduser()) / "made-up" if on_cluster else default_cache()
+
+
+def _made_up_patients(folder: Path, *, smoke: bool) -> Path:
+    """Phantoms below ``folder``, written at the first call."""
     from brainseg.phantom import write_phantoms
 
     print("no --data: made-up patients are used, to rehearse; they tell nothing about real ones")
     if smoke:
-        return write_phantoms(default_cache() / "few", patients=8, slices=5, size=64, seed=0)
-    return write_phantoms(default_cache() / "phantoms", patients=24, slices=16, size=128, seed=0)
+        return write_phantoms(folder / "few", patients=8, slices=5, size=64, seed=0)
+    return write_phantoms(folder / "phantoms", patients=24, slices=16, size=128, seed=0)
 
 
 def _name(text: str) -> str:

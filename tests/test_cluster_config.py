@@ -125,10 +125,12 @@ def test_workers_get_from_the_head_what_it_got(config: Config) -> None:
 
 def test_nodes_install_the_tested_set_from_what_is_mounted(config: Config) -> None:
     (install,) = [line for line in config["setup_commands"] if "pip install" in line]
-    assert "-c ~/brainseg/constraints.txt -e ~/brainseg" in install
-    assert {"~/brainseg/constraints.txt", "~/brainseg/pyproject.toml", "~/brainseg/brainseg"} <= (
-        config["file_mounts"].keys()
-    )
+    assert "-c ~/brainseg-src/constraints.txt -e ~/brainseg-src" in install
+    assert {
+        "~/brainseg-src/constraints.txt",
+        "~/brainseg-src/pyproject.toml",
+        "~/brainseg-src/brainseg",
+    } <= (config["file_mounts"].keys())
 
 
 def test_the_environment_reaches_bashrc_once_however_often_setup_runs(

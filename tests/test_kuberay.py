@@ -76,6 +76,7 @@ def test_an_idle_cluster_has_no_gpu_and_a_finished_one_is_gone(
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
     (gpu,) = cluster["workerGroupSpecs"]
     assert gpu["minReplicas"] == gpu["replicas"] == 0 < gpu["maxReplicas"]
+    assert f"--gpus-per-worker 1 --concurrent {gpu['maxReplicas']}" in job["spec"]["entrypoint"]
     assert cluster["enableInTreeAutoscaling"] is True
     assert cluster["autoscalerOptions"]["idleTimeoutSeconds"] > 0
     assert job["spec"]["shutdownAfterJobFinishes"] is True
