@@ -23,7 +23,7 @@ from brainseg import cluster
 from brainseg.begin import Say, alone, counts, open_run, parted, read_data
 from brainseg.config import TrialConfig
 from brainseg.earlier import Earlier
-from brainseg.nodes import autoscaling, living, unseen
+from brainseg.nodes import autoscaling, living, own_job, release, release_own, unseen
 from brainseg.placement import Placement, Room, place
 from brainseg.preflight import all_points, check_channels, check_points
 from brainseg.race import FINALISTS, Race
@@ -149,7 +149,8 @@ def _tune(
         mirror.close()
         say(f"{search.ended}; raise the budget to go on")
         return
-    run.note_driver("begins", process=os.getpid(), host=socket.gethostname())
+    _release_killed(run)
+    run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     waiting = Waiting(run, vacancies, minutes=job.wait_minutes, say=say)
     whole = False
@@ -163,9 +164,19 @@ def _tune(
     finally:
         reason = search.ended if whole else waiting.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
+        if workers > 1:
+            release_own()
         mirror.close()
     if waiting.ended:
         raise ValueError(waiting.ended)
+
+
+def _release_killed(run: Run) -> None:
+    """Give back what drivers that were killed in this cluster may have left behind."""
+    cluster_now = own_job()["cluster"]
+    for event in run.drivers():
+        if event.get("cluster") == cluster_now:
+            release(event["job"])
 
 
 def _fit(

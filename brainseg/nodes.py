@@ -1,5 +1,6 @@
 """The machines of a Ray cluster: those that are there, those that may come, and what each sees."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,11 +9,19 @@ from typing import Any
 
 import ray
 import yaml
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray import PlacementGroupID
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from brainseg.placement import Room
 
+SETTLED_SECONDS = 3.0
+LONGEST_SECONDS = 30.0
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 
 
@@ -172,6 +181,39 @@ def waiting_for(resources: dict[str, float], workers: int) -> int:
         group["state"] in ("PENDING", "RESCHEDULING") and list(group["bundles"].values()) == wanted
         for group in placement_group_table().values()
     )
+
+
+def own_job() -> dict[str, str]:
+    """What names this driver in its cluster, and this cluster among all that ever were."""
+    node = ray._private.worker.global_worker.node
+    assert node, "a driver that is no Ray Client has one"
+    return {"job": ray.get_runtime_context().get_job_id(), "cluster": node.session_name}
+
+
+def release_own() -> None:
+    """Give back all that this driver's trials hold or still ask for, as it leaves a cluster.
+
+    A controller of Ray Train that outlives its trial by some seconds asks again for what it lost,
+    and what it asks for as the driver leaves is held for ever (Ray 2.60). So this ends once nothing
+    was asked for during SETTLED_SECONDS, or after LONGEST_SECONDS.
+    """
+    begun = quiet_since = time.monotonic()
+    while (now := time.monotonic()) < min(quiet_since + SETTLED_SECONDS, begun + LONGEST_SECONDS):
+        if release(own_job()["job"]):
+            quiet_since = now
+        time.sleep(0.2)
+
+
+def release(job: str) -> int:
+    """Give back all that a job holds or asks for in this cluster; say of how many trials."""
+    left = [
+        key
+        for key, group in placement_group_table().items()
+        if key.endswith(job) and group["state"] != "REMOVED"
+    ]
+    for key in left:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(key)))
+    return len(left)
 
 
 def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:

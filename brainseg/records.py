@@ -7,6 +7,7 @@
       drivers.jsonl  append-only: when a driver began and ended, and why it ended
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
+                     begins.jsonl (when, and where each worker was)
 
 Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
 short by a crash is passed over when read.
