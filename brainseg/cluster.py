@@ -1,96 +1,47 @@
-"""How many trials fit at once, and what each of their workers gets."""
+"""A Ray cluster joined, or Ray begun on this machine for as long as it is needed."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import ray
 
-# Peak memory of a training process on a CPU, float32: the heaviest of the report's models, by
-# benchmarks/memory.py (the plain U-Net at width 64: 1.46 GB + 5535 bytes a pixel).
-BYTES_PER_PROCESS = 1.5e9
-BYTES_PER_PIXEL = 6_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """What one trial is given, and how many trials run side by side."""
-
-    workers: int  # processes of one trial
-    cpus: int  # per worker
-    gpus: float  # per worker
-    concurrent: int  # trials at once
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """One worker's, as Ray names them."""
-        gpu = {"GPU": self.gpus} if self.gpus else {}
-        return {"CPU": float(self.cpus), **gpu}
-
-
-def place(
-    cluster: Mapping[str, float],
-    *,
-    workers: int,
-    gpus: float | None,
-    trials: int,
-    pixels: int,
-) -> Placement:
-    """Fill the cluster with as many trials as it has room for.
-
-    Args:
-        cluster: what Ray counts: "CPU", "GPU", "memory" (bytes).
-        workers: processes of one trial.
-        gpus: GPUs of one worker; None takes one if the cluster has any.
-        trials: how many there will be at most.
-        pixels: of one batch, all images of all workers.
-
-    Raises:
-        ValueError: not even one trial fits; says what is short.
-    """
-    num_cpus, num_gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
-    each = (1.0 if num_gpus else 0.0) if gpus is None else gpus
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    if workers > num_cpus:
-        raise ValueError(f"{workers} workers need {workers} CPUs, there are {num_cpus}")
-    if workers * each > num_gpus:
-        raise ValueError(
-            f"{workers} workers of {each:g} GPUs need {workers * each:g}, there are {num_gpus:g}"
-        )
-    fits = [trials, num_cpus // workers]
-    if each:
-        fits.append(int(num_gpus / (workers * each)))
-    else:  # on a GPU the activations are not in the host's memory
-        need = workers * BYTES_PER_PROCESS + pixels * BYTES_PER_PIXEL
-        fits.append(int(cluster.get("memory", need) / need))
-    concurrent = max(1, min(fits))
-    return Placement(
-        workers=workers,
-        cpus=max(1, num_cpus // (concurrent * workers)),
-        gpus=each,
-        concurrent=concurrent,
-    )
-
 
 @contextmanager
-def joined(address: str | None) -> Iterator[dict[str, float]]:
-    """Join the cluster at ``address``, or start Ray on this machine; give what there is.
+def joined(address: str | None) -> Iterator[bool]:
+    """Join the cluster at ``address``, else at $RAY_ADDRESS, or start Ray on this machine.
 
-    A Ray that the caller had begun is used, and left as it is. The dashboard stays on: without it,
-    placement groups of stopped trials are never freed.
+    Yields whether it is a cluster that others keep, to which machines may still come. A Ray that
+    the caller had begun is used, and left as it is. The dashboard stays on: without it, placement
+    groups of stopped trials are never freed.
+
+    Raises:
+        ValueError: nothing answers at the address, or it is one of a Ray Client.
     """
+    if (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
+        raise ValueError(
+            "a sweep's driver must run on a machine of its cluster, where the results are, got a "
+            "Ray Client's address ray://...; use `ray submit` or `ray job submit`"
+        )
     begun = not ray.is_initialized()
     if begun:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else True,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=None if address else True,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except ConnectionError as error:
+            raise ValueError(
+                f"no Ray cluster answers at {address or 'the address in RAY_ADDRESS'} "
+                f"({str(error).splitlines()[0]}); start it, or correct --address"
+            ) from None
     try:
-        yield ray.cluster_resources()
+        node = ray._private.worker.global_worker.node
+        assert node, "a driver that is no Ray Client has one"
+        yield not node.is_head()
     finally:
         if begun:
             ray.shutdown()

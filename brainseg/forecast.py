@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from brainseg.cluster import Placement
 from brainseg.config import Encoder, TrialConfig, arm
 from brainseg.costs import Costs, cost_key, steady, work_at
 from brainseg.encoders import require_known
 from brainseg.model import require_size
+from brainseg.placement import Placement
 from brainseg.probe import Measured
 from brainseg.rungs import Halving
 from brainseg.sweep import Bayes, Points, Sweep

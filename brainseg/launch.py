@@ -7,8 +7,8 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,26 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from brainseg import checkpoint, cluster, encoders, weights
+from brainseg import cluster
 from brainseg.begin import Say, alone, counts, open_run, parted, read_data
-from brainseg.cluster import Placement
-from brainseg.config import Encoder, TrialConfig, arm
+from brainseg.config import TrialConfig
 from brainseg.earlier import Earlier
-from brainseg.model import require_buildable, require_freezable, require_size
-from brainseg.normalise import require_three_channels
-from brainseg.packing import require_channels
+from brainseg.nodes import autoscaling, living, unseen
+from brainseg.placement import Placement, Room, place
+from brainseg.preflight import all_points, check_channels, check_points
 from brainseg.race import FINALISTS, Race
-from brainseg.records import Ending, Run, TrialRecord, write_text
+from brainseg.recorder import Recorder
+from brainseg.records import Run
+from brainseg.remote import is_address
 from brainseg.rungs import Halving
 from brainseg.search import Referee, Suggestions
-from brainseg.space import Choice, Params, build, flatten
 from brainseg.spending import Spending
 from brainseg.study import Study
 from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
+from brainseg.vacancies import Vacancies, placed
+from brainseg.waiting import Waiting
 from brainseg.worker import train_together
 
 RETRIES = 2  # of a trial whose process died; it goes on from its last checkpoint
@@ -50,7 +52,9 @@ class Job:
     storage: Path
     layout: str = "auto"  # of the data, see layouts.py
     workers: int = 1  # DDP processes of one trial
-    gpus: float | None = None  # of each worker; None: one if there are any
+    gpus_per_worker: float | None = None  # None: one if there are any
+    concurrent: int | None = None  # trials at once; None: as many as there is room for
+    wait_minutes: float = 30.0  # for room in a cluster that others keep
     earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine
@@ -84,31 +88,55 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         say(_headline(run, data.table))
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
-        with cluster.joined(job.address) as total:
-            placement = place_trials(sweep, job, points, total)
+        with cluster.joined(job.address) as shared:
+            placement = place_trials(sweep, job, points, shared, say)
             if not placement.gpus and any(point.sync_batch_norm for point in points):
                 raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
+            paths = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
+            if shared:
+                _require_seen(paths)
             say(
                 f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
                 f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
             )
-            _tune(run, sweep, job, placement, earlier, say)
+            vacancies = Vacancies(
+                placement,
+                most=job.concurrent or sweep.trials,
+                grows=shared and bool(job.concurrent),
+                seen=paths,
+                say=say,
+                config=autoscaling(living()) if shared else {},
+            )
+            _tune(run, sweep, job, vacancies, earlier, say)
     return run
+
+
+def _require_seen(paths: Sequence[Path]) -> None:
+    """Refuse a cluster whose machines do not all see the run's folder and the data."""
+    if faults := unseen(paths, living()):
+        raise ValueError(
+            "every machine of the cluster must see the results and the data: "
+            + "; ".join(faults)
+            + "; name a shared folder with --storage, mount it, or take the machine out "
+            "(brainseg doctor --cluster says more)"
+        )
 
 
 def _tune(
     run: Run,
     sweep: Sweep,
     job: Job,
-    placement: Placement,
+    vacancies: Vacancies,
     earlier: Sequence[Earlier],
     say: Say,
 ) -> None:
     """Let Tune train what the search suggests, until it suggests no more."""
     study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
     race = Race(run, _halving(sweep), earlier)
-    devices = placement.concurrent * placement.workers
-    search = Suggestions(study, race, spending, trials=sweep.trials, places=devices)
+    workers = vacancies.placement.workers
+    search = Suggestions(
+        study, race, spending, trials=sweep.trials, at_once=vacancies.at_once, workers=workers
+    )
     mirror = Mirror(run, job.wandb)
     recorder = Recorder(run, study, race, mirror, sweep.trials, say)
     if search.is_over():
@@ -120,25 +148,34 @@ def _tune(
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname())
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    waiting = Waiting(run, vacancies, minutes=job.wait_minutes, say=say)
     whole = False
     try:
-        _fit(run, placement, search, Referee(run, study, race, spending), recorder)
+        referee = Referee(run, study, race, spending)
+        _fit(run, vacancies.placement, search, referee, [recorder, waiting])
         whole = bool(search.ended) and not race.running()
         if whole:
             recorder.stop_waiting(search.ended)
             say(f"the search has ended: {search.ended}")
     finally:
-        reason = search.ended if whole else "interrupted"
+        reason = search.ended if whole else waiting.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
         mirror.close()
+    if waiting.ended:
+        raise ValueError(waiting.ended)
 
 
 def _fit(
-    run: Run, placement: Placement, search: Suggestions, referee: Referee, recorder: "Recorder"
+    run: Run,
+    placement: Placement,
+    search: Suggestions,
+    referee: Referee,
+    callbacks: list[tune.Callback],
 ) -> None:
     _keep_keys_out_of_logs()
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the search itself begins no more than fit
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
     tuner = tune.Tuner(
         _trainable(run, placement),
@@ -146,14 +183,13 @@ def _fit(
             search_alg=search,
             scheduler=referee,
             num_samples=-1,  # until the search says that it has ended
-            max_concurrent_trials=placement.concurrent,
             reuse_actors=placement.workers == 1,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=str((run.path / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[recorder],
+            callbacks=callbacks,
             verbose=0,
         ),
     )
@@ -197,6 +233,7 @@ def _trainable(run: Run, placement: Placement) -> Any:
                 task,
                 workers=placement.workers,
                 resources=placement.resources,
+                together=placement.together,
                 callbacks=[TuneReportCallback()],
             )
 
@@ -206,153 +243,26 @@ def _trainable(run: Run, placement: Placement) -> Any:
     return tune.with_resources(trial, {"node:__internal_head__": 0.001})
 
 
-class Recorder(tune.Callback):
-    """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
+def place_trials(
+    sweep: Sweep, job: Job, points: Sequence[TrialConfig], shared: bool, say: Say
+) -> Placement:
+    """How the trials share the joined cluster; one that others keep is waited for."""
+    most = min(job.concurrent or sweep.trials, sweep.trials)
+    if most < 1:
+        raise ValueError(f"concurrent must be at least 1, got {job.concurrent}")
 
-    def __init__(
-        self, run: Run, study: Study, race: Race, mirror: Mirror, trials: int, say: Say
-    ) -> None:
-        self.run, self.study, self.race, self.mirror = run, study, race, mirror
-        self.trials, self.say = trials, say
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        params, name = _own(trial.config)
-        words = arm(build(TrialConfig(), params))
-        rows = self.run.trial(name).rows()
-        self.run.note(name, "running", arm=words, params=params)
-        after = f" again after epoch {rows[-1]['epoch']}" if rows else ""
-        self.say(f"[{name}] begins{after}: {words}")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        if "epoch" not in result:
-            return
-        params, name = _own(trial.config)
-        self.mirror.follow(self._record(name))
-        self.say(
-            f"[{name}] epoch {result['epoch']}/{params['epochs']}  "
-            f"loss {result['train_loss']:.3f}  dice {result['dice']:.3f}  "
-            f"best {result['best_dice']:.3f}  {result['seconds']:.1f} s"
+    def fill(rooms: Sequence[Room]) -> Placement:
+        return place(
+            rooms,
+            workers=job.workers,
+            gpus=job.gpus_per_worker,
+            trials=most,
+            pixels=max(config.batch_size * config.image_size**2 for config in points),
         )
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, crashed=False)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, crashed=True)
-
-    def _end(self, trial: Any, *, crashed: bool) -> None:
-        """What a trial's return means follows from its folder: it paused, or it has ended."""
-        _, name = _own(trial.config)
-        ending = self.run.trial(name).ending(crashed=crashed)
-        if ending.state == "paused":
-            self.run.note(name, "paused", **_facts(ending))
-            self.race.rests(name)
-            checkpoint.keep_newest(self.run.trial(name).path)
-            reason = self.race.waiting()[name]
-            self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
-        else:
-            self.race.ends(name, failed=ending.state == "failed")
-            self._close(name, ending)
-
-    def stop_waiting(self, why: str) -> None:
-        """The search has ended: what still waits at a rung is stopped there for good."""
-        for name, reason in self.race.waiting().items():
-            write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
-            self.race.ends(name, failed=False)
-            self._close(name, self.run.trial(name).ending(crashed=False))
-
-    def _close(self, name: str, ending: Ending) -> None:
-        self.run.note(name, ending.state, **_facts(ending))
-        self.study.tell(name)  # noted before: see Study.unfinished
-        checkpoint.drop_latest(self.run.trial(name).path)
-        self.mirror.finish(self._record(name))
-        ended = self.run.count_ended()
-        score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
-        reason = f" ({ending.reason})" if ending.reason else ""
-        self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")
-
-    def _record(self, name: str) -> TrialRecord:
-        return next(record for record in self.run.trials() if record.trial == name)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; this one is made anew by each driver
-
-
-def _facts(ending: Ending) -> dict[str, Any]:
-    return {name: value for name, value in asdict(ending).items() if name != "state"}
-
-
-def _own(config: dict[str, Any]) -> tuple[Params, str]:
-    params = dict(config)
-    return params, str(params.pop("trial"))
-
-
-def all_points(sweep: Sweep) -> list[TrialConfig]:
-    """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
-    space = sweep.space
-    sweep.points()  # refuses what the searcher could not reach
-    points = [space.config(point) for point in sweep.first]
-    if isinstance(sweep.strategy, Points):
-        return points
-    own = flatten(space.config({}))
-    choices = {
-        path: distribution
-        for path, distribution in space.distributions().items()
-        if isinstance(distribution, Choice) and path in own
-    }
-    # Where the base holds an option that is never drawn, the first that is stands for it.
-    space = space.holding({p: c.options[0] for p, c in choices.items() if not c.holds(own[p])})
-    points.insert(0, space.config({}))
-    for path, choice in choices.items():
-        points += [space.config({path: option}) for option in choice.options]
-    return points
-
-
-def check_points(points: list[TrialConfig], workers: int) -> None:
-    """Refuse what would fail in training: networks, weights, sizes, batches that do not divide."""
-    for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
-        encoders.require_known(encoder.name)
-    for config in points:
-        require_size(config.model, config.image_size)
-        if config.batch_size % workers:
-            raise ValueError(
-                f"batch_size must be a multiple of the workers, got {config.batch_size} images "
-                f"for {workers} workers; set batch_size or --workers"
-            )
-    networks = {(p.model, p.channels, p.image_size, p.batch_size // workers): 0 for p in points}
-    for model, channels, size, images in networks:
-        require_buildable(model, channels, size, images)
-        if isinstance(model, Encoder):
-            require_freezable(model, channels, size)
-    starts = {
-        (p.model.name, p.model.weights, p.channels): 0
-        for p in points
-        if isinstance(p.model, Encoder)
-    }
-    for name, start, channels in starts:
-        weights.require_weights(name, start, channels)
-
-
-def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
-    """Refuse data whose images have not the channels that the points declare."""
-    for channels, how in {(p.channels, p.normalise): 0 for p in points}:
-        require_channels(table, data, channels)
-        require_three_channels(how, channels)
-
-
-def place_trials(
-    sweep: Sweep, job: Job, points: list[TrialConfig], total: Mapping[str, float]
-) -> Placement:
-    """How the sweep's trials share what the cluster has in ``total``."""
-    return cluster.place(
-        total,
-        workers=job.workers,
-        gpus=job.gpus,
-        trials=sweep.trials,
-        pixels=max(config.batch_size * config.image_size**2 for config in points),
-    )
+    worker = {"CPU": 1.0, **({"GPU": job.gpus_per_worker} if job.gpus_per_worker else {})}
+    demand = (worker, job.workers, job.concurrent or 1)
+    return placed(fill, demand, wait_minutes=job.wait_minutes if shared else 0.0, say=say)
 
 
 def _headline(run: Run, table: pd.DataFrame) -> str:

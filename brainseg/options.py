@@ -62,7 +62,9 @@ def asked_job(args: argparse.Namespace) -> "Job":
         storage=args.storage.expanduser(),
         layout=args.layout,
         workers=args.workers,
-        gpus=args.gpus,
+        gpus_per_worker=args.gpus_per_worker,
+        concurrent=args.concurrent,
+        wait_minutes=args.wait,
         wandb="off" if args.smoke and not args.wandb else asked_wandb(args),
         address=args.address,
         earlier=args.earlier.expanduser() if args.earlier else None,
@@ -419,8 +421,27 @@ def add_place_options(where: argparse._ArgumentGroup) -> None:
         default=1,
         help="processes that train one network together (DDP); default: 1",
     )
-    where.add_argument("--gpus", type=float, help="of each worker; default: 1 if there are any")
+    where.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        metavar="G",
+        help="0.5 lets two trials share a GPU; default: 1 if there are any",
+    )
+    where.add_argument(
+        "--concurrent",
+        type=int,
+        metavar="N",
+        help="trials at once; in a cluster also what its autoscaler is asked for; default: as many "
+        "as there is room for",
+    )
     where.add_argument("--address", help="of a running Ray cluster; default: $RAY_ADDRESS or here")
+    where.add_argument(
+        "--wait",
+        type=float,
+        default=30.0,
+        metavar="MINUTES",
+        help="for room in a cluster, before it ends and says what is short; default: 30",
+    )
     where.add_argument(
         "--offline",
         action="store_true",

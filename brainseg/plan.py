@@ -13,7 +13,9 @@ from brainseg.begin import Say, open_run, parted, read_data
 from brainseg.config import TrialConfig, arm
 from brainseg.costs import cost_key, steady, work_at
 from brainseg.forecast import Outcomes, Place, Plan, obstacle, reckon
-from brainseg.launch import Job, all_points, check_channels, place_trials
+from brainseg.launch import Job, place_trials
+from brainseg.nodes import living
+from brainseg.preflight import all_points, check_channels
 from brainseg.probe import Measured, in_own_process
 from brainseg.records import Run, write_json
 from brainseg.space import flatten
@@ -35,13 +37,14 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     parts = parted(data, sweep.split, say)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
-    with cluster.joined(job.address) as total:
-        placement = place_trials(sweep, job, points, total)
+    with cluster.joined(job.address) as shared:
+        placement = place_trials(sweep, job, points, shared, say)
+        memory = sum(node.memory for node in living())
     place = Place(
         train=len(train),
         validation=len(validation),
         placement=placement,
-        memory_bytes=total["memory"],
+        memory_bytes=memory,
     )
     with TemporaryDirectory(prefix="brainseg-") as folder:
         run = Run(Path(folder))

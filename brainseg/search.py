@@ -5,6 +5,7 @@ Here a trial looks into its folder before each epoch and returns by itself, to p
 that is taken up again is a new trial to Tune, of the same name to us.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
@@ -20,16 +21,25 @@ class Suggestions(Searcher):
     """What is next: what a killed driver left, a trial that has earned it, a new one, an end."""
 
     def __init__(
-        self, study: Study, race: Race, spending: Spending, *, trials: int, places: int
+        self,
+        study: Study,
+        race: Race,
+        spending: Spending,
+        *,
+        trials: int,
+        at_once: Callable[[], int],
+        workers: int = 1,
     ) -> None:
         super().__init__(metric="best_dice", mode="max")
         self.study, self.race, self.spending = study, race, spending
-        self.trials, self.places = trials, places  # trials in all; devices
+        self.trials, self.workers = trials, workers  # trials in all; workers of one
+        self.at_once = at_once  # trials that there is room for by now
         self.ended = ""  # why nothing more is begun
         left = study.unfinished()
         for name in left:
             if name not in race.trials:  # asked for, and never begun
                 race.enters(name, study.params(name))
+        self._live: set[str] = set()  # trials of Tune that have not returned
         self._left = [name for name in left if race.trials[name].state == "running"]
 
     def is_over(self) -> bool:
@@ -44,8 +54,11 @@ class Suggestions(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config, or Tune's words for none and for none yet."""
+        if not self.ended and len(self._live) >= self.at_once():
+            return None
         name = self.next()
         if name:
+            self._live.add(trial_id)
             return {"trial": name, **self.study.params(name)}
         return None if self.race.running() and not self.ended else Searcher.FINISHED
 
@@ -84,7 +97,7 @@ class Suggestions(Searcher):
 
     def _must_save(self) -> bool:
         """Whether what is left of the budget is due to the best trials so far."""
-        return self.spending.nearly_spent(self.race.reserved(), self.places)
+        return self.spending.nearly_spent(self.race.reserved(), self.at_once() * self.workers)
 
     def _exhausted(self) -> str:
         if not self.spending.budget.terminator:
@@ -102,7 +115,8 @@ class Suggestions(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Left to whoever keeps the records: an end is noted there first, then told here."""
+        """What it means is left to the recorder, which notes an end before it is told."""
+        self._live.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; all there is to know is in the run's own records."""

@@ -6,11 +6,13 @@ finds its peers in torch.distributed.
 Shapes: B images, H rows, W columns, C channels, S slices of the pack.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -104,6 +106,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     """
     trial = Trial(task, device)
     trial.restore()
+    trial.note_begin()
     try:
         while trial.epoch < trial.last_epoch() and not trial.told_to_stop():
             report(trial.run_epoch())
@@ -231,6 +234,16 @@ class Trial:
             self.learner.go_on(state, self.epoch)
         if self.peers.rank == 0:
             self.folder.keep_rows(self.epoch)
+
+    def note_begin(self) -> None:
+        """Append where each worker is, and on what."""
+        device = self.machine.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        place = {"host": socket.gethostname(), "device": str(device), "name": name}
+        places = self.peers.gather(place)
+        if self.peers.rank == 0:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            self.folder.note_begin({"at": at, "epoch": self.epoch, "workers": places})
 
     def last_epoch(self) -> int:
         """The last epoch to train now: the config's, or the one to pause after."""

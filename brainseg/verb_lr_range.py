@@ -96,7 +96,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     import torch
 
     from brainseg.begin import open_run, parted, read_data
-    from brainseg.launch import check_channels, check_points
+    from brainseg.preflight import check_channels, check_points
     from brainseg.trial import Task, Trial
 
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})

@@ -11,9 +11,16 @@ from brainseg.trial import Task, run_trial
 
 
 def train_together(
-    task: Task, *, workers: int, resources: dict[str, float], callbacks: list[Any]
+    task: Task,
+    *,
+    workers: int,
+    resources: dict[str, float],
+    together: bool,
+    callbacks: list[Any],
 ) -> None:
     """Run the trial as ``workers`` processes under DDP; ``callbacks`` hear rank 0's rows.
+
+    ``together`` keeps them on one machine; else Ray packs them on as few as it has room on.
 
     Call it in the trial's own process: Ray Train reads the environment where it is built. A
     process that dies takes its peers with it, and all go on from the last checkpoint.
@@ -27,6 +34,7 @@ def train_together(
             num_workers=workers,
             use_gpu=resources.get("GPU", 0) > 0,
             resources_per_worker=resources,
+            placement_strategy="STRICT_PACK" if together else "PACK",
         ),
         run_config=RunConfig(
             storage_path=str(task.run / "ray"),

@@ -43,6 +43,7 @@ class Driver:
     sweep: Sweep = SWEEP
     curve: Curve = dice
     seconds: float = 1.0
+    at_once: int = 1
     order: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Driver:
         halving = Halving(grace=bayes.grace_epochs, reduction=bayes.reduction)
         self.race = Race(self.run, halving)
         self.search = Suggestions(
-            self.study, self.race, self.spending, trials=bayes.trials, places=1
+            self.study, self.race, self.spending, trials=bayes.trials, at_once=lambda: self.at_once
         )
 
     def drive(self, steps: int = 10**6) -> None:

@@ -14,7 +14,8 @@ FLOORS = [
     " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"
     " survey oddities check strata splits baselines remote proposals paired",
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
-    "launch begin search study race spending earlier tradeoff cluster forecast plan",
+    "launch begin search study race spending earlier tradeoff cluster placement nodes vacancies"
+    " waiting recorder preflight forecast plan",
     "arms ledger report page figures markup data_report data_page split_report verdicts compare"
     " evaluate predict confirm fronts front_page figure_front figure_forest compare_page scores",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
@@ -22,8 +23,8 @@ FLOORS = [
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 DOORS = {
-    "ray": "worker launch search cluster",
-    "ray.tune": "launch search",
+    "ray": "worker launch search cluster nodes waiting recorder",
+    "ray.tune": "launch search waiting recorder",
     "optuna": "study",
     "wandb": "tracking",
     "albumentations": "augment",

@@ -8,12 +8,12 @@ import pytest
 from test_costs import MOBILENET, PLAIN, RESNET, SMALL, took
 
 from brainseg.cli import main
-from brainseg.cluster import Placement
 from brainseg.config import Encoder, First, TrialConfig
 from brainseg.costs import Costs, cost_key
 from brainseg.forecast import Place, Plan, expected_epochs, likely_sweeps, obstacle, reckon
-from brainseg.launch import all_points
+from brainseg.placement import Placement
 from brainseg.plan import measured_arms
+from brainseg.preflight import all_points
 from brainseg.probe import Measured
 from brainseg.records import read_json
 from brainseg.space import Space, Value, flatten

@@ -77,12 +77,27 @@ def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
     killed = Driver(Run(tmp_path))
     names = [killed.search.next(), killed.search.next()]
     lost = killed.study.study.ask()  # asked for, but killed before its config was written
-    after = Driver(Run(tmp_path))
+    after = Driver(Run(tmp_path), at_once=3)
     first = [after.search.suggest(f"tune-{i}") for i in range(3)]
     assert [config["trial"] for config in first[:2]] == names
     assert first[2]["model.encoder.name"] == "resnet50"  # the lost trial's point, drawn anew
     states = {t.number: t.state for t in after.study.study.trials}
     assert states[lost.number] == TrialState.FAIL
+
+
+def test_no_more_trials_are_begun_than_there_is_room_for_as_machines_come_and_go(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(Run(tmp_path), at_once=2)
+    begun = [driver.search.suggest(f"tune-{i}") for i in range(3)]
+    assert begun[0] and begun[1] and begun[2] is None
+    driver.search.on_trial_complete("tune-0")
+    assert driver.search.suggest("tune-3"), "the place of one that returned is free"
+    driver.at_once = 3
+    assert driver.search.suggest("tune-4"), "a machine joined"
+    driver.at_once = 0
+    driver.search.on_trial_complete("tune-1")
+    assert driver.search.suggest("tune-5") is None, "all have gone"
 
 
 def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
@@ -94,7 +109,7 @@ def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     killed.study.ask()  # killed before its config was written: the third point
     study = Study(run, LISTED)
     spending = Spending(run, Budget())
-    search = Suggestions(study, Race(run, None), spending, trials=LISTED.trials, places=9)
+    search = Suggestions(study, Race(run, None), spending, trials=LISTED.trials, at_once=lambda: 9)
     rest = [search.suggest(f"tune-{i}") for i in range(LISTED.trials - 1)]
     assert rest[0]["trial"] == under_way
     assert search.suggest("tune-last") is None, "the others are under way"

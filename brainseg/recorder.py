@@ -1,0 +1,98 @@
+"""What the driver hears of its trials: noted in the records, told to Optuna and W&B, and said."""
+
+from dataclasses import asdict
+from typing import Any
+
+from ray import tune
+
+from brainseg import checkpoint
+from brainseg.begin import Say
+from brainseg.config import TrialConfig, arm
+from brainseg.race import Race
+from brainseg.records import Ending, Run, TrialRecord, write_text
+from brainseg.space import Params, build
+from brainseg.study import Study
+from brainseg.tracking import Mirror
+
+
+class Recorder(tune.Callback):
+    """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
+
+    def __init__(
+        self, run: Run, study: Study, race: Race, mirror: Mirror, trials: int, say: Say
+    ) -> None:
+        self.run, self.study, self.race, self.mirror = run, study, race, mirror
+        self.trials, self.say = trials, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        params, name = _own(trial.config)
+        words = arm(build(TrialConfig(), params))
+        rows = self.run.trial(name).rows()
+        self.run.note(name, "running", arm=words, params=params)
+        after = f" again after epoch {rows[-1]['epoch']}" if rows else ""
+        self.say(f"[{name}] begins{after}: {words}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" not in result:
+            return
+        params, name = _own(trial.config)
+        self.mirror.follow(self._record(name))
+        self.say(
+            f"[{name}] epoch {result['epoch']}/{params['epochs']}  "
+            f"loss {result['train_loss']:.3f}  dice {result['dice']:.3f}  "
+            f"best {result['best_dice']:.3f}  {result['seconds']:.1f} s"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, crashed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, crashed=True)
+
+    def _end(self, trial: Any, *, crashed: bool) -> None:
+        """What a trial's return means follows from its folder: it paused, or it has ended."""
+        _, name = _own(trial.config)
+        ending = self.run.trial(name).ending(crashed=crashed)
+        if ending.state == "paused":
+            self.run.note(name, "paused", **_facts(ending))
+            self.race.rests(name)
+            checkpoint.keep_newest(self.run.trial(name).path)
+            reason = self.race.waiting()[name]
+            self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
+        else:
+            self.race.ends(name, failed=ending.state == "failed")
+            self._close(name, ending)
+
+    def stop_waiting(self, why: str) -> None:
+        """The search has ended: what still waits at a rung is stopped there for good."""
+        for name, reason in self.race.waiting().items():
+            write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
+            self.race.ends(name, failed=False)
+            self._close(name, self.run.trial(name).ending(crashed=False))
+
+    def _close(self, name: str, ending: Ending) -> None:
+        self.run.note(name, ending.state, **_facts(ending))
+        self.study.tell(name)  # noted before: see Study.unfinished
+        checkpoint.drop_latest(self.run.trial(name).path)
+        self.mirror.finish(self._record(name))
+        ended = self.run.count_ended()
+        score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
+        reason = f" ({ending.reason})" if ending.reason else ""
+        self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")
+
+    def _record(self, name: str) -> TrialRecord:
+        return next(record for record in self.run.trials() if record.trial == name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; this one is made anew by each driver
+
+
+def _facts(ending: Ending) -> dict[str, Any]:
+    return {name: value for name, value in asdict(ending).items() if name != "state"}
+
+
+def _own(config: dict[str, Any]) -> tuple[Params, str]:
+    params = dict(config)
+    return params, str(params.pop("trial"))
