@@ -33,7 +33,8 @@ def why_not() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts in namespaces need Linux and root"
     if lacking := [tool for tool in TOOLS if not shutil.which(tool, path=SEARCHED)]:
-        return f"hosts in namespaces need {', '.join(lacking)}; apt-get install openssh-server rsync tmux iproute2"
+        packages = "openssh-server rsync tmux iproute2"
+        return f"hosts in namespaces need {', '.join(lacking)}: apt-get install {packages}"
     tried = subprocess.run(
         ["unshare", *SPACES, "--fork", "--mount-proc", "mount", "-t", "tmpfs", "none", "/mnt"],
         capture_output=True,
@@ -56,7 +57,7 @@ class Host:
     def home(self) -> Path:
         return self.folder / "home"
 
-    def start(self, command: str, **options: object) -> "subprocess.Popen[str]":
+    def start(self, command: str) -> "subprocess.Popen[str]":
         """Begin a bash command in the host, in its home, with an environment of its own."""
         user = {"HOME": HOME, "USER": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
         words = [f"{name}={value}" for name, value in {**user, "PATH": SEARCHED}.items()]
@@ -68,7 +69,6 @@ class Host:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            **options,  # type: ignore[call-overload]
         )
 
     def run(self, command: str, *, timeout: float = 120) -> tuple[int, str]:
@@ -178,7 +178,7 @@ class Network:
 
 @contextmanager
 def network(folder: Path, names: Sequence[str]) -> Iterator[Network]:
-    """A bridge for hosts of these names, none of them booted yet; ``folder`` keeps what they write."""
+    """A bridge for hosts of these names, none booted yet; ``folder`` keeps what they write."""
     (folder / "shared").mkdir()
     for key in ("host", "user"):
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", folder / key]
