@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SSHD = "/usr/sbin/sshd"
-TOOLS = (SSHD, "ssh", "ssh-keygen", "rsync", "tmux", "ip", "unshare", "nsenter")
+TOOLS = (SSHD, "ssh", "ssh-keygen", "rsync", "tmux", "ip", "ps", "unshare", "nsenter")
 HOME = "/mnt/home"  # below /mnt, which each host has to itself; /root may hold the interpreter
 SHARED = "/mnt/brainseg"
 SPACES = ("--net", "--pid", "--mount", "--uts", "--ipc")
@@ -33,7 +33,7 @@ def why_not() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts in namespaces need Linux and root"
     if lacking := [tool for tool in TOOLS if not shutil.which(tool, path=SEARCHED)]:
-        packages = "openssh-server rsync tmux iproute2"
+        packages = "openssh-server rsync tmux iproute2 procps"
         return f"hosts in namespaces need {', '.join(lacking)}: apt-get install {packages}"
     tried = subprocess.run(
         ["unshare", *SPACES, "--fork", "--mount-proc", "mount", "-t", "tmpfs", "none", "/mnt"],
