@@ -109,11 +109,13 @@ def clone(to: Path) -> None:
 
 
 def hosts_of(run: Run) -> dict[str, list[str]]:
-    """The hosts on which each trial's workers began, in the order of their ranks."""
-    trials = sorted(path.name for path in (run.path / "trials").iterdir())
+    """The hosts on which the workers of each trial that has begun are, in order of their ranks."""
+    trials = sorted(path.name for path in (run.path / "trials").glob("*"))
+    begins = {trial: run.trial(trial).begins() for trial in trials}
     return {
-        trial: [worker["host"] for worker in run.trial(trial).begins()[-1]["workers"]]
-        for trial in trials
+        trial: [worker["host"] for worker in lines[-1]["workers"]]
+        for trial, lines in begins.items()
+        if lines
     }
 
 
@@ -240,7 +242,10 @@ def test_submit_start_brings_up_a_cluster_that_was_down_and_its_workers(cluster:
 
 @pytest.fixture(scope="module")
 def wide(cluster: Cluster) -> tuple[Run, str]:
-    """A sweep begun on three hosts that a fourth joins, and what it printed."""
+    """A sweep of four long trials on three hosts, which a fourth joins; and what it printed.
+
+    Long, since Tune hands a trial that waits for a new host to whichever is free before that is up.
+    """
     for host in cluster.net.hosts.values():
         shutil.rmtree(host.home / ".cache" / "brainseg" / "packs", ignore_errors=True)
     late = cluster.net.host("late")
@@ -249,32 +254,40 @@ def wide(cluster: Cluster) -> tuple[Run, str]:
     status, said = late.run("venv/bin/pip install -q -e brainseg-src")
     assert not status, said
     run, start = Run(cluster.runs / "wide"), time.monotonic()
-    options = f"{SMALL} --trials 12 --epochs 100 --grace 100 --name wide"
+    options = f"{SMALL} --trials 4 --epochs 5000 --grace 5000 --name wide"
     submit = f"ray submit cluster/onprem.yaml sweeps/encoders.py -- {options}"
     sweep = cluster.client.start(in_repository(submit))
-    eventually((run.path / "trials.jsonl").exists, 60, "the first trial")
+    eventually(lambda: len(hosts_of(run)) == 3, 90, "three trials")
     status, said = late.run(
         "RAY_AUTH_MODE=token venv/bin/ray start --num-cpus=1 "
         f"--address={cluster.net.address('head')}:6379"
     )
     assert not status, said
-    said, _ = sweep.communicate(timeout=300)
+    eventually(lambda: len(hosts_of(run)) == 4, 90, "the trial on the host that joined")
+    eventually(lambda: run.trial("0003").metrics.exists(), 30, "its first epoch")
+    cluster.head.run("pkill -INT -f '^python .*/encoders.py'")  # as Ctrl-C does
+    said, _ = sweep.communicate(timeout=120)
     print(f"$ {submit}\n  {time.monotonic() - start:.1f} s, exit status {sweep.returncode}")
     print("  trials on", hosts_of(run))
-    assert sweep.returncode == 0, said
     return run, said
 
 
 def test_trials_spread_over_the_hosts(wide: tuple[Run, str]) -> None:
     run, said = wide
     assert "3 trials at once" in said
-    assert {"head", "one", "two"} <= {host for (host,) in hosts_of(run).values()}
+    assert sorted(host for (host,) in hosts_of(run).values()) == ["head", "late", "one", "two"]
 
 
 def test_a_host_that_joins_late_is_used(wide: tuple[Run, str]) -> None:
     run, said = wide
     assert "joined: late" in said and "there is room for 4 trials at once" in said
-    assert ["late"] in hosts_of(run).values()
+    assert hosts_of(run)["0003"] == ["late"]
+
+
+def test_a_sweep_that_is_interrupted_leaves_a_report(wide: tuple[Run, str]) -> None:
+    run, said = wide
+    assert not run.is_whole() and (run.path / "report.html").exists()
+    assert "Traceback" not in said
 
 
 def test_the_data_are_packed_once_on_each_host(cluster: Cluster, wide: tuple[Run, str]) -> None:
@@ -323,9 +336,9 @@ def test_after_ray_down_and_a_stop_on_each_worker_no_process_of_ray_is_left(
     cluster.run("ray down -y cluster/onprem.yaml")
     assert not rays(cluster.head)
     workers = [cluster.net.hosts[name] for name in ("one", "two", "late")]
-    for worker in workers:
-        at = f"-o StrictHostKeyChecking=no -i ~/.ssh/cluster root@{worker.address}"
-        cluster.run(f"ssh {at} '~/venv/bin/ray stop'")
+    ssh = "ssh -o StrictHostKeyChecking=no -i ~/.ssh/cluster"
+    addresses = " ".join(worker.address for worker in workers)
+    cluster.run(f"for at in {addresses}; do {ssh} root@$at '~/venv/bin/ray stop' & done; wait")
     assert not any(map(rays, workers))
 
 
