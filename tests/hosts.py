@@ -78,8 +78,8 @@ class Host:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             process.kill()  # what it began in the host ends with the host
-            said = process.communicate()[0]
-            raise AssertionError(f"{self.name}: {command}: {timeout} s passed; {said}") from error
+            said = f"{self.name}: {command}: {timeout:g} s passed; {error.output}"
+            raise AssertionError(said) from error
         return process.returncode, output
 
     def processes(self) -> list[str]:

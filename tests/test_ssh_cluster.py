@@ -345,7 +345,14 @@ def test_after_ray_down_and_a_stop_on_each_worker_no_process_of_ray_is_left(
 def test_when_the_hosts_are_gone_nothing_is_left(tmp_path: Path) -> None:
     with network(tmp_path, ["alone"]) as net:
         host = net.host("alone")
-        host.run("sleep 3600 > /dev/null 2>&1 & disown")
-        assert any("sleep 3600" in line for line in host.processes())
-    with pytest.raises(ProcessLookupError):
-        Path(f"/proc/{host.pid}/status").read_text()
+        host.run("(setsid sleep 36001 > /dev/null 2>&1 &)")
+        assert "sleep 36001" in host.processes()
+        assert "sleep 36001" in on_this_machine("ps -eo args=")
+        assert Path(f"/proc/{host.pid}").exists()
+    assert "sleep 36001" not in on_this_machine("ps -eo args=")
+    assert not Path(f"/proc/{host.pid}").exists()
+    assert str(tmp_path) not in on_this_machine("cat /proc/self/mounts")
+
+
+def on_this_machine(command: str) -> str:
+    return subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout
