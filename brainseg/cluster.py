@@ -11,6 +11,11 @@ from ray._private.authentication.authentication_token_setup import (
 )
 
 
+def has_begun() -> bool:
+    """Whether this program has a Ray already."""
+    return bool(ray.is_initialized())
+
+
 @contextmanager
 def joined(address: str | None) -> Iterator[bool]:
     """Join the cluster at ``address``, else at $RAY_ADDRESS, or start Ray on this machine.

@@ -7,7 +7,8 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from brainseg import cluster
 from brainseg.begin import Say, alone, counts, open_run, parted, read_data
 from brainseg.config import TrialConfig
 from brainseg.earlier import Earlier
-from brainseg.nodes import autoscaling, living, own_job, release, release_own, unseen
+from brainseg.nodes import Demands, autoscaling, living, own_job
 from brainseg.placement import Placement, Room, place
 from brainseg.preflight import all_points, check_channels, check_points
 from brainseg.race import FINALISTS, Race
@@ -38,10 +39,11 @@ from brainseg.study import Study
 from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
-from brainseg.vacancies import Vacancies, placed
+from brainseg.vacancies import Vacancies, faults, placed
 from brainseg.waiting import Waiting
 from brainseg.worker import train_together
 
+ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 RETRIES = 2  # of a trial whose process died; it goes on from its last checkpoint
 
 
@@ -63,12 +65,21 @@ class Job:
     command: str = ""  # as the user typed it
 
 
+class Ended(ValueError):
+    """A sweep was ended before its time, in good order; the same command again goes on."""
+
+    def __init__(self, run: Run, why: str) -> None:
+        super().__init__(why)
+        self.run = run
+
+
 def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     """Run ``sweep`` until its budget is spent and return its folder.
 
     Raises:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
             the same name that asked something else, or one that is under way.
+        Ended: trials found no room in a cluster, or a machine joined that does not see the run.
     """
     run = Run(job.storage / sweep.name)
     data = read_data(job.data, job.layout, say)
@@ -89,40 +100,41 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         say(_headline(run, data.table))
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
-        if job.address:
-            require_reachable(job.address)
-        with cluster.joined(job.address) as shared:
+        with joined(job) as shared:
             placement = place_trials(sweep, job, points, shared, say)
             if not placement.gpus and any(point.sync_batch_norm for point in points):
                 raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
             paths = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
-            if shared:
-                _require_seen(paths)
+            if shared and (fault := faults(paths, living())):
+                raise ValueError(fault)
             say(
                 f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
                 f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
             )
+            config = autoscaling(living()) if shared else {}
             vacancies = Vacancies(
                 placement,
-                most=job.concurrent or sweep.trials,
-                grows=shared and bool(job.concurrent),
+                most=sweep.trials if job.concurrent is None else job.concurrent,
+                grows=shared and not config and job.concurrent is not None and ON_KUBERNETES,
+                shared=shared,
                 seen=paths,
                 say=say,
-                config=autoscaling(living()) if shared else {},
+                config=config,
             )
             _tune(run, sweep, job, vacancies, earlier, say)
     return run
 
 
-def _require_seen(paths: Sequence[Path]) -> None:
-    """Refuse a cluster whose machines do not all see the run's folder and the data."""
-    if faults := unseen(paths, living()):
-        raise ValueError(
-            "every machine of the cluster must see the results and the data: "
-            + "; ".join(faults)
-            + "; name a shared folder with --storage, mount it, or take the machine out "
-            "(brainseg doctor --cluster says more)"
-        )
+@contextmanager
+def joined(job: Job) -> Iterator[bool]:
+    """The cluster that a job names, see ``cluster.joined``; refused soon if it is not there."""
+    if not job.wait_minutes >= 0:
+        raise ValueError(f"wait must be at least 0 minutes, got {job.wait_minutes:g}")
+    address = job.address or os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "auto", "local") and not cluster.has_begun():
+        require_reachable(address)
+    with cluster.joined(job.address) as shared:
+        yield shared
 
 
 def _tune(
@@ -137,6 +149,7 @@ def _tune(
     study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
     race = Race(run, _halving(sweep), earlier)
     workers = vacancies.placement.workers
+    _release_killed(run)
     search = Suggestions(
         study, race, spending, trials=sweep.trials, at_once=vacancies.at_once, workers=workers
     )
@@ -149,14 +162,15 @@ def _tune(
         mirror.close()
         say(f"{search.ended}; raise the budget to go on")
         return
-    _release_killed(run)
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    waiting = Waiting(run, vacancies, minutes=job.wait_minutes, say=say)
+    demands = Demands(spare=Demands().before())
+    waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
     whole = False
     try:
         referee = Referee(run, study, race, spending)
-        _fit(run, vacancies.placement, search, referee, [recorder, waiting])
+        callbacks = [recorder, waiting]
+        _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
         whole = bool(search.ended) and not race.running()
         if whole:
             recorder.stop_waiting(search.ended)
@@ -164,19 +178,20 @@ def _tune(
     finally:
         reason = search.ended if whole else waiting.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
-        if workers > 1:
-            release_own()
+        if workers > 1 and vacancies.shared:
+            demands.release_for_good()
         mirror.close()
     if waiting.ended:
-        raise ValueError(waiting.ended)
+        raise Ended(run, waiting.ended)
 
 
 def _release_killed(run: Run) -> None:
     """Give back what drivers that were killed in this cluster may have left behind."""
     cluster_now = own_job()["cluster"]
     for event in run.drivers():
-        if event.get("cluster") == cluster_now:
-            release(event["job"])
+        own = event.get("job") == own_job()["job"]  # a second sweep of one program
+        if event.get("cluster") == cluster_now and not own:
+            Demands(event["job"]).release()
 
 
 def _fit(
@@ -185,6 +200,7 @@ def _fit(
     search: Suggestions,
     referee: Referee,
     callbacks: list[tune.Callback],
+    wait_minutes: float,
 ) -> None:
     _keep_keys_out_of_logs()
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
@@ -192,7 +208,7 @@ def _fit(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the search itself begins no more than fit
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
     tuner = tune.Tuner(
-        _trainable(run, placement),
+        _trainable(run, placement, wait_minutes),
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=referee,
@@ -232,7 +248,7 @@ def _keep_keys_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE = {n for n in passed_on if not n.startswith("AWS_")}
 
 
-def _trainable(run: Run, placement: Placement) -> Any:
+def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
     """The function that Tune runs for each trial, with what it needs of the cluster."""
     path = run.path.resolve()
 
@@ -248,6 +264,7 @@ def _trainable(run: Run, placement: Placement) -> Any:
                 workers=placement.workers,
                 resources=placement.resources,
                 together=placement.together,
+                wait_seconds=60 * wait_minutes,
                 callbacks=[TuneReportCallback()],
             )
 
@@ -261,7 +278,7 @@ def place_trials(
     sweep: Sweep, job: Job, points: Sequence[TrialConfig], shared: bool, say: Say
 ) -> Placement:
     """How the trials share the joined cluster; one that others keep is waited for."""
-    most = min(job.concurrent or sweep.trials, sweep.trials)
+    most = sweep.trials if job.concurrent is None else min(job.concurrent, sweep.trials)
     if most < 1:
         raise ValueError(f"concurrent must be at least 1, got {job.concurrent}")
 

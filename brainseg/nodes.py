@@ -1,7 +1,8 @@
 """The machines of a Ray cluster: those that are there, those that may come, and what each sees."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from brainseg.placement import Room
+from brainseg.placement import Placement, Room
 
 SETTLED_SECONDS = 3.0
 LONGEST_SECONDS = 30.0
+UNMET = ("PENDING", "RESCHEDULING")  # states of a placement group
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 
 
@@ -141,7 +143,8 @@ def _autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
 
 def unseen(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
     """In words: which nodes do not see which of these paths, or cannot run brainseg at all."""
-    found = on_each(_missing, [str(path) for path in paths], nodes=nodes)
+    names = [str(path) for path in paths]
+    found = on_each(_missing, names, nodes=nodes, timeout_seconds=20)
     said = []
     for node, missing in found.items():
         if isinstance(missing, Exception):
@@ -174,15 +177,6 @@ def demanded(resources: dict[str, float], workers: int, trials: int) -> Iterator
             remove_placement_group(group)
 
 
-def waiting_for(resources: dict[str, float], workers: int) -> int:
-    """How many demands for so many workers the cluster has not met yet, whoever made them."""
-    wanted = [resources] * workers
-    return sum(
-        group["state"] in ("PENDING", "RESCHEDULING") and list(group["bundles"].values()) == wanted
-        for group in placement_group_table().values()
-    )
-
-
 def own_job() -> dict[str, str]:
     """What names this driver in its cluster, and this cluster among all that ever were."""
     node = ray._private.worker.global_worker.node
@@ -190,30 +184,67 @@ def own_job() -> dict[str, str]:
     return {"job": ray.get_runtime_context().get_job_id(), "cluster": node.session_name}
 
 
-def release_own() -> None:
-    """Give back all that this driver's trials hold or still ask for, as it leaves a cluster.
+class Demands:
+    """What a driver's trials ask of its cluster, and hold there: its placement groups.
 
-    A controller of Ray Train that outlives its trial by some seconds asks again for what it lost,
-    and what it asks for as the driver leaves is held for ever (Ray 2.60). So this ends once nothing
-    was asked for during SETTLED_SECONDS, or after LONGEST_SECONDS.
+    A group's id ends with its job's. What the job had before the sweep is not the sweep's.
     """
-    begun = quiet_since = time.monotonic()
-    while (now := time.monotonic()) < min(quiet_since + SETTLED_SECONDS, begun + LONGEST_SECONDS):
-        if release(own_job()["job"]):
-            quiet_since = now
-        time.sleep(0.2)
+
+    def __init__(self, job: str = "", spare: Collection[str] = ()) -> None:
+        self.job, self.spare = job or own_job()["job"], spare
+
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        """The sweep's groups that are not gone, by id."""
+        return {
+            key: group
+            for key, group in placement_group_table().items()
+            if key.endswith(self.job) and key not in self.spare and group["state"] != "REMOVED"
+        }
+
+    def before(self) -> frozenset[str]:
+        return frozenset(self._groups())
+
+    def unmet(self, placement: Placement) -> int:
+        """How many trials' workers the cluster owes."""
+        return sum(
+            group["state"] in UNMET and _is_for(group, placement)
+            for group in self._groups().values()
+        )
+
+    def release_met(self, placement: Placement) -> None:
+        """Give back the workers that there are."""
+        for key, group in self._groups().items():
+            if group["state"] not in UNMET and _is_for(group, placement):
+                _remove(key)
+
+    def release(self) -> int:
+        """Give back everything; say how many groups that were."""
+        groups = self._groups()
+        for key in groups:
+            _remove(key)
+        return len(groups)
+
+    def release_for_good(self) -> None:
+        """Give back everything as the driver leaves a cluster.
+
+        A controller of Ray Train that outlives its trial by some seconds asks again for what it
+        lost, and what it asks for as the driver leaves is held for ever (Ray 2.60). So this ends
+        once nothing was asked for during SETTLED_SECONDS, or after LONGEST_SECONDS.
+        """
+        begun = quiet_since = time.monotonic()
+        until = begun + LONGEST_SECONDS
+        while (now := time.monotonic()) < min(quiet_since + SETTLED_SECONDS, until):
+            if self.release():
+                quiet_since = now
+            time.sleep(0.2)
 
 
-def release(job: str) -> int:
-    """Give back all that a job holds or asks for in this cluster; say of how many trials."""
-    left = [
-        key
-        for key, group in placement_group_table().items()
-        if key.endswith(job) and group["state"] != "REMOVED"
-    ]
-    for key in left:
-        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(key)))
-    return len(left)
+def _is_for(group: dict[str, Any], placement: Placement) -> bool:
+    return list(group["bundles"].values()) == [placement.resources] * placement.workers
+
+
+def _remove(key: str) -> None:
+    remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(key)))
 
 
 def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:
@@ -223,14 +254,16 @@ def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:
     """
     rooms: list[Room] = []
     workers = [node for node in nodes if not node.is_head]
+    left = Counter((node.cpus, node.gpus) for node in workers)
     for name, kind in config.get("available_node_types", {}).items():
         resources = kind.get("resources") or {}
         cpus, gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
         if name == config.get("head_node_type") or not (cpus or gpus):
             continue
-        there = sum((node.cpus, node.gpus) == (cpus, gpus) for node in workers)
+        most = int(kind.get("max_workers", config.get("max_workers", 0)))
+        there = min(left[cpus, gpus], most)
+        left[cpus, gpus] -= there
         memory = float(resources.get("memory", 0))
-        more = int(kind.get("max_workers", config.get("max_workers", 0))) - there
-        rooms += [Room(cpus=cpus, gpus=gpus, memory=memory)] * max(more, 0)
+        rooms += [Room(cpus=cpus, gpus=gpus, memory=memory)] * (most - there)
     rooms.sort(key=lambda room: -room.gpus)
     return rooms[: max(int(config.get("max_workers", len(rooms))) - len(workers), 0)]

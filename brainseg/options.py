@@ -304,7 +304,12 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
         default="auto",
         help="lgg, pairs, manifest, nnunet or nifti; default: found by looking",
     )
-    data.add_argument("--storage", type=Path, default=Path("runs"), help="default: runs")
+    data.add_argument(
+        "--storage",
+        type=Path,
+        default=Path(os.environ.get("BRAINSEG_STORAGE", "runs")),
+        help="folder of results, seen by all machines; default: $BRAINSEG_STORAGE, else runs",
+    )
     data.add_argument("--name", help="folder in the storage; default: the sweep's own name")
     add_split_options(data, sweep.split)
     data.add_argument(

@@ -3,14 +3,16 @@
 A worker needs all that it gets on one machine; so room is counted machine by machine.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import floor, inf, isfinite
 
 # Peak memory of a training process on a CPU, float32: the heaviest of the report's models, by
 # benchmarks/memory.py (the plain U-Net at width 64: 1.46 GB + 5535 bytes a pixel).
 BYTES_PER_PROCESS = 1.5e9
 BYTES_PER_PIXEL = 6_000
+CPUS_PER_GPU_WORKER = 8  # as many threads as prepare batches at most (trial.PREPARERS)
 
 
 class NoRoom(ValueError):
@@ -85,14 +87,16 @@ def place(
         bytes_per_worker=own,  # on a GPU the activations are not in the host's memory
     )
     if own and rooms and not capacity(rooms, least):  # the estimate may be too high: one may try
-        least = replace(least, bytes_per_worker=0.99 * max(r.memory for r in rooms) / workers)
+        least = replace(least, bytes_per_worker=0.8 * max(r.memory for r in rooms) / workers)
     concurrent = min(trials, capacity(rooms, least))
     if concurrent < 1:
         raise NoRoom(short_of(rooms, least))
     loose = replace(least, concurrent=concurrent)
-    most = int(max(room.cpus for room in rooms))
+    # Beside a GPU a worker has use for few CPUs; the rest is for others, and for smaller machines.
+    most = min(int(max(room.cpus for room in rooms)), CPUS_PER_GPU_WORKER if each else sys.maxsize)
+    goal = capacity(rooms, least) if each else concurrent
     choices = (replace(loose, cpus=cpus) for cpus in range(most, 0, -1))
-    loose = next(one for one in choices if capacity(rooms, one) >= concurrent)
+    loose = next(one for one in choices if capacity(rooms, one) >= goal)
     packed = replace(loose, together=True)
     return packed if capacity(rooms, packed) >= concurrent else loose
 
@@ -109,7 +113,8 @@ def _workers_in(room: Room, placement: Placement) -> int:
     """Workers that fit into one machine."""
     fits = room.cpus // placement.cpus
     if 0 < placement.gpus < 1:
-        fits = min(fits, room.gpus * (1 // placement.gpus))  # shares of one GPU, never of two
+        shares = floor(1 / placement.gpus + 1e-9)  # of one GPU, never of two
+        fits = min(fits, room.gpus * shares)
     elif placement.gpus:
         fits = min(fits, room.gpus // placement.gpus)
     if placement.bytes_per_worker:
@@ -129,7 +134,7 @@ def short_of(rooms: Sequence[Room], placement: Placement) -> str:
 def _refuse(workers: int, gpus: float) -> None:
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+    if not isfinite(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus)):
         raise ValueError(
             f"gpus-per-worker must be a share of one GPU, as 0.5, or a whole number, got {gpus:g}"
         )

@@ -9,20 +9,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from brainseg import cluster
 from brainseg.begin import Say, open_run, parted, read_data
 from brainseg.config import TrialConfig, arm
 from brainseg.costs import cost_key, steady, work_at
 from brainseg.forecast import Outcomes, Place, Plan, obstacle, reckon
-from brainseg.launch import Job, place_trials
+from brainseg.launch import Job, joined, place_trials
 from brainseg.nodes import living, on_one
 from brainseg.preflight import all_points, check_channels
 from brainseg.probe import Measured, in_own_process
-from brainseg.reach import require_reachable
 from brainseg.records import Run, write_json
 from brainseg.space import flatten
 from brainseg.splits import rows_of
 from brainseg.sweep import Sweep
+from brainseg.vacancies import faults
 
 
 def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
@@ -40,10 +39,8 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     parts = parted(data, sweep.split, say)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
-    if job.address:
-        require_reachable(job.address)
     with ExitStack() as stack:
-        shared = stack.enter_context(cluster.joined(job.address))
+        shared = stack.enter_context(joined(job))
         place = Place(
             train=len(train),
             validation=len(validation),
@@ -52,7 +49,9 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
         )
         measure_in: Callable[..., Measured | str] = in_own_process
         if shared:  # where all its machines see it
-            job.storage.mkdir(parents=True, exist_ok=True)
+            _require_writable(job.storage)
+            if fault := faults([job.storage.resolve()], living()):
+                raise ValueError(fault)
             measure_in = partial(_in_cluster, minutes=job.wait_minutes)
         else:
             stack.close()
@@ -62,6 +61,16 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
         probe = partial(_probe, run, place, measure_in, say)
         outcomes = measured_arms(points, probe, place, measure)
     return reckon(sweep, points, outcomes, place)
+
+
+def _require_writable(storage: Path) -> None:
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        TemporaryDirectory(dir=storage).cleanup()
+    except OSError as error:
+        raise ValueError(
+            f"{storage} cannot be written to ({error.strerror}); name another with --storage"
+        ) from None
 
 
 def _in_cluster(
@@ -78,7 +87,7 @@ def _in_cluster(
             threads=threads,
             on_gpu=on_gpu,
             resources=resources,
-            timeout_seconds=60 * minutes,
+            timeout_seconds=60 * max(minutes, 5),
         )
     except TimeoutError as error:
         raise ValueError(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 DOOR_SECONDS = 5.0
-JOIN_SECONDS = 30.0
+JOIN_SECONDS = 60.0
 LONGEST = 300  # characters of what Ray says
 REASONS = {  # what its output holds, and what that means
     "Unauthenticated": "it asks for a token; export RAY_AUTH_MODE=token here, and copy its "

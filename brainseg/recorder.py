@@ -46,15 +46,15 @@ class Recorder(tune.Callback):
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, crashed=False)
+        self._end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, crashed=True)
+        self._end(trial, crash=_cause(trial))
 
-    def _end(self, trial: Any, *, crashed: bool) -> None:
+    def _end(self, trial: Any, crash: str = "") -> None:
         """What a trial's return means follows from its folder: it paused, or it has ended."""
         _, name = _own(trial.config)
-        ending = self.run.trial(name).ending(crashed=crashed)
+        ending = self.run.trial(name).ending(crash)
         if ending.state == "paused":
             self.run.note(name, "paused", **_facts(ending))
             self.race.rests(name)
@@ -70,7 +70,7 @@ class Recorder(tune.Callback):
         for name, reason in self.race.waiting().items():
             write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
             self.race.ends(name, failed=False)
-            self._close(name, self.run.trial(name).ending(crashed=False))
+            self._close(name, self.run.trial(name).ending())
 
     def _close(self, name: str, ending: Ending) -> None:
         self.run.note(name, ending.state, **_facts(ending))
@@ -87,6 +87,12 @@ class Recorder(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one is made anew by each driver
+
+
+def _cause(trial: Any) -> str:
+    """The last line of what a trial of Tune died of."""
+    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "Ray gave no reason"
 
 
 def _facts(ending: Ending) -> dict[str, Any]:

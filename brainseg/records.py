@@ -189,19 +189,19 @@ class TrialDir:
         costs = self.spent()
         return sum((cost["devices"] * sum(cost[part] for part in PARTS) for cost in costs), 0.0)
 
-    def ending(self, *, crashed: bool) -> Ending:
+    def ending(self, crash: str = "") -> Ending:
         """What became of the trial. A score is kept whatever the state.
 
         Args:
-            crashed: its process died more often than it is tried again.
+            crash: why its processes died, if they did so more often than they are tried again.
         """
         rows = self.rows()
         state: State = "done"
         reason = ""
         if self.failure.exists():
             state, reason = "failed", self.failure.read_text(encoding="utf-8")
-        elif crashed:
-            state, reason = "failed", "its process died each time it was tried"
+        elif crash:
+            state, reason = "failed", f"its processes died each time they were tried: {crash}"
         elif self.stop.exists() and not self._is_finished():
             state, reason = "stopped", self.stop.read_text(encoding="utf-8")
         last = rows[-1] if rows else {}

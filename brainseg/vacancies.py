@@ -54,6 +54,19 @@ def placed(
                     raise ValueError(f"{short}; none came within {wait_minutes:g} min") from None
 
 
+def faults(paths: Sequence[Path], nodes: Sequence[Node]) -> str:
+    """Why trials would fail on some of these machines, or nothing."""
+    found = unseen(paths, nodes) if nodes else []
+    if not found:
+        return ""
+    return (
+        "every machine of the cluster must see the results and the data: "
+        + "; ".join(found)
+        + "; name a shared folder with --storage, mount it, or take the machine out "
+        "(brainseg doctor --cluster says more)"
+    )
+
+
 @dataclass
 class Vacancies:
     """The trials that may run at once, looked up every few seconds while a sweep runs."""
@@ -61,9 +74,11 @@ class Vacancies:
     placement: Placement
     most: int  # never more than these
     grows: bool  # `most` was asked for, and an autoscaler whose limits are not known may bring it
+    shared: bool  # others keep the cluster
     seen: Sequence[Path]  # what every machine must see: the run's folder, the data
     say: Say
     config: dict[str, Any] = field(default_factory=dict)  # of the autoscaler
+    fault: str = ""  # why trials would fail on a machine that joined
     _nodes: dict[str, Node] = field(default_factory=dict)
     _looked: float = -LOOK_SECONDS
     _at_once: int = 0
@@ -81,20 +96,19 @@ class Vacancies:
     def _look(self) -> None:
         nodes = {node.id: node for node in living()}
         fits = capacity(rooms_of(list(nodes.values()), self.config), self.placement)
-        number = self.most if self.grows else max(1, min(self.most, fits))
-        if self._nodes and nodes.keys() != self._nodes.keys():
-            self._say_changes(nodes, fits)
-        self._nodes, self._at_once = nodes, number
-
-    def _say_changes(self, nodes: dict[str, Node], fits: int) -> None:
+        self._at_once = self.most if self.grows else max(1, min(self.most, fits))
         new = [node for key, node in nodes.items() if key not in self._nodes]
-        gone = [node for key, node in self._nodes.items() if key not in nodes]
+        if self.shared and not self.fault:
+            self.fault = faults(self.seen, new)
+        if self._nodes and nodes.keys() != self._nodes.keys():
+            self._say_changes(new, [n for key, n in self._nodes.items() if key not in nodes])
+        self._nodes = nodes
+
+    def _say_changes(self, new: list[Node], gone: list[Node]) -> None:
         for word, changed in (("joined", new), ("gone", gone)):
             for node in changed:
                 self.say(f"{word}: {node.host} ({node.ip}) with {node.room}")
-        self.say(f"there is room for {fits} trials at once")
-        for fault in unseen(self.seen, new):
-            self.say(f"{fault}: trials that land there will fail; mend it, or take it out")
+        self.say(f"there is room for {self._at_once} trials at once")
 
     def shortage(self) -> str:
         """Why no trial runs now, as far as the machines tell."""

@@ -37,9 +37,13 @@ def heed_offline(args: argparse.Namespace) -> None:
 
 def run_and_report(sweep: Sweep, job: "Job") -> None:
     """Run ``sweep`` or go on with it, then show and write its report."""
-    from brainseg.launch import run_sweep
+    from brainseg.launch import Ended, run_sweep
 
-    done = run_sweep(sweep, job)
+    try:
+        done = run_sweep(sweep, job)
+    except Ended as ended:
+        _report(ended.run)
+        raise
     _report(done)
     if not done.is_whole():
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more

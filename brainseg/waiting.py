@@ -8,63 +8,67 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from brainseg.begin import Say
-from brainseg.nodes import waiting_for
-from brainseg.records import Run
+from brainseg.nodes import Demands
 from brainseg.vacancies import LOOK_SECONDS, SAY_SECONDS, Vacancies
 
 
 class Waiting(tune.Callback):
-    """Looks whether any trial is in training; Ray by itself would wait for ever, and say nothing.
+    """Looks whether any trial has its workers; Ray by itself would wait for ever, and say nothing.
 
-    A trial of several workers runs, as Tune sees it, while its workers still wait for room; that
-    they have begun shows in the trial's folder.
+    A trial of several workers runs, as Tune sees it, while its workers still wait for room.
     """
 
-    def __init__(self, run: Run, vacancies: Vacancies, *, minutes: float, say: Say) -> None:
-        self.run, self.vacancies, self.say = run, vacancies, say
-        self.seconds = 60 * minutes
+    def __init__(self, vacancies: Vacancies, demands: Demands, *, minutes: float, say: Say) -> None:
+        self.vacancies, self.demands, self.say = vacancies, demands, say
+        self.seconds = max(60 * minutes, 2 * LOOK_SECONDS)  # one look may fall on an instant
         self.ended = ""  # why the sweep was ended, if it was
-        self._begun_before: dict[str, int] = {}  # how often each trial's workers had begun
         self._since: float | None = None
         self._said, self._looked = 0.0, -LOOK_SECONDS
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = trial.config["trial"]
-        self._begun_before.setdefault(trial.trial_id, len(self.run.trial(name).begins()))
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._since = None
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
-        if now < self._looked + LOOK_SECONDS:
+        if self.ended or now < self._looked + LOOK_SECONDS:
             return
         self._looked = now
-        if self.ended or any(self._trains(trial) for trial in trials) or not self._waits():
+        if self.vacancies.fault:
+            self._end(f"{self.vacancies.fault}; mend it, and the same command again goes on")
+        elif not self._all_wait(trials):
             self._since = None
-            return
-        if self._since is None:
+        elif self._since is None:
             self._since, self._said = now, now
-        waited = now - self._since
+        else:
+            self._go_on_waiting(now, now - self._since)
+
+    def _all_wait(self, trials: list[Any]) -> bool:
+        """Whether the cluster owes every trial its workers; where it owes none, they are starting.
+
+        One worker is asked for by Tune before its trial runs, several by a trial that runs.
+        """
+        waiting = self.demands.unmet(self.vacancies.placement)
+        running = sum(trial.status == Trial.RUNNING for trial in trials)
+        together = self.vacancies.placement.workers > 1
+        return waiting > 0 and (running <= waiting if together else not running)
+
+    def _go_on_waiting(self, now: float, waited: float) -> None:
+        # Nobody trains, so what is held serves nobody: a trial died before its workers began.
+        self.demands.release_met(self.vacancies.placement)
         if waited >= self.seconds:
-            self.ended = (
+            self._end(
                 f"no trial found room for {self.seconds / 60:g} min: {self.vacancies.shortage()}; "
                 "the same command again goes on, --wait MINUTES waits longer"
             )
-            signal.raise_signal(signal.SIGINT)  # Tune ends in good order
         elif now >= self._said + SAY_SECONDS:
             self._said = now
             self.say(f"waits for room since {waited / 60:.0f} min: {self.vacancies.shortage()}")
 
-    def _waits(self) -> bool:
-        """Whether the cluster owes any trial its workers; else they are starting."""
-        placement = self.vacancies.placement
-        return waiting_for(placement.resources, placement.workers) > 0
-
-    def _trains(self, trial: Any) -> bool:
-        if trial.status != Trial.RUNNING:
-            return False
-        if self.vacancies.placement.workers == 1 or trial.trial_id not in self._begun_before:
-            return True
-        begun = len(self.run.trial(trial.config["trial"]).begins())
-        return begun > self._begun_before[trial.trial_id]
+    def _end(self, why: str) -> None:
+        self.ended = why
+        signal.raise_signal(signal.SIGINT)  # Tune ends in good order
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one is made anew by each driver

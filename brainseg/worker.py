@@ -16,17 +16,22 @@ def train_together(
     workers: int,
     resources: dict[str, float],
     together: bool,
+    wait_seconds: float,
     callbacks: list[Any],
 ) -> None:
     """Run the trial as ``workers`` processes under DDP; ``callbacks`` hear rank 0's rows.
 
-    ``together`` keeps them on one machine; else Ray packs them on as few as it has room on.
+    ``together`` keeps them on one machine; else Ray packs them on as few as it has room on. Room
+    is waited for ``wait_seconds``; workers that find no way to each other fail the trial at once.
 
     Call it in the trial's own process: Ray Train reads the environment where it is built. A
     process that dies takes its peers with it, and all go on from the last checkpoint.
     """
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # the default, 2 s, delays each epoch
     threads = {"OMP_NUM_THREADS": str(task.threads)}  # Ray sets 1 where a shell exported 1
+    # Without a limit of the controller's own, workers that cannot reach each other begin for ever.
+    limits = FailureConfig(max_failures=2, controller_failure_limit=1)  # type: ignore[call-arg]
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"task": task},
@@ -40,7 +45,7 @@ def train_together(
             storage_path=str(task.run / "ray"),
             name=f"train-{task.trial}",
             callbacks=callbacks,
-            failure_config=FailureConfig(max_failures=2),
+            failure_config=limits,
             worker_runtime_env={"env_vars": threads},  # type: ignore[call-arg]  # V2 only
         ),
     )

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from ray.util import get_node_ip_address
 
+MEMORY = 8_000_000_000  # that each node says it has, whatever else runs here
 RAY = str(Path(sys.executable).with_name("ray"))
 # Nodes of the autoscaler's own test provider: real raylets, begun where a trial waits for room.
 FAKE_CLOUD = {
@@ -53,10 +54,12 @@ class Raylets:
     folder: Path
     _stack: ExitStack
 
-    def join(self, *, cpus: int) -> None:
+    def join(self, *, cpus: int) -> subprocess.Popen[bytes]:
         """Another node, which returns at once and is there some seconds later."""
-        self._stack.enter_context(
-            _started(self.folder, f"--address={self.address}", f"--num-cpus={cpus}")
+        return self._stack.enter_context(
+            _started(
+                self.folder, f"--address={self.address}", f"--num-cpus={cpus}", f"--memory={MEMORY}"
+            )
         )
 
 
@@ -64,7 +67,7 @@ class Raylets:
 def raylets(folder: Path, *, cpus: int, may_come: int = 0) -> Iterator[Raylets]:
     """A head with so many CPUs, and an autoscaler that may add so many nodes of one CPU."""
     folder.mkdir(parents=True, exist_ok=True)
-    words, port = [f"--num-cpus={cpus}"], free_port()
+    words, port = [f"--num-cpus={cpus}", f"--memory={MEMORY}"], free_port()
     if may_come:
         kinds = {
             "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
@@ -91,7 +94,7 @@ def raylets(folder: Path, *, cpus: int, may_come: int = 0) -> Iterator[Raylets]:
 
 
 @contextmanager
-def _started(folder: Path, *words: str) -> Iterator[None]:
+def _started(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     env = {**os.environ, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     env |= {"RAY_AUTH_MODE": "disabled"}
     temporary = ["--temp-dir", str(folder / "r")] * ("--head" in words)
@@ -104,13 +107,14 @@ def _started(folder: Path, *words: str) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(port: int) -> None:

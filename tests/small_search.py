@@ -75,7 +75,7 @@ class Driver:
             if folder.stop.exists():
                 break
             self.epoch(name, done + 1)
-        ending = folder.ending(crashed=False)
+        ending = folder.ending()
         self.run.note(name, ending.state, dice=ending.dice, epoch=ending.epoch)
         if ending.state == "paused":
             self.race.rests(name)

@@ -94,7 +94,7 @@ def test_bad_input_is_one_sentence_and_status_2(words: list[str], said: str) -> 
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 90
 
 
 def test_a_port_that_is_no_rays_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

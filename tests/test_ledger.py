@@ -38,7 +38,7 @@ def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_
     assert run.trial("0000").device_seconds() == 3 * 60
     pay(run, "0000", 1, 2, 2)  # the second was repeated after a crash
     assert run.trial("0000").device_seconds() == 3 * 200 + 60
-    assert run.trial("0000").ending(crashed=False).device_seconds == 660
+    assert run.trial("0000").ending().device_seconds == 660
 
 
 def test_costs_add_up_by_phase_and_by_how_trials_ended(tmp_path: Path) -> None:

@@ -37,3 +37,11 @@ def test_where_nothing_is_known_of_an_autoscaler_nothing_may_come() -> None:
 def test_machines_named_one_by_one_whose_size_ray_finds_out_later_promise_nothing() -> None:
     local = {"available_node_types": {"local.cluster.node": {"resources": {}}}, "max_workers": 3}
     assert may_come(local, [node(8, is_head=True)]) == []
+
+
+def test_of_two_types_of_one_size_each_living_machine_counts_once() -> None:
+    kind = {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 4}
+    config = {"max_workers": 8, "available_node_types": {"spot": kind, "on demand": kind}}
+    there = [node(8, is_head=True), *[node(8, 1)] * 3]
+    assert may_come(config, there) == [GPU] * 5
+    assert may_come(config, [*there, node(8, 1), node(8, 1)]) == [GPU] * 3

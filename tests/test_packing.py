@@ -163,7 +163,7 @@ def trained(root: Path, folder: Path, config: TrialConfig) -> TrialDir:
     write_json(run.sweep, {"data": {"root": str(root), "fingerprint": fingerprint(table, root)}})
     task = Task(run.path, "t", flatten(config))
     run_trial(task, lambda row: None, torch.device("cpu"))
-    reason = task.folder.ending(crashed=False).reason
+    reason = task.folder.ending().reason
     assert not reason, reason
     return task.folder
 

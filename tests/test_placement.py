@@ -53,6 +53,18 @@ def test_gpus_decide_where_there_are_any_and_cores_are_shared_out() -> None:
 
 def test_a_share_of_a_gpu_is_never_put_together_from_two() -> None:
     assert placed([room(32, gpus=2)], gpus=0.4).concurrent == 4
+    assert [placed([room(32, gpus=1)], gpus=1 / n).concurrent for n in (3, 5, 7, 10)] == [
+        3,
+        5,
+        7,
+        10,
+    ]
+
+
+def test_beside_a_gpu_a_worker_leaves_cpus_to_machines_that_come_later_and_to_others() -> None:
+    found = placed([room(32, gpus=1)])
+    assert found.cpus == 8 and capacity([room(32, gpus=1), room(16, gpus=1)], found) == 2
+    assert placed([room(32, gpus=4)], trials=2).cpus == 8
 
 
 def test_no_more_trials_at_once_than_there_are_trials() -> None:
@@ -115,6 +127,8 @@ def test_more_than_the_machines_have_is_refused(
         (0, None, "workers must be at least 1, got 0"),
         (1, 1.5, "a share of one GPU, as 0.5, or a whole number, got 1.5"),
         (1, -1.0, "got -1"),
+        (1, float("nan"), "got nan"),
+        (1, float("inf"), "got inf"),
         (2, 0.5, "cannot share a GPU"),
     ],
 )

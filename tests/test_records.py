@@ -130,33 +130,36 @@ def test_a_trial_that_never_began_has_no_rows_to_forget(trial: TrialDir) -> None
     assert trial.rows() == []
 
 
+DIED = "its processes died each time they were tried: killed"
+
+
 @pytest.mark.parametrize(
-    ("files", "crashed", "state", "reason"),
+    ("files", "crash", "state", "reason"),
     [
-        ({}, False, "done", ""),
-        ({"stop": "behind at epoch 2"}, False, "stopped", "behind at epoch 2"),
-        ({"failure": "the loss became nan"}, False, "failed", "the loss became nan"),
-        ({}, True, "failed", "its process died each time it was tried"),
-        ({"stop": "behind"}, True, "failed", "its process died each time it was tried"),
-        ({"stop": "behind", "failure": "no memory"}, False, "failed", "no memory"),
-        ({"failure": "no memory"}, True, "failed", "no memory"),
+        ({}, "", "done", ""),
+        ({"stop": "behind at epoch 2"}, "", "stopped", "behind at epoch 2"),
+        ({"failure": "the loss became nan"}, "", "failed", "the loss became nan"),
+        ({}, "killed", "failed", DIED),
+        ({"stop": "behind"}, "killed", "failed", DIED),
+        ({"stop": "behind", "failure": "no memory"}, "", "failed", "no memory"),
+        ({"failure": "no memory"}, "killed", "failed", "no memory"),
     ],
 )
 def test_a_folder_tells_how_its_trial_ended_and_keeps_the_score(
-    trial: TrialDir, files: dict[str, str], crashed: bool, state: str, reason: str
+    trial: TrialDir, files: dict[str, str], crash: str, state: str, reason: str
 ) -> None:
     append_line(trial.metrics, row(1, 0.5))
     append_line(trial.metrics, row(2, 0.5, best_epoch=1, seconds=2.5))
     for name, text in files.items():
         write_text(trial.path / name, text)
-    ending = trial.ending(crashed=crashed)
+    ending = trial.ending(crash)
     assert (ending.state, ending.reason) == (state, reason)
     assert (ending.dice, ending.epoch, ending.best_epoch) == (0.5, 2, 1)
     assert ending.device_seconds == 2 * (1.0 + 2.5)
 
 
 def test_a_trial_without_an_epoch_has_no_score(trial: TrialDir) -> None:
-    ending = trial.ending(crashed=True)
+    ending = trial.ending("killed")
     assert (ending.dice, ending.epoch, ending.device_seconds) == (None, 0, 0)
 
 

@@ -63,7 +63,7 @@ class Cluster:
             text = text.replace(blank, value)
         (self.client.home / "brainseg" / "cluster" / "onprem.yaml").write_text(text)
 
-    def run(self, command: str, *, fails: bool = False, timeout: float = 180) -> str:
+    def run(self, command: str, *, fails: bool = False, timeout: float = 400) -> str:
         """Run a command on the person's machine, in the repository; give what it printed."""
         start = time.monotonic()
         status, output = self.client.run(in_repository(command), timeout=timeout)
@@ -71,8 +71,8 @@ class Cluster:
         assert bool(status) == fails, output
         return output
 
-    def submit(self, options: str, *, fails: bool = False, start: bool = False) -> str:
-        words = "--start " * start + "cluster/onprem.yaml sweeps/encoders.py"
+    def submit(self, options: str, *, fails: bool = False) -> str:
+        words = "cluster/onprem.yaml sweeps/encoders.py"
         return self.run(f"ray submit {words} -- {SMALL} {options}", fails=fails)
 
     def status(self) -> str:
@@ -143,7 +143,7 @@ def eventually(holds: Callable[[], bool], seconds: float, what: str) -> None:
 
 def test_ray_up_installs_brainseg_and_starts_the_head(cluster: Cluster) -> None:
     cluster.run("ray up -y cluster/onprem.yaml")
-    eventually(lambda: "1 local.cluster.node" in cluster.status(), 30, "the head in `ray status`")
+    eventually(lambda: "1 local.cluster.node" in cluster.status(), 300, "the head in `ray status`")
     assert (cluster.head.home / "venv" / "bin" / "brainseg").exists()
 
 
@@ -199,11 +199,11 @@ def test_a_key_of_wandb_reaches_the_sweep_and_no_file(cluster: Cluster) -> None:
     )
     seen, report = cluster.net.folder / "shared" / "seen", cluster.runs / "keyed" / "report.html"
     cluster.run("ray submit --tmux cluster/onprem.yaml probe.py")
-    eventually(seen.exists, 20, "the probe's answer")
+    eventually(seen.exists, 300, "the probe's answer")
     assert seen.read_text() == "True"
     options = f"{SMALL} --trials 1 --wandb offline --name keyed"
     cluster.run(f"ray submit --tmux cluster/onprem.yaml sweeps/encoders.py -- {options}")
-    eventually(report.exists, 90, "the report of a sweep in tmux")
+    eventually(report.exists, 300, "the report of a sweep in tmux")
     _, found = cluster.head.run(f"grep -rl {KEY} ~ /tmp /run {SHARED}")
     assert not found.strip()
 
@@ -212,7 +212,7 @@ def test_ray_job_submit_runs_the_same_script_from_the_working_directory(cluster:
     tunnel = cluster.client.start(in_repository("exec ray dashboard cluster/onprem.yaml"))
     try:
         answers = "ss -ltn | grep -q 127.0.0.1:8265"
-        eventually(lambda: not cluster.client.run(answers)[0], 30, "the tunnel of `ray dashboard`")
+        eventually(lambda: not cluster.client.run(answers)[0], 300, "the tunnel of `ray dashboard`")
         submit = (
             "ray job submit --address=http://localhost:8265 --working-dir=. -- "
             f"python sweeps/encoders.py {SMALL} --trials 1 --name job"
@@ -228,16 +228,17 @@ def test_ray_job_submit_runs_the_same_script_from_the_working_directory(cluster:
 def test_ray_down_leaves_no_process_of_ray(cluster: Cluster) -> None:
     assert rays(cluster.head)
     cluster.run("ray down -y cluster/onprem.yaml")
-    eventually(lambda: not rays(cluster.head), 20, "the end of Ray on the head")
+    eventually(lambda: not rays(cluster.head), 300, "the end of Ray on the head")
 
 
 def test_submit_start_brings_up_a_cluster_that_was_down_and_its_workers(cluster: Cluster) -> None:
     for name in ("one", "two"):
         cluster.net.host(name)
     cluster.fill_in(["one", "two"], share="--num-cpus=1")
-    cluster.submit("--trials 1 --name started", start=True)
-    assert Run(cluster.runs / "started").is_whole()
-    eventually(lambda: "/3.0 CPU" in cluster.status(), 90, "three hosts in `ray status`")
+    words = "--start cluster/onprem.yaml sweeps/encoders.py -- --smoke --trials 1 --name started"
+    said = cluster.run(f"ray submit {words}")  # no data, no storage: as the mission has it
+    assert "made-up patients are used" in said and Run(cluster.runs / "started").is_whole()
+    eventually(lambda: "/3.0 CPU" in cluster.status(), 300, "three hosts in `ray status`")
 
 
 @pytest.fixture(scope="module")
@@ -257,14 +258,14 @@ def wide(cluster: Cluster) -> tuple[Run, str]:
     options = f"{SMALL} --trials 4 --epochs 5000 --grace 5000 --name wide"
     submit = f"ray submit cluster/onprem.yaml sweeps/encoders.py -- {options}"
     sweep = cluster.client.start(in_repository(submit))
-    eventually(lambda: len(hosts_of(run)) == 3, 90, "three trials")
+    eventually(lambda: len(hosts_of(run)) == 3, 300, "three trials")
     status, said = late.run(
         "RAY_AUTH_MODE=token venv/bin/ray start --num-cpus=1 "
         f"--address={cluster.net.address('head')}:6379"
     )
     assert not status, said
-    eventually(lambda: len(hosts_of(run)) == 4, 90, "the trial on the host that joined")
-    eventually(lambda: run.trial("0003").metrics.exists(), 30, "its first epoch")
+    eventually(lambda: len(hosts_of(run)) == 4, 300, "the trial on the host that joined")
+    eventually(lambda: run.trial("0003").metrics.exists(), 300, "its first epoch")
     cluster.head.run("pkill -INT -f '^python .*/encoders.py'")  # as Ctrl-C does
     said, _ = sweep.communicate(timeout=120)
     print(f"$ {submit}\n  {time.monotonic() - start:.1f} s, exit status {sweep.returncode}")
@@ -272,6 +273,7 @@ def wide(cluster: Cluster) -> tuple[Run, str]:
     return run, said
 
 
+@pytest.mark.timeout(1200)
 def test_trials_spread_over_the_hosts(wide: tuple[Run, str]) -> None:
     run, said = wide
     assert "3 trials at once" in said
@@ -334,12 +336,12 @@ def test_after_ray_down_and_a_stop_on_each_worker_no_process_of_ray_is_left(
     cluster: Cluster,
 ) -> None:
     cluster.run("ray down -y cluster/onprem.yaml")
-    assert not rays(cluster.head)
+    eventually(lambda: not rays(cluster.head), 60, "the end of Ray on the head")
     workers = [cluster.net.hosts[name] for name in ("one", "two", "late")]
     ssh = "ssh -o StrictHostKeyChecking=no -i ~/.ssh/cluster"
     addresses = " ".join(worker.address for worker in workers)
     cluster.run(f"for at in {addresses}; do {ssh} root@$at '~/venv/bin/ray stop' & done; wait")
-    assert not any(map(rays, workers))
+    eventually(lambda: not any(map(rays, workers)), 60, "the end of Ray on the workers")
 
 
 def test_when_the_hosts_are_gone_nothing_is_left(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
         study.observe(name, 1, dice)
     if state != "done":
         write_text(folder.stop if state == "stopped" else folder.failure, "a reason")
-    study.run.note(name, folder.ending(crashed=False).state, dice=dice)
+    study.run.note(name, folder.ending().state, dice=dice)
     study.tell(name)
 
 

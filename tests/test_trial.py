@@ -196,7 +196,7 @@ def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same
 ) -> None:
     config = replace(config, epochs=5)
     whole = trained(run, "whole", config, nothing)
-    assert whole.ending(crashed=False).reason == ""
+    assert whole.ending().reason == ""
 
     def cut(row: Row) -> None:
         if row["epoch"] == 2:
@@ -205,7 +205,7 @@ def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same
     with pytest.raises(KeyboardInterrupt):
         trained(run, "cut", config, cut)
     again = trained(run, "cut", config, nothing)
-    assert again.ending(crashed=False).reason == ""
+    assert again.ending().reason == ""
     assert [row["lr"] for row in whole.rows()] == [row["lr"] for row in again.rows()]
     one, other = last_state(whole), last_state(again)
     assert all(torch.equal(one["network"][key], other["network"][key]) for key in one["network"])
@@ -382,7 +382,7 @@ def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) ->
         folder.stop.write_text("fell behind")
 
     trained(run, "t", TINY, stop_after_first)
-    ending = folder.ending(crashed=False)
+    ending = folder.ending()
     assert (ending.state, ending.reason, ending.epoch) == ("stopped", "fell behind", 1)
     assert (folder.path / "best.pt").exists()
 
@@ -390,7 +390,7 @@ def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) ->
 def test_a_loss_that_is_not_finite_fails_the_trial_and_names_the_slices(run: Run) -> None:
     config = replace(TINY, optimizer=Sgd(lr=1e30), clip_norm=0.0)
     folder = trained(run, "t", config, nothing)
-    ending = folder.ending(crashed=False)
+    ending = folder.ending()
     assert ending.state == "failed"
     assert "the loss became" in ending.reason and "PHANTOM_" in ending.reason
 
@@ -404,7 +404,7 @@ def test_damaged_checkpoints_fail_the_trial_instead_of_starting_it_afresh(run: R
     for file in run.trial("t").path.glob("latest-*.pt"):
         os.truncate(file, 100)
     folder = trained(run, "t", TINY, nothing)
-    assert "no checkpoint" in folder.ending(crashed=False).reason
+    assert "no checkpoint" in folder.ending().reason
 
 
 def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> None:
@@ -456,6 +456,6 @@ def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
 
 def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:
     folder = trained(run, "t", replace(TINY, optimizer=Sgd(lr=1e30)), nothing)
-    assert folder.ending(crashed=False).state == "failed" and not folder.rows()
+    assert folder.ending().state == "failed" and not folder.rows()
     assert sum(cost["train"] for cost in folder.spent()) > 0
-    assert folder.ending(crashed=False).device_seconds > 0
+    assert folder.ending().device_seconds > 0

@@ -1,18 +1,20 @@
 """Trials find room as machines come: a real autoscaler, real raylets, one machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from brainseg.phantom import write_phantoms
+from brainseg.records import Run
 from tests.raylets import Raylets, raylets
 
 ROOT = Path(__file__).parents[1]
@@ -50,16 +52,19 @@ class Driver:
     """A sweep in a process of its own, and what it has said so far."""
 
     process: subprocess.Popen[str]
+    log: Path  # of its errors
     said: str = ""
 
-    def hears(self, words: str) -> None:
-        """Read on until it says ``words``."""
+    def hears(self, *words: str) -> None:
+        """Read on until it has said all of ``words``, in whatever order."""
         assert self.process.stdout
+        left = set(words)
         for line in self.process.stdout:
             self.said += line
-            if words in line:
+            left = {one for one in left if one not in line}
+            if not left:
                 return
-        raise AssertionError(f"it never said {words!r}: {self.said}{self.errors()}")
+        raise AssertionError(f"it never said {left}: {self.said}{self.errors()}")
 
     def ends(self, status: int) -> str:
         """All that it said, once it has ended."""
@@ -70,8 +75,7 @@ class Driver:
         return self.said + errors
 
     def errors(self) -> str:
-        assert self.process.stderr
-        return self.process.stderr.read()
+        return self.log.read_text()
 
 
 @contextmanager
@@ -80,15 +84,23 @@ def begun(cluster: Raylets, patients: Path, storage: Path, *words: str) -> Itera
     command = [sys.executable, "-u", str(ROOT / "sweeps" / "encoders.py"), f"--data={patients}"]
     command += [f"--storage={storage}", f"--address={cluster.address}", *SMALL, *words]
     env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    ) as process:
+    log = storage / "stderr"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+        ) as process,
+    ):
+        timer = Timer(LONGEST_SECONDS, process.kill)  # what it has said by then tells why
+        timer.start()
         try:
-            yield Driver(process)
+            yield Driver(process, log)
         finally:
+            timer.cancel()
             process.kill()
 
 
+LONGEST_SECONDS = 400
 LONG = ["--trials=2", "--epochs=3000"]  # until the test has seen enough
 
 
@@ -102,8 +114,8 @@ def test_a_sweep_begins_without_any_machine_and_its_trials_are_what_the_autoscal
         driver.hears("2 trials at once")
         driver.hears("joined: ")
         driver.hears("joined: ")
-        driver.hears("[0001] epoch 2/")
-        assert "[0000] epoch 2/" in driver.said and "done" not in driver.said
+        driver.hears("[0001] epoch 2/", "[0000] epoch 2/")
+        assert "done" not in driver.said
 
 
 def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
@@ -166,7 +178,7 @@ def test_workers_that_were_asked_for_in_vain_are_not_held_once_there_is_room(
         ):
             if killed:
                 driver.hears("[0000] begins")
-                time.sleep(15)  # until Ray Train has asked for the workers
+                asked_for(cluster, workers=2)
             else:
                 said = driver.ends(2)
                 assert "no trial found room for 0.3 min" in said and "Traceback" not in said
@@ -193,3 +205,42 @@ def held(cluster: Raylets, *, cpus: int) -> Iterator[None]:
     finally:
         other.kill()
         other.wait()
+
+
+def asked_for(cluster: Raylets, *, workers: int) -> None:
+    """Return once somebody waits for so many workers of one CPU."""
+    look = (
+        "import ray, sys, time; ray.init(log_to_driver=False)\n"
+        "from ray.util.placement_group import placement_group_table\n"
+        "while not any(g['state'] == 'PENDING' and "
+        f"list(g['bundles'].values()) == [{{'CPU': 1.0}}] * {workers} "
+        "for g in placement_group_table().values()): time.sleep(0.5)"
+    )
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": cluster.address}
+    subprocess.run([sys.executable, "-c", look], env=env, check=True, timeout=200)
+
+
+def test_a_machine_that_is_lost_under_two_workers_is_waited_for_and_missed(
+    patients: Path, tmp_path: Path, short_path: Path
+) -> None:
+    with raylets(short_path, cpus=1) as cluster:
+        other = cluster.join(cpus=1)
+        words = ["--workers=2", "--wait=0.5", "--trials=1", "--epochs=3000"]
+        with begun(cluster, patients, tmp_path, *words) as driver:
+            driver.hears("[0000] epoch 2/")
+            os.killpg(other.pid, signal.SIGKILL)
+            said = driver.ends(2)
+    assert "no trial found room for 0.5 min" in said and "Traceback" not in said
+    assert (tmp_path / "encoders" / "report.html").exists()
+
+
+def test_workers_that_find_no_way_to_each_other_fail_their_trial_with_the_reason(
+    patients: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "sweeps" / "encoders.py"), f"--data={patients}"]
+    command += [f"--storage={tmp_path}", *SMALL, "--workers=2", "--trials=1"]
+    env = {**os.environ, "GLOO_SOCKET_IFNAME": "no-such-interface"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = Run(tmp_path / "encoders").trials()
+    assert record.state == "failed" and "no-such-interface" in record.reason
