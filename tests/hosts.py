@@ -115,8 +115,10 @@ class Network:
         return host
 
     def close(self) -> None:
-        for holder in [*(host.holder for host in self.hosts.values()), self.switch]:
+        holders = [*(host.holder for host in self.hosts.values()), self.switch]
+        for holder in holders:
             holder.stdin.close()  # type: ignore[union-attr]
+        for holder in holders:
             holder.wait(timeout=30)
 
     def _write_configuration(self, folder: Path, name: str) -> None:

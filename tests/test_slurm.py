@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,13 +139,15 @@ def job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,
     )
     yield started
-    os.killpg(started.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGTERM)
     deadline = time.monotonic() + 25  # Slurm kills after 30
     while SCRATCH.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     left = SCRATCH.exists()
     if left:
-        os.killpg(started.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
         shutil.rmtree(SCRATCH)
     assert not left, "the node did not remove its scratch in time"
 
