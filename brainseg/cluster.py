@@ -1,9 +1,9 @@
 """A Ray cluster joined, or Ray begun on this machine for as long as it is needed."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._private.authentication.authentication_token_setup import (
@@ -16,6 +16,13 @@ def has_begun() -> bool:
     return bool(ray.is_initialized())
 
 
+def own_node() -> Any:
+    """Ray's own record of the node that this driver runs on."""
+    node = ray._private.worker.global_worker.node
+    assert node, "a driver that is no Ray Client has one"
+    return node
+
+
 @contextmanager
 def joined(address: str | None) -> Iterator[bool]:
     """Join the cluster at ``address``, else at $RAY_ADDRESS, or start Ray on this machine.
@@ -25,14 +32,9 @@ def joined(address: str | None) -> Iterator[bool]:
     groups of stopped trials are never freed.
 
     Raises:
-        ValueError: nothing answers at the address, or it is one of a Ray Client.
+        ValueError: nothing answers at the address.
     """
-    if (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
-        raise ValueError(
-            "a sweep's driver must run on a machine of its cluster, where the results are, got a "
-            "Ray Client's address ray://...; use `ray submit` or `ray job submit`"
-        )
-    begun = not ray.is_initialized()
+    begun = not has_begun()
     if begun:
         # Ray's own `ray start` does this, a driver that joins does not, and is refused.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -49,9 +51,7 @@ def joined(address: str | None) -> Iterator[bool]:
                 f"({str(error).splitlines()[0]}); start it, or correct --address"
             ) from None
     try:
-        node = ray._private.worker.global_worker.node
-        assert node, "a driver that is no Ray Client has one"
-        yield not node.is_head()
+        yield not own_node().is_head()
     finally:
         if begun:
             ray.shutdown()

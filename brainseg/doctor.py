@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainseg import node_facts, shared_folder
+from brainseg.causes import brief
 from brainseg.node_facts import Facts, facts_of
 
 if TYPE_CHECKING:
@@ -116,12 +117,6 @@ def labelled(nodes: "list[Node]") -> "dict[str, Node]":
             label += f" {node.id[:6]}"
         found[label] = node
     return found
-
-
-def brief(error: Exception) -> str:
-    """The last line of an error that came from another process: the cause."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _asked(nodes: "dict[str, Node]", work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

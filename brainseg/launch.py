@@ -39,7 +39,7 @@ from brainseg.study import Study
 from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
-from brainseg.vacancies import Vacancies, faults, placed
+from brainseg.vacancies import Vacancies, placed
 from brainseg.waiting import Waiting
 from brainseg.worker import train_together
 
@@ -101,17 +101,11 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
         with joined(job) as shared:
-            placement = place_trials(sweep, job, points, shared, say)
+            config = autoscaling(living()) if shared else {}
+            placement = place_trials(sweep, job, points, config, say, shared=shared)
             if not placement.gpus and any(point.sync_batch_norm for point in points):
                 raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
             paths = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
-            if shared and (fault := faults(paths, living())):
-                raise ValueError(fault)
-            say(
-                f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
-                f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
-            )
-            config = autoscaling(living()) if shared else {}
             vacancies = Vacancies(
                 placement,
                 most=sweep.trials if job.concurrent is None else job.concurrent,
@@ -120,6 +114,13 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
                 seen=paths,
                 say=say,
                 config=config,
+            )
+            vacancies.at_once()
+            if vacancies.fault:
+                raise ValueError(vacancies.fault)
+            say(
+                f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
+                f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
             )
             _tune(run, sweep, job, vacancies, earlier, say)
     return run
@@ -275,9 +276,18 @@ def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
 
 
 def place_trials(
-    sweep: Sweep, job: Job, points: Sequence[TrialConfig], shared: bool, say: Say
+    sweep: Sweep,
+    job: Job,
+    points: Sequence[TrialConfig],
+    config: dict[str, Any],
+    say: Say,
+    *,
+    shared: bool,
 ) -> Placement:
-    """How the trials share the joined cluster; one that others keep is waited for."""
+    """How the trials share the joined cluster; one that others keep is waited for.
+
+    ``config`` is its autoscaler's, see ``nodes.autoscaling``.
+    """
     most = sweep.trials if job.concurrent is None else min(job.concurrent, sweep.trials)
     if most < 1:
         raise ValueError(f"concurrent must be at least 1, got {job.concurrent}")
@@ -291,9 +301,14 @@ def place_trials(
             pixels=max(config.batch_size * config.image_size**2 for config in points),
         )
 
-    worker = {"CPU": 1.0, **({"GPU": job.gpus_per_worker} if job.gpus_per_worker else {})}
-    demand = (worker, job.workers, job.concurrent or 1)
-    return placed(fill, demand, wait_minutes=job.wait_minutes if shared else 0.0, say=say)
+    wish = Placement(
+        workers=job.workers,
+        cpus=1,
+        gpus=job.gpus_per_worker or 0.0,
+        concurrent=job.concurrent or 1,
+        together=False,
+    )
+    return placed(fill, wish, config, wait_minutes=job.wait_minutes if shared else 0.0, say=say)
 
 
 def _headline(run: Run, table: pd.DataFrame) -> str:

@@ -19,6 +19,8 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from brainseg import cluster
+from brainseg.causes import brief
 from brainseg.placement import Placement, Room
 
 SETTLED_SECONDS = 3.0
@@ -148,7 +150,7 @@ def unseen(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
     said = []
     for node, missing in found.items():
         if isinstance(missing, Exception):
-            said.append(f"{node.host} ({node.ip}) cannot run brainseg ({_brief(missing)})")
+            said.append(f"{node.host} ({node.ip}) cannot run brainseg ({brief(missing)})")
         elif missing:
             said.append(f"{node.host} ({node.ip}) does not see {', '.join(missing)}")
     return said
@@ -158,18 +160,14 @@ def _missing(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if not Path(path).exists()]
 
 
-def _brief(error: Exception) -> str:
-    """The last line of an error that came from another process: the cause."""
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-
-
 @contextmanager
-def demanded(resources: dict[str, float], workers: int, trials: int) -> Iterator[None]:
-    """Ask the cluster for room for so many trials, as its autoscaler understands it.
+def demanded(wish: Placement) -> Iterator[None]:
+    """Ask the cluster for room for a placement's trials, as its autoscaler understands it.
 
     The demand ends with the block, and with this process if it is killed.
     """
-    groups = [placement_group([resources] * workers) for _ in range(trials)]
+    bundles = [wish.resources] * wish.workers
+    groups = [placement_group(bundles) for _ in range(wish.concurrent)]
     try:
         yield
     finally:
@@ -179,9 +177,8 @@ def demanded(resources: dict[str, float], workers: int, trials: int) -> Iterator
 
 def own_job() -> dict[str, str]:
     """What names this driver in its cluster, and this cluster among all that ever were."""
-    node = ray._private.worker.global_worker.node
-    assert node, "a driver that is no Ray Client has one"
-    return {"job": ray.get_runtime_context().get_job_id(), "cluster": node.session_name}
+    session = cluster.own_node().session_name
+    return {"job": ray.get_runtime_context().get_job_id(), "cluster": session}
 
 
 class Demands:

@@ -14,7 +14,8 @@ from brainseg.config import TrialConfig, arm
 from brainseg.costs import cost_key, steady, work_at
 from brainseg.forecast import Outcomes, Place, Plan, obstacle, reckon
 from brainseg.launch import Job, joined, place_trials
-from brainseg.nodes import living, on_one
+from brainseg.nodes import autoscaling, living, on_one
+from brainseg.placement import Placement
 from brainseg.preflight import all_points, check_channels
 from brainseg.probe import Measured, in_own_process
 from brainseg.records import Run, write_json
@@ -41,10 +42,11 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     train, validation = rows_of(data.table)
     with ExitStack() as stack:
         shared = stack.enter_context(joined(job))
+        config = autoscaling(living()) if shared else {}
         place = Place(
             train=len(train),
             validation=len(validation),
-            placement=place_trials(sweep, job, points, shared, say),
+            placement=place_trials(sweep, job, points, config, say, shared=shared),
             memory_bytes=sum(node.memory for node in living()),
         )
         measure_in: Callable[..., Measured | str] = in_own_process
@@ -52,7 +54,7 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
             _require_writable(job.storage)
             if fault := faults([job.storage.resolve()], living()):
                 raise ValueError(fault)
-            measure_in = partial(_in_cluster, minutes=job.wait_minutes)
+            measure_in = partial(_in_cluster, place.placement, minutes=job.wait_minutes)
         else:
             stack.close()
         folder = TemporaryDirectory(prefix="brainseg-", dir=job.storage if shared else None)
@@ -74,10 +76,9 @@ def _require_writable(storage: Path) -> None:
 
 
 def _in_cluster(
-    run: Run, trial: str, *, threads: int, on_gpu: float, minutes: float
+    placement: Placement, run: Run, trial: str, *, threads: int, on_gpu: float, minutes: float
 ) -> Measured | str:
     """Measure on a machine of the cluster that has room for one worker."""
-    resources = {"CPU": float(threads), **({"GPU": on_gpu} if on_gpu else {})}
     whole = Run(run.path.resolve())
     try:
         found: Measured | str = on_one(
@@ -86,7 +87,7 @@ def _in_cluster(
             trial,
             threads=threads,
             on_gpu=on_gpu,
-            resources=resources,
+            resources=placement.resources,
             timeout_seconds=60 * max(minutes, 5),
         )
     except TimeoutError as error:

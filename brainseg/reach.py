@@ -54,7 +54,8 @@ def _require_open_door(address: str) -> None:
     if "://" in address or not host or not port.isdigit():
         raise ValueError(
             f"a cluster's address is auto, on a machine of it, or HOST:PORT, got {address!r}; the "
-            "port is 6379 unless `ray start --head --port` said otherwise"
+            "port is 6379 unless `ray start --head --port` said otherwise; in place of a Ray "
+            "Client's ray:// use `ray submit` or `ray job submit`"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), DOOR_SECONDS).close()

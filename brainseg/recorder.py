@@ -7,6 +7,7 @@ from ray import tune
 
 from brainseg import checkpoint
 from brainseg.begin import Say
+from brainseg.causes import brief
 from brainseg.config import TrialConfig, arm
 from brainseg.race import Race
 from brainseg.records import Ending, Run, TrialRecord, write_text
@@ -90,9 +91,9 @@ class Recorder(tune.Callback):
 
 
 def _cause(trial: Any) -> str:
-    """The last line of what a trial of Tune died of."""
-    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "Ray gave no reason"
+    """What a trial of Tune died of."""
+    error = trial.get_error()
+    return brief(error) if error else "Ray gave no reason"
 
 
 def _facts(ending: Ending) -> dict[str, Any]:

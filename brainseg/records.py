@@ -107,12 +107,10 @@ class TrialDir:
         """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
         return self.path / "costs.jsonl"
 
-    def begins(self) -> list[dict[str, Any]]:
+    @property
+    def begins(self) -> Path:
         """When and where its workers began, a line each time that it was taken up."""
-        return read_lines(self.path / "begins.jsonl")
-
-    def note_begin(self, begin: dict[str, Any]) -> None:
-        append_line(self.path / "begins.jsonl", begin)
+        return self.path / "begins.jsonl"
 
     @property
     def patients(self) -> Path:

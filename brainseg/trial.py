@@ -243,7 +243,7 @@ class Trial:
         places = self.peers.gather(place)
         if self.peers.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            self.folder.note_begin({"at": at, "epoch": self.epoch, "workers": places})
+            append_line(self.folder.begins, {"at": at, "epoch": self.epoch, "workers": places})
 
     def last_epoch(self) -> int:
         """The last epoch to train now: the config's, or the one to pause after."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.begin import Say
-from brainseg.nodes import Node, autoscaling, demanded, living, may_come, unseen
+from brainseg.nodes import Node, demanded, living, may_come, unseen
 from brainseg.placement import NoRoom, Placement, Room, capacity
 
 LOOK_SECONDS = 5.0  # between two looks at the cluster
@@ -21,7 +21,8 @@ def rooms_of(nodes: Sequence[Node], config: dict[str, Any]) -> list[Room]:
 
 def placed(
     place: Callable[[Sequence[Room]], Placement],
-    demand: tuple[dict[str, float], int, int],
+    wish: Placement,
+    config: dict[str, Any],
     *,
     wait_minutes: float,
     say: Say,
@@ -30,13 +31,13 @@ def placed(
 
     Args:
         place: says what fits into some machines, or raises NoRoom.
-        demand: what to ask an autoscaler for: resources of a worker, workers, trials.
+        wish: what to ask an autoscaler for meanwhile.
+        config: of the autoscaler.
         wait_minutes: for machines to come; 0: not at all.
 
     Raises:
         ValueError: no machine came that holds a trial; says what is short.
     """
-    config = autoscaling(living())
     try:
         return place(rooms_of(living(), config))
     except NoRoom as short:
@@ -44,7 +45,7 @@ def placed(
             raise
         say(f"{short}; waiting up to {wait_minutes:g} min for machines to join")
     until = time.monotonic() + 60 * wait_minutes
-    with demanded(*demand):
+    with demanded(wish):
         while True:
             time.sleep(1)
             try:

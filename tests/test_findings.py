@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from brainseg.causes import brief
 from brainseg.diagnosis import diagnose, verdict
-from brainseg.doctor import DRIVER, Seen, Tracker, brief, labelled
+from brainseg.doctor import DRIVER, Seen, Tracker, labelled
 from brainseg.findings import Finding
 from brainseg.listening import Port
 from brainseg.node_facts import PACKAGES, Facts, facts_of

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "__init__ space config sweep records meter claims rungs listening shared_folder",
+    "__init__ causes space config sweep records meter claims rungs listening shared_folder",
     "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
     " layouts table levels packing phantom pack batches normalise sequences augment encoders"
     " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"

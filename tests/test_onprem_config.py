@@ -36,8 +36,10 @@ def test_every_mounted_source_of_the_repository_exists_in_a_fresh_clone(config: 
     assert sources and all((ROOT / source).exists() for source in sources)
 
 
-def test_no_folder_in_the_home_hides_the_package(config: Config) -> None:
+@pytest.mark.parametrize("name", ["gpu.yaml", "onprem.yaml"])
+def test_no_folder_in_the_home_hides_the_package(name: str) -> None:
     """`ray submit` runs the script from ~, and Python looks for packages there first."""
+    config = yaml.safe_load((ROOT / "cluster" / name).read_text())
     tops = {target.removeprefix("~/").split("/")[0] for target in config["file_mounts"]}
     packages = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
     assert "brainseg" in packages and not tops & packages
