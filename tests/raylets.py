@@ -90,7 +90,20 @@ def raylets(folder: Path, *, cpus: int, may_come: int = 0) -> Iterator[Raylets]:
         head = [f"--port={port}", f"--dashboard-port={free_port()}", "--include-dashboard=true"]
         stack.enter_context(_started(folder, "--head", *head, *words))
         _wait_for(port)
-        yield Raylets(f"127.0.0.1:{port}", folder, stack)
+        try:
+            yield Raylets(f"127.0.0.1:{port}", folder, stack)
+        except BaseException:
+            _tell(folder)
+            raise
+
+
+def _tell(folder: Path) -> None:
+    """Print the last that the head's daemons said: a failed test shows it beside its own words."""
+    logs = folder / "r" / "session_latest" / "logs"
+    for log in (folder / "ray.log", *sorted(logs.glob("monitor.*")), logs / "raylet.out"):
+        if log.exists():
+            lines = log.read_text(errors="replace").splitlines()
+            print(f"--- {log.name}", *lines[-60:], sep="\n")
 
 
 @contextmanager
