@@ -44,7 +44,7 @@ from brainseg.waiting import Waiting
 from brainseg.worker import train_together
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
-RETRIES = 2  # of a trial whose process died; it goes on from its last checkpoint
+RETRIES = 2  # of a trial whose process died, since its last new epoch; it goes on after that
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ class Recorder(tune.Callback):
     ) -> None:
         self.run, self.study, self.race, self.mirror = run, study, race, mirror
         self.trials, self.say = trials, say
+        self._epochs: dict[str, int] = {}  # that trials have finished
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         params, name = _own(trial.config)
@@ -39,6 +40,9 @@ class Recorder(tune.Callback):
         if "epoch" not in result:
             return
         params, name = _own(trial.config)
+        if result["epoch"] > self._epochs.get(name, 0):
+            self._epochs[name] = result["epoch"]
+            trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
         self.mirror.follow(self._record(name))
         self.say(
             f"[{name}] epoch {result['epoch']}/{params['epochs']}  "

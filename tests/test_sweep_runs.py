@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,51 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
     for line in read_lines(run.path / "trials.jsonl"):
         states.setdefault(line["trial"], []).append(line["state"])
     assert all(seen[-1] != "running" and set(seen[:-1]) == {"running"} for seen in states.values())
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_dies_again_and_again_goes_on_as_long_as_it_gets_on(
+    patients: Path, tmp_path: Path
+) -> None:
+    words = ["--trials=1", "--wandb=off", "--epochs=3000", "--set=model=plain"]
+    with subprocess.Popen(
+        [command(patients, tmp_path, *words)[0], "-u", *command(patients, tmp_path, *words)[1:]],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as driver:
+        try:
+            begun = [_next_begin(driver)]
+            for _ in range(3):  # once more than Tune would forgive
+                os.kill(_trial_process(driver.pid), signal.SIGKILL)
+                begun.append(_next_begin(driver))
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)
+    assert begun[0] == 0 and begun == sorted(set(begun)), "each time further than before"
+
+
+def _next_begin(driver: subprocess.Popen[str]) -> int:
+    """The epoch after which the trial begins once more, when it has finished another."""
+    assert driver.stdout
+    said, after = "", 0
+    for line in driver.stdout:
+        said += line
+        if begins := re.match(r"\[0000\] begins(?: again after epoch (\d+))?", line):
+            after = int(begins[1] or 0)
+        elif epoch := re.match(r"\[0000\] epoch (\d+)/", line):
+            if int(epoch[1]) > after and "begins" in said:
+                return after
+    raise AssertionError(f"it never went on: {said}")
+
+
+def _trial_process(driver: int) -> int:
+    """The process of Ray's that trains, among those of a driver's session."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes()
+            if words.startswith(b"ray::ImplicitFunc") and os.getsid(int(folder.name)) == driver:
+                return int(folder.name)
+    raise AssertionError("no process trains")
 
 
 def wait_for_rows(run: Run, count: int) -> None:
