@@ -258,9 +258,9 @@ def _next_begin(driver: subprocess.Popen[str]) -> int:
         said += line
         if begins := re.match(r"\[0000\] begins(?: again after epoch (\d+))?", line):
             after = int(begins[1] or 0)
-        elif epoch := re.match(r"\[0000\] epoch (\d+)/", line):
-            if int(epoch[1]) > after and "begins" in said:
-                return after
+        epoch = re.match(r"\[0000\] epoch (\d+)/", line)
+        if epoch and int(epoch[1]) > after and "begins" in said:
+            return after
     raise AssertionError(f"it never went on: {said}")
 
 
