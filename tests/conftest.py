@@ -19,17 +19,6 @@ def beside_the_repository(path: Path) -> Path:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two lanes for `make test`: a machine's Ray clusters one after the other, beside all else.
-
-    The hosts of tests/test_ssh_cluster.py are machines of their own.
-    """
-    for item in items:
-        ray = item.get_closest_marker("slow") and item.path.stem != "test_ssh_cluster"
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else "rest"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Packed slices of the tests never meet those of a real sweep."""
