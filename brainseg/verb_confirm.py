@@ -94,7 +94,7 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
     from brainseg.arms import in_words, named, varied_between_arms
     from brainseg.config import arm
-    from brainseg.confirm import candidates, expected_seconds
+    from brainseg.confirm import candidates, chosen_by, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {one.trial: one for one in candidates(search)}
@@ -104,9 +104,11 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
         told = ["one of the report's models"] * own.baseline
         if one := known.get(own.trial):
             early = ", though it was stopped early" * (one.state == "stopped")
-            told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{early}")
+            expected = f", {one.expected:.3f} expected" if one.expected is not None else ""
+            told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{expected}{early}")
         words = named(arm(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(told)}")
+    print(chosen_by(search, sweep))
     whole = len(sweep.first) * len(sweep.strategy.repeats)
     print(
         f"{len(sweep.first)} configurations x {sweep.strategy.folds} folds x "
