@@ -183,9 +183,14 @@ def expects(frame: pd.DataFrame) -> bool:
 
 
 def doubted(run: Run, frame: pd.DataFrame) -> str:
-    """Which trial is expected to be worth more than the ranking's first, or nothing."""
+    """Which trial is expected to be worth more than the ranking's first, or nothing.
+
+    Nothing either of a split that leaks, which a confirmation refuses.
+    """
     ranked = frame[frame["rank"].notna()]
-    return overtaken(run, ranked["trial"].iloc[0]) if len(ranked) else ""
+    if ranked.empty or leaks(read_json(run.sweep)):
+        return ""
+    return overtaken(run, ranked["trial"].iloc[0])
 
 
 def _answer_over_seeds(seeds: pd.DataFrame) -> str:

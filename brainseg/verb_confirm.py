@@ -26,7 +26,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--data", metavar="DATA", help="where the search's data are by now")
     what = parser.add_argument_group("what is trained")
     what.add_argument(
-        "--top", type=int, default=3, help="so many of the best configurations; default: 3"
+        "--top",
+        type=int,
+        default=3,
+        help="so many of the best, by expected Dice; default: 3",
     )
     what.add_argument("--folds", type=int, default=5, help="of the patients; default: 5")
     what.add_argument(

@@ -134,3 +134,11 @@ def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -
     sweep = confirmation(run, top=1)
     begin(tmp_path / sweep.name, **read_json(run.sweep))
     assert "was begun with" in chosen_by(run, sweep)
+
+
+def test_a_split_that_leaks_sends_nobody_to_a_confirmation_that_refuses_it(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    known = read_json(run.sweep)
+    assert "brainseg confirm" in printed(run).replace("\n", " ")
+    begin(run.path, **known | {"split": known["split"] | {"shared_patients": 1}})
+    assert "brainseg confirm" not in printed(run).replace("\n", " ")
