@@ -23,11 +23,17 @@ def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
 
     A path that some trials do not have varies if those that have it differ.
     """
-    values: dict[str, set[Any]] = {}
+    return [path for path in values_tried(records) if path not in SAID]
+
+
+def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
+    """The values at each path on which trials differ, in the order in which they were tried."""
+    values: dict[str, list[Any]] = {}
     for record in records:
         for path, value in record.params.items():
-            values.setdefault(path, set()).add(value)
-    return [path for path, seen in values.items() if len(seen) > 1 and path not in SAID]
+            own = values.setdefault(path, [])
+            own += [value] * (value not in own)
+    return {path: own for path, own in values.items() if len(own) > 1}
 
 
 def varied_between_arms(records: Sequence[TrialRecord]) -> list[str]:

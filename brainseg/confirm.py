@@ -1,17 +1,19 @@
 """Which configurations of a search are trained again, fold by fold, to learn what they are worth.
 
-The best few, since many were tried and the best of many is best by luck as well, and the report's
-four models, so that there is something known to beat. The search's data, its locked patients and
+The best few by what they are expected to be worth, since many were tried and the one that showed
+the highest Dice of many is lucky as well, and the report's four models, so that there is something
+known to beat. The search's data, its locked patients and
 its own settings stay as they were; folds are cut from the patients that it did not lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from brainseg.arms import seed_groups
-from brainseg.config import TrialConfig
+from brainseg.config import TrialConfig, arm
+from brainseg.merit import expected_dice
 from brainseg.records import Run, TrialRecord, read_json
 from brainseg.space import Params, Space, build, flatten
 from brainseg.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
@@ -23,7 +25,9 @@ class Candidate:
 
     config: TrialConfig  # with seed 0 and fold 0
     trial: str  # the best of those that it was tried in
+    trials: tuple[str, ...]
     dice: float  # best validation Dice, mean over its trials
+    expected: float | None  # Dice that they are expected to be worth, see merit.expected_dice
     state: str
 
 
@@ -71,11 +75,42 @@ def confirmation(
 def candidates(run: Run) -> list[Candidate]:
     """Every configuration that has a score: those trained to their end first, best first.
 
-    The Dice of one that was stopped early is not of its last epoch, so it counts less.
+    Best by the expected Dice, or where none is expected by the highest of any epoch. The Dice of
+    one that was stopped early is not of its last epoch, so it counts less.
     """
     scored = [r for r in run.trials() if r.state in ("done", "stopped") and r.dice is not None]
-    found = [_candidate(group) for group in seed_groups(scored)]
-    return sorted(found, key=lambda one: (one.state != "done", -one.dice))
+    expected = expected_dice(run)
+    found = [_candidate(group, expected) for group in seed_groups(scored)]
+    return sorted(found, key=lambda one: (one.state != "done", -_merit(one)))
+
+
+def chosen_by(run: Run, sweep: Sweep) -> str:
+    """By which rule the arms of ``sweep``, the confirmation of ``run``, were chosen: a sentence."""
+    if Run(run.path.resolve().parent / sweep.name).sweep.exists():
+        return "These are the configurations that the confirmation was begun with."
+    found = candidates(run)
+    lucky = min(found, key=lambda one: (one.state != "done", -one.dice))
+    if lucky.expected is None:
+        return "Chosen by the highest Dice of any epoch."
+    said = "Chosen by expected Dice, which tells merit from luck; the highest Dice of any epoch"
+    if lucky == found[0]:
+        return f"{said} puts the same one first."
+    return (
+        f"{said}, {lucky.dice:.3f}, would put trial {lucky.trial} first, {arm(lucky.config)}, of "
+        f"which {lucky.expected:.3f} is expected."
+    )
+
+
+def overtaken(run: Run, leader: str) -> str:
+    """What is expected of more than of trial ``leader``, the first by its Dice, or nothing."""
+    first = next(iter(candidates(run)), None)
+    if first is None or first.expected is None or first.state != "done" or leader in first.trials:
+        return ""
+    return (
+        f"Of trial {first.trial} ({arm(first.config)}) more is expected than of trial {leader}, "
+        f"which showed the highest Dice: {first.expected:.3f}, see expected Dice. "
+        f"`brainseg confirm {run.path}` settles it."
+    )
 
 
 def expected_seconds(run: Run, sweep: Sweep) -> float:
@@ -153,13 +188,19 @@ def _begun(
     return dict(zip(configs, arms, strict=True))
 
 
-def _candidate(group: Sequence[TrialRecord]) -> Candidate:
+def _merit(one: Candidate) -> float:
+    return one.dice if one.expected is None else one.expected
+
+
+def _candidate(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> Candidate:
     done = [record for record in group if record.state == "done"] or group
     best = max(done, key=lambda record: record.dice or 0.0)
     return Candidate(
         config=build(TrialConfig(), {**best.params, **_repeat()}),
         trial=best.trial,
+        trials=tuple(record.trial for record in group),
         dice=fmean(record.dice or 0.0 for record in done),
+        expected=fmean(expected[record.trial] for record in done) if expected else None,
         state=best.state,
     )
 

@@ -56,21 +56,26 @@ def earlier_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Earlie
     ]
 
 
+def shown(run: Run, record: TrialRecord) -> Seen:
+    """What a trial has shown so far, as its records tell."""
+    rows = run.trial(record.trial).rows()
+    return Seen(
+        params=record.params,
+        epochs=int(record.params["epochs"]),
+        best=standing([row["dice"] for row in rows]),
+        seconds=rows[-1]["seconds"] if rows else 0.0,
+        running=record.state == "running",
+    )
+
+
 def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]) -> Earlier:
-    folder = run.trial(record.trial)
-    rows = folder.rows()
-    epochs = int(record.params["epochs"])
+    folder, seen = run.trial(record.trial), shown(run, record)
     return Earlier(
         name=name,
         done=record.state == "done",
-        seen=Seen(
-            params=record.params,
-            epochs=epochs,
-            best=standing([row["dice"] for row in rows]),
-            seconds=rows[-1]["seconds"],
-        ),
-        dice=tuple(row["dice"] for row in rows),
-        costs=folder.expected_costs(objectives[1:], epochs),
+        seen=seen,
+        dice=tuple(row["dice"] for row in folder.rows()),
+        costs=folder.expected_costs(objectives[1:], seen.epochs),
         aims=folder.aims(objectives),
     )
 

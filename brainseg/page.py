@@ -26,6 +26,7 @@ from brainseg.compare import Comparison
 from brainseg.figures import Curve
 from brainseg.ledger import NOT_COUNTED, ledger, unit_of
 from brainseg.markup import Html, document, figure, pairs, safe, table
+from brainseg.merit import EXPECTED
 from brainseg.meter import PARTS
 from brainseg.records import ENDED, Run, TrialRecord, read_json, write_text
 from brainseg.verdicts import Verdict
@@ -37,6 +38,7 @@ HEADS = {  # what the table calls the scores
     "slice_dice_empty1": "empty = 1",
     "false_alarm": "false alarm",
 }
+EXPECTED_HEAD = "expected Dice"
 WORDS = ("trial", "over patients", "state")  # columns that are no numbers
 WRAPPED = ("model", "differs in", "why")
 PANELS = 12  # of a trial's slices; more would make the page heavy
@@ -44,6 +46,7 @@ METRICS = {
     "Dice": "The score that ranks. Per patient, over all slices at once, 2tp / (2tp + fp + fn) in "
     "pixels; then the mean over patients. A patient without tumour counts 1 if nothing is "
     "predicted, else 0.",
+    EXPECTED_HEAD: EXPECTED,
     "over patients": "The validation patients' own Dice on an axis from 0 to 1: bar over the "
     "middle half (its ends stand beside it), line at the median, dot at the mean.",
     "IoU": "The same with tp / (tp + fp + fn).",
@@ -76,7 +79,7 @@ def write_report(run: Run) -> Path:
         "Stopped and failed": _ended_early(frame),
         "What it cost": _costs(run),
         "Train the leader again": _replay(run, sweep, frame),
-        "What the columns mean": pairs(METRICS),
+        "What the columns mean": pairs(_meanings(frame)),
         "Searched": pairs(sweep["space"]),
         "Held": pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
         "Versions": pairs(sweep["versions"]),
@@ -93,11 +96,13 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Compar
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
         for name, lines in _facts(run, sweep, frame).items()
     )
+    more = filter(None, [report.doubted(run, frame)])
     notes = [*report.audit_note(run), report.doubt(sweep)]
     return Html(
         f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
         f"<h1>{safe(sweep['question'])}</h1>\n"
         f'<p class="lead">{safe(lead)}</p>\n'
+        f"{''.join(f'<p>{safe(text)}</p>' for text in more)}\n"
         f"{''.join(f'<p class=note>{text}</p>' for text in notes)}\n"
         f"{''.join(f'<p class=warn>{text}</p>' for text in report.warnings(sweep))}\n"
         f'<dl class="facts">{facts}</dl>'
@@ -137,7 +142,7 @@ def _facts(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str,
 
 def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
     rows: list[dict[str, object]] = []
-    kinds = []
+    kinds, expects = [], report.expects(frame)
     for row in frame.to_dict("records"):
         rows.append(
             {
@@ -145,6 +150,7 @@ def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
                 "trial": row["trial"],
                 "model": row["arm"],
                 "Dice": report.number(row["dice"]),
+                **({EXPECTED_HEAD: report.number(row["expected_dice"])} if expects else {}),
                 "over patients": _quartiles(row),
                 **{name: report.number(row[score]) for score, name in HEADS.items()},
                 "epochs": f"{row['best_epoch']} / {row['epochs']}" if row["epochs"] else "",
@@ -160,6 +166,12 @@ def _ranking(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
         kinds.append("faint")
     note = Html(f'<p class="note">{report.blind_note(sweep)}</p>')
     return Html(table(rows, kinds, words=WORDS, wrapped=WRAPPED) + note + _leak(sweep))
+
+
+def _meanings(frame: pd.DataFrame) -> dict[str, str]:
+    """What the ranking's columns mean."""
+    told = report.expects(frame)
+    return {name: text for name, text in METRICS.items() if told or name != EXPECTED_HEAD}
 
 
 def _leak(sweep: Mapping[str, Any]) -> Html:

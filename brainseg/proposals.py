@@ -76,15 +76,21 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
 def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
     """The score that each trial is believed to be worth at its last epoch, (T,).
 
-    In standard deviations of what was seen. It names the best of many trials more surely than
-    their own scores do, since luck is told from merit by what their like have shown. A trial that
-    has shown nothing is worth what its configuration is expected to be.
+    It names the best of many trials more surely than their own scores do, since luck is told from
+    merit by what their like have shown. A trial that has shown nothing is worth what its
+    configuration is expected to be; one that ended too low for the process to tell how low, see
+    LOWEST, is worth its own score at most. Zeros while fewer than two have shown anything.
     """
     if sum(bool(trial.best) for trial in seen) < 2:
         return np.zeros(len(seen))
     features = Tree(space).encoded([trial.params for trial in seen])
-    process = _fitted(_observed(seen), features)
-    return process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
+    observed = _observed(seen)
+    process = _fitted(observed, features)
+    worth = process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
+    ended = [trial.best[-1] if len(trial.best) == trial.epochs else np.inf for trial in seen]
+    own = (np.array(ended) - observed.centre) / observed.spread
+    told: Floats = np.where(own < LOWEST, np.minimum(worth, own), worth)
+    return observed.centre + observed.spread * told
 
 
 class Tree:
@@ -245,6 +251,8 @@ class _Observed:
     of: Numbers  # (N,), number of the trial
     depth: Floats  # (N,), 0 at the first epoch, 1 at the last
     score: Floats  # (N,)
+    centre: float  # the score that is 0 here
+    spread: float  # and how much of one is 1
 
 
 def _kept(seen: Sequence[Seen]) -> list[int]:
@@ -268,8 +276,9 @@ def _observed(trials: Sequence[Seen]) -> _Observed:
     ]
     table = np.array(rows)
     score = table[:, 2]
-    standard = (score - np.median(score)) / (float(score.std()) or 1.0)
-    return _Observed(table[:, 0].astype(int), table[:, 1], np.maximum(standard, LOWEST))
+    centre, spread = float(np.median(score)), float(score.std()) or 1.0
+    standard = np.maximum((score - centre) / spread, LOWEST)
+    return _Observed(table[:, 0].astype(int), table[:, 1], standard, centre, spread)
 
 
 @dataclass(frozen=True)
@@ -320,10 +329,11 @@ class _Process:
         if not len(running):
             return self
         seen = self.observed
-        observed = _Observed(
-            np.concatenate([seen.of, running]),
-            np.concatenate([seen.depth, np.ones(len(running))]),
-            np.concatenate([seen.score, self.at_end(running)[0]]),
+        observed = replace(
+            seen,
+            of=np.concatenate([seen.of, running]),
+            depth=np.concatenate([seen.depth, np.ones(len(running))]),
+            score=np.concatenate([seen.score, self.at_end(running)[0]]),
         )
         return _Process(observed, self.features, self.scales)
 
@@ -347,7 +357,8 @@ def _fitted(observed: _Observed, features: list[Floats]) -> _Process:
     Many values are thinned for the trying.
     """
     thin = slice(None, None, 1 + len(observed.of) // MOST)
-    part = _Observed(observed.of[thin], observed.depth[thin], observed.score[thin])
+    of, depth, score = observed.of[thin], observed.depth[thin], observed.score[thin]
+    part = replace(observed, of=of, depth=depth, score=score)
     best = _Process(part, features, _Scales())
     for name, factors in FACTORS.items():
         for factor in factors:

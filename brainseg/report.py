@@ -14,15 +14,18 @@ from rich.text import Text
 
 from brainseg.arms import in_folds, in_words, named, over_seeds, seed_groups, varied_paths
 from brainseg.config import TrialConfig
+from brainseg.confirm import overtaken
 from brainseg.fronts import sentence, unbeaten
 from brainseg.ledger import ledger
+from brainseg.merit import EXPECTED, expected_dice
 from brainseg.records import Run, TrialRecord, read_json, write_text
 from brainseg.space import flatten
 from brainseg.sweep import Split
 
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
 COLUMNS = [
-    *("trial", "arm", "state", "dice", "dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
+    *("trial", "arm", "state", "dice", "expected_dice"),
+    *("dice_q1", "dice_median", "dice_q3", "patients", *SCORES),
     *("best_epoch", "epochs", "lr", "schedule", "varied", "frozen_tensors", "frozen_changed"),
     *("device_seconds", "reason"),
 ]
@@ -50,18 +53,26 @@ MADE_UP = "These patients are made up: the scores say nothing about real scans."
 def ranking(run: Run) -> pd.DataFrame:
     """One row a trial, best validation ``dice`` first; failed and scoreless ones follow unranked.
 
-    Scores are those of the best epoch, so far where a trial still runs. ``dice_q1``,
-    ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``, whose mean
-    ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN where a
-    range test found it; ``varied`` are the hyperparameters that differ between trials, but those
-    that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be 0.
+    Scores are those of the best epoch, so far where a trial still runs. ``expected_dice`` is what a
+    trial that is done is expected to be worth, NaN where that cannot be told, see
+    ``merit.expected_dice``; it does not rank, since the weights kept are of the best epoch.
+    ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``,
+    whose mean ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN
+    where a range test found it; ``varied`` are the hyperparameters that differ between trials, but
+    those that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be
+    0.
     Folds hold different patients, so trials of a sweep in folds have no rank: arm stands after
     arm, in the order of ``over_seeds``.
     """
     folds = in_folds(read_json(run.sweep))
     records = _by_arm(run) if folds else run.trials()
-    paths = varied_paths(records)
-    rows = [_row(run, record) | {"varied": in_words(record.params, paths)} for record in records]
+    paths, expected = varied_paths(records), expected_dice(run)
+    rows = [
+        _row(run, record)
+        | {"varied": in_words(record.params, paths)}
+        | {"expected_dice": expected.get(record.trial) if record.state == "done" else None}
+        for record in records
+    ]
     if folds:
         return _framed(rows, {})
     ranked = [row for row in rows if row["state"] != "failed" and math.isfinite(row["dice"])]
@@ -74,6 +85,7 @@ def ranking(run: Run) -> pd.DataFrame:
 def _framed(rows: list[dict[str, Any]], places: Mapping[str, int]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame.insert(0, "rank", frame["trial"].map(places).astype("Int64"))
+    frame["expected_dice"] = frame["expected_dice"].astype(float)
     return frame
 
 
@@ -165,6 +177,22 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
     return f"{said}. Not yet confirmed."
 
 
+def expects(frame: pd.DataFrame) -> bool:
+    """Whether there is a trial of which is known what it is expected to be worth."""
+    return bool(frame["expected_dice"].notna().any())
+
+
+def doubted(run: Run, frame: pd.DataFrame) -> str:
+    """Which trial is expected to be worth more than the ranking's first, or nothing.
+
+    Nothing either of a split that leaks, which a confirmation refuses.
+    """
+    ranked = frame[frame["rank"].notna()]
+    if ranked.empty or leaks(read_json(run.sweep)):
+        return ""
+    return overtaken(run, ranked["trial"].iloc[0])
+
+
 def _answer_over_seeds(seeds: pd.DataFrame) -> str:
     """Of configurations that were trained with several seeds, by their means."""
 
@@ -187,13 +215,15 @@ def print_ranking(run: Run, console: Console) -> None:
     sweep, frame = read_json(run.sweep), ranking(run)
     console.print(Text(sweep["question"], style="bold"))
     console.print(Text(answer(run, frame)))
+    if said := doubted(run, frame):
+        console.print(Text(said))
     trials = [_terminal_table(frame, blind(sweep))] if len(frame) else []
     seeds = [_seed_table(means)] if len(means := over_seeds(run)) else []
     for table in (*seeds, *trials) if in_folds(sweep) else (*trials, *seeds):
         console.print(table)
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
-    for note in _notes(run, sweep):
+    for note in _notes(run, sweep, frame):
         console.print(Text(note, style="dim"))
     for path in filter(Path.exists, (run.report, run.results)):
         console.print(Text(str(path)), soft_wrap=True)
@@ -287,13 +317,14 @@ def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     return f", better on {(both['dice_x'] > both['dice_y']).sum()} of {len(both)} patients"
 
 
-def _notes(run: Run, sweep: Mapping[str, Any]) -> list[str]:
+def _notes(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     split = sweep["split"]
     params = [record.params for record in run.trials() if record.params] or [sweep["base"]]
     sides = sorted({settings["image_size"] for settings in params})
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
+        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(frame),
         f"Split {drawn(split)}: {', '.join(parts(split))}.",
         blind_note(sweep),
         *audit_note(run),
@@ -336,8 +367,9 @@ def audit_note(run: Run) -> list[str]:
 
 def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("#", "Trial", "Model", "Dice", "IoU", "Epochs", "State", "Time"):
-        right = name in ("#", "Dice", "IoU", "Epochs", "Time")
+    expected = ["Expected"] * expects(frame)
+    for name in ("#", "Trial", "Model", "Dice", *expected, "IoU", "Epochs", "State", "Time"):
+        right = name in ("#", "Dice", *expected, "IoU", "Epochs", "Time")
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "Model")
     for row in frame.to_dict("records"):
         place = "" if pd.isna(row["rank"]) else str(row["rank"])
@@ -346,6 +378,7 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
             row["trial"],
             f"{row['arm']}\n{row['varied']}".rstrip(),
             number(row["dice"]),
+            *([number(row["expected_dice"])] if expected else []),
             number(row["iou"]),
             f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
             row["state"],
@@ -354,7 +387,8 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
         table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
     table.add_section()
     for one in baselines:
-        table.add_row("", "", one["arm"], number(one["dice"]), number(one["iou"]), style="dim")
+        scores = (number(one["dice"]), *("" for _ in expected), number(one["iou"]))
+        table.add_row("", "", one["arm"], *scores, style="dim")
     return table
 
 

@@ -11,6 +11,7 @@ legality: a run by hand may leave the range, not the rule. A condition is a unio
 W&B, on disk and on the command line.
 """
 
+import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -133,6 +134,15 @@ class Choice:
 
 
 Distribution = Uniform | LogUniform | Integers | Choice
+
+
+def distribution(text: str) -> Distribution:
+    """The distribution whose ``str`` is ``text``, as a sweep's records hold it."""
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name), text
+    values = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    kind: type[Distribution] = {d.__name__: d for d in get_args(Distribution)}[call.func.id]
+    return Choice(*values["options"]) if kind is Choice else kind(**values)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--data", metavar="DATA", help="where the search's data are by now")
     what = parser.add_argument_group("what is trained")
     what.add_argument(
-        "--top", type=int, default=3, help="so many of the best configurations; default: 3"
+        "--top",
+        type=int,
+        default=3,
+        help="so many of the best, by expected Dice; default: 3",
     )
     what.add_argument("--folds", type=int, default=5, help="of the patients; default: 5")
     what.add_argument(
@@ -94,7 +97,7 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
     from brainseg.arms import in_words, named, varied_between_arms
     from brainseg.config import arm
-    from brainseg.confirm import candidates, expected_seconds
+    from brainseg.confirm import candidates, chosen_by, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {one.trial: one for one in candidates(search)}
@@ -104,9 +107,11 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
         told = ["one of the report's models"] * own.baseline
         if one := known.get(own.trial):
             early = ", though it was stopped early" * (one.state == "stopped")
-            told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{early}")
+            expected = f", {one.expected:.3f} expected" if one.expected is not None else ""
+            told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{expected}{early}")
         words = named(arm(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(told)}")
+    print(chosen_by(search, sweep))
     whole = len(sweep.first) * len(sweep.strategy.repeats)
     print(
         f"{len(sweep.first)} configurations x {sweep.strategy.folds} folds x "

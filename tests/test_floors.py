@@ -17,9 +17,9 @@ FLOORS = [
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
     "launch begin search study race spending earlier tradeoff cluster placement nodes vacancies"
     " waiting recorder preflight forecast plan reach doctor",
-    "arms ledger report page figures markup data_report data_page split_report verdicts compare"
-    " evaluate predict confirm fronts front_page figure_front figure_forest compare_page scores"
-    " findings findings_software findings_machines findings_outside diagnosis",
+    "arms merit ledger report page figures markup data_report data_page split_report verdicts"
+    " compare evaluate predict confirm fronts front_page figure_front figure_forest compare_page"
+    " scores findings findings_software findings_machines findings_outside diagnosis",
     "cli options verb_sweep verb_data verb_encoders verb_weights verb_lr_range verb_confirm"
     " verb_compare verb_plan verb_doctor __main__",
 ]
