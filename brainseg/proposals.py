@@ -47,7 +47,7 @@ class Seen:
 
     params: Mapping[str, Value]  # the point; further paths, as a whole config has, do no harm
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # score after each finished epoch, see rungs.standing
+    best: tuple[float, ...] = ()  # score after each finished epoch, finite; see rungs.standing
     seconds: float = 0.0  # of one epoch; 0: not known yet
     running: bool = False
 
@@ -59,6 +59,8 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
     no other, as far as the candidates go, is a point proposed twice.
     """
     tree = Tree(space)
+    if not tree.paths:
+        return {}
     past = tree.codes([trial.params for trial in seen])
     known = {tuple(row) for row in np.nan_to_num(past, nan=-1).tolist()}
     codes = tree.draw(DRAWS, rng)
@@ -338,15 +340,19 @@ class _Process:
         return _Process(observed, self.features, self.scales)
 
     def _kernel(self, of: Numbers, depth: Floats, of_b: Numbers, depth_b: Floats) -> Floats:
-        """Covariance of two sets of values: a sum over paths and over pairs of paths."""
-        s, paths = self.scales, len(self.features)
-        added, squares = np.zeros((len(of), len(of_b))), np.zeros((len(of), len(of_b)))
+        """Covariance of two sets of values: a sum over paths and over pairs of paths.
+
+        What the configuration gives is reckoned once a trial, not once a value of it.
+        """
+        s, paths = self.scales, max(1, len(self.features))
+        (one, at), (other, at_b) = (np.unique(part, return_inverse=True) for part in (of, of_b))
+        added, squares = np.zeros((len(one), len(other))), np.zeros((len(one), len(other)))
         for feature in self.features:
-            near = np.exp(-_squared(feature[of] / s.length, feature[of_b] / s.length))
+            near = np.exp(-_squared(feature[one] / s.length, feature[other] / s.length))
             added += near
             squares += near**2
         of_pairs = (added**2 - squares) / max(1, paths * (paths - 1))
-        effect = (1 - s.pairs) * added / paths + s.pairs * of_pairs
+        effect = ((1 - s.pairs) * added / paths + s.pairs * of_pairs)[at[:, None], at_b]
         along = np.exp(-((depth[:, None] - depth_b) ** 2) / 0.2)
         return np.asarray(effect * (1 - s.passing + s.passing * along) + s.trend * along)
 

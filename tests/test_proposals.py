@@ -1,6 +1,7 @@
 """A proposal is a legal point, a new one, and with the same past and seed the same."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,36 @@ def test_no_point_is_proposed_twice_while_there_are_others() -> None:
 def test_a_space_that_is_used_up_still_gets_a_legal_point() -> None:
     space = Space(TrialConfig(), search=("batch_size",))
     assert past(space, 12)[-1].params["batch_size"] in (8, 16, 32)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [lambda n: (n / 200,) * 30, lambda n: (0.5,) * 30, lambda n: ()],
+    ids=["unlike", "equal", "none"],
+)
+@pytest.mark.parametrize("trials", [0, 1, 5, 6, 7, 130])
+def test_a_space_with_nothing_or_one_thing_to_search_gets_that(
+    score: Callable[[int], tuple[float, ...]], trials: int
+) -> None:
+    held = Space(TrialConfig(), search=())
+    one = Space(TrialConfig(), search=("batch_size",), narrow={"batch_size": Choice(16)})
+    for space, point in ((held, {}), (one, {"batch_size": 16})):
+        told = [Seen(params=point, epochs=30, best=score(n), seconds=1.0) for n in range(trials)]
+        assert propose(space, told, np.random.default_rng(0)) == point
+        beliefs = believed(space, told)
+        assert beliefs.shape == (trials,) and np.isfinite(beliefs).all()
+
+
+def test_with_nothing_to_search_luck_alone_tells_trials_apart() -> None:
+    told = [Seen(params={}, epochs=30, best=(n / 10,) * 30) for n in range(7)]
+    assert np.argmax(believed(Space(TrialConfig(), search=()), told)) == 6
+
+
+@pytest.mark.parametrize("best", [(), (0.5,) * 30], ids=["nothing shown", "all equal"])
+def test_trials_that_do_not_differ_still_get_a_new_legal_point(best: tuple[float, ...]) -> None:
+    told = [replace(trial, best=best) for trial in past(ENCODERS, 9)]
+    point = propose(ENCODERS, told, np.random.default_rng(0))
+    assert ENCODERS(Replay(point)) == point and point not in [trial.params for trial in told]
 
 
 def test_what_did_well_is_proposed_more_often() -> None:
