@@ -1,6 +1,6 @@
 # make sweep             a first sweep on made-up patients; nothing to prepare, no download beyond Python packages
 # make sweep DATA=/path  on yours          WEIGHTS=none|imagenet|FILE, ARGS="--trials 4" pass on to the script
-# make lint test clean
+# make lint test test-cluster test-encoders clean
 
 PYTHON ?= python3
 INSTALLED := .venv/installed
@@ -14,13 +14,19 @@ endif
 # albumentations would otherwise ask the network for a newer version at each import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: sweep setup test lint clean
+.PHONY: sweep setup test test-cluster test-encoders lint clean
 
 sweep: setup
 	.venv/bin/python sweeps/encoders.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
 test: setup
 	.venv/bin/python -m pytest $(ARGS)
+
+test-cluster: setup
+	.venv/bin/python -m pytest -m cluster $(ARGS)
+
+test-encoders: setup
+	.venv/bin/python -m pytest -m 'every_encoder and not heavy' $(ARGS)
 
 lint: setup
 	.venv/bin/ruff check

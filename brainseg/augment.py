@@ -10,7 +10,6 @@ nor the order of calls changes a pixel.
 Shapes: H rows, W columns, C channels, D = C + 1: the channels of an image and, last, its mask.
 """
 
-import os
 import random
 import threading
 from copy import deepcopy
@@ -22,9 +21,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network for a newer version
+from brainseg.process import environment
 
-from albumentations import BasicTransform, Compose
+with environment(
+    NO_ALBUMENTATIONS_UPDATE="1"
+):  # its import would ask the network for a newer version
+    from albumentations import BasicTransform, Compose
 
 Pixels = NDArray[np.uint8]
 Strengths = tuple[float, float, float, float, float]

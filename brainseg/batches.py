@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainseg.images import single_threaded
 from brainseg.pack import Pack
 from brainseg.packing import Pixels
 
@@ -142,19 +142,19 @@ def _ring(
             done = pool.submit(lambda: fill(slot.room(), share))
             under_way.append((slot, share, done))
 
-    # OpenCV's own threads cost more than they bring on single slices.
-    pool = ThreadPoolExecutor(threads, "brainseg-batches", cv2.setNumThreads, (1,))
-    try:
-        for slot in slots:
-            begin(slot)
-        while under_way:
-            slot, share, done = under_way.popleft()
-            done.result()
-            yield Batch(slot.slices_BHWD, share)
-            slot.release()
-            begin(slot)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(threads, "brainseg-batches")
+    with single_threaded():
+        try:
+            for slot in slots:
+                begin(slot)
+            while under_way:
+                slot, share, done = under_way.popleft()
+                done.result()
+                yield Batch(slot.slices_BHWD, share)
+                slot.release()
+                begin(slot)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _refuse_uneven(batch_size: int, count: int, world: int) -> None:

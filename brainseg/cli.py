@@ -19,6 +19,7 @@ from brainseg import (
     verb_weights,
 )
 from brainseg.options import add_sweep_options
+from brainseg.process import kept
 from brainseg.sweep import Sweep
 
 # Each verb imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds, which
@@ -76,9 +77,13 @@ def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argp
 
 
 def _answer(work: Callable[[], None]) -> None:
-    """Do it; what a person got wrong is one sentence and status 2, not a traceback."""
+    """Do it; what a person got wrong is one sentence and status 2, not a traceback.
+
+    The process is left as it was, so that a notebook may do it again.
+    """
     try:
-        work()
+        with kept():
+            work()
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -34,7 +34,7 @@ def joined(address: str | None) -> Iterator[bool]:
     Raises:
         ValueError: nothing answers at the address.
     """
-    begun = not has_begun()
+    begun, level = not has_begun(), logging.getLogger("ray").level
     if begun:
         # Ray's own `ray start` does this, a driver that joins does not, and is refused.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -55,3 +55,4 @@ def joined(address: str | None) -> Iterator[bool]:
     finally:
         if begun:
             ray.shutdown()
+            logging.getLogger("ray").setLevel(level)

@@ -7,6 +7,8 @@ Shapes: H rows, W columns, C channels.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,17 @@ PICTURES = (".png", ".tif", ".tiff")
 MOST_PIXELS = 2**26  # 8192 x 8192; a file of kilobytes can claim any number
 MOST_CHANNELS = 4
 SHOWN = 5  # values of a histogram
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """OpenCV's own threads cost more than they bring on single slices in threads of ours."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def read_image(root: Path, image: str, index: int = -1, axis: int = -1) -> NDArray[Any]:

@@ -5,10 +5,9 @@ trial's rows and checkpoints; a new driver reads these and continues where the o
 """
 
 import os
-import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from brainseg.earlier import Earlier
 from brainseg.nodes import Demands, autoscaling, living, own_job
 from brainseg.placement import Placement, Room, place
 from brainseg.preflight import all_points, check_channels, check_points
+from brainseg.process import environment, kept, terminable
 from brainseg.race import FINALISTS, Race
 from brainseg.reach import require_reachable
 from brainseg.recorder import Recorder
@@ -40,10 +40,16 @@ from brainseg.sweep import Points, Sweep
 from brainseg.tracking import Mirror, Mode
 from brainseg.trial import Task, run_trial
 from brainseg.vacancies import Vacancies, placed
-from brainseg.waiting import Waiting
+from brainseg.waiting import Interrupted, Waiting
 from brainseg.worker import train_together
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
+TUNE = {  # settings of Ray Tune, read from the environment
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records say it all
+    "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself begins no more than fit
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
+}
 RETRIES = 2  # of a trial whose process died, since its last new epoch; it goes on after that
 
 
@@ -73,8 +79,12 @@ class Ended(ValueError):
         self.run = run
 
 
+@kept()
 def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     """Run ``sweep`` until its budget is spent and return its folder.
+
+    What it changes of the process, as Ray and W&B do beneath it, is put back. A Ray that the caller
+    had begun is used and stays.
 
     Raises:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
@@ -164,14 +174,14 @@ def _tune(
         say(f"{search.ended}; raise the budget to go on")
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     demands = Demands(spare=Demands().before())
     waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
     whole = False
     try:
         referee = Referee(run, study, race, spending)
         callbacks = [recorder, waiting]
-        _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
+        with terminable(), suppress(Interrupted):  # by ``waiting``, which says why
+            _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
         whole = bool(search.ended) and not race.running()
         if whole:
             recorder.stop_waiting(search.ended)
@@ -203,11 +213,6 @@ def _fit(
     callbacks: list[tune.Callback],
     wait_minutes: float,
 ) -> None:
-    _keep_keys_out_of_logs()
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # our records say it all
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its banner comes at any verbosity
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000"  # the search itself begins no more than fit
-    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial may fail before its score
     tuner = tune.Tuner(
         _trainable(run, placement, wait_minutes),
         tune_config=tune.TuneConfig(
@@ -225,7 +230,8 @@ def _fit(
         ),
     )
     try:
-        tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
+        with environment(**TUNE), _keys_kept_out_of_logs():
+            tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
     except ValueError as error:
         if "experiment snapshot" not in str(error):
             raise
@@ -240,13 +246,18 @@ def _halving(sweep: Sweep) -> Halving | None:
     return Halving(grace=strategy.grace_epochs, reduction=strategy.reduction)
 
 
-def _keep_keys_out_of_logs() -> None:
+@contextmanager
+def _keys_kept_out_of_logs() -> Iterator[None]:
     """Tune hands the driver's AWS keys to its trials by a setting that Ray writes into its logs.
 
     On this machine trials inherit the keys all the same; other nodes have their own, or a role.
     """
     passed_on = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.ENV_VARS_TO_PROPAGATE = {n for n in passed_on if not n.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = passed_on
 
 
 def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:

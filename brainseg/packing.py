@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.images import read_image, read_mask
+from brainseg.images import read_image, read_mask, single_threaded
 from brainseg.levels import Levels, levels, to_bytes
 
 Pixels = NDArray[np.uint8]
@@ -52,7 +52,8 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
         closing(_Rows(folder / "slices.npy", "|u1", (count, *shape))) as slices,
         closing(_Rows(folder / "histograms.npy", "<u4", (count, channels, 256))) as histograms,
         closing(_Rows(folder / "levels.npy", "<f4", (count, channels, 2))) as all_levels,
-        ThreadPoolExecutor(initializer=cv2.setNumThreads, initargs=(1,)) as pool,
+        single_threaded(),
+        ThreadPoolExecutor() as pool,
     ):
 
         def write(places: list[Place]) -> None:

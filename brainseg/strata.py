@@ -89,10 +89,3 @@ def _balanced(
             if (now := short(swapped_U)) < best:
                 best, label_U, improved = now, swapped_U, True
     return label_U
-
-
-def _merged(sites_US: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Sites of which a part's share is less than one patient become one site."""
-    large_S = sites_US.sum(0) * share >= 1
-    small_U1 = sites_US[:, ~large_S].sum(1, keepdims=True)
-    return np.concatenate([sites_US[:, large_S], small_U1], axis=1)

@@ -41,17 +41,16 @@ class Study:
     """What is known of the space, and the points that are still to be tried."""
 
     def __init__(self, run: Run, sweep: Sweep, earlier: Sequence[Earlier] = ()) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = JournalStorage(JournalFileBackend(str(run.journal)))
         self.run, self.sweep = run, sweep
         directions = [
             StudyDirection.MAXIMIZE if name == "dice" else StudyDirection.MINIMIZE
             for name in sweep.objectives
         ]
-        self.study = optuna.create_study(
-            storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True
-        )
-        with _experimental():
+        with _quiet():
+            self.study = optuna.create_study(
+                storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True
+            )
             self.study.set_metric_names(list(sweep.objectives))
         if "queued" not in self.study.user_attrs:
             self._begin(earlier)
@@ -71,11 +70,6 @@ class Study:
         for drawn, pinned in points[max(0, there - len(earlier)) :]:
             self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
         self.study.set_user_attr("queued", True)
-
-    @property
-    def taken_over(self) -> int:
-        """How many trials are those of an earlier sweep."""
-        return sum("from" in trial.user_attrs for trial in self.study.get_trials(deepcopy=False))
 
     def unfinished(self) -> list[str]:
         """Trials that an earlier driver left running. One that never began is queued again."""
@@ -153,7 +147,7 @@ class Study:
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
             return ""
-        with _experimental():
+        with _quiet():
             terminator = Terminator(
                 RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=FEWEST
             )
@@ -163,11 +157,16 @@ class Study:
 
 
 @contextmanager
-def _experimental() -> Iterator[None]:
-    """What Optuna calls experimental has been in it for years; nobody need hear of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+def _quiet() -> Iterator[None]:
+    """Nobody need hear of a study made, nor of what Optuna has called experimental for years."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
@@ -218,7 +217,7 @@ def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: 
     What is under way or paused counts as pruned there, so that no truncated value is taken for a
     final one.
     """
-    with _experimental():
+    with _quiet():
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
     for one in seen:
         if one.best:

@@ -7,14 +7,13 @@ its own, in the sweep's driver; whatever goes wrong with W&B is said once and th
 import logging
 import os
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any, Literal
-
-os.environ.setdefault("WANDB_SILENT", "true")  # read when wandb is first used
-os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # 15 s would be lost else
 
 import wandb
 
@@ -22,12 +21,17 @@ from brainseg.records import Run, TrialDir, TrialRecord, read_json, write_json
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)
+DEFAULTS = {  # settings of W&B's runs, where their variable in the environment says nothing
+    "WANDB_SILENT": ("silent", True),
+    "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": ("x_transaction_log_flush_interval", 1.0),
+}  # the latter in seconds; a killed driver would lose 15 else
 SUMMARY_BEST = ("dice", "iou", "micro_dice", "tumour_slice_dice")
 
 
 def default_mode() -> Mode:
     """Online where W&B finds a key (environment or netrc), else offline."""
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    with redirect_stderr(StringIO()):  # which holds nothing but where the key was found
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
 def server() -> str:
@@ -121,7 +125,7 @@ class Mirror:
             mode="online" if self.mode == "online" else "offline",
             resume="allow",
             reinit="create_new",
-            settings=wandb.Settings(x_disable_stats=True, console="off", init_timeout=30),
+            settings=_settings(),
         )
         live.define_metric("epoch")
         live.define_metric("*", step_metric="epoch")
@@ -129,6 +133,11 @@ class Mirror:
             live.define_metric(f"val/{name}", step_metric="epoch", summary="max")
         self._open[record.trial] = live
         return live
+
+
+def _settings() -> wandb.Settings:
+    unsaid: dict[str, Any] = dict(own for name, own in DEFAULTS.items() if name not in os.environ)
+    return wandb.Settings(x_disable_stats=True, console="off", init_timeout=30, **unsaid)
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:

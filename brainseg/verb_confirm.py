@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from brainseg.options import add_place_options, asked_wandb, numbers
 from brainseg.records import Run, TrialRecord, read_json
 from brainseg.sweep import Points, Sweep
-from brainseg.verb_sweep import begun, heed_offline, run_and_report
+from brainseg.verb_sweep import begun, heeding_offline, run_and_report
 
 if TYPE_CHECKING:
     from brainseg.launch import Job
@@ -47,9 +47,13 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _confirm(args: argparse.Namespace) -> None:
+    with heeding_offline(args):
+        _confirm_search(args)
+
+
+def _confirm_search(args: argparse.Namespace) -> None:
     from brainseg.confirm import confirmation
 
-    heed_offline(args)
     search = begun(args.run)
     sweep = confirmation(
         search,

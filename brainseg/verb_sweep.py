@@ -1,12 +1,14 @@
 """Run a sweep, train one configuration, show a run's ranking: `train` and `report`."""
 
 import argparse
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.config import TrialConfig
 from brainseg.options import add_sweep_options, as_asked, asked_job
+from brainseg.process import environment
 from brainseg.records import Run
 from brainseg.space import Space
 from brainseg.sweep import Bayes, Sweep
@@ -26,13 +28,25 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run_asked(sweep: Sweep, args: argparse.Namespace) -> None:
     """Run ``sweep`` as the command line asks, then show and write its report."""
-    heed_offline(args)
-    run_and_report(as_asked(sweep, args), asked_job(args))
+    with heeding_offline(args):
+        run_and_report(as_asked(sweep, args), asked_job(args))
 
 
-def heed_offline(args: argparse.Namespace) -> None:
-    if args.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: after this
+@contextmanager
+def heeding_offline(args: argparse.Namespace) -> Iterator[None]:
+    """With `--offline` nothing is downloaded in the block, nor by processes begun in it."""
+    if not args.offline:
+        yield
+        return
+    from huggingface_hub import constants  # which read the environment as they are imported
+
+    before = constants.HF_HUB_OFFLINE
+    with environment(HF_HUB_OFFLINE="1"):
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
 
 
 def run_and_report(sweep: Sweep, job: "Job") -> None:

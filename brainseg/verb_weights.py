@@ -1,9 +1,10 @@
 """Published weights for encoders, shown and fetched before a sweep: `weights`."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from brainseg.verb_sweep import heeding_offline
 
 if TYPE_CHECKING:
     from brainseg.registry import Medical
@@ -49,8 +50,11 @@ def _list() -> None:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    if args.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
+    with heeding_offline(args):
+        _fetch_named(args)
+
+
+def _fetch_named(args: argparse.Namespace) -> None:
     from brainseg import registry
     from brainseg.encoders import require_known
     from brainseg.weights import require_weights

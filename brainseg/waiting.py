@@ -9,7 +9,12 @@ from ray.tune.experiment import Trial
 
 from brainseg.begin import Say
 from brainseg.nodes import Demands
+from brainseg.process import in_main_thread
 from brainseg.vacancies import LOOK_SECONDS, SAY_SECONDS, Vacancies
+
+
+class Interrupted(Exception):
+    """Ends Tune in a thread where it hears no signal."""
 
 
 class Waiting(tune.Callback):
@@ -68,6 +73,8 @@ class Waiting(tune.Callback):
 
     def _end(self, why: str) -> None:
         self.ended = why
+        if not in_main_thread():
+            raise Interrupted(why)
         signal.raise_signal(signal.SIGINT)  # Tune ends in good order
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
+NO_FOLDER = "/dev/null/only-tests-marked-ray-or-cluster-start-Ray"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -17,6 +18,24 @@ def beside_the_repository(path: Path) -> Path:
     if not path.exists():
         pytest.skip(f"needs {path}, which is not part of the repository")
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need no Ray come first, and so never find one that others began."""
+    items.sort(key=_may_start_ray)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Ray, in this process or another, begins with a folder; other tests give it none."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not _may_start_ray(item):
+            patch.setenv("RAY_TMPDIR", NO_FOLDER)
+        return (yield)
+
+
+def _may_start_ray(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("ray", "cluster"))
 
 
 @pytest.fixture(scope="session", autouse=True)

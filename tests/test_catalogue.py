@@ -88,7 +88,7 @@ def test_what_cannot_be_measured_is_refused(name: str, message: str) -> None:
         measure(name)
 
 
-@pytest.mark.slow
+@pytest.mark.every_encoder
 def test_every_encoder_of_the_library_has_figures_and_blocks() -> None:
     for name, facts in look_up(encoders.catalogue()).items():
         assert isinstance(facts, Facts), name

@@ -259,7 +259,7 @@ def confirm(search: Run) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_every_patient_is_scored_once_an_arm_and_seed_by_networks_that_never_saw_it(
     search: Run,
 ) -> None:

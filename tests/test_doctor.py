@@ -192,7 +192,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cluster.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_every_node_of_a_cluster_is_looked_at(two_nodes: str, tmp_path: Path) -> None:
     file, runs = tmp_path / "seen.json", tmp_path / "runs"
     words = ["--cluster", two_nodes, "--storage", str(runs), "--data", str(ROOT / "tests")]
@@ -211,12 +211,12 @@ def test_every_node_of_a_cluster_is_looked_at(two_nodes: str, tmp_path: Path) ->
     assert not runs.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_with_other_files_of_brainseg_is_told(two_nodes: str) -> None:
     assert "problem  brainseg   its files differ, by hash" in doctor("--cluster", two_nodes).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_that_does_not_see_the_storage_is_told(two_nodes: str, tmp_path: Path) -> None:
     """A node with a mount of its own over the storage's path, as root alone may have it."""
     if os.geteuid() or subprocess.run(["unshare", "--mount", "true"]).returncode:

@@ -193,7 +193,7 @@ def test_dropout_stands_still_in_front_of_what_is_trained_and_nowhere_else() -> 
 # The law, for every encoder
 
 
-HEAVY = {  # 15 s to 150 s each; make test leaves them out, ARGS="-m heavy" runs them
+HEAVY = {  # 15 s to 150 s each; nothing runs them but pytest -m heavy
     "resnext101_32x16d",
     "resnext101_32x32d",
     "resnext101_32x48d",
@@ -202,6 +202,7 @@ HEAVY = {  # 15 s to 150 s each; make test leaves them out, ARGS="-m heavy" runs
 }
 
 
+@pytest.mark.every_encoder
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[pytest.mark.heavy] if n in HEAVY else []) for n in catalogue()],

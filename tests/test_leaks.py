@@ -70,7 +70,7 @@ def settled() -> dict[str, list[str]]:
     return left_behind() | {"held": [] if free else ["CPUs"]}
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_running(
     patients: Path, tmp_path: Path, cluster: None
 ) -> None:
@@ -88,7 +88,7 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
     }
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
     patients: Path, tmp_path: Path, cluster: None
 ) -> None:

@@ -159,6 +159,7 @@ def test_more_blocks_than_there_are_and_uneven_batches_are_obstacles() -> None:
 # The verb
 
 
+@pytest.mark.ray
 def test_a_smoke_plan_says_what_the_smoke_test_would_take_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -353,7 +353,7 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
     assert "changed since it began" in task.folder.failure.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_sweep_runs_on_a_bucket_and_no_file_holds_a_key(address: str, tmp_path: Path) -> None:
     words = ["train", f"--data={address}", f"--storage={tmp_path}", "--test=0", "--wandb=offline"]
     words += ["--epochs=1", "--image-size=32", "--set=model=plain", "--set=model.plain.width=4"]

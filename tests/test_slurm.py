@@ -152,7 +152,7 @@ def job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     assert not left, "the node did not remove its scratch in time"
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_at_its_time_limit_a_job_ends_its_sweep_and_queues_again(
     job: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -171,7 +171,7 @@ def test_at_its_time_limit_a_job_ends_its_sweep_and_queues_again(
     assert (tmp_path / "asked").read_text() == f"requeue {JOB}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_job_that_is_told_to_end_ends_and_does_not_queue_again(
     job: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from brainseg.phantom import write_phantoms
 from brainseg.records import Run, read_lines
 from tests.hosts import SHARED, Host, Network, network, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 ROOT = Path(__file__).parents[1]
 KEY = "canary-" + 33 * "7"  # stands for a key of W&B

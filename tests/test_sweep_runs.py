@@ -92,6 +92,7 @@ def finished(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(storage / "encoders")
 
 
+@pytest.mark.ray
 def test_a_sweep_ends_with_a_ranking_a_table_and_a_page(finished: Run) -> None:
     said = (finished.path.parent / "stdout").read_text()
     assert "report.html" in said and "predicts nothing" in said
@@ -101,6 +102,7 @@ def test_a_sweep_ends_with_a_ranking_a_table_and_a_page(finished: Run) -> None:
     assert "<html" in finished.report.read_text()
 
 
+@pytest.mark.ray
 def test_checkpoints_of_ended_trials_are_gone_and_their_best_networks_are_kept(
     finished: Run,
 ) -> None:
@@ -115,6 +117,7 @@ def optuna_trials(run: Run) -> dict[str, FrozenTrial]:
     return {f"{trial.number:04d}": trial for trial in study.trials}
 
 
+@pytest.mark.ray
 def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: Run) -> None:
     told = {name: trial.state for name, trial in optuna_trials(finished).items()}
     expected = {
@@ -127,6 +130,7 @@ def test_each_trial_s_state_is_the_same_in_the_records_and_in_optuna(finished: R
     assert told == {record.trial: expected[record.state] for record in records}
 
 
+@pytest.mark.ray
 def test_optuna_keeps_what_a_stopped_trial_last_had_and_what_a_whole_one_had_at_best(
     finished: Run,
 ) -> None:
@@ -139,6 +143,7 @@ def test_optuna_keeps_what_a_stopped_trial_last_had_and_what_a_whole_one_had_at_
             assert trials[record.trial].value == rows[-1]["best_dice"]
 
 
+@pytest.mark.ray
 def test_a_driver_says_why_it_ended(finished: Run) -> None:
     assert [line["event"] for line in finished.drivers()] == ["begins", "ends"]
     assert finished.drivers()[-1]["reason"] == "all 4 trials were tried"
@@ -146,7 +151,7 @@ def test_a_driver_says_why_it_ended(finished: Run) -> None:
     assert "the search has ended: all 4 trials were tried" in said
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
     patients: Path, finished: Run
 ) -> None:
@@ -170,22 +175,26 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
     assert forgotten.returncode == 2 and "from" in forgotten.stderr
 
 
+@pytest.mark.ray
 def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
     failed = next(record for record in finished.trials() if record.state == "failed")
     assert "the loss became nan" in failed.reason and "PHANTOM_" in failed.reason
 
 
+@pytest.mark.ray
 def test_weights_named_by_a_relative_path_reach_the_trial(finished: Run) -> None:
     trial = next(r for r in finished.trials() if "own.pth" in r.arm)
     assert trial.state in ("done", "stopped"), trial.reason
 
 
+@pytest.mark.ray
 def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
     for record in finished.trials():
         rows = finished.trial(record.trial).rows()
         assert wandb_history(finished, record.trial) == [row["epoch"] for row in rows]
 
 
+@pytest.mark.ray
 def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) -> None:
     before = read_lines(finished.path / "trials.jsonl")
     again = sweep(patients, finished.path.parent, *WHOLE, cwd=finished.path.parent)
@@ -194,13 +203,14 @@ def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) ->
     assert read_lines(finished.path / "trials.jsonl") == before
 
 
+@pytest.mark.ray
 def test_another_question_under_the_same_name_is_refused(patients: Path, finished: Run) -> None:
     other = sweep(patients, finished.path.parent, "--trials=4", "--set=batch_size=2")
     assert other.returncode == 2
     assert "fixed.batch_size" in other.stderr and "--name" in other.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
     patients: Path, tmp_path: Path
 ) -> None:
@@ -229,7 +239,7 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
     assert all(seen[-1] != "running" and set(seen[:-1]) == {"running"} for seen in states.values())
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_a_trial_whose_process_dies_again_and_again_goes_on_as_long_as_it_gets_on(
     patients: Path, tmp_path: Path
 ) -> None:
@@ -284,7 +294,7 @@ def wait_for_rows(run: Run, count: int) -> None:
     raise AssertionError(f"no {count} epochs in two minutes")
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
     patients: Path, tmp_path: Path
 ) -> None:
@@ -312,13 +322,20 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
         (["--encoders=resnet51"], "there is no encoder 'resnet51'; did you mean 'resnet"),
         (["--set=optimizer.adamw.lrr=1"], "there is no hyperparameter 'optimizer.adamw.lrr'"),
         (["--image-size=50"], "image_size must be a multiple of 32 for this network, got 50"),
-        (
+        pytest.param(
             ["--workers=64", "--set=batch_size=128"],
             "each needs 64 worker(s) of 1 CPU(s)",
+            marks=pytest.mark.ray,  # which counts the CPUs
         ),
         (["--workers=3"], "batch_size must be a multiple of the workers"),
-        (["--gpus-per-worker=1"], "needs 1 worker(s) of 1 CPU(s) and 1 GPU(s)"),
-        (["--concurrent=0"], "concurrent must be at least 1, got 0"),
+        pytest.param(
+            ["--gpus-per-worker=1"],
+            "needs 1 worker(s) of 1 CPU(s) and 1 GPU(s)",
+            marks=pytest.mark.ray,
+        ),
+        pytest.param(
+            ["--concurrent=0"], "concurrent must be at least 1, got 0", marks=pytest.mark.ray
+        ),
         (["--weights=no/such.pth"], "no/such.pth"),
         (["--data=no/such/folder"], "no/such/folder"),
         (["--layout=dicom"], "a layout must be one of auto, lgg, "),

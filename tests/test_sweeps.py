@@ -133,7 +133,7 @@ def test_help_shows_the_question_and_how_to_begin() -> None:
     assert "--smoke" in text and "default: slices" in text
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_smoke_test_runs_from_the_first_point_to_the_report(path: Path, tmp_path: Path) -> None:
     words = [sys.executable, str(path), "--smoke", "--storage=runs"]

@@ -32,7 +32,7 @@ SMALL = [
     "--weights=none",
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

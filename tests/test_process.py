@@ -1,0 +1,183 @@
+"""Sweeps leave the process as they found it: environment, signals, settings of libraries, Ray."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import Thread
+from threading import enumerate as threads
+from typing import Any
+
+import cv2
+import optuna
+import pytest
+import ray
+import torch
+from huggingface_hub import constants
+from ray.tune.execution import class_cache
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+
+from brainseg.cli import run
+from brainseg.config import Plain, TrialConfig
+from brainseg.images import single_threaded
+from brainseg.launch import Ended, Job, run_sweep
+from brainseg.phantom import write_phantoms
+from brainseg.process import environment, kept, terminable
+from brainseg.records import Run
+from brainseg.space import Space
+from brainseg.sweep import Bayes, Split, Sweep
+from tests.conftest import NO_FOLDER
+
+SWEEP = Sweep(
+    name="again",
+    question="What outlives a sweep?",
+    space=Space(
+        TrialConfig(model=Plain(width=4, depth=1), epochs=1, image_size=32, batch_size=8),
+        search=("optimizer.adamw.lr",),
+    ),
+    strategy=Bayes(trials=1, sampler="random"),
+    split=Split(validation=0.3, test=0.0),
+)
+
+
+def state() -> dict[str, Any]:
+    """What of this process others may depend on."""
+    return {
+        "environment": dict(os.environ),
+        "handlers": {n: signal.getsignal(n) for n in set(signal.Signals) - {signal.SIGKILL}},
+        "signal": signal.signal,
+        "passed on": class_cache.ENV_VARS_TO_PROPAGATE,
+        "lookup": class_cache._ActorClassCache.get,
+        "offline": constants.HF_HUB_OFFLINE,
+        "optuna": optuna.logging.get_verbosity(),
+        "loggers": {
+            name: (logger.level, logger.propagate, list(logger.handlers))
+            for name in ("", "ray", "ray.tune", "ray.train", "optuna", "wandb", "brainseg")
+            for logger in [logging.getLogger(name)]
+        },
+        "threads": (cv2.getNumThreads(), torch.get_num_threads()),
+        "folder": os.getcwd(),
+    }
+
+
+def in_a_thread(work: Callable[[], Any]) -> BaseException | None:
+    """What ``work`` raised in another thread."""
+    raised: list[BaseException] = []
+
+    def watched() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=watched)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+BLOCKS: list[Callable[[], AbstractContextManager[None]]] = [
+    lambda: environment(HOME="/nowhere", NEW="1"),
+    terminable,
+    single_threaded,
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["environment", "terminable", "single_threaded"])
+def test_a_change_ends_with_its_block_also_by_an_error(
+    block: Callable[[], AbstractContextManager[None]],
+) -> None:
+    before = state()
+    with pytest.raises(KeyError), block():
+        assert state() != before
+        raise KeyError
+    assert state() == before
+
+
+def test_what_others_changed_is_put_back() -> None:
+    before = state()
+    with pytest.raises(KeyError), kept():
+        os.environ |= {"NEW": "1", "HOME": "/nowhere"}
+        del os.environ["PATH"]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyError
+    assert state() == before
+
+
+def test_sigterm_ends_a_block_as_ctrl_c_does() -> None:
+    with pytest.raises(KeyboardInterrupt), terminable():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_in_another_thread_no_handler_is_touched() -> None:
+    before = state()
+
+    def work() -> None:
+        with kept(), terminable(), environment(NEW="1"):
+            assert state()["handlers"] == before["handlers"]
+
+    assert in_a_thread(work) is None
+    assert state() == before
+
+
+def test_a_test_without_a_mark_cannot_start_ray() -> None:
+    with pytest.raises(OSError, match=NO_FOLDER):
+        ray.init(num_cpus=1)
+    assert not ray.is_initialized()
+
+
+# Two sweeps of one process, in a Ray that it has already
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=4, slices=3, size=32)
+
+
+@pytest.fixture(scope="module")
+def own_ray() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+def test_after_a_sweep_the_process_is_what_it_was_and_runs_another(
+    own_ray: None, patients: Path, tmp_path: Path
+) -> None:
+    before, job = state(), ray.get_runtime_context().get_job_id()
+    words = [f"--data={patients}", f"--storage={tmp_path}", "--trials=1"]
+    for name, wishes in {"first": ["--wandb=offline", "--offline"], "second": []}.items():
+        run(SWEEP, [*words, f"--name={name}", *wishes])
+        assert [trial.state for trial in Run(tmp_path / name).trials()] == ["done"]
+        assert state() == before
+        assert not [thread.name for thread in threads() if "wandb-mirror" in thread.name]
+    with pytest.raises(SystemExit):
+        run(SWEEP, [*words, "--name=third", "--workers=64", "--set=batch_size=128", "--offline"])
+    assert state() == before
+    assert ray.is_initialized() and ray.get_runtime_context().get_job_id() == job
+
+
+@pytest.mark.ray
+def test_in_another_thread_a_sweep_runs_and_one_without_room_ends(
+    own_ray: None, patients: Path, tmp_path: Path
+) -> None:
+    before = state()
+    job = Job(data=str(patients), storage=tmp_path / "a", wandb="off", wait_minutes=0)
+    said: list[str] = []
+    assert in_a_thread(lambda: run_sweep(SWEEP, job, said.append)) is None, said
+    assert state() == before
+    job = Job(data=str(patients), storage=tmp_path / "b", wandb="off", wait_minutes=0)
+    others = placement_group([{"CPU": 1}] * 2)
+    ray.get(others.ready())
+    try:
+        ended = in_a_thread(lambda: run_sweep(SWEEP, job, said.append))
+        assert isinstance(ended, Ended) and "no trial found room" in str(ended), said
+        assert state() == before
+        groups = placement_group_table().values()
+        assert [g["state"] for g in groups if g["state"] != "REMOVED"] == ["CREATED"]
+    finally:
+        remove_placement_group(others)
