@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from brainseg.process import environment
 
-with environment(
-    NO_ALBUMENTATIONS_UPDATE="1"
-):  # its import would ask the network for a newer version
+# Its import would ask the network for a newer version.
+with environment(NO_ALBUMENTATIONS_UPDATE="1"):
     from albumentations import BasicTransform, Compose
 
 Pixels = NDArray[np.uint8]
