@@ -21,7 +21,7 @@ from brainseg.baselines import baselines
 from brainseg.claims import to_record
 from brainseg.duplicates import hash_slices, linked_patients
 from brainseg.earlier import Earlier, earlier_trials
-from brainseg.layouts import find_slices, found_layout
+from brainseg.layouts import read_folder
 from brainseg.pack import default_cache, open_pack
 from brainseg.records import Run, read_json, write_json, write_text
 from brainseg.remote import is_address, local_copy
@@ -40,15 +40,22 @@ class Data:
     address: str  # as the user named it; a path from the root of the file system
     root: Path
     layout: str
+    channels: tuple[str, ...]  # names, see channels.py
     table: pd.DataFrame
 
 
 def read_data(data: str, layout: str, say: Say) -> Data:
     """List the slices of a folder; one that lies elsewhere is copied here first."""
     root = local_copy(data, default_cache(), say=say)
-    found = found_layout(root, layout)
+    found = read_folder(root, layout)
     address = data if is_address(data) else str(root.resolve())
-    return Data(address=address, root=root, layout=found, table=find_slices(root, found))
+    return Data(
+        address=address,
+        root=root,
+        layout=found.layout,
+        channels=found.channels,
+        table=found.table,
+    )
 
 
 def parted(
@@ -183,6 +190,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
             "root": data.address,
             "copy": data.root.name if is_address(data.address) else "",
             "layout": data.layout,
+            "channels": list(data.channels),
             "fingerprint": fingerprint(table, data.root),
             "patients": int(table["patient"].nunique()),
             "slices": len(table),
@@ -234,6 +242,7 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
 
 def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
     known = read_json(run.sweep)
+    known["data"].setdefault("channels", asked["data"]["channels"])  # not kept by older versions
     differing = []
     for key, value in asked.items():
         if known.get(key) != value:

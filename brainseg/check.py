@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainseg.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.images import read_image, read_mask
-from brainseg.layouts import found_layout, scan
+from brainseg.layouts import scan
 from brainseg.oddities import Odd, odd_slices
 from brainseg.problems import Problem, Refused
 from brainseg.survey import SEEN, notes, summarise
@@ -57,8 +57,8 @@ def check(root: Path, layout: str = "auto", watch: Watch = lambda looks, files: 
     Raises:
         ValueError: root is no folder, or holds no known layout.
     """
-    kind = found_layout(root, layout)
-    listing, problems = scan(root, kind)
+    contents = scan(root, layout)
+    listing, problems, names = contents.table, contents.problems, contents.channels
     looks = _look_at_all(root, listing, watch)
     shown, hashes = _shown(listing, looks)
     same = twins(shown, hashes)
@@ -74,10 +74,14 @@ def check(root: Path, layout: str = "auto", watch: Watch = lambda looks, files: 
         table=table,
         problems=[*problems, *_leaks(shown, same)],
         notes=notes(
-            listing, table, kind, [tuple(shown["image"][[k.first, k.second]]) for k in again]
+            listing, table, names, [tuple(shown["image"][[k.first, k.second]]) for k in again]
         ),
-        summary={"layout": kind, **summarise(table)},
-        odd=odd_slices(listing, shown, problems, same),
+        summary={
+            "layout": contents.layout,
+            "channel_names": list(names),
+            **summarise(table),
+        },
+        odd=odd_slices(listing, shown, problems, same, names),
     )
 
 

@@ -196,7 +196,7 @@ class Augmentation:
     zoom: Annotated[float, Uniform(0.0, 0.3), Within(0, 0.9)] = 0.1  # scale: 1 - zoom to 1 + zoom
     hflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.5  # probability
     vflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.0  # probability
-    missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # a sequence shows FLAIR
+    missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # shows FLAIR, if known
 
 
 Optimizer = AdamW | Adam | Sgd

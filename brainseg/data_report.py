@@ -56,6 +56,9 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         f"{_range(summary['tumour_slices_per_patient'])} with tumour",
         f"median {_range(summary['tumour_volumes'])} {unit} of tumour",
     ]
+    names = summary["channel_names"]
+    fits = names and len(names) == len(summary["intensities"])
+    channels = [", ".join(f"{n} is {name}" for n, name in enumerate(names))]
     levels = [
         f"channel {n}: {level['low']:g} to {level['high']:g}, mean {level['mean']:.3g}"
         for n, level in enumerate(summary["intensities"])
@@ -66,6 +69,7 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     kinds = ("sizes", " pixels"), ("channels", " channels"), ("types", "")
     described = {
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
+        "channels": channels if fits else ["of unknown names"],
         "grey levels": levels,
         "a patient has": per_patient,
         "a tumour slice has": per_slice if area else [],

@@ -25,12 +25,12 @@ from brainseg.config import TrialConfig
 from brainseg.earlier import Earlier
 from brainseg.nodes import Demands, autoscaling, living, own_job
 from brainseg.placement import Placement, Room, place
-from brainseg.preflight import all_points, check_channels, check_points
+from brainseg.preflight import all_points, check_channels, check_points, modality_dropout_off
 from brainseg.process import environment, kept, terminable
 from brainseg.race import FINALISTS, Race
 from brainseg.reach import require_reachable
 from brainseg.recorder import Recorder
-from brainseg.records import Run
+from brainseg.records import Run, read_json
 from brainseg.remote import is_address
 from brainseg.rungs import Halving
 from brainseg.search import Referee, Suggestions
@@ -108,6 +108,8 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
             earlier=job.earlier,
         )
         say(_headline(run, data.table))
+        if off := modality_dropout_off(read_json(run.sweep)["data"], points):
+            say(off)
         if earlier:
             say(f"starts from the {len(earlier)} trials of {job.earlier}")
         with joined(job) as shared:

@@ -1,11 +1,12 @@
 """A CSV file that names image, mask and patient of each row, for any folder of data.
 
-    image,mask,patient,site,spacing
-    scans/a.nii.gz,scans/a_seg.nii.gz,P1,Munich,0.9 x 0.9 x 5
+    image,mask,patient,site,spacing,channels
+    scans/a.nii.gz|scans/b.nii.gz,scans/seg.nii.gz,P1,Munich,0.9 x 0.9 x 5,T1|FLAIR
 
 Paths are relative to the folder of the CSV. Channels are joined by "|". Columns that may be left
-out: slice (else the number at the end of the image's name; a volume has none), site, and spacing,
-or row_mm, column_mm, slice_mm (else as a volume has it, or unknown).
+out: slice (else the number at the end of the image's name; a volume has none), site, channels
+(their names, the same in all rows), and spacing, or row_mm, column_mm, slice_mm (else as a volume
+has it, or unknown).
 """
 
 import csv
@@ -67,6 +68,7 @@ def _list_row(listing: Listing, own: dict[str, str], known: set[str]) -> None:
         if name not in known:
             raise ValueError(f"a row must name files of the data, names {name!r}")
     spacing = _spacing(own)
+    _keep_channel_names(listing, own.get("channels", ""))
     if all(map(is_volume, files)):
         if own.get("slice"):
             raise ValueError(f"a volume must have no slice number, has {own['slice']!r}")
@@ -83,6 +85,15 @@ def _list_row(listing: Listing, own: dict[str, str], known: set[str]) -> None:
         site=own.get("site", ""),
         spacing=spacing or UNKNOWN,
     )
+
+
+def _keep_channel_names(listing: Listing, text: str) -> None:
+    names = tuple(name.strip() for name in text.split(JOINT)) if text else ()
+    if names and listing.channels and names != listing.channels:
+        known = JOINT.join(listing.channels)
+        rule = "every row must name the same channels or none"
+        raise ValueError(f"{rule}, names {text!r}, one before it {known!r}")
+    listing.channels = names or listing.channels
 
 
 def _number(own: dict[str, str], image: str) -> int:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from brainseg import channels
 from brainseg.listing import Listing, is_picture, number_at_end, stem
 
 LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
@@ -23,6 +24,7 @@ def looks_like_pairs(names: list[str]) -> bool:
 
 def list_lgg(listing: Listing, names: list[str]) -> None:
     """The patient is the folder, at any depth; the slice is the number at the end of the name."""
+    listing.channels = channels.LGG
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for name in filter(is_picture, names):

@@ -31,6 +31,7 @@ def looks_like_nifti(names: list[str]) -> bool:
 def list_nnunet(listing: Listing, names: list[str]) -> None:
     """A volume's case is its patient; a picture's name tells the patient, as <PATIENT>_<n>."""
     channels = _channels(listing, names)
+    listing.channels = tuple(channels or ())
     images: dict[str, dict[int, str]] = defaultdict(dict)
     masks: dict[str, str] = {}
     for name in names:
@@ -50,14 +51,14 @@ def list_nnunet(listing: Listing, names: list[str]) -> None:
 
 
 def _list_case(
-    listing: Listing, case: str, images: dict[int, str], mask: str, channels: int | None
+    listing: Listing, case: str, images: dict[int, str], mask: str, channels: list[str] | None
 ) -> None:
     if not images:
         rule, remedy = "a mask must have its image", "add the image, or remove the mask"
         listing.refuse(mask, rule, "has none", remedy)
         return
     joined = JOINT.join(images[channel] for channel in sorted(images))
-    expected = len(images) if channels is None else channels
+    expected = len(images if channels is None else channels)
     if not mask:
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"
         listing.refuse(images[min(images)], rule, "has none", remedy)
@@ -75,8 +76,8 @@ def _list_case(
         listing.refuse(mask, rule, found, "write both as volumes, or both as pictures")
 
 
-def _channels(listing: Listing, names: list[str]) -> int | None:
-    """How many channels dataset.json tells; None, and a problem, where it does not."""
+def _channels(listing: Listing, names: list[str]) -> list[str] | None:
+    """The channels' names in dataset.json; None, and a problem, where it does not tell them."""
     rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
     try:
         if DESCRIPTION not in names:
@@ -85,7 +86,10 @@ def _channels(listing: Listing, names: list[str]) -> int | None:
         try:
             about = json.loads(text)
             channels = about.get("channel_names", about.get("modality"))
-            count, labels = len(channels), _foreground(about["labels"])
+            if isinstance(channels, dict):
+                channels = [channels.get(str(n), "") for n in range(len(channels))]
+            told = [str(name) for name in channels]
+            labels = _foreground(about["labels"])
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("does not tell them") from None
     except (OSError, ValueError) as error:
@@ -94,7 +98,7 @@ def _channels(listing: Listing, names: list[str]) -> int | None:
     if labels != [1]:
         rule, found = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
         listing.refuse(DESCRIPTION, rule, found, "merge the labels into one, here and in labelsTr")
-    return count
+    return told
 
 
 def _foreground(labels: dict[str, Any]) -> list[Any]:
@@ -117,6 +121,7 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
             continue
         channels = _channel_names(images, masks[0])
         expected = expected or (folder, channels)
+        listing.channels = tuple(filter(None, expected[1]))
         if channels != expected[1]:
             rule = f"every patient must have the channels of {expected[0]}, {expected[1]}"
             listing.refuse(folder, rule, f"has {channels}", "rename, add or remove volumes")

@@ -8,6 +8,7 @@ nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -54,13 +55,29 @@ LOOKS = {
 KNOWN = {"manifest": MANIFEST, "nnunet": NNUNET, "pairs": PAIRS, "lgg": LGG, "nifti": NIFTI}
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds, and all that is wrong with the listing."""
+
+    layout: str
+    channels: tuple[str, ...]  # names, see channels.py
+    table: pd.DataFrame
+    problems: list[Problem]
+
+
 def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
-    """Return the table of a folder; every mask is read, no image is.
+    """The table of ``read_folder``."""
+    return read_folder(root, layout).table
+
+
+def read_folder(root: Path, layout: str = "auto") -> Contents:
+    """Return a folder's contents; every mask is read, no image is.
 
     ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is not
     binary.
     """
-    table, problems = scan(root, layout)
+    contents = scan(root, layout)
+    table, problems = contents.table, contents.problems
     if problems:
         more = f" ({len(problems) - 1} more: brainseg check lists all)" if problems[1:] else ""
         raise ValueError(f"{problems[0]}{more}")
@@ -71,11 +88,11 @@ def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
         area = np.array([pixels for group in areas for pixels in group], int)
     table.insert(4, "tumour", (area > 0).astype(int))
     table.insert(5, "tumour_pixels", area)
-    return table
+    return contents
 
 
-def scan(root: Path, layout: str = "auto") -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the table without its tumour columns, and all that is wrong with the listing.
+def scan(root: Path, layout: str = "auto") -> Contents:
+    """Return a folder's contents, the table without its tumour columns.
 
     No pixel is read. ValueError: root is no folder, or holds no layout, or more than one.
     """
@@ -90,12 +107,7 @@ def scan(root: Path, layout: str = "auto") -> tuple[pd.DataFrame, list[Problem]]
             f"root must hold slices as {KNOWN[layout]}, {root} holds none; check the path, or "
             "leave --layout to auto"
         )
-    return table, listing.problems
-
-
-def found_layout(root: Path, layout: str = "auto") -> str:
-    """Return the name of the layout that ``scan`` would take; ValueError as there."""
-    return _layout(*_begin(root), layout)
+    return Contents(layout, listing.channels, table, listing.problems)
 
 
 def _begin(root: Path) -> tuple[Listing, list[str]]:

@@ -26,6 +26,7 @@ class Listing:
     rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     slices: dict[str, int] = field(default_factory=dict)  # cut from volumes, of each patient
+    channels: tuple[str, ...] = ()  # their names; () unknown
 
     def refuse(self, file: str, rule: str, found: str, remedy: str) -> None:
         self.problems.append(Problem(file, rule, found, remedy))

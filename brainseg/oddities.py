@@ -10,9 +10,10 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
+from brainseg.channels import flair_channel
 from brainseg.duplicates import Twins
 from brainseg.problems import Problem
-from brainseg.survey import FLAIR, copied_channels
+from brainseg.survey import copied_channels
 
 PROBLEMS, PAIRS, COPIES, EXTREMES = 12, 4, 6, 2  # at most so many of a kind
 
@@ -35,6 +36,7 @@ def odd_slices(
     shown: pd.DataFrame,
     problems: Sequence[Problem],
     same: Sequence[Twins],
+    names: Sequence[str],
 ) -> list[Odd]:
     """Slices with problems, shared ones, copied channels, extreme tumours, extreme grey levels.
 
@@ -42,11 +44,14 @@ def odd_slices(
         listing: every slice.
         shown: those whose image can be read.
         problems: all but those of ``same``, the slices that two patients share.
+        names: of the channels, see channels.py.
     """
+    best = [flair_channel(names, held) or 0 for held in shown["channels"]]
+    shown = shown.assign(best=np.array(best, int))
     return [
         *islice(_broken(listing, problems), PROBLEMS),
         *_shared(shown, same),
-        *islice(_copied(shown), COPIES),
+        *islice(_copied(shown, names), COPIES),
         *_tumours(shown),
         *_grey_levels(shown),
     ]
@@ -77,10 +82,10 @@ def _shared(shown: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Odd]:
         yield _odd(other, f"shows what {_name(one)} shows")
 
 
-def _copied(shown: pd.DataFrame) -> Iterator[Odd]:
+def _copied(shown: pd.DataFrame, names: Sequence[str]) -> Iterator[Odd]:
     """The middle slice of patients whose channels are copies throughout, all channels of it."""
     for _, slices in shown.groupby("patient"):
-        copies = copied_channels(slices)
+        copies = copied_channels(slices, names)
         if copies:
             row = slices.iloc[len(slices) // 2]
             said = ", ".join(f"channel {a} equals channel {b}" for a, b in copies.items())
@@ -119,8 +124,7 @@ def _odd(
     mask: str | None = None,
     channels: tuple[int, ...] | None = None,
 ) -> Odd:
-    """The slice of a row: by default its FLAIR, as far as one can tell, with its mask outlined."""
-    held = row.get("channels", 1)
+    """The slice of a row: by default its FLAIR, else its first channel, with its mask outlined."""
     return Odd(
         why=why,
         name=_name(row),
@@ -128,7 +132,7 @@ def _odd(
         mask=row["mask"] if mask is None else mask,
         index=int(row["index"]),
         axis=int(row["axis"]),
-        channels=((FLAIR if held == 3 else 0),) if channels is None else channels,
+        channels=(int(row.get("best", 0)),) if channels is None else channels,
     )
 
 

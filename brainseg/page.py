@@ -21,6 +21,7 @@ from brainseg.arms import (
     seed_groups,
     varied_between_arms,
 )
+from brainseg.channels import flair_channel, recorded_names
 from brainseg.claims import Faster, Rougher
 from brainseg.compare import Comparison
 from brainseg.figures import Curve
@@ -373,7 +374,7 @@ def _panels(run: Run, trial: str, words: str) -> Html:
     )
     return Html(
         f'<p class="note">Validation slices as {safe(words)}, trial {safe(trial)}, saw them at '
-        f"epoch {epoch}: {name}, and {name} with {_key(figures.TRUTH)}truth and "
+        f"epoch {epoch}: {safe(name)}, and {safe(name)} with {_key(figures.TRUTH)}truth and "
         f"{_key(figures.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
         f'<div class="slices">{panels}</div>'
     )
@@ -381,9 +382,10 @@ def _panels(run: Run, trial: str, words: str) -> Html:
 
 def _shown_channel(run: Run, images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
     """FLAIR where the layout tells which it is, else the first."""
-    if read_json(run.sweep)["data"].get("layout", "lgg") == "lgg" and images_NHWC.shape[3] == 3:
-        return 1, "FLAIR"
-    return 0, f"channel 1 of {images_NHWC.shape[3]}"
+    names, channels = recorded_names(read_json(run.sweep)["data"]), images_NHWC.shape[3]
+    shown = flair_channel(names, channels) or 0
+    known = len(names) == channels
+    return shown, names[shown] if known else f"channel {shown + 1} of {channels}"
 
 
 def _key(colour: str) -> str:

@@ -1,10 +1,13 @@
 """What a sweep may try, and its data: refused before the first trial if training would fail."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from brainseg import encoders, weights
+from brainseg.channels import dropout_is_off
 from brainseg.config import Encoder, TrialConfig
 from brainseg.model import require_buildable, require_freezable, require_size
 from brainseg.normalise import require_three_channels
@@ -57,6 +60,16 @@ def check_points(points: list[TrialConfig], workers: int) -> None:
     }
     for name, start, channels in starts:
         weights.require_weights(name, start, channels)
+
+
+def modality_dropout_off(data: Mapping[str, Any], points: list[TrialConfig]) -> str:
+    """Why trials that ask for modality dropout go without it; "" where none does.
+
+    Args:
+        data: what the run's sweep.json says of its data.
+    """
+    asking = [p.channels for p in points if p.augment.missing > 0]
+    return dropout_is_off(data, asking[0]) if asking else ""
 
 
 def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:

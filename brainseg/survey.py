@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainseg.channels import flair_channel
 from brainseg.duplicates import alike_names
 from brainseg.table import MILLIMETRES
 
 SEEN = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
-FLAIR = 1  # of the three channels of the LGG data set
 NAMED = 6  # patients or files in a note; the rest is counted
 
 
@@ -52,17 +52,19 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
 def notes(
     listing: pd.DataFrame,
     table: pd.DataFrame,
-    layout: str,
+    names: Sequence[str],
     repeats: Sequence[tuple[str, str]],
 ) -> list[str]:
     """What is odd, a sentence each; nothing here keeps a data set from being trained on.
 
     Args:
         listing: every slice, whether its files can be read or not.
+        names: of the channels, see channels.py.
         repeats: pairs of images of one patient that are equal.
     """
     found = [
-        *_copied_channels(table, layout),
+        *_useless_names(table, names),
+        *_copied_channels(table, names),
         *_blank_channels(table),
         *_tumours(table),
         *_gaps(listing),
@@ -84,25 +86,39 @@ def notes(
     return found
 
 
-def copied_channels(slices: pd.DataFrame) -> dict[int, int]:
+def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int]:
     """Of one patient: which channel equals which other in every slice, FLAIR named as the other."""
+    flair = flair_channel(names, slices["channels"].iloc[0])
     pairs = set.intersection(*map(set, slices["copies"]))
     alike = {channel: {channel} for pair in pairs for channel in pair}
     for low, high in pairs:
         alike[low].add(high)
         alike[high].add(low)
-    source = {k: FLAIR if FLAIR in group else min(group) for k, group in alike.items()}
+    source = {k: min(group & {flair} or group) for k, group in alike.items()}
     return {channel: source[channel] for channel in sorted(source) if source[channel] != channel}
 
 
-def _copied_channels(table: pd.DataFrame, layout: str) -> Iterator[str]:
+def _useless_names(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Names of another number of channels than the images have."""
+    held = sorted(set(table["channels"]))
+    if names and held and held != [len(names)]:
+        yield (
+            f"the layout names {len(names)} channels ({', '.join(names)}), images have "
+            f"{' or '.join(map(str, held))}: the names hold for those of {len(names)} alone"
+        )
+
+
+def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
     """Channels that are copies throughout a patient: a missing sequence, filled with another."""
-    flair = " (FLAIR)" if layout == "lgg" and (table["channels"] == 3).all() else ""
-    per_patient = {patient: copied_channels(rows) for patient, rows in table.groupby("patient")}
+    channels = set(table["channels"])
+    flair = flair_channel(names, channels.pop()) if len(channels) == 1 else None
+    per_patient = {
+        patient: copied_channels(rows, names) for patient, rows in table.groupby("patient")
+    }
     for pair in sorted({pair for copies in per_patient.values() for pair in copies.items()}):
         patients = [str(name) for name, copies in per_patient.items() if pair in copies.items()]
         yield (
-            f"channel {pair[0]} equals channel {pair[1]}{flair if pair[1] == FLAIR else ''} in "
+            f"channel {pair[0]} equals channel {pair[1]}{' (FLAIR)' * (pair[1] == flair)} in "
             f"{len(patients)} of {len(per_patient)} patients, as where a missing sequence was "
             f"filled with another: {_some(patients)}"
         )

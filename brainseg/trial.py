@@ -25,6 +25,7 @@ from torch import Tensor
 from brainseg import checkpoint
 from brainseg.augment import Augment
 from brainseg.batches import scoring_batches, steps_per_epoch, training_batches
+from brainseg.channels import stand_in
 from brainseg.config import TrialConfig
 from brainseg.freezing import changed
 from brainseg.learner import Learner
@@ -144,6 +145,7 @@ class Trial:
             channels=self.config.channels,
             recorded=data["fingerprint"],
         )
+        self.flair = stand_in(data, self.config.channels)
         self.patients = table["patient"].tolist()
         levels = scaling(self.pack.histograms_NC256, self.patients, self.config.normalise)
         self.scaling_NC3 = self.machine.to_device(torch.from_numpy(levels))
@@ -343,9 +345,13 @@ class Trial:
 
     def _shown_channels(self, epoch: int) -> Tensor:
         slices, channels, _ = self.scaling_NC3.shape
-        missing = self.config.augment.missing
         shown_NC = shown_channels(
-            slices, channels, missing=missing, seed=self.config.seed, epoch=epoch
+            slices,
+            channels,
+            flair=self.flair,
+            missing=self.config.augment.missing,
+            seed=self.config.seed,
+            epoch=epoch,
         )
         return self.machine.to_device(torch.from_numpy(shown_NC))
 

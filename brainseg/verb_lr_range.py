@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from brainseg.config import TrialConfig, arm
 from brainseg.options import add_split_options, add_sweep_options, as_asked, asked_job
-from brainseg.records import Run
+from brainseg.records import Run, read_json
 from brainseg.space import Params, Space, flatten
 from brainseg.sweep import Bayes, Split, Sweep
 
@@ -96,7 +96,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     import torch
 
     from brainseg.begin import open_run, parted, read_data
-    from brainseg.preflight import check_channels, check_points
+    from brainseg.preflight import check_channels, check_points, modality_dropout_off
     from brainseg.trial import Task, Trial
 
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})
@@ -104,6 +104,8 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     check_channels([config], data.table, data.root)
     data.table["part"] = parted(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)
+    if off := modality_dropout_off(read_json(run.sweep)["data"], [config]):
+        print(off)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{arm(config)}, on {(data.table['part'] == 'train').sum()} slices")
     return Trial(Task(run.path, sweep.name, params, threads=torch.get_num_threads()), device)

@@ -149,4 +149,4 @@ def as_nifti(phantoms: Path, root: Path, suffix: str = ".nii.gz") -> None:
 
 def problems(root: Path) -> list[str]:
     """What is wrong with the listing, a sentence each."""
-    return [str(problem) for problem in scan(root)[1]]
+    return [str(problem) for problem in scan(root).problems]

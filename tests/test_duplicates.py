@@ -87,7 +87,7 @@ def test_a_changed_copy_in_another_patient_is_found(
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_of_a_real_slice_is_found(lgg: Path, change: str) -> None:
     middle = (
-        scan(lgg)[0].groupby("patient")["image"].apply(lambda names: names.iloc[len(names) // 2])
+        scan(lgg).table.groupby("patient")["image"].apply(lambda names: names.iloc[len(names) // 2])
     )
     images = [np.ascontiguousarray(read_image(lgg, name)) for name in middle]
     found = twins(*named(*([i] for i in images), *([CHANGES[change](i)] for i in images)))
@@ -99,7 +99,7 @@ def test_no_two_made_up_patients_are_taken_for_one(patients: list[list[Image]]) 
 
 
 def test_no_two_real_patients_are_taken_for_one(lgg: Path) -> None:
-    table, _ = scan(lgg)
+    table = scan(lgg).table
     hashes = hash_slices(table, lgg)
     assert twins(table, hashes) == [] and repeats(table, hashes) == []
     assert linked_patients(table, hashes) == {name: name for name in table["patient"]}

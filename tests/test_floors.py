@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "__init__ causes process space config sweep records meter claims rungs listening shared_folder",
-    "problems files headers volumes images listing layout_pictures layout_volumes layout_manifest"
-    " layouts table levels packing phantom pack batches normalise sequences augment encoders"
-    " weights registry freezing catalogue work schedules model losses metrics optim loop duplicates"
-    " survey oddities check strata splits baselines remote proposals paired"
+    "channels problems files headers volumes images listing layout_pictures layout_volumes"
+    " layout_manifest layouts table levels packing phantom pack batches normalise sequences augment"
+    " encoders weights registry freezing catalogue work schedules model losses metrics optim loop"
+    " duplicates survey oddities check strata splits baselines remote proposals paired"
     " node_facts",
     "lr_range peers learner panels trial probe costs worker checkpoint tracking",
     "launch begin search study race spending earlier tradeoff cluster placement nodes vacancies"

@@ -23,7 +23,7 @@ from scans import (
 
 from brainseg.cli import main
 from brainseg.images import read_image
-from brainseg.layouts import LAYOUTS, find_slices, found_layout, scan
+from brainseg.layouts import LAYOUTS, find_slices, scan
 from brainseg.phantom import write_phantoms
 from brainseg.table import COLUMNS, fingerprint, read_table
 
@@ -64,7 +64,7 @@ def test_every_layout_of_the_same_patients_is_found_and_holds_the_same(
 ) -> None:
     copy(phantoms, tmp_path / "data")
     found = find_slices(tmp_path / "data")
-    assert found_layout(tmp_path / "data") == layout
+    assert scan(tmp_path / "data").layout == layout
     own = ["patient", "slice", "tumour", "tumour_pixels"]
     pd.testing.assert_frame_equal(found[own], table[own])
     for row in (0, 7, len(table) - 1):
@@ -78,8 +78,9 @@ def test_a_layout_that_is_named_is_taken_and_a_table_comes_back_from_its_file_as
     tmp_path: Path, phantoms: Path, copy: Copy, layout: str
 ) -> None:
     copy(phantoms, tmp_path / "data")
-    found, problems = scan(tmp_path / "data", layout)
-    assert problems == []
+    contents = scan(tmp_path / "data", layout)
+    found = contents.table
+    assert contents.problems == []
     assert list(found) == list(COLUMNS)
     found.to_csv(tmp_path / "slices.csv", index=False)
     again = read_table(tmp_path / "slices.csv")

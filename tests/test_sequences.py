@@ -5,26 +5,31 @@ import pytest
 import torch
 
 from brainseg.loop import _shown
-from brainseg.sequences import FLAIR, shown_channels
+from brainseg.sequences import shown_channels
 
 
-def test_channels_show_flair_as_often_as_asked_and_flair_shows_itself() -> None:
-    shown = shown_channels(4000, 3, missing=0.25, seed=1, epoch=2)
-    assert (shown[:, FLAIR] == FLAIR).all()
-    for channel in (0, 2):
-        assert set(np.unique(shown[:, channel])) == {channel, FLAIR}
-        assert (shown[:, channel] == FLAIR).mean() == pytest.approx(0.25, abs=0.03)
+@pytest.mark.parametrize("flair", [0, 1, 2])
+def test_channels_show_flair_as_often_as_asked_and_flair_shows_itself(flair: int) -> None:
+    shown = shown_channels(4000, 3, flair=flair, missing=0.25, seed=1, epoch=2)
+    assert (shown[:, flair] == flair).all()
+    for channel in {0, 1, 2} - {flair}:
+        assert set(np.unique(shown[:, channel])) == {channel, flair}
+        assert (shown[:, channel] == flair).mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_epochs_differ_and_the_same_epoch_does_not() -> None:
-    one, two = (shown_channels(100, 3, missing=0.5, seed=0, epoch=epoch) for epoch in (1, 2))
+    one, two = (
+        shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=epoch) for epoch in (1, 2)
+    )
     assert (one != two).any()
-    assert (one == shown_channels(100, 3, missing=0.5, seed=0, epoch=1)).all()
+    assert (one == shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=1)).all()
 
 
-def test_never_missing_or_a_single_channel_changes_nothing() -> None:
-    assert (shown_channels(5, 3, missing=0.0, seed=0, epoch=0) == np.arange(3)).all()
-    assert (shown_channels(5, 1, missing=1.0, seed=0, epoch=0) == 0).all()
+def test_never_missing_a_single_channel_or_no_known_flair_changes_nothing() -> None:
+    for flair, missing in ((1, 0.0), (None, 1.0)):
+        shown = shown_channels(5, 3, flair=flair, missing=missing, seed=0, epoch=0)
+        assert (shown == np.arange(3)).all()
+    assert (shown_channels(5, 1, flair=0, missing=1.0, seed=0, epoch=0) == 0).all()
 
 
 def test_image_and_scaling_are_replaced_together() -> None:
