@@ -1,6 +1,6 @@
 """What a check found, in words: for the terminal, and for the page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -56,23 +56,22 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         f"{_range(summary['tumour_slices_per_patient'])} with tumour",
         f"median {_range(summary['tumour_volumes'])} {unit} of tumour",
     ]
-    names = summary["channel_names"]
-    fits = names and len(names) == len(summary["intensities"])
-    channels = [", ".join(f"{n} is {name}" for n, name in enumerate(names))]
     levels = [
         f"channel {n}: {level['low']:g} to {level['high']:g}, mean {level['mean']:.3g}"
         for n, level in enumerate(summary["intensities"])
     ]
-    per_slice = [
-        f"median {_range(area)} px; 5 % below {area['5']:,.0f}, 5 % above {area['95']:,.0f}"
-    ]
+    per_slice = (
+        [f"median {_range(area)} px; 5 % below {area['5']:,.0f}, 5 % above {area['95']:,.0f}"]
+        if area  # {} where no slice has tumour
+        else []
+    )
     kinds = ("sizes", " pixels"), ("channels", " channels"), ("types", "")
     described = {
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
-        "channels": channels if fits else ["of unknown names"],
+        "channels": [_channels(summary["channel_names"], len(summary["intensities"]))],
         "grey levels": levels,
         "a patient has": per_patient,
-        "a tumour slice has": per_slice if area else [],
+        "a tumour slice has": per_slice,
         "tumour": [f"{summary['tumour_share']:.2%} of all pixels"],
         "patients by site": [_counts(summary["sites"])] if summary["sites"] else [],
         "voxels": [_shares(summary["spacing"])] if summary["spacing"] else ["of unknown size"],
@@ -101,6 +100,14 @@ def _print_files(problems: list[Problem], console: Console) -> None:
     if len(problems) > limit:
         more = f"  and {len(problems) - limit:,} more: --html FILE lists all, and so does a pipe"
         console.print(Text(more, style="dim"))
+
+
+def _channels(names: Sequence[str], held: int) -> str:
+    if not names:
+        return "of unknown names"
+    if len(names) != held:
+        return f"of unknown names: the layout's are of {len(names)}, {', '.join(names)}"
+    return ", ".join(f"{n} is {name}" for n, name in enumerate(names))
 
 
 def _range(percentiles: Mapping[str, float]) -> str:

@@ -63,7 +63,6 @@ def notes(
         repeats: pairs of images of one patient that are equal.
     """
     found = [
-        *_useless_names(table, names),
         *_copied_channels(table, names),
         *_blank_channels(table),
         *_tumours(table),
@@ -96,16 +95,6 @@ def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int
         alike[high].add(low)
     source = {k: min(group & {flair} or group) for k, group in alike.items()}
     return {channel: source[channel] for channel in sorted(source) if source[channel] != channel}
-
-
-def _useless_names(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """Names of another number of channels than the images have."""
-    held = sorted(set(table["channels"]))
-    if names and held and held != [len(names)]:
-        yield (
-            f"the layout names {len(names)} channels ({', '.join(names)}), images have "
-            f"{' or '.join(map(str, held))}: the names hold for those of {len(names)} alone"
-        )
 
 
 def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
