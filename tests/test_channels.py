@@ -26,6 +26,7 @@ from brainseg.channels import LGG, dropout_is_off, flair_channel, recorded_names
 from brainseg.check import check
 from brainseg.config import Augmentation, Plain, TrialConfig
 from brainseg.data_report import facts
+from brainseg.launch import Job
 from brainseg.layouts import scan
 from brainseg.page import _shown_channel
 from brainseg.phantom import write_phantoms
@@ -34,6 +35,7 @@ from brainseg.records import Run, read_json, write_json
 from brainseg.space import Space, flatten
 from brainseg.sweep import Split, Sweep
 from brainseg.trial import Task, Trial
+from brainseg.verb_lr_range import _trial
 
 Copy = Callable[[Path, Path], None]
 CONFIG = TrialConfig(
@@ -199,3 +201,17 @@ def test_rows_of_a_manifest_that_name_channels_differently_are_a_problem(
         "every row must name the same channels or none, scans.csv line 4 names 'FLAIR|T1|T2', "
         "one before it 'T1|FLAIR|T2'; mend the row"
     ]
+
+
+def test_a_range_test_says_that_modality_dropout_is_off(
+    tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_pairs(phantoms, tmp_path / "pairs")
+    told = []
+    for root in (phantoms, tmp_path / "pairs"):
+        run = Run(tmp_path / f"run of {root.name}")
+        run.path.mkdir()
+        _trial(run, SWEEP, Job(data=str(root), storage=tmp_path), flatten(CONFIG))
+        told.append(capsys.readouterr().out)
+    assert "modality dropout" not in told[0]
+    assert told[1].startswith("modality dropout (augment.missing) needs to know which channel is")
