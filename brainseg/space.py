@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cache
 from math import inf
 from types import UnionType
 from typing import (
@@ -326,22 +327,32 @@ def leaf_of(cls: type, path: str) -> Leaf:
     Raises:
         ValueError: there is none; the closest names are suggested.
     """
-    known = {leaf.path: leaf for leaf in leaves(cls)}
+    known = schema(cls)
     if path not in known:
         raise ValueError(f"there is no hyperparameter {path!r}{did_you_mean(path, known)}")
     return known[path]
 
 
-def leaves(cls: type, prefix: str = "") -> Iterator[Leaf]:
+def leaves(cls: type) -> Iterable[Leaf]:
     """Every path below ``cls``, along all branches of all unions."""
-    for name, hint in get_type_hints(cls, include_extras=True).items():
+    return schema(cls).values()
+
+
+@cache
+def schema(cls: type) -> Mapping[str, Leaf]:
+    """The leaves of ``cls`` by their paths. Type hints are read once a class: it is slow."""
+    return {leaf.path: leaf for leaf in _walk(cls)}
+
+
+def _walk(cls: type, prefix: str = "") -> Iterator[Leaf]:
+    for name, hint in _hints(cls).items():
         path = prefix + name
         if branches := _branches(hint):
             yield _leaf(path, hint)
             for tag, member in branches.items():
-                yield from leaves(member, f"{path}.{tag}.")
+                yield from _walk(member, f"{path}.{tag}.")
         elif is_dataclass(_plain(hint)):
-            yield from leaves(_plain(hint), f"{path}.")
+            yield from _walk(_plain(hint), f"{path}.")
         else:
             yield _leaf(path, hint)
 
@@ -355,23 +366,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-def _rebuild(base: T, choose: Callable[[str, Any, Leaf], Any], prefix: str = "") -> T:
+def _rebuild(base: T, choose: Callable[[str, Any, Leaf], Any]) -> T:
     """Copy ``base``, asking ``choose`` for each leaf and for each branch to take."""
-    hints = get_type_hints(type(base), include_extras=True)
+    return _copied(base, choose, schema(type(base)), "")
+
+
+def _copied(
+    base: T, choose: Callable[[str, Any, Leaf], Any], known: Mapping[str, Leaf], prefix: str
+) -> T:
+    """Copy ``base``, the part of a config whose paths, all of them in ``known``, have ``prefix``."""
     values: dict[str, Any] = {}
     for f in fields(base):  # type: ignore[arg-type]
-        path, default, hint = prefix + f.name, getattr(base, f.name), hints[f.name]
-        leaf = _leaf(path, hint)
-        if branches := _branches(hint):
+        path, default = prefix + f.name, getattr(base, f.name)
+        leaf = known.get(path)
+        if leaf is None:  # a part that is no choice
+            values[f.name] = _copied(default, choose, known, f"{path}.")
+        elif leaf.branches:
             own = _tag(type(default))
             tag = _legal(choose(path, own, leaf), leaf)
+            branches = _branches(_hints(type(base))[f.name])
             branch = default if tag == own else branches[str(tag)]()
-            values[f.name] = _rebuild(branch, choose, f"{path}.{tag}.")
-        elif is_dataclass(default):
-            values[f.name] = _rebuild(default, choose, f"{path}.")
+            values[f.name] = _copied(branch, choose, known, f"{path}.{tag}.")
         else:
             values[f.name] = _legal(choose(path, default, leaf), leaf)
     return type(base)(**values)
+
+
+@cache
+def _hints(cls: type) -> Mapping[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _leaf(path: str, hint: Any) -> Leaf:

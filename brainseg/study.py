@@ -25,7 +25,7 @@ from brainseg.config import TrialConfig, arm
 from brainseg.earlier import Earlier
 from brainseg.proposals import Seen, propose
 from brainseg.records import ENDED, Run, read_json, write_json
-from brainseg.space import Params, Space, flatten
+from brainseg.space import Distribution, Params, Space, flatten
 from brainseg.sweep import Bayes, Sweep
 from brainseg.tradeoff import Costs, scalarised
 
@@ -177,14 +177,14 @@ def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
         state=TrialState.COMPLETE if one.done else TrialState.PRUNED,
         values=list(one.aims) if one.done or single else None,
         params=drawn,
-        distributions=_distributions(sweep.space.holding(pinned), drawn),
+        distributions=_distributions(sweep.space.distributions(), drawn),
         user_attrs={"from": one.name, "arm": arm(one.config), "pinned": pinned},
         intermediate_values=dict(enumerate(one.dice, start=1)) if single else None,
     )
 
 
 class _Recorded:
-    """A trial, as ``Space`` takes one, of given values; it notes what they are drawn from."""
+    """A trial, as a distribution takes one, of given values; notes what they are drawn from."""
 
     def __init__(self, drawn: Mapping[str, Any]) -> None:
         self.drawn = drawn
@@ -204,10 +204,12 @@ class _Recorded:
 
 
 def _distributions(
-    space: Space[TrialConfig], drawn: Mapping[str, Any]
+    ranges: Mapping[str, Distribution], drawn: Mapping[str, Any]
 ) -> dict[str, BaseDistribution]:
+    """What each value was drawn from, in Optuna's terms."""
     recorded = _Recorded(drawn)
-    space(recorded)
+    for path in drawn:
+        ranges[path].suggest(recorded, path)
     return recorded.distributions
 
 
@@ -217,18 +219,19 @@ def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: 
     What is under way or paused counts as pruned there, so that no truncated value is taken for a
     final one.
     """
+    ranges = space.distributions()
     with _quiet():
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
     for one in seen:
         if one.best:
-            drawn, pinned = space.split(one.params)
+            drawn, _ = space.split(one.params)
             done = len(one.best) == one.epochs
             study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE if done else TrialState.PRUNED,
                     value=one.best[-1],
                     params=drawn,
-                    distributions=_distributions(space.holding(pinned), drawn),
+                    distributions=_distributions(ranges, drawn),
                     intermediate_values=dict(enumerate(one.best, start=1)),
                 )
             )
