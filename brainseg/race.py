@@ -27,6 +27,7 @@ class Race:
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
+        self._costs: dict[str, Costs] = {}  # of trials since whose last change they were read
         for record in run.trials():
             self._take_up(record)
 
@@ -101,8 +102,10 @@ class Race:
         found = [(one.seen, one.costs) for one in self.earlier]
         for name, progress in self.trials.items():
             if progress.state != "failed":
-                costs = self.run.trial(name).expected_costs(objectives[1:], progress.epochs)
-                found.append((self._seen(progress), costs))
+                if name not in self._costs:
+                    folder = self.run.trial(name)
+                    self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
+                found.append((self._seen(progress), self._costs[name]))
         return found
 
     def trial_seconds(self) -> float:
@@ -139,9 +142,11 @@ class Race:
         self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
         self.trials[name] = replace(self.trials[name], best=standing(self._dice[name]))
         self._seconds[name] = seconds
+        self._costs.pop(name, None)
 
     def _set(self, name: str, state: str) -> None:
         self.trials[name] = replace(self.trials[name], state=state)  # type: ignore[arg-type]
+        self._costs.pop(name, None)
 
     def _at_its_pause(self, name: str) -> bool:
         progress = self.trials[name]

@@ -10,7 +10,7 @@ from brainseg.begin import Say
 from brainseg.causes import brief
 from brainseg.config import TrialConfig, arm
 from brainseg.race import Race
-from brainseg.records import Ending, Run, TrialRecord, write_text
+from brainseg.records import Ending, Run, write_text
 from brainseg.space import Params, build
 from brainseg.study import Study
 from brainseg.tracking import Mirror
@@ -43,7 +43,7 @@ class Recorder(tune.Callback):
         if result["epoch"] > self._epochs.get(name, 0):
             self._epochs[name] = result["epoch"]
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
-        self.mirror.follow(self._record(name))
+        self.mirror.follow(self.run.record(name))
         self.say(
             f"[{name}] epoch {result['epoch']}/{params['epochs']}  "
             f"loss {result['train_loss']:.3f}  dice {result['dice']:.3f}  "
@@ -81,14 +81,11 @@ class Recorder(tune.Callback):
         self.run.note(name, ending.state, **_facts(ending))
         self.study.tell(name)  # noted before: see Study.unfinished
         checkpoint.drop_latest(self.run.trial(name).path)
-        self.mirror.finish(self._record(name))
+        self.mirror.finish(self.run.record(name))
         ended = self.run.count_ended()
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
         reason = f" ({ending.reason})" if ending.reason else ""
         self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")
-
-    def _record(self, name: str) -> TrialRecord:
-        return next(record for record in self.run.trials() if record.trial == name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one is made anew by each driver

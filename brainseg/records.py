@@ -16,8 +16,9 @@ short by a crash is passed over when read.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,15 +62,42 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a .jsonl file; none if it does not exist. A line cut short is passed over."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    return Lines(path).new()
+
+
+class Lines:
+    """A .jsonl file that grows: each look reads only what was appended since the last one.
+
+    A file that was replaced, shortened or removed is read from its start again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.anew = False  # whether the last look began at the start of the file
+        self._end = 0  # bytes read so far
+        self._last = b""  # the last line of them: elsewhere, or gone, in a file that was replaced
+
+    def new(self) -> list[dict[str, Any]]:
+        """The rows since the last look. A line cut short is passed over, or read once whole."""
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+            with self.path.open("rb") as file:
+                file.seek(self._end - len(self._last))
+                if file.read(len(self._last)) != self._last:
+                    self._end, self._last = file.seek(0), b""
+                self.anew = self._end == 0
+                lines = file.read().splitlines(keepends=True)
+        except (FileNotFoundError, NotADirectoryError):
+            self.anew, self._end, self._last = True, 0, b""
+            return []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                if not line.endswith(b"\n"):
+                    break  # somebody may still be writing it
+            self._end, self._last = self._end + len(line), line
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +212,7 @@ class TrialDir:
 
     def device_seconds(self) -> float:
         """All that the trial spent, over all its devices."""
-        costs = self.spent()
-        return sum((cost["devices"] * sum(cost[part] for part in PARTS) for cost in costs), 0.0)
+        return DeviceSeconds(self).so_far()
 
     def ending(self, crash: str = "") -> Ending:
         """What became of the trial. A score is kept whatever the state.
@@ -238,6 +265,29 @@ class TrialDir:
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
 
+class DeviceSeconds:
+    """The sum of what a trial has ``spent``, read on as its records grow."""
+
+    def __init__(self, folder: TrialDir) -> None:
+        self._costs, self._rows = Lines(folder.costs), Lines(folder.metrics)
+        self._noted, self._epochs = 0.0, set[int]()  # seconds, and the epochs that they are of
+        self._unnoted: dict[int, float] = {}  # by epoch
+
+    def so_far(self) -> float:
+        costs, rows = self._costs.new(), self._rows.new()
+        if self._costs.anew:
+            self._noted, self._epochs = 0.0, set()
+        if self._rows.anew:
+            self._unnoted = {}
+        for cost in costs:
+            self._noted += cost["devices"] * sum(cost[part] for part in PARTS)
+            self._epochs.add(cost["epoch"])
+        known = {row["epoch"]: row.get("devices", 1) * row["seconds"] for row in rows}
+        known = self._unnoted | known
+        self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}
+        return self._noted + sum(self._unnoted.values())
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """A trial as the last of its state changes left it."""
@@ -255,7 +305,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """A sweep's folder."""
+    """A sweep's folder. Trials' records that were read are kept, and only later changes read."""
 
     path: Path
 
@@ -266,6 +316,10 @@ class Run:
     @property
     def slices(self) -> Path:
         return self.path / "slices.csv"
+
+    @property
+    def changes(self) -> Path:
+        return self.path / "trials.jsonl"
 
     @property
     def journal(self) -> Path:
@@ -285,12 +339,10 @@ class Run:
     def note(self, trial: str, state: State, **changes: Any) -> None:
         """Append a change of a trial's state; fields as in ``TrialRecord``."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        append_line(
-            self.path / "trials.jsonl", {"time": stamp, "trial": trial, "state": state, **changes}
-        )
+        append_line(self.changes, {"time": stamp, "trial": trial, "state": state, **changes})
 
     def count_ended(self) -> int:
-        return sum(record.state in ENDED for record in self.trials())
+        return sum(record.state in ENDED for record in self._records().values())
 
     def note_driver(self, event: Literal["begins", "ends"], **facts: Any) -> None:
         """Append that a driver took up the sweep, or left it, and why."""
@@ -306,12 +358,28 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """Every change of a trial's state in the order it was noted, with its ``time``."""
-        return read_lines(self.path / "trials.jsonl")
+        return read_lines(self.changes)
 
     def trials(self) -> list[TrialRecord]:
         """Every trial's latest record, in the order they were first noted."""
-        merged: dict[str, dict[str, Any]] = {}
-        for row in self.events():
-            row.pop("time")
-            merged.setdefault(row["trial"], {}).update(row)
-        return [TrialRecord(**row) for row in merged.values()]
+        return list(self._records().values())
+
+    def record(self, trial: str) -> TrialRecord:
+        """The trial's latest record."""
+        return self._records()[trial]
+
+    def _records(self) -> dict[str, TrialRecord]:
+        lines, records = self._read
+        rows = lines.new()
+        if lines.anew:
+            records.clear()
+        for row in rows:
+            changes = {name: value for name, value in row.items() if name != "time"}
+            known = records.get(row["trial"])
+            records[row["trial"]] = replace(known, **changes) if known else TrialRecord(**changes)
+        return records
+
+    @cached_property
+    def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:
+        """How far ``changes`` was read, and every trial as it was left there."""
+        return Lines(self.changes), {}

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from brainseg.race import Race
 from brainseg.records import Run, write_text
-from brainseg.spending import Spending, late_noise
+from brainseg.spending import Spending
 from brainseg.study import Study
 
 
@@ -102,7 +102,7 @@ class Suggestions(Searcher):
     def _exhausted(self) -> str:
         if not self.spending.budget.terminator:
             return ""
-        return self.study.exhausted(late_noise(self.study.run))
+        return self.study.exhausted(self.spending.noise())
 
     def _new(self) -> str:
         name = self.study.ask(self.race.seen(self.study.sweep.objectives))

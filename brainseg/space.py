@@ -368,14 +368,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _rebuild(base: T, choose: Callable[[str, Any, Leaf], Any]) -> T:
     """Copy ``base``, asking ``choose`` for each leaf and for each branch to take."""
-    return _copied(base, choose, schema(type(base)), "")
+    cls: type = type(base)
+    return _copied(base, choose, schema(cls), "")
 
 
 def _copied(
     base: T, choose: Callable[[str, Any, Leaf], Any], known: Mapping[str, Leaf], prefix: str
 ) -> T:
-    """Copy ``base``, the part of a config whose paths, all of them in ``known``, have ``prefix``."""
+    """Copy the part of a config whose paths begin with ``prefix``; all of them are ``known``."""
     values: dict[str, Any] = {}
+    cls: type = type(base)
     for f in fields(base):  # type: ignore[arg-type]
         path, default = prefix + f.name, getattr(base, f.name)
         leaf = known.get(path)
@@ -384,7 +386,7 @@ def _copied(
         elif leaf.branches:
             own = _tag(type(default))
             tag = _legal(choose(path, own, leaf), leaf)
-            branches = _branches(_hints(type(base))[f.name])
+            branches = _branches(_hints(cls)[f.name])
             branch = default if tag == own else branches[str(tag)]()
             values[f.name] = _copied(branch, choose, known, f"{path}.{tag}.")
         else:

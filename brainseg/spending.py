@@ -8,7 +8,7 @@ from math import inf
 from statistics import median, pstdev
 from typing import Any
 
-from brainseg.records import Run
+from brainseg.records import DeviceSeconds, Lines, Run
 from brainseg.sweep import Budget
 
 LATE = 3  # the last third of a training is where its Dice has settled
@@ -21,13 +21,18 @@ class Spending:
         self.run, self.budget = run, budget
         self._before = earlier_hours(run)
         self._began = time.monotonic()
-        self._device_seconds = {
-            record.trial: run.trial(record.trial).device_seconds() for record in run.trials()
-        }
+        self._changes, self._judged = Lines(run.changes), list[dict[str, Any]]()
+        self._late: dict[str, float | None] = {}  # how Dice moved late in each whole training
+        self._meters: dict[str, DeviceSeconds] = {}
+        self._device_seconds: dict[str, float] = {}
+        for record in run.trials():
+            self.hears(record.trial)
 
     def hears(self, trial: str) -> None:
-        """Count a trial's records again: it has a new row, or has ended."""
-        self._device_seconds[trial] = self.run.trial(trial).device_seconds()
+        """Read on in a trial's records: it has a new row, or has ended."""
+        if trial not in self._meters:
+            self._meters[trial] = DeviceSeconds(self.run.trial(trial))
+        self._device_seconds[trial] = self._meters[trial].so_far()
 
     @property
     def hours(self) -> float:
@@ -54,14 +59,27 @@ class Spending:
         """Why trials of late promise nothing more, or nothing."""
         if not self.budget.patience:
             return ""
-        noise = late_noise(self.run)
-        without, best = since_improvement(self.run.events(), noise)
+        noise = self.noise()
+        self._judged += [row for row in self._changes.new() if row["state"] != "running"]
+        without, best = since_improvement(self._judged, noise)
         if without < self.budget.patience:
             return ""
         return (
             f"none of the last {without} trials improved the best Dice, {best:.3f}, by more than "
             f"the noise, {noise:.3f}"
         )
+
+    def noise(self) -> float:
+        """What Dice moves from epoch to epoch late in training; 0 while no trial has ended.
+
+        The median over trials that ran to their end.
+        """
+        for record in self.run.trials():
+            if record.state == "done" and record.trial not in self._late:
+                rows = self.run.trial(record.trial).rows()
+                self._late[record.trial] = late_noise([row["dice"] for row in rows])
+        found = [noise for noise in self._late.values() if noise is not None]
+        return median(found) if found else 0.0
 
 
 def earlier_hours(run: Run) -> float:
@@ -96,21 +114,15 @@ def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[i
     return without, best
 
 
-def late_noise(run: Run) -> float:
-    """What Dice moves from epoch to epoch late in training; 0 while no trial has ended.
+def late_noise(dice: Sequence[float]) -> float | None:
+    """What Dice moves from epoch to epoch late in one training; None if it was too short to tell.
 
-    The standard deviation of the changes in the last third of a trial's epochs, over the square
-    root of 2 as each holds the noise of two epochs; the median over trials that ran to their end.
+    The standard deviation of the changes in the last third of its epochs, over the square root
+    of 2 as each holds the noise of two epochs.
     """
-    found = []
-    for record in run.trials():
-        if record.state == "done":
-            dice = [row["dice"] for row in run.trial(record.trial).rows()]
-            late = dice[-max(3, len(dice) // LATE) :]
-            changes = [after - before for before, after in pairwise(late)]
-            if len(changes) > 1:
-                found.append(pstdev(changes) / 2**0.5)
-    return median(found) if found else 0.0
+    late = dice[-max(3, len(dice) // LATE) :]
+    changes = [after - before for before, after in pairwise(late)]
+    return pstdev(changes) / 2**0.5 if len(changes) > 1 else None
 
 
 def _seconds(row: dict[str, Any]) -> float:

@@ -128,7 +128,7 @@ class Study:
 
     def tell(self, name: str) -> None:
         """State the trial's end once, as its records tell it."""
-        record = next(record for record in self.run.trials() if record.trial == name)
+        record = self.run.record(name)
         trial = self._live.pop(name)
         values = None
         if record.state == "done":

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import wandb
 
-from brainseg.records import Run, TrialDir, TrialRecord, read_json, write_json
+from brainseg.records import Lines, Run, TrialDir, TrialRecord, read_json, write_json
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Mirror:
     project: str = "brainseg"
     _jobs: "Queue[Callable[[], None] | None]" = field(default_factory=Queue, init=False)
     _open: dict[str, Any] = field(default_factory=dict, init=False)
+    _rows: dict[str, Lines] = field(default_factory=dict, init=False)
     _thread: Thread | None = field(default=None, init=False)
     _broken: bool = field(default=False, init=False)
 
@@ -95,7 +96,7 @@ class Mirror:
         folder = self.run.trial(record.trial)
         live = self._open.get(record.trial) or self._begin(record)
         done = _copied(folder)
-        for row in folder.rows():
+        for row in self._rows.setdefault(record.trial, Lines(folder.metrics)).new():
             if row["epoch"] > done:
                 live.log(_named(row), step=row["epoch"], commit=True)
                 write_json(_mark(folder), {"id": live.id, "epoch": row["epoch"]})
@@ -103,6 +104,7 @@ class Mirror:
     def _finish(self, record: TrialRecord) -> None:
         self._copy(record)
         live = self._open.pop(record.trial)
+        del self._rows[record.trial]
         live.summary["state"] = record.state
         live.summary["device_seconds"] = record.device_seconds
         if record.reason:

@@ -1,13 +1,17 @@
 """Records are whole or absent whenever a process dies, and the last word on a trial counts."""
 
+import json
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from brainseg.meter import PARTS
 from brainseg.records import (
     ENDED,
+    DeviceSeconds,
+    Lines,
     Run,
     TrialDir,
     TrialRecord,
@@ -105,6 +109,39 @@ def test_a_line_appended_after_one_cut_short_is_not_lost(tmp_path: Path) -> None
     assert read_lines(path) == ROWS
 
 
+def test_a_file_that_grows_is_read_on_from_where_the_last_look_ended(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = Lines(path)
+    assert lines.new() == []
+    append_line(path, ROWS[0])
+    assert lines.new() == ROWS[:1] and lines.anew
+    assert lines.new() == [] and not lines.anew
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"epoch": 2, "di')  # cut short, or still being written
+    assert lines.new() == []
+    path.write_bytes(whole + b'{"epoch": 2, "dice": 0.5}')  # all of it but its end
+    assert lines.new() == [{"epoch": 2, "dice": 0.5}]
+    append_line(path, ROWS[1])
+    assert lines.new() == ROWS[1:] and not lines.anew
+
+
+@pytest.mark.parametrize(
+    "now", [[], [1], [1, 2], [1, 7, 3], [7, 2, 3], [1, 2, 3, 4], [1, 7, 3, 4], [1, 2222, 3, 4]]
+)
+def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path: Path, now: list[int]) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines, rows = Lines(path), [{"epoch": n} for n in now]
+    for n in (1, 2, 4):
+        append_line(path, {"epoch": n})
+    lines.new()
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    assert lines.new() == rows and lines.anew
+    path.unlink()
+    assert lines.new() == [] and lines.anew
+    append_line(path, ROWS[0])
+    assert lines.new() == ROWS[:1] and lines.anew
+
+
 # A trial's folder
 
 
@@ -163,7 +200,47 @@ def test_a_trial_without_an_epoch_has_no_score(trial: TrialDir) -> None:
     assert (ending.dice, ending.epoch, ending.device_seconds) == (None, 0, 0)
 
 
+def test_device_seconds_that_are_read_on_are_those_read_whole(trial: TrialDir) -> None:
+    meter = DeviceSeconds(trial)
+
+    def spend(epoch: int, *, noted: bool) -> None:
+        append_line(trial.metrics, row(epoch, 0.5, seconds=epoch + 0.25))
+        if noted:
+            cost = {"start": 0.5, "train": 1.0, "score": 0.25, "keep": 0.0}
+            append_line(trial.costs, {"epoch": epoch, "devices": 2, **cost})
+
+    def agree() -> float:
+        whole = sum(c["devices"] * sum(c[part] for part in PARTS) for c in trial.spent())
+        assert meter.so_far() == trial.device_seconds() == pytest.approx(whole)
+        return whole
+
+    assert agree() == 0
+    spend(1, noted=True)
+    spend(2, noted=False)  # it died before its note
+    assert agree() == 2 * (1.75 + 2.25)
+    trial.keep_rows(1)
+    spend(2, noted=True)
+    assert agree() == 2 * (1.75 + 1.75)
+    trial.keep_rows(1)
+    spend(2, noted=True)
+    spend(3, noted=True)
+    assert agree() == 2 * 4 * 1.75
+
+
 # A sweep's folder
+
+
+def test_what_was_read_of_a_run_is_kept_and_later_changes_count(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for number in range(3):
+        run.note(f"000{number}", "running", params={"epochs": 3})
+        assert run.record(f"000{number}").state == "running"
+    Run(tmp_path).note("0001", "done", dice=0.5)
+    assert run.record("0001") == TrialRecord("0001", "done", params={"epochs": 3}, dice=0.5)
+    assert run.trials() == Run(tmp_path).trials() and run.count_ended() == 1
+    assert run == Run(tmp_path)
+    run.changes.unlink()
+    assert run.trials() == []
 
 
 def test_a_trial_is_as_its_changes_left_it(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from brainseg.space import (
     leaf_of,
     leaves,
     parse,
+    schema,
 )
 
 EVERYTHING = Space(TrialConfig(), search=("*",))
@@ -411,6 +412,20 @@ def test_a_space_that_could_not_be_drawn_from_is_refused_at_the_door(
     with pytest.raises(ValueError) as error:
         Space(**{"base": TrialConfig()} | arguments)
     assert str(error.value) == message
+
+
+def test_type_hints_are_walked_once_a_class_however_many_spaces_are_made() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Supper:
+        drink: Tea | Coffee = Tea()
+        eggs: Annotated[int, Integers(0, 4, 2)] = 2
+
+    before = schema.cache_info().misses
+    space = Space(Supper(), search=("*",), fixed={"eggs": 4}, narrow={"drink": Choice("tea")})
+    for grams in range(1, 30):
+        held = space.holding({"drink.tea.grams": grams})
+        assert held.split({"drink": "tea"}) == ({"drink": "tea"}, {})
+    assert schema.cache_info().misses == before + 1
 
 
 # Points to try first

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brainseg.records import Run, append_line
-from brainseg.spending import Spending, earlier_hours, late_noise, since_improvement
+from brainseg.spending import Spending, earlier_hours, since_improvement
 from brainseg.sweep import Budget
 
 
@@ -94,11 +94,11 @@ def test_a_trial_that_is_judged_again_counts_once() -> None:
 
 def test_noise_is_what_dice_moves_late_in_whole_trainings(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert late_noise(run) == 0
+    assert Spending(run, Budget()).noise() == 0
     trained(run, "0000", [0.0, 0.3, 0.6] + [0.7, 0.72] * 9)
     run.note("0001", "paused", dice=0.9)
     # changes of +-0.02, so a deviation of 0.02 / sqrt(2) an epoch
-    assert late_noise(run) == pytest.approx(0.02 / 2**0.5, rel=0.05)
+    assert Spending(run, Budget()).noise() == pytest.approx(0.02 / 2**0.5, rel=0.05)
 
 
 def test_patience_speaks_in_a_sentence(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from optuna.trial import TrialState
 from brainseg.config import TrialConfig
 from brainseg.proposals import Seen
 from brainseg.records import Run, append_line, write_text
-from brainseg.space import Space, build
+from brainseg.space import Space, _hints, build, flatten, schema
 from brainseg.study import Study
 from brainseg.sweep import REPORT_MODELS, Bayes, Points, Sweep
 from tests.small_search import SPACE, SWEEP
+from tests.test_space import trials
 
 LISTED = Sweep(
     name="s",
@@ -96,6 +97,22 @@ def test_proposals_learn_from_points_beside_the_space_too(tmp_path: Path, sample
         for n, one in enumerate(params)
     ]
     assert study.params(study.ask(seen))["optimizer"] == "adamw"
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_proposal_walks_no_type_hints_however_many_trials_are_seen(
+    tmp_path: Path, sampler: str
+) -> None:
+    strategy = Bayes(trials=99, sampler=sampler)  # type: ignore[arg-type]
+    study, drawn = Study(Run(tmp_path), replace(SWEEP, first=(), strategy=strategy)), trials(40)
+    seen = [
+        (Seen(params=flatten(SPACE.config(SPACE(trial))), epochs=1, best=(0.5,)), {})
+        for trial in drawn
+    ]
+    study.ask(seen[:1])
+    before = [walk.cache_info().misses for walk in (schema, _hints)]
+    study.ask(seen)
+    assert [walk.cache_info().misses for walk in (schema, _hints)] == before
 
 
 def test_an_end_that_was_noted_but_not_told_is_told_by_the_next_driver(tmp_path: Path) -> None:
