@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from brainseg.baselines import MEAN, baselines
-from brainseg.layouts import find_slices
-from brainseg.pack import open_pack
-from brainseg.splits import split_by_patient, split_by_slice
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.pack.store import open_pack
+from brainseg.data.splits.draw import split_by_patient, split_by_slice
+from brainseg.evaluation.baselines import MEAN, baselines
 
 SEEDS = range(5)
 SPLITS = {"slices": split_by_slice, "patients": split_by_patient}

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from brainseg import claims, paired
+from brainseg.analysis import paired
+from brainseg.config import claims
 
 REST, RESAMPLES, ARMS, MARGIN = 0.05, 2000, 8, 0.02
 

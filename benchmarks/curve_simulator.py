@@ -28,9 +28,16 @@ import pandas as pd
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from brainseg.config import ENCODERS, Constant, Cosine, OneCycle, Schedule, Triangular
-from brainseg.schedules import build_schedule
-from brainseg.space import Params
+from brainseg.config.hyperparameters import (
+    ENCODERS,
+    Constant,
+    Cosine,
+    OneCycle,
+    Schedule,
+    Triangular,
+)
+from brainseg.config.schema import Params
+from brainseg.training.schedules import build_schedule
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from brainseg.claims import first_epoch
-from brainseg.records import Run
+from brainseg.config.claims import first_epoch
+from brainseg.records.run import Run
 
 
 def main() -> None:

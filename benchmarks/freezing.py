@@ -21,12 +21,12 @@ from statistics import median
 import torch
 from torch import nn
 
-from brainseg.config import AdamW, Encoder, First, Freeze, Nothing, Whole
-from brainseg.freezing import frozen_blocks
-from brainseg.losses import pixel_sums, soft_dice
-from brainseg.model import Network, build_network
-from brainseg.optim import build_optimizer
-from brainseg.probe import peak_resident_bytes
+from brainseg.config.hyperparameters import AdamW, Encoder, First, Freeze, Nothing, Whole
+from brainseg.models.freezing import frozen_blocks
+from brainseg.models.network import Network, build_network
+from brainseg.planning.probe import peak_resident_bytes
+from brainseg.training.losses import pixel_sums, soft_dice
+from brainseg.training.optim import build_optimizer
 
 ARMS: dict[str, Freeze] = {
     "nothing frozen": Nothing(),

@@ -39,13 +39,13 @@ from albumentations.pytorch import ToTensorV2
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from brainseg.augment import Augment
-from brainseg.batches import training_batches
-from brainseg.config import Augmentation
-from brainseg.layouts import find_slices
-from brainseg.pack import Pack, open_pack
-from brainseg.phantom import write_phantoms
-from brainseg.table import fingerprint
+from brainseg.config.hyperparameters import Augmentation
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.pack.store import Pack, open_pack
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.pipeline.augment import Augment
+from brainseg.data.pipeline.batches import training_batches
+from brainseg.data.table import fingerprint
 
 SLICES, SIDE, BATCH, REPEATS = 3929, 256, 16, 7
 POLICY = Augmentation()

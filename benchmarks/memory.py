@@ -11,12 +11,12 @@ import sys
 
 import torch
 
-from brainseg.config import TrialConfig
-from brainseg.losses import pixel_sums, soft_dice
-from brainseg.model import build_network
-from brainseg.optim import build_optimizer
-from brainseg.probe import peak_resident_bytes
-from brainseg.space import Params, build
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Params, build
+from brainseg.models.network import build_network
+from brainseg.planning.probe import peak_resident_bytes
+from brainseg.training.losses import pixel_sums, soft_dice
+from brainseg.training.optim import build_optimizer
 
 MODELS: dict[str, Params] = {
     "plain U-Net, width 64": {"model": "plain"},

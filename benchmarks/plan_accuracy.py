@@ -13,14 +13,14 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from brainseg.config import Augmentation, TrialConfig
-from brainseg.forecast import Arm
-from brainseg.launch import Job, run_sweep
-from brainseg.ledger import ledger
-from brainseg.phantom import write_phantoms
-from brainseg.plan import plan
-from brainseg.space import Params, Space
-from brainseg.sweep import Points, Sweep
+from brainseg.analysis.cost_summary import ledger
+from brainseg.config.hyperparameters import Augmentation, TrialConfig
+from brainseg.config.schema import Params, Space
+from brainseg.config.sweep import Points, Sweep
+from brainseg.data.phantom import write_phantoms
+from brainseg.launch.run import Job, run_sweep
+from brainseg.planning.forecast import Arm
+from brainseg.planning.plan import plan
 
 ARMS: tuple[Params, ...] = (
     {"model": "plain", "model.plain.width": 16},

@@ -20,12 +20,12 @@ from typing import Literal, get_args
 import numpy as np
 import optuna
 
-from brainseg.race import Race
-from brainseg.records import Run, append_line, write_text
-from brainseg.rungs import Halving
-from brainseg.space import Params
-from brainseg.study import Study
-from brainseg.sweep import Bayes, Sweep
+from brainseg.config.schema import Params
+from brainseg.config.sweep import Bayes, Sweep
+from brainseg.records.run import Run, append_line, write_text
+from brainseg.search.halving import Halving
+from brainseg.search.scheduler import Race
+from brainseg.search.study import Study
 from sweeps.encoders import sweep as ENCODERS
 
 SEEN, PROPOSALS = 100, 5

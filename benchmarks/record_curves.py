@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from brainseg.cli import run
-from brainseg.config import Plain, TrialConfig
-from brainseg.records import Run
-from brainseg.space import Choice, Integers, Params, Space
-from brainseg.sweep import Points, Sweep
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import Plain, TrialConfig
+from brainseg.config.schema import Choice, Integers, Params, Space
+from brainseg.config.sweep import Points, Sweep
+from brainseg.records.run import Run
 
 EPOCHS = 16
 PRETRAINED = "mobilenet_v2"

@@ -30,9 +30,9 @@ from benchmarks.curve_simulator import Truth, draw_truth, recorded
 from benchmarks.search_methods import AWARE, METHODS, seen
 from benchmarks.simulated_sweep import Path as Found
 from benchmarks.simulated_sweep import Sweep, Trial, run
-from brainseg.config import TrialConfig
-from brainseg.proposals import Tree, believed
-from brainseg.space import Choice, Params, Space
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Choice, Params, Space
+from brainseg.search.acquisition import Tree, believed
 
 BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]

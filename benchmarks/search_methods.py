@@ -14,11 +14,11 @@ from numpy.random import Generator
 from optuna.trial import TrialState
 
 from benchmarks.simulated_sweep import Method, Sweep, Trial, Verdict
-from brainseg.config import ENCODERS
-from brainseg.proposals import Seen, Tree, expected_improvement, propose
-from brainseg.rungs import Halving, Progress
-from brainseg.space import Choice, Distribution, Integers, LogUniform, Params, Space
-from brainseg.sweep import REPORT_MODELS
+from brainseg.config.hyperparameters import ENCODERS
+from brainseg.config.schema import Choice, Distribution, Integers, LogUniform, Params, Space
+from brainseg.config.sweep import REPORT_MODELS
+from brainseg.search.acquisition import Seen, Tree, expected_improvement, propose
+from brainseg.search.halving import Halving, Progress
 
 GRACE, REDUCTION = 4, 3
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.curve_simulator import Truth
-from brainseg.rungs import standing
-from brainseg.space import Params
+from brainseg.config.schema import Params
+from brainseg.search.halving import standing
 
 Verdict = Literal["go on", "pause", "stop"]
 # Device-seconds spent, and the true Dice of what would be returned then: by the highest Dice that

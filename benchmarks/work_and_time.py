@@ -12,10 +12,10 @@ import time
 import torch
 
 from benchmarks.freezing import stepper
-from brainseg.config import Encoder, Plain, TrialConfig, arm
-from brainseg.costs import line_through
-from brainseg.model import build_network
-from brainseg.work import work
+from brainseg.config.hyperparameters import Encoder, Plain, TrialConfig, arm
+from brainseg.models.flops import work
+from brainseg.models.network import build_network
+from brainseg.planning.cost_model import line_through
 
 ENCODERS = (
     *("mit_b0", "vgg16", "mobilenet_v2", "resnet18", "efficientnet-b0", "resnet50"),

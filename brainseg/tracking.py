@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import wandb
 
-from brainseg.records import Lines, Run, TrialDir, TrialRecord, read_json, write_json
+from brainseg.records.run import Lines, Run, TrialDir, TrialRecord, read_json, write_json
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ Run        python sweeps/cyclical_lr.py --data FOLDER      (no folder: made-up p
 Answer     runs/cyclical_lr/report.html and results.csv
 """
 
-from brainseg.cli import run
-from brainseg.config import TrialConfig
-from brainseg.space import Space
-from brainseg.sweep import Bayes, Sweep, grid
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Bayes, Sweep, grid
 
 SCHEDULES = ("cosine", "triangular", "triangular2", "exprange", "onecycle", "step", "constant")
 

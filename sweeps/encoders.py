@@ -7,10 +7,10 @@ Run        python sweeps/encoders.py --data FOLDER      (no folder: made-up pati
 Answer     runs/encoders/report.html and results.csv
 """
 
-from brainseg.cli import run
-from brainseg.config import TrialConfig
-from brainseg.space import Space
-from brainseg.sweep import REPORT_MODELS, Bayes, Sweep
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
 
 sweep = Sweep(
     name="encoders",

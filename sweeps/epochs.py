@@ -7,10 +7,10 @@ Run        python sweeps/epochs.py --data FOLDER      (no folder: made-up patien
 Answer     runs/epochs/report.html, section "Over seeds", and results.csv
 """
 
-from brainseg.cli import run
-from brainseg.config import TrialConfig
-from brainseg.space import Space
-from brainseg.sweep import Points, Sweep, grid
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Points, Sweep, grid
 
 sweep = Sweep(
     name="epochs",

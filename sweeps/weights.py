@@ -8,10 +8,10 @@ Run        brainseg weights fetch radimagenet-resnet50    (once; its licence is 
 Answer     runs/weights/report.html, sections "Over seeds" and "Learning curves", and results.csv
 """
 
-from brainseg.cli import run
-from brainseg.config import TrialConfig
-from brainseg.space import Space
-from brainseg.sweep import Points, Sweep, grid
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Points, Sweep, grid
 
 sweep = Sweep(
     name="weights",

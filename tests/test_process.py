@@ -19,15 +19,15 @@ from huggingface_hub import constants
 from ray.tune.execution import class_cache
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
-from brainseg.cli import run
-from brainseg.config import Plain, TrialConfig
-from brainseg.images import single_threaded
-from brainseg.launch import Ended, Job, run_sweep
-from brainseg.phantom import write_phantoms
+from brainseg.cli.main import run
+from brainseg.config.hyperparameters import Plain, TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Bayes, Split, Sweep
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.readers.images import single_threaded
+from brainseg.launch.run import Ended, Job, run_sweep
 from brainseg.process import environment, kept, terminable
-from brainseg.records import Run
-from brainseg.space import Space
-from brainseg.sweep import Bayes, Split, Sweep
+from brainseg.records.run import Run
 
 SWEEP = Sweep(
     name="again",

@@ -1,0 +1,130 @@
+"""What an answer cost: device-seconds of every trial, by phase, by how it ended, by what for.
+
+Not counted: Ray's own start of processes, and what a killed process spent on an epoch that it did
+not finish, which it could tell nobody.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.records.timing import PARTS
+
+COLUMNS = ("phase", "trial", "arm", "state", *PARTS, "total", "epochs", "saved_epochs", "saved")
+UNITS = ((1800.0, 3600.0, "device-hours"), (30.0, 60.0, "device-minutes"))
+NOT_COUNTED = (
+    "Start: building the network, opening the data, a range test, restoring a checkpoint. Keep: "
+    "rows, checkpoints, masks of the panels, waiting for the driver. Not counted: the start of "
+    "processes, and what a killed one spent on an epoch that it did not finish."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The costs of a run and, if it confirms a search that is at hand, of that search.
+
+    Attributes:
+        trials: a row a trial: ``phase``, ``trial``, ``arm``, ``state``; device-seconds to
+            ``start``, ``train``, ``score``, ``keep`` and in ``total``; ``epochs`` that were run;
+            ``saved_epochs`` that early stopping left out, and what they would have cost (``saved``)
+            at this trial's own pace.
+        device: in words, what one device is.
+        missing: the folder of the search whose costs are not at hand, if there is one.
+    """
+
+    trials: pd.DataFrame
+    device: str
+    missing: str = ""
+
+    def by_phase(self) -> pd.DataFrame:
+        """One row a phase and state: ``trials``, device-seconds, epochs run and saved."""
+        groups = self.trials.groupby(["phase", "state"], sort=False)
+        sums = groups[[*PARTS, "total", "epochs", "saved_epochs", "saved"]].sum()
+        sums.insert(0, "trials", groups.size())
+        return sums.reset_index()
+
+    def sentence(self) -> str:
+        """`This answer cost 3.1 device-hours: 2.0 to search, 1.1 to confirm (a device: ...).`"""
+        total = float(self.trials["total"].sum())
+        by_phase = self.trials.groupby("phase", sort=False)["total"].sum()
+        running = self.trials["state"].isin(["queued", "running"]).any()
+        seconds, unit = unit_of(total)
+        parts = ", ".join(f"{cost / seconds:.1f} to {phase}" for phase, cost in by_phase.items())
+        said = f"This answer cost {total / seconds:.1f} {unit}" + " so far" * bool(running)
+        said += f": {parts}" if len(by_phase) > 1 else ""
+        said += f" (a device: {self.device})"
+        if stopped := int((self.trials["state"] == "stopped").sum()):
+            saved = self.trials["saved"].sum() / seconds
+            said += f"; stopping {stopped} trial{'s'[: stopped > 1]} early saved about {saved:.1f}"
+        if self.missing:
+            said += f"; without the search in {self.missing}, whose records are not there"
+        return f"{said}."
+
+
+def ledger(run: Run) -> Ledger:
+    """What ``run`` cost, together with the search that it confirms."""
+    sweep = read_json(run.sweep)
+    origin, missing = _search(run, sweep)
+    runs = [*([origin] if origin else []), run]
+    rows = [row for one in runs for row in _rows(one)]
+    return Ledger(trials=pd.DataFrame(rows, columns=COLUMNS), device=_device(runs), missing=missing)
+
+
+def unit_of(seconds: float) -> tuple[float, str]:
+    """Seconds of the unit in which ``seconds`` read best, and its name."""
+    for least, unit, name in UNITS:
+        if seconds >= least:
+            return unit, name
+    return 1.0, "device-seconds"
+
+
+def _search(run: Run, sweep: dict[str, Any]) -> tuple[Run | None, str]:
+    """The search that ``run`` confirms, or the name of one that is not at hand."""
+    named = sweep.get("confirms")
+    if not named:
+        return None, ""
+    path = Path(named["search"])
+    for folder in (path, run.path / path, run.path.parent / path.name):
+        found = Run(folder)
+        if found.sweep.exists() and read_json(found.sweep)["uid"] == named["uid"]:
+            return found, ""
+    return None, str(path)
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    phase = read_json(run.sweep).get("phase", "search")
+    return [{"phase": phase, **_row(run, record)} for record in run.trials()]
+
+
+def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
+    costs, epochs = run.trial(record.trial).spent(), record.epoch
+    parts = {part: sum(cost["devices"] * cost[part] for cost in costs) for part in PARTS}
+    total = float(sum(parts.values()))
+    paid = len([cost for cost in costs if cost["train"]])  # some epochs twice, after a crash
+    left = record.params.get("epochs", epochs) - epochs if record.state == "stopped" else 0
+    return {
+        "trial": record.trial,
+        "arm": record.arm,
+        "state": record.state,
+        **parts,
+        "total": total,
+        "epochs": max([epochs, *(row["epoch"] for row in run.trial(record.trial).rows())]),
+        "saved_epochs": left,
+        "saved": left * (total - parts["start"]) / paid if paid else 0.0,
+    }
+
+
+def _device(runs: list[Run]) -> str:
+    """What one device is, as the trials noted it."""
+    costs = [cost for run in runs for one in run.trials() for cost in run.trial(one.trial).spent()]
+    kinds = {cost["device"] for cost in costs if "device" in cost}
+    if kinds == {"cuda"}:
+        return "one GPU"
+    threads = sorted({cost["threads"] for cost in costs if cost.get("device") == "cpu"})
+    if kinds == {"cpu"}:
+        plural = "s" if threads != [1] else ""
+        return f"one worker on {' or '.join(map(str, threads))} CPU{plural}"
+    return "what one worker held"

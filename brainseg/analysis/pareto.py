@@ -1,0 +1,43 @@
+"""Which trials nobody beats in all that their sweep aims at: Dice and costs together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brainseg.analysis.arms import in_words, named, varied_paths
+from brainseg.records.run import Run
+from brainseg.search.multi_objective import front
+
+
+def unbeaten(run: Run, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a trial that ran to its end: trial, arm, each aim, and whether nobody beats it.
+
+    Best Dice first; no rows for a sweep that aims at Dice alone.
+    """
+    aims = sweep.get("objectives", ["dice"])
+    done = [record for record in run.trials() if record.state == "done"]
+    if len(aims) == 1 or not done:
+        return []
+    paths = varied_paths(done)
+    values = [run.trial(record.trial).aims(aims) for record in done]
+    kept = front(values, [aim == "dice" for aim in aims])
+    rows = [
+        {
+            "trial": record.trial,
+            "arm": named(record.arm, in_words(record.params, paths)),
+            "unbeaten": good,
+            **dict(zip(aims, row, strict=True)),
+        }
+        for record, row, good in zip(done, values, kept, strict=True)
+    ]
+    return sorted(rows, key=lambda row: -row["dice"])
+
+
+def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Who is on the front, in words; nothing without rows."""
+    best = [f"{row['trial']} ({row['dice']:.3f})" for row in rows if row["unbeaten"]]
+    if not best:
+        return ""
+    return (
+        f"Nobody beats {', '.join(best)} in Dice and cost together; only trials that ran to their "
+        f"end are compared, {len(rows)} of them."
+    )

@@ -1,0 +1,177 @@
+"""Encoders to choose from: `encoders`."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brainseg.models.catalogue import Facts
+
+MEASURED = 20  # of timm's at once: building all 1300 takes half an hour
+PIPE = 100_000  # columns that no table reaches: a pipe gets whole cells
+COUNTED = """\
+Stride: pixels of the image to one of the deepest feature map. GFLOPs: of the encoder alone at
+256 x 256, a multiply-add counting two. Frozen: millions of parameters frozen with the first 1, 2,
+... blocks. Weights: with their licence in brackets, unknown where none is published."""
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listing = verbs.add_parser("encoders", help="list encoders: size, work, weights, blocks")
+    listing.add_argument(
+        "filter",
+        nargs="?",
+        default="",
+        metavar="FILTER",
+        help="a name, a part of one or a glob; 'tu-*' lists those of timm; default: all others",
+    )
+    listing.add_argument("--csv", type=Path, metavar="FILE", help="write the list to this file")
+    listing.set_defaults(work=_encoders)
+
+
+def _encoders(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from brainseg.models import encoders
+
+    if args.csv and not args.csv.expanduser().parent.is_dir():
+        raise ValueError(f"a list must go into a folder that is there, got {args.csv}; make it")
+    names = encoders.matching(args.filter)
+    facts = _facts(names)
+    console = Console(width=None if sys.stdout.isatty() else PIPE)
+    if names == [args.filter]:
+        _print_one(names[0], facts, console)
+    else:
+        _print_table(names, facts, console)
+    if args.csv:
+        _write_csv(names, facts, args.csv.expanduser())
+        print(args.csv)
+
+
+def _facts(names: Sequence[str]) -> "dict[str, Facts | str]":
+    """Facts of each encoder or why it has none; of none at all where too many would be built."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from brainseg.models import catalogue, encoders
+
+    if len(names) > MEASURED and names[0].startswith(encoders.TIMM):
+        return {}
+    errors = Console(stderr=True)
+    bar = partial(track, description="measuring", console=errors, transient=True)
+    return catalogue.look_up(names, partial(bar, disable=not errors.is_terminal))
+
+
+def _print_table(
+    names: Sequence[str], facts: "Mapping[str, Facts | str]", console: "Console"
+) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    figures = ("Parameters, M", "Stride", "GFLOPs", "Frozen, M") if facts else ()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("Encoder", *figures, "Weights"):
+        left = column in ("Encoder", "Frozen, M", "Weights")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for name in names:
+        cells = _figures(facts[name]) if facts else ()
+        table.add_row(*map(Text, (name, *cells, _weights(name))))
+    console.print(table)
+    console.print(Text(COUNTED, style="dim"))
+    refused = [fact for fact in facts.values() if isinstance(fact, str)]
+    for reason in refused:
+        console.print(Text(reason, style="red"))
+    if not facts:
+        console.print(
+            f"{len(names):,} encoders, too many of timm's to measure at once; a FILTER that fits "
+            f"at most {MEASURED} shows figures, and says which cannot be encoders."
+        )
+
+
+def _print_one(name: str, facts: "Mapping[str, Facts | str]", console: "Console") -> None:
+    """All about one encoder: what each block holds, and which decoders take it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from brainseg.models.network import takers
+
+    fact = facts[name]
+    if isinstance(fact, str):
+        raise ValueError(fact)
+    figures = (
+        f"{name}: {fact.parameters:,} parameters, stride {fact.stride}, "
+        f"{fact.gflops:.2f} GFLOPs at 256 x 256 (a multiply-add counting two)"
+    )
+    console.print(Text(figures, style="bold"))
+    console.print(Text(f"weights: {_weights(name)}"))
+    console.print(Text(f"decoders: {', '.join(takers(name))}"))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("Frozen blocks", "Adds parameters", "Frozen parameters"):
+        table.add_column(column, justify="right")
+    table.add_column("Adds modules", overflow="fold")
+    for k, (block, total) in enumerate(zip(fact.blocks, fact.frozen, strict=True), start=1):
+        counts = (str(k), f"{block.parameters:,}", f"{total:,}")
+        table.add_row(*counts, Text(in_runs(block.modules)))
+    console.print(table)
+    if fact.idle:
+        console.print(f"{fact.idle:,} parameters influence no feature map; they are never trained.")
+
+
+def in_runs(modules: Sequence[str]) -> str:
+    """`blocks.0 to blocks.3, norm`: neighbours that differ in their number alone, together."""
+    parts = []
+    for _, group in groupby(modules, key=lambda name: name.rstrip("0123456789")):
+        first, *others = group
+        parts.append(f"{first} to {others[-1]}" if others else first)
+    return ", ".join(parts)
+
+
+def _figures(fact: "Facts | str") -> tuple[str, str, str, str]:
+    if isinstance(fact, str):
+        return "", "", "", "see below"
+    frozen = " / ".join(f"{count / 1e6:.2f}" for count in fact.frozen)
+    return f"{fact.parameters / 1e6:.2f}", str(fact.stride), f"{fact.gflops:.2f}", frozen
+
+
+def _weights(name: str) -> str:
+    """`imagenet (BSD-3-Clause); ssl, swsl (CC-BY-NC-4.0)`."""
+    from brainseg.models.encoders import published_weights
+
+    by_licence: dict[str, list[str]] = {}
+    for weights, licence in published_weights(name).items():
+        by_licence.setdefault(licence, []).append(weights)
+    return "; ".join(f"{', '.join(keys)} ({licence})" for licence, keys in by_licence.items())
+
+
+def _write_csv(names: Sequence[str], facts: "Mapping[str, Facts | str]", path: Path) -> None:
+    from brainseg.records.run import write_text
+
+    rows = [_row(name, facts.get(name, "not measured")) for name in names]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        why = error.strerror
+        raise ValueError(f"{path} cannot be written ({why}); name another file") from None
+
+
+def _row(name: str, fact: "Facts | str") -> dict[str, object]:
+    row: dict[str, object] = {"encoder": name, "weights": _weights(name)}
+    if isinstance(fact, str):
+        return row | {"note": fact}
+    frozen = {f"frozen_{k}": count for k, count in enumerate(fact.frozen, start=1)}
+    counted = {"parameters": fact.parameters, "stride": fact.stride, "gflops_256": fact.gflops}
+    return row | counted | frozen

@@ -1,0 +1,262 @@
+"""What a sweep is: a question, a space, what is tried first, a strategy and a budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import inf
+from typing import Literal, get_args
+
+from brainseg.config.claims import Claim, arms_of
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Params, Space, Value, build
+
+
+def _refuse_one_fold(folds: int) -> None:
+    if folds < 0 or folds == 1:
+        raise ValueError(f"folds must be at least 2, or 0 for none, got {folds}; try 5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bayes:
+    """Points are proposed by what was seen so far; trials pause at rungs, the best go on.
+
+    Sources: search/halving.py; Bergstra et al. (2011) for "tpe", search/acquisition.py for "gp".
+    """
+
+    trials: int = 20
+    grace_epochs: int = 4  # no trial pauses before
+    reduction: int = 3  # one trial in `reduction` goes on beyond each rung
+    sampler: Literal["gp", "tpe", "random"] = "tpe"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("grace_epochs", 1), ("reduction", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.sampler not in ("gp", "tpe", "random"):
+            raise ValueError(f"sampler must be gp, tpe or random, got {self.sampler!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Nothing is drawn: each point, once with every seed and fold, is trained to its last epoch.
+
+    All points come with the first seed and fold, then all with the second fold, and so on: every
+    arm grows evenly.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    folds: int = 0  # each of so many validates in turn; 0: only the one that a point's config names
+    trials: int | None = None  # the first so many; None: all
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must be one or more different numbers, got {self.seeds}")
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
+        _refuse_one_fold(self.folds)
+
+    @property
+    def repeats(self) -> list[Params]:
+        """What is trained of every point, in the order of its trials."""
+        folds: list[Params] = [{"fold": fold} for fold in range(self.folds)] or [{}]
+        return [{"seed": seed, **fold} for seed in self.seeds for fold in folds]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a sweep may spend beside its number of trials: whatever is spent first ends it."""
+
+    hours: float = inf  # of wall time, over all commands that went on with the sweep
+    device_hours: float = inf  # of its trials
+    patience: int = 0  # trials in a row that may end without a better Dice; 0: any number
+    terminator: bool = False  # end where Optuna's terminator expects less than the noise
+
+    def __post_init__(self) -> None:
+        for name in ("hours", "device_hours"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.patience < 0:
+            raise ValueError(f"patience must be at least 0, got {self.patience}")
+
+
+# What a search may aim at, beside Dice in columns of its own: Dice is maximised, costs minimised.
+Objective = Literal["dice", "device_seconds", "parameters", "milliseconds_per_image"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How slices are divided into train, validation and test."""
+
+    by: str = "patients"  # or "slices": the report's, which leaks; or the path of a CSV file
+    validation: float = 0.2  # share of the patients; of what test leaves, if by slices
+    test: float = 0.1  # share that the search never sees
+    seed: int = 0
+    folds: int = 0  # all but the test patients are cut into so many; 0: one part validates
+
+    def __post_init__(self) -> None:
+        _refuse_one_fold(self.folds)
+        if self.folds and self.by == "slices":
+            raise ValueError(
+                "folds are of patients, this split is by slices; take --split patients, or no folds"
+            )
+        if self.by not in ("patients", "slices") and not self.by.lower().endswith(".csv"):
+            raise ValueError(
+                "a split is by patients, by slices or from a file whose name ends in .csv, "
+                f"got {self.by!r}"
+            )
+        if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test < 1):
+            raise ValueError(
+                "validation must be above 0, test at least 0, and both together below 1, "
+                f"got {self.validation} and {self.test}"
+            )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Why one point is confirmed: it led the search, it is one of the report's models, or both."""
+
+    trial: str  # of the search; "" where it tried no such configuration
+    baseline: bool  # one of the report's models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirms:
+    """The search whose best configurations a sweep trains again, fold by fold."""
+
+    search: str  # its folder
+    name: str
+    uid: str
+    top: int  # how many of its configurations were asked for
+    arms: tuple[Origin, ...]  # one for each of the sweep's first points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One question, and the compute it may spend on the answer."""
+
+    name: str
+    question: str
+    space: Space[TrialConfig]
+    first: tuple[Mapping[str, Value], ...] = ()  # tried in this order before the searcher draws
+    strategy: Bayes | Points = Bayes()
+    budget: Budget = Budget()
+    objectives: tuple[Objective, ...] = ("dice",)  # the first decides who goes on at a rung
+    split: Split = Split()
+    claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are held against them
+    confirms: Confirms | None = None  # with the very patients locked that its search locked
+
+    def __post_init__(self) -> None:
+        for claim in self.claims:
+            for arm in arms_of(claim):
+                build(self.space.base, arm)  # refuses a path that no trial could have
+        if isinstance(self.strategy, Points):
+            _check_points(self.space, self.first)
+        _check_budget(self)
+        _check_objectives(self.objectives)
+        _check_folds(self)
+
+    @property
+    def phase(self) -> str:
+        return "confirm" if self.confirms else "search"
+
+    @property
+    def trials(self) -> int:
+        """How many there will be."""
+        if isinstance(self.strategy, Bayes):
+            return self.strategy.trials
+        whole = len(self.first) * len(self.strategy.repeats)
+        return whole if self.strategy.trials is None else min(self.strategy.trials, whole)
+
+    def points(self) -> list[tuple[Params, Params]]:
+        """What is tried first, in its order, as (drawn, pinned), see ``Space.split``."""
+        if isinstance(self.strategy, Bayes):
+            return [self.space.split(point) for point in self.first]
+        return [
+            self.space.split({**point, **repeat})
+            for repeat in self.strategy.repeats
+            for point in self.first
+        ]
+
+
+def _check_budget(sweep: Sweep) -> None:
+    """Refuse limits that contradict each other."""
+    strategy, budget = sweep.strategy, sweep.budget
+    if isinstance(strategy, Points):
+        if budget.patience or budget.terminator:
+            raise ValueError(
+                "patience and terminator end a search; a sweep of points runs its whole list: "
+                "leave them out"
+            )
+    elif budget.patience >= strategy.trials:
+        raise ValueError(
+            f"patience must be below the {strategy.trials} trials, or it never ends anything, got "
+            f"{budget.patience}; lower it or raise trials"
+        )
+
+
+def _check_objectives(objectives: tuple[str, ...]) -> None:
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise ValueError(
+                f"an objective is one of what trials record, {', '.join(OBJECTIVES)}, got {name!r}"
+            )
+    if objectives[:1] != ("dice",) or len(set(objectives)) < len(objectives):
+        raise ValueError(
+            "objectives must begin with dice, which decides who goes on at a rung, and name each "
+            f"once, got {', '.join(objectives) or 'none'}"
+        )
+
+
+def grid(axes: Mapping[str, Sequence[Value]]) -> tuple[Params, ...]:
+    """Every combination of the values of some paths; the last path changes fastest."""
+    return tuple(dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+
+
+def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value]]) -> None:
+    """Refuse points that a sweep cannot run as they stand."""
+    if not points:
+        raise ValueError("a sweep of points needs one or more in `first`, got none")
+    if loose := sorted(space.distributions()):
+        raise ValueError(
+            f"a sweep of points draws nothing, but {', '.join(loose)} is searched; "
+            "leave `search` empty, or use Bayes"
+        )
+    seen: dict[TrialConfig, Mapping[str, Value]] = {}
+    for point in points:
+        if "seed" in point or "fold" in point:
+            raise ValueError(f"seeds and folds are the strategy's, no point's, got {dict(point)}")
+        config = space.config(point)
+        if config in seen:
+            raise ValueError(
+                f"every point must be another configuration, but {dict(point)} and "
+                f"{dict(seen[config])} are the same; leave one out"
+            )
+        seen[config] = point
+
+
+def _check_folds(sweep: Sweep) -> None:
+    """Refuse trials that validate with a fold that the split has not."""
+    asked = [sweep.space.config(point).fold for point in ({}, *sweep.first)]
+    if isinstance(sweep.strategy, Points):
+        asked.append(sweep.strategy.folds - 1)
+    if max(asked) >= max(sweep.split.folds, 1):
+        has = f"has folds 0 to {sweep.split.folds - 1}" if sweep.split.folds else "has no folds"
+        raise ValueError(
+            f"fold must be one of the split's, which {has}, got {max(asked)}; cut more with --folds"
+        )
+
+
+# The four models that the report compared by eye; every sweep over encoders begins with them.
+REPORT_MODELS: tuple[Mapping[str, Value], ...] = (
+    {"model": "plain"},
+    {"model": "encoder", "model.encoder.name": "vgg16", "model.encoder.freeze": "nothing"},
+    {"model": "encoder", "model.encoder.name": "resnet50", "model.encoder.freeze": "nothing"},
+    {
+        "model": "encoder",
+        "model.encoder.name": "resnet50",
+        "model.encoder.freeze": "first",
+        "model.encoder.freeze.first.blocks": 2,
+    },
+)

@@ -1,0 +1,152 @@
+"""Which slices of which patients a folder holds, found by looking at how its files are named.
+
+manifest  a CSV file with columns image, mask, patient; goes before all others
+nnunet    imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json
+pairs     images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png
+lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
+nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainseg.data.formats.listing import Listing
+from brainseg.data.formats.manifest import MANIFEST, list_manifest, manifests
+from brainseg.data.formats.pictures import (
+    LGG,
+    PAIRS,
+    list_lgg,
+    list_pairs,
+    looks_like_lgg,
+    looks_like_pairs,
+)
+from brainseg.data.formats.volumes import (
+    NIFTI,
+    NNUNET,
+    list_nifti,
+    list_nnunet,
+    looks_like_nifti,
+    looks_like_nnunet,
+)
+from brainseg.data.readers.images import read_mask
+from brainseg.data.readers.paths import visible_files
+from brainseg.data.readers.problems import Problem
+from brainseg.data.table import COLUMNS
+
+LISTERS = {
+    "lgg": list_lgg,
+    "pairs": list_pairs,
+    "manifest": list_manifest,
+    "nnunet": list_nnunet,
+    "nifti": list_nifti,
+}
+LAYOUTS = tuple(LISTERS)
+LOOKS = {
+    "lgg": looks_like_lgg,
+    "pairs": looks_like_pairs,
+    "nnunet": looks_like_nnunet,
+    "nifti": looks_like_nifti,
+}
+KNOWN = {"manifest": MANIFEST, "nnunet": NNUNET, "pairs": PAIRS, "lgg": LGG, "nifti": NIFTI}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds, and all that is wrong with the listing."""
+
+    layout: str
+    channels: tuple[str, ...]  # names, see data/channels.py
+    table: pd.DataFrame
+    problems: list[Problem]
+
+
+def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
+    """The table of ``read_folder``."""
+    return read_folder(root, layout).table
+
+
+def read_folder(root: Path, layout: str = "auto") -> Contents:
+    """Return a folder's contents; every mask is read, no image is.
+
+    ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is not
+    binary.
+    """
+    contents = scan(root, layout)
+    table, problems = contents.table, contents.problems
+    if problems:
+        more = f" ({len(problems) - 1} more: brainseg check lists all)" if problems[1:] else ""
+        raise ValueError(f"{problems[0]}{more}")
+    places = table[["mask", "index", "axis"]].itertuples(index=False, name=None)
+    by_file = [list(group) for _, group in groupby(places, key=lambda place: place[0])]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        areas = pool.map(lambda group: [read_mask(root, *p).sum() for p in group], by_file)
+        area = np.array([pixels for group in areas for pixels in group], int)
+    table.insert(4, "tumour", (area > 0).astype(int))
+    table.insert(5, "tumour_pixels", area)
+    return contents
+
+
+def scan(root: Path, layout: str = "auto") -> Contents:
+    """Return a folder's contents, the table without its tumour columns.
+
+    No pixel is read. ValueError: root is no folder, or holds no layout, or more than one.
+    """
+    listing, names = _begin(root)
+    layout = _layout(listing, names, layout)
+    LISTERS[layout](listing, names)
+    table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
+    table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
+    _list_slices_found_twice(listing, table)
+    if table.empty and not listing.problems:
+        raise ValueError(
+            f"root must hold slices as {KNOWN[layout]}, {root} holds none; check the path, or "
+            "leave --layout to auto"
+        )
+    return Contents(layout, listing.channels, table, listing.problems)
+
+
+def _begin(root: Path) -> tuple[Listing, list[str]]:
+    if not root.is_dir():
+        what = "is not a directory" if root.exists() else "does not exist"
+        raise ValueError(f"root must be a folder of slices, {root} {what}; give the path of one")
+    names, problems = visible_files(root.resolve())
+    return Listing(root.resolve(), problems=problems), names
+
+
+def _layout(listing: Listing, names: list[str], layout: str) -> str:
+    if layout in LAYOUTS:
+        return layout
+    if layout != "auto":
+        known = ", ".join(("auto", *LAYOUTS))
+        raise ValueError(f"a layout must be one of {known}, got {layout!r}; take auto")
+    if manifests(listing, names):
+        return "manifest"
+    found = [name for name, looks in LOOKS.items() if looks(names)]
+    if len(found) > 1:
+        raise ValueError(
+            f"root must have one layout, {listing.root} looks like {' and '.join(found)}; "
+            "choose one with --layout"
+        )
+    if not found:
+        known = "; ".join(f"{name}: {text}" for name, text in KNOWN.items())
+        raise ValueError(
+            f"root must hold slices in a layout that is known ({known}), {listing.root} holds "
+            "none; check the path, or write a manifest"
+        )
+    return found[0]
+
+
+def _list_slices_found_twice(listing: Listing, table: pd.DataFrame) -> None:
+    """One problem a patient: its folder may stand there twice, with all its slices."""
+    twice = table[table.duplicated(["patient", "slice"], keep=False)]
+    for patient, rows in twice.groupby("patient"):
+        first, second = rows["image"].iloc[:2]
+        number = rows["slice"].iloc[0]
+        rule = f"a patient must have one slice of each number, and {first} is slice {number}, too"
+        found = f"is of {patient} ({len(rows)} such files)"
+        listing.refuse(second, rule, found, "remove or rename one, or tell patients apart")

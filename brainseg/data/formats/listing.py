@@ -1,0 +1,101 @@
+"""The rows and the problems of a folder that is being listed; each layout fills one."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from brainseg.data.readers import nifti
+from brainseg.data.readers.images import PICTURES
+from brainseg.data.readers.nifti import Geometry
+from brainseg.data.readers.paths import JOINT, confined
+from brainseg.data.readers.problems import Problem, Refused
+
+Row = tuple[str, int, str, str, int, int, str, float, float, float]  # as table.COLUMNS
+Spacing = tuple[float, float, float]  # mm from row to row, column to column, slice to slice
+UNKNOWN: Spacing = (math.nan, math.nan, math.nan)
+
+NUMBER = re.compile(r"(?<!\d)\d{1,9}$")
+
+
+@dataclass
+class Listing:
+    """What has been found so far in the folder ``root``, in the order it was found."""
+
+    root: Path
+    rows: list[Row] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    slices: dict[str, int] = field(default_factory=dict)  # cut from volumes, of each patient
+    channels: tuple[str, ...] = ()  # their names; () unknown
+
+    def refuse(self, file: str, rule: str, found: str, remedy: str) -> None:
+        self.problems.append(Problem(file, rule, found, remedy))
+
+    def picture(
+        self,
+        patient: str,
+        number: int,
+        image: str,
+        mask: str,
+        *,
+        site: str = "",
+        spacing: Spacing = UNKNOWN,
+    ) -> None:
+        """Add the slice of a 2-D image and its mask."""
+        self.rows.append((patient, number, image, mask, -1, -1, site, *spacing))
+
+    def volume(
+        self,
+        patient: str,
+        image: str,
+        mask: str,
+        *,
+        site: str = "",
+        spacing: Spacing | None = None,  # None: as the file has it
+    ) -> None:
+        """Add every slice of a volume; a patient's second volume goes on counting."""
+        try:
+            first = self._same_place(image, mask)
+        except Refused as refusal:
+            self.problems.append(refusal.problem)
+            return
+        counted = self.slices.get(patient, 0)
+        self.slices[patient] = counted + first.shape[first.axis]
+        for index in range(first.shape[first.axis]):
+            where = (image, mask, index, first.axis, site)
+            mm = first.slice_spacing_mm if spacing is None else spacing
+            self.rows.append((patient, counted + index + 1, *where, *mm))
+
+    def _same_place(self, image: str, mask: str) -> Geometry:
+        """The geometry of a volume's files, which must lie in one place."""
+        names = [*image.split(JOINT), mask]
+        found = [nifti.geometry(confined(self.root, name), name) for name in names]
+        for name, other in zip(names, found, strict=True):
+            if difference := other.unlike(found[0]):
+                rule = f"a volume must lie where {names[0]} lies"
+                raise Refused(Problem(name, rule, difference, "resample it to that one's grid"))
+        if found[-1].channels > 1:
+            rule, shown = "a mask must have one channel", f"has {found[-1].channels}"
+            raise Refused(Problem(mask, rule, shown, "keep the tumour's"))
+        return found[0]
+
+
+def is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURES)
+
+
+def is_volume(name: str) -> bool:
+    return name.lower().endswith(nifti.SUFFIXES)
+
+
+def stem(name: str) -> str:
+    """The last part of a path without .png, .tif, .nii, .nii.gz."""
+    last = PurePosixPath(name).name
+    whole = last[:-3] if last.lower().endswith(".nii.gz") else last
+    return whole.rsplit(".", 1)[0] if is_picture(last) or is_volume(last) else last
+
+
+def number_at_end(name: str) -> int | None:
+    """The slice number at the end of a stem: 12 of P_12 and of P012, none of P_12b."""
+    found = NUMBER.search(stem(name))
+    return int(found[0]) if found else None

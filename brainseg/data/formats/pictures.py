@@ -1,0 +1,104 @@
+"""Folders of 2-D pictures: LGG's, with masks beside their images, and images/ with masks/."""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from brainseg.data import channels
+from brainseg.data.formats.listing import Listing, is_picture, number_at_end, stem
+
+LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
+PAIRS = "images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png"
+PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|fold[_-]?\d*|images?|masks?", re.I)
+
+
+def looks_like_lgg(names: list[str]) -> bool:
+    masks = (is_picture(name) and stem(name).lower().endswith("_mask") for name in names)
+    return any(masks) and not looks_like_pairs(names)
+
+
+def looks_like_pairs(names: list[str]) -> bool:
+    pictures = [name for name in names if is_picture(name)]
+    return all(any(n.startswith(part) for n in pictures) for part in ("images/", "masks/"))
+
+
+def list_lgg(listing: Listing, names: list[str]) -> None:
+    """The patient is the folder, at any depth; the slice is the number at the end of the name."""
+    listing.channels = channels.LGG
+    images: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for name in filter(is_picture, names):
+        slices, key = images, f"{PurePosixPath(name).parent}/{stem(name)}"
+        if key.lower().endswith("_mask"):
+            slices, key = masks, key[: -len("_mask")]
+        _keep(listing, slices, key, name)
+    for key in _paired(listing, images, masks):
+        patient = PurePosixPath(images[key]).parent.name
+        number = number_at_end(images[key])
+        if number is None:
+            rule = "the name of a slice must end in its number"
+            listing.refuse(images[key], rule, "does not", f"rename it like {LGG}")
+        elif not patient:
+            rule = "a slice must lie in the folder of its patient"
+            listing.refuse(images[key], rule, "lies in none", f"move it, as in {LGG}")
+        else:
+            site = tissue_source_site(patient)
+            listing.picture(patient, number, images[key], masks[key], site=site)
+
+
+def list_pairs(listing: Listing, names: list[str]) -> None:
+    """The patient is the subfolder, or the name up to its last _<n>; the slice is that number."""
+    images: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for name in filter(is_picture, names):
+        top, *folders, _ = PurePosixPath(name).parts
+        if top in ("images", "masks"):
+            key = "/".join([*folders, stem(name)])
+            _keep(listing, images if top == "images" else masks, key, name)
+    for key in _paired(listing, images, masks):
+        if patient_and_number := read_name(listing, images[key], key):
+            listing.picture(*patient_and_number, images[key], masks[key])
+
+
+def read_name(listing: Listing, file: str, key: str) -> tuple[str, int] | None:
+    """Patient and slice of <PATIENT>/<n> or <PATIENT>_<n>; None, and a problem, of any other."""
+    *folders, name = key.split("/")
+    number, remedy = number_at_end(name), "rename it, or list the files in a CSV manifest"
+    if len(folders) > 1 or (folders and PARTS.fullmatch(folders[0])):
+        rule = "a subfolder must be one patient"
+        listing.refuse(file, rule, f"lies in {'/'.join(folders)!r}", remedy)
+    elif number is None:
+        listing.refuse(file, "the name of a slice must end in its number", "does not", remedy)
+    elif folders:
+        return folders[0], number
+    elif found := re.fullmatch(r"(.+)_\d+", name):
+        return found[1], number
+    else:
+        rule = "the name of a slice must tell its patient, as <PATIENT>_<n>"
+        listing.refuse(file, rule, "does not", remedy)
+    return None
+
+
+def tissue_source_site(patient: str) -> str:
+    """The site of a TCGA patient: the second field of TCGA_XX_1234; "" for any other."""
+    found = re.match(r"TCGA[_-]([A-Za-z0-9]{2})(?=[_-])", patient)
+    return found[1].upper() if found else ""
+
+
+def _keep(listing: Listing, slices: dict[str, str], key: str, name: str) -> None:
+    if key in slices:
+        rule = f"a slice must be one file, and {slices[key]} is the same"
+        listing.refuse(name, rule, "is another", "remove one")
+    else:
+        slices[key] = name
+
+
+def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> Iterable[str]:
+    """The keys that have both; those that have one are problems."""
+    for key in sorted(images.keys() - masks.keys()):
+        rule, remedy = "an image must have its mask", "add the mask, or remove the image"
+        listing.refuse(images[key], rule, "has none", remedy)
+    for key in sorted(masks.keys() - images.keys()):
+        rule, remedy = "a mask must have its image", "add the image, or remove the mask"
+        listing.refuse(masks[key], rule, "has none", remedy)
+    return sorted(images.keys() & masks.keys())

@@ -1,0 +1,154 @@
+"""Folders of volumes: nnU-Net's raw data sets, which may hold pictures too, and one a patient."""
+
+import json
+import re
+from collections import defaultdict
+from itertools import takewhile
+from pathlib import PurePosixPath
+from typing import Any
+
+from brainseg.data.formats.listing import Listing, is_picture, is_volume, stem
+from brainseg.data.formats.pictures import read_name
+from brainseg.data.readers.paths import JOINT
+
+NNUNET = "imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json"
+NIFTI = "<PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*"
+MASK = re.compile("mask|seg|label", re.I)
+DESCRIPTION = "dataset.json"
+
+
+def looks_like_nnunet(names: list[str]) -> bool:
+    return all(any(n.startswith(part) for n in names) for part in ("imagesTr/", "labelsTr/"))
+
+
+def looks_like_nifti(names: list[str]) -> bool:
+    kinds: dict[str, set[bool]] = defaultdict(set)
+    for name in filter(is_volume, names):
+        kinds[name.rpartition("/")[0]].add(bool(MASK.search(stem(name))))
+    return any(len(kind) == 2 for kind in kinds.values())
+
+
+def list_nnunet(listing: Listing, names: list[str]) -> None:
+    """A volume's case is its patient; a picture's name tells the patient, as <PATIENT>_<n>."""
+    channels = _channels(listing, names)
+    listing.channels = tuple(channels or ())
+    images: dict[str, dict[int, str]] = defaultdict(dict)
+    masks: dict[str, str] = {}
+    for name in names:
+        if not (is_picture(name) or is_volume(name)):
+            continue
+        if name.startswith("labelsTr/"):
+            masks[stem(name)] = name
+        elif name.startswith("imagesTr/"):
+            case, _, channel = stem(name).rpartition("_")
+            if not (case and re.fullmatch(r"\d{4}", channel)):
+                rule = "the name of an image must end in its channel, as _0000"
+                listing.refuse(name, rule, "does not", f"rename it like {NNUNET}")
+                continue
+            images[case][int(channel)] = name
+    for case in sorted(images.keys() | masks.keys()):
+        _list_case(listing, case, images.get(case, {}), masks.get(case, ""), channels)
+
+
+def _list_case(
+    listing: Listing, case: str, images: dict[int, str], mask: str, channels: list[str] | None
+) -> None:
+    if not images:
+        rule, remedy = "a mask must have its image", "add the image, or remove the mask"
+        listing.refuse(mask, rule, "has none", remedy)
+        return
+    joined = JOINT.join(images[channel] for channel in sorted(images))
+    expected = len(images if channels is None else channels)
+    if not mask:
+        rule, remedy = "an image must have its mask", "add the mask, or remove the image"
+        listing.refuse(images[min(images)], rule, "has none", remedy)
+    elif sorted(images) != list(range(expected)):
+        rule = f"a case must have channels 0 to {expected - 1}"
+        found = f"has {', '.join(map(str, sorted(images)))}"
+        listing.refuse(images[min(images)], rule, found, f"add the others, or mend {DESCRIPTION}")
+    elif is_volume(mask) and all(map(is_volume, images.values())):
+        listing.volume(case, joined, mask)
+    elif is_picture(mask) and all(map(is_picture, images.values())):
+        if patient_and_number := read_name(listing, images[0], case):
+            listing.picture(*patient_and_number, joined, mask)
+    else:
+        rule, found = "image and mask must be of one kind", f"is not of the kind of {joined}"
+        listing.refuse(mask, rule, found, "write both as volumes, or both as pictures")
+
+
+def _channels(listing: Listing, names: list[str]) -> list[str] | None:
+    """The channels' names in dataset.json; None, and a problem, where it does not tell them."""
+    rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
+    try:
+        if DESCRIPTION not in names:
+            raise ValueError("is not there")
+        text = (listing.root / DESCRIPTION).read_text(encoding="utf-8")
+        try:
+            about = json.loads(text)
+            channels = about.get("channel_names", about.get("modality"))
+            if isinstance(channels, dict):
+                channels = [channels.get(str(n), "") for n in range(len(channels))]
+            told = [str(name) for name in channels]
+            labels = _foreground(about["labels"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError("does not tell them") from None
+    except (OSError, ValueError) as error:
+        listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net's documentation says")
+        return None
+    if labels != [1]:
+        rule, found = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
+        listing.refuse(DESCRIPTION, rule, found, "merge the labels into one, here and in labelsTr")
+    return told
+
+
+def _foreground(labels: dict[str, Any]) -> list[Any]:
+    """The values other than 0 of {"background": 0, "tumour": 1}, or of {"0": ..., "1": ...}."""
+    old = all(key.isdigit() for key in labels)
+    values = [int(key) for key in labels] if old else list(labels.values())
+    return [value for value in values if value != 0]
+
+
+def list_nifti(listing: Listing, names: list[str]) -> None:
+    """The patient is the folder; its images are the channels, in the order of their names."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in filter(is_volume, names):
+        folders[name.rpartition("/")[0]].append(name)
+    expected: tuple[str, list[str]] | None = None
+    for folder, files in sorted(folders.items()):
+        masks = [name for name in files if MASK.search(stem(name))]
+        images = [name for name in files if name not in masks]
+        if not _is_patient(listing, folder, images, masks):
+            continue
+        channels = _channel_names(images, masks[0])
+        expected = expected or (folder, channels)
+        listing.channels = tuple(filter(None, expected[1]))
+        if channels != expected[1]:
+            rule = f"every patient must have the channels of {expected[0]}, {expected[1]}"
+            listing.refuse(folder, rule, f"has {channels}", "rename, add or remove volumes")
+            continue
+        listing.volume(PurePosixPath(folder).name, JOINT.join(images), masks[0])
+
+
+def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[str]) -> bool:
+    """Whether a folder holds one patient; it is a problem where it does not."""
+    remedy = "move the files, or list them in a CSV manifest"
+    found = f"holds {len(images)} images and {len(masks)} masks"
+    if not folder or "/" in folder:
+        rule = "the volumes of a patient must lie in a folder of their own in the root"
+        listing.refuse((images + masks)[0], rule, f"lies in {folder or 'the root'!r}", remedy)
+        return False
+    if not images or len(masks) != 1:
+        rule = "a patient's folder must hold images and one of *mask*, *seg*, *label*"
+        listing.refuse(folder, rule, found, remedy)
+        return False
+    return True
+
+
+def _channel_names(images: list[str], mask: str) -> list[str]:
+    """What tells the images of one folder apart: flair, t1 of P1_flair and P1_t1; "" of one."""
+    if len(images) == 1:
+        return [""]
+    words = [re.split(r"[_\-. ]+", stem(name)) for name in (*images, mask)]
+    in_step = zip(*words, strict=False)
+    shared = sum(1 for _ in takewhile(lambda same_place: len(set(same_place)) == 1, in_step))
+    return ["_".join(own[shared:]) for own in words[:-1]]

@@ -1,0 +1,170 @@
+"""A pack cut into batches: shuffled and augmented to train on, in fixed order to score.
+
+Shapes: N slices of a pack, B of a batch, H rows, W columns, C channels, D = C + 1 (the channels of
+an image and, last, its mask). A row is a position in the table that the pack was made from.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainseg.data.pack.build import Pixels
+from brainseg.data.pack.store import Pack
+from brainseg.data.readers.images import single_threaded
+
+BATCHES_AHEAD = 1  # ready and waiting, beside the one in use and one under way a thread
+
+Rows = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    slices_BHWD: Tensor  # uint8
+    rows: Rows
+
+    @property
+    def image_BCHW(self) -> Tensor:
+        """uint8, channels last in memory."""
+        return self.slices_BHWD[..., :-1].permute(0, 3, 1, 2)
+
+    @property
+    def mask_BHW(self) -> Tensor:
+        """uint8, 0 and 1."""
+        return self.slices_BHWD[..., -1]
+
+    def to(self, device: torch.device) -> "Batch":
+        """On the device, by one transfer of images and masks."""
+        return self._replace(slices_BHWD=self.slices_BHWD.to(device, non_blocking=True))
+
+
+class Augmentation(Protocol):
+    def __call__(
+        self, slice_HWD: Pixels, moved_HWD: Pixels, /, *, seed: int, epoch: int, sample: int
+    ) -> None: ...
+
+
+def shuffled(rows: Rows, *, seed: int, epoch: int) -> Rows:
+    """Return the order of one epoch, which depends on seed and epoch only."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Full global batches in count images; one where they do not fill the first."""
+    return max(1, count // batch_size)
+
+
+def training_batches(
+    pack: Pack,
+    rows: Rows,
+    augment: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+) -> Generator[Batch, None, None]:
+    """Yield this rank's share of each global batch of batch_size images, prepared in threads.
+
+    A batch holds until the next one is asked for: its memory is then used again. What is left over
+    at the end of the epoch is dropped; rows that do not fill one batch make one, cut to a multiple
+    of world. ValueError, at once: batch_size no multiple of world, too few rows.
+    """
+    assert 0 <= rank < world, f"rank {rank} of {world}"
+    _refuse_uneven(batch_size, len(rows), world)
+    order = shuffled(rows, seed=seed, epoch=epoch)
+    size = min(batch_size, len(order) // world * world)
+    shares = [
+        order[step * size : (step + 1) * size][rank::world]
+        for step in range(steps_per_epoch(len(order), batch_size))
+    ]
+    slices_NHWD = np.asarray(pack.slices_NHWD)  # a memmap's own indexing is slow
+
+    def fill(moved_BHWD: Pixels, share: Rows) -> None:
+        for moved_HWD, row in zip(moved_BHWD, share.tolist(), strict=True):
+            augment(slices_NHWD[row], moved_HWD, seed=seed, epoch=epoch, sample=row)
+
+    return _ring(shares, fill, slices_NHWD.shape[1:], threads)
+
+
+def scoring_batches(
+    pack: Pack, rows: Rows, *, batch_size: int, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Yield consecutive batches of rows, batch k to rank k % world: each row once over all ranks.
+
+    Nothing is padded, dropped or regrouped, so a forward pass sees the same images for any world.
+    """
+    assert 0 <= rank < world and batch_size > 0, f"rank {rank} of {world}, batch {batch_size}"
+    for start in range(rank * batch_size, len(rows), world * batch_size):
+        share = rows[start : start + batch_size]
+        yield Batch(torch.from_numpy(pack.slices_NHWD[share]), share)
+
+
+class _Slot:
+    """Memory of one batch, filled again and again."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._on_gpu = torch.cuda.is_available()
+        self.slices_BHWD = torch.empty(shape, dtype=torch.uint8, pin_memory=self._on_gpu)
+        self._copied: torch.cuda.Event | None = None
+
+    def release(self) -> None:
+        """The consumer is done, but for copies to the GPU that may still be under way."""
+        if self._on_gpu:
+            self._copied = torch.cuda.current_stream().record_event()
+
+    def room(self) -> Pixels:
+        """The memory, once nobody reads it."""
+        if self._copied:
+            self._copied.synchronize()
+        return self.slices_BHWD.numpy()
+
+
+def _ring(
+    shares: list[Rows], fill: Callable[[Pixels, Rows], None], shape: tuple[int, ...], threads: int
+) -> Generator[Batch, None, None]:
+    """Yield the shares in order, each filled by one of the threads in one of a few slots.
+
+    An error of a thread is raised at its batch. Closed early, it waits for what is being filled.
+    """
+    waiting, size = iter(shares), len(shares[0])
+    slots = [_Slot((size, *shape)) for _ in range(1 + threads + BATCHES_AHEAD)]
+    under_way: deque[tuple[_Slot, Rows, Future[None]]] = deque()
+
+    def begin(slot: _Slot) -> None:
+        if (share := next(waiting, None)) is not None:
+            done = pool.submit(lambda: fill(slot.room(), share))
+            under_way.append((slot, share, done))
+
+    pool = ThreadPoolExecutor(threads, "brainseg-batches")
+    with single_threaded():
+        try:
+            for slot in slots:
+                begin(slot)
+            while under_way:
+                slot, share, done = under_way.popleft()
+                done.result()
+                yield Batch(slot.slices_BHWD, share)
+                slot.release()
+                begin(slot)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _refuse_uneven(batch_size: int, count: int, world: int) -> None:
+    if batch_size < 1 or batch_size % world:
+        nearest = max(1, round(batch_size / world)) * world
+        raise ValueError(
+            f"batch_size must be a multiple of the {world} workers, got {batch_size}; try {nearest}"
+        )
+    if count < world:
+        raise ValueError(
+            f"each worker must get an image, {count} images are fewer than {world} workers; "
+            "take fewer workers"
+        )

@@ -1,0 +1,187 @@
+"""Which slices of two patients show the same: to the pixel, or saved anew, brightened, resized.
+
+Neighbouring slices of one patient are alike by nature, so only equal ones are told there. Across
+patients two slices show the same if the signs of their low frequencies nearly agree and their
+fine structure, at 48x48 pixels, correlates above ALIKE. docs/log.md has what that finds and what
+not: a copy that was cropped, shifted or mirrored is not known again.
+
+Shapes: H rows, W columns, C channels, N slices, P pixels of a thumbnail, B bytes of signs.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainseg.data.readers.images import read_image
+
+SIDE = 48  # pixels of a thumbnail
+LOW_BITS = 12  # of 64 that may differ; up to 12 did between a slice and its changed copy
+MID_BITS = 24  # of 128 that may differ; up to 15 did
+ALIKE = 0.96  # correlation; up to 0.88 between 24 real patients, hardly ever below 0.97 of copies
+BLANK = 0.25  # of the contrast of the patient's richest slice; below it there is too little to see
+TINY = 1e-30  # above 0, for division
+BLOCK = 1 << 22  # pairs compared at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class Hash:
+    """What is compared of one slice."""
+
+    exact: str  # of the decoded pixels, so that equal pictures in two file formats are equal
+    signs_B: NDArray[np.uint8]  # of the lowest spatial frequencies, 8 bytes, and the next, 16
+    detail_P: NDArray[np.int8]  # fine structure, of mean 0
+    contrast: float  # standard deviation of the thumbnail, in the image's own grey levels
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two rows of a table whose slices show the same."""
+
+    first: int
+    second: int
+    equal: bool  # to the pixel
+
+
+def hash_slice(image_HWC: NDArray[Any]) -> Hash:
+    planes_CHW = np.ascontiguousarray(image_HWC.transpose(2, 0, 1))
+    digest = hashlib.blake2b(f"{planes_CHW.shape} {planes_CHW.dtype}".encode(), digest_size=16)
+    digest.update(planes_CHW.data)
+    thumbnail = _thumbnail(planes_CHW)
+    contrast = float(thumbnail.std())
+    thumbnail -= thumbnail.min()
+    thumbnail /= max(float(thumbnail.max()), TINY)
+    return Hash(digest.hexdigest(), _signs(thumbnail), _detail(thumbnail), contrast)
+
+
+def hash_slices(table: pd.DataFrame, root: Path) -> list[Hash]:
+    """The hash of every row; a ValueError names the first image that cannot be read."""
+    places = table[["image", "index", "axis"]].itertuples(index=False, name=None)
+    by_file = [list(group) for _, group in groupby(places, key=lambda place: place[0])]
+    with ThreadPoolExecutor() as pool:  # a volume to one thread, which opens it once
+        files = pool.map(lambda group: [hash_slice(read_image(root, *p)) for p in group], by_file)
+        return [one for hashes in files for one in hashes]
+
+
+def linked_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
+    """Every patient's group, called by its first patient; a split must not part a group.
+
+    Linked are patients that share a slice, and names that differ in case or in a date alone.
+    """
+    patients = table["patient"].tolist()
+    group = {patient: patient for patient in sorted(set(patients))}
+    links = [(patients[twins.first], patients[twins.second]) for twins in twins(table, hashes)]
+    for one, other in (*links, *alike_names(group)):
+        low, high = sorted((_root(group, one), _root(group, other)))
+        group[high] = low
+    return {patient: _root(group, patient) for patient in group}
+
+
+def twins(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
+    """Slices of different patients that show the same, blank ones left out."""
+    rows = np.flatnonzero(~_blank(table, hashes)).tolist()
+    seen = [hashes[row] for row in rows]
+    return [
+        Twins(rows[i], rows[j], equal=seen[i].exact == seen[j].exact)
+        for i, j in _near(seen, table["patient"].to_numpy()[rows])
+    ]
+
+
+def repeats(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
+    """Slices that equal an earlier one of their own patient to the pixel, blank ones left out."""
+    rows = pd.DataFrame({"patient": table["patient"].to_numpy()})
+    rows["exact"] = [one.exact for one in hashes]
+    rows = rows[np.array([one.contrast > 0 for one in hashes], bool)]
+    same = (rows.index[place] for place in rows.groupby(["patient", "exact"]).indices.values())
+    return [Twins(int(a), int(b), equal=True) for group in same for a, b in pairwise(group)]
+
+
+def alike_names(patients: Iterable[str]) -> list[tuple[str, str]]:
+    """Patients that may be one person: names that differ only in case or in a date at the end."""
+    first: dict[str, str] = {}
+    found = []
+    for patient in sorted(set(patients)):
+        person = _undated(patient.casefold())
+        if person in first:
+            found.append((first[person], patient))
+        first.setdefault(person, patient)
+    return found
+
+
+def _undated(name: str) -> str:
+    """`tcga_du_5849` of `tcga_du_5849_19950405`; `scan_19950405` as it is: a scan is no person."""
+    stem = re.sub(r"[-_ .]?(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$", "", name)
+    return stem if re.search(r"\d", stem) else name
+
+
+def _thumbnail(planes_CHW: NDArray[Any]) -> NDArray[np.float32]:
+    """The mean of the channels at SIDE x SIDE pixels, each the mean of those it covers."""
+    if planes_CHW.dtype not in (np.uint8, np.uint16):
+        planes_CHW = np.nan_to_num(planes_CHW.astype(np.float32))
+    small = [cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for p in planes_CHW]
+    mean: NDArray[np.float32] = np.mean(small, axis=0, dtype=np.float32)
+    return mean
+
+
+def _signs(thumbnail: NDArray[np.float32]) -> NDArray[np.uint8]:
+    frequencies = cv2.dct(thumbnail)
+    low, *mid = (frequencies[place] for place in (np.s_[:8, :8], np.s_[8:16, :8], np.s_[:8, 8:16]))
+    low[0, 0] = 0  # the mean grey level
+    return np.packbits([low > np.median(low), *(band > 0 for band in mid)])
+
+
+def _detail(thumbnail: NDArray[np.float32]) -> NDArray[np.int8]:
+    """What a blur takes away."""
+    detail_P = (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2)).ravel()
+    detail_P -= detail_P.mean()
+    largest = max(float(np.abs(detail_P).max()), TINY)
+    return np.asarray(np.rint(127 * detail_P / largest), np.int8)
+
+
+def _blank(table: pd.DataFrame, hashes: Sequence[Hash]) -> NDArray[np.bool_]:
+    contrast = pd.Series([one.contrast for one in hashes], dtype=float)
+    richest = contrast.groupby(table["patient"].to_numpy()).transform("max")
+    blank: NDArray[np.bool_] = (contrast <= BLANK * richest).to_numpy()
+    return blank
+
+
+def _near(hashes: Sequence[Hash], patients: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Positions of slices of different patients that show the same, by bits, then by detail."""
+    signs_NB = np.array([one.signs_B for one in hashes], np.uint8).reshape(-1, 24)
+    low_N, *mid = np.ascontiguousarray(signs_NB.view(np.uint64).T)
+    detail_NP = np.array([one.detail_P for one in hashes], np.int8).reshape(-1, SIDE**2)
+    owner_N = pd.factorize(patients)[0]
+    rows = max(1, BLOCK // max(1, len(hashes)))
+    for start in range(0, len(hashes), rows):
+        stop = start + rows
+        close = np.bitwise_count(low_N[start:stop, None] ^ low_N[None, start:]) <= LOW_BITS
+        one, other = np.array(np.nonzero(close)) + start
+        close = (one < other) & (owner_N[one] != owner_N[other])
+        close &= sum(np.bitwise_count(N[one] ^ N[other]) for N in mid) <= MID_BITS
+        one, other = one[close], other[close]
+        for few in np.array_split(np.arange(len(one)), 1 + len(one) // 4096):
+            i, j = one[few], other[few]
+            same = _correlation(detail_NP[i], detail_NP[j]) > ALIKE
+            yield from zip(i[same].tolist(), j[same].tolist(), strict=True)
+
+
+def _correlation(one_NP: NDArray[np.int8], other_NP: NDArray[np.int8]) -> NDArray[np.float32]:
+    a, b = one_NP.astype(np.float32), other_NP.astype(np.float32)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine: NDArray[np.float32] = np.einsum("np,np->n", a, b) / np.maximum(lengths, TINY)
+    return cosine
+
+
+def _root(group: dict[str, str], patient: str) -> str:
+    while group[patient] != patient:
+        patient = group[patient]
+    return patient

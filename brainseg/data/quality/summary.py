@@ -1,0 +1,196 @@
+"""A data set in figures, and what is odd in it without being wrong.
+
+Beside the columns of data/table.py a table holds here what was seen of each slice:
+    height, width, channels   int
+    type                      str, of the numbers in the file
+    low, mean, high           a tuple of floats, one a channel
+    copies                    a tuple of the pairs of channels that are equal
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainseg.data.channels import flair_channel
+from brainseg.data.quality.duplicates import alike_names
+from brainseg.data.table import MILLIMETRES
+
+SEEN = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
+NAMED = 6  # patients or files in a note; the rest is counted
+
+
+def summarise(table: pd.DataFrame) -> dict[str, Any]:
+    """The data set in figures, fit for JSON; ``tumour_area`` is in pixels a slice with tumour."""
+    per_patient = table.groupby("patient")
+    pixels = int((table["height"] * table["width"]).sum())
+    sites = per_patient["site"].first()
+    unit, volumes = _volumes(table)
+    return {
+        "patients": per_patient.ngroups,
+        "slices": len(table),
+        "tumour_slices": int(table["tumour"].sum()),
+        "tumour_share": float(table["tumour_pixels"].sum() / max(pixels, 1)),
+        "sizes": _counts(_sizes(table)),
+        "channels": _counts(table["channels"]),
+        "types": _counts(table["type"]),
+        "intensities": _intensities(table),
+        "tumour_area": _percentiles(
+            table["tumour_pixels"][table["tumour"] == 1], 0, 5, 50, 95, 100
+        ),
+        "slices_per_patient": _percentiles(per_patient.size(), 0, 50, 100),
+        "tumour_slices_per_patient": _percentiles(per_patient["tumour"].sum(), 0, 50, 100),
+        "tumour_volume": volumes,
+        "tumour_volumes": _percentiles(pd.Series(volumes, dtype=float), 0, 50, 100),
+        "tumour_volume_unit": unit,
+        "sites": _counts(sites[sites != ""]),
+        "spacing": _counts(_spacing(table)),
+    }
+
+
+def notes(
+    listing: pd.DataFrame,
+    table: pd.DataFrame,
+    names: Sequence[str],
+    repeats: Sequence[tuple[str, str]],
+) -> list[str]:
+    """What is odd, a sentence each; nothing here keeps a data set from being trained on.
+
+    Args:
+        listing: every slice, whether its files can be read or not.
+        names: of the channels, see data/channels.py.
+        repeats: pairs of images of one patient that are equal.
+    """
+    found = [
+        *_copied_channels(table, names),
+        *_blank_channels(table),
+        *_tumours(table),
+        *_gaps(listing),
+    ]
+    sizes = _counts(_sizes(table))
+    if len(sizes) > 1:
+        said = ", ".join(f"{size} ({count} slices)" for size, count in sizes.items())
+        found.append(f"slices have {len(sizes)} sizes, padded to squares and resized: {said}")
+    if repeats:
+        files = [f"{later} is {earlier}" for earlier, later in repeats]
+        found.append(
+            f"{len(files)} of {len(table)} slices equal another of their patient: {_some(files)}"
+        )
+    for one, other in alike_names(table["patient"]):
+        found.append(
+            f"{one} and {other} may be one patient, by their names: both are kept on one side of "
+            "every split"
+        )
+    return found
+
+
+def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int]:
+    """Of one patient: which channel equals which other in every slice, FLAIR named as the other."""
+    flair = flair_channel(names, slices["channels"].iloc[0])
+    pairs = set.intersection(*map(set, slices["copies"]))
+    alike = {channel: {channel} for pair in pairs for channel in pair}
+    for low, high in pairs:
+        alike[low].add(high)
+        alike[high].add(low)
+    source = {k: min(group & {flair} or group) for k, group in alike.items()}
+    return {channel: source[channel] for channel in sorted(source) if source[channel] != channel}
+
+
+def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Channels that are copies throughout a patient: a missing sequence, filled with another."""
+    channels = set(table["channels"])
+    flair = flair_channel(names, channels.pop()) if len(channels) == 1 else None
+    per_patient = {
+        patient: copied_channels(rows, names) for patient, rows in table.groupby("patient")
+    }
+    for pair in sorted({pair for copies in per_patient.values() for pair in copies.items()}):
+        patients = [str(name) for name, copies in per_patient.items() if pair in copies.items()]
+        yield (
+            f"channel {pair[0]} equals channel {pair[1]}{' (FLAIR)' * (pair[1] == flair)} in "
+            f"{len(patients)} of {len(per_patient)} patients, as where a missing sequence was "
+            f"filled with another: {_some(patients)}"
+        )
+
+
+def _blank_channels(table: pd.DataFrame) -> Iterator[str]:
+    """Channels that hold one value only."""
+    always: dict[str, set[int]] = {}
+    blank = []
+    for row in table.to_dict("records"):
+        levels = zip(row["low"], row["high"], strict=True)
+        constant = {channel for channel, (low, high) in enumerate(levels) if low == high}
+        always[row["patient"]] = always.get(row["patient"], constant) & constant
+        if len(constant) == row["channels"]:
+            blank.append(row["image"])
+    if blank:
+        yield f"{len(blank)} of {len(table)} slices are blank: {_some(blank)}"
+    for channel in sorted(set().union(*always.values())):
+        patients = [patient for patient, constant in always.items() if channel in constant]
+        yield (
+            f"channel {channel} holds one value alone (transparency, or a missing sequence) in "
+            f"{len(patients)} of {len(always)} patients: {_some(patients)}"
+        )
+
+
+def _tumours(table: pd.DataFrame) -> Iterator[str]:
+    tumour = table.groupby("patient")["tumour"].sum()
+    without = [str(patient) for patient in tumour.index[tumour == 0]]
+    if without:
+        yield f"{len(without)} of {len(tumour)} patients have no tumour: {_some(without)}"
+
+
+def _gaps(listing: pd.DataFrame) -> Iterator[str]:
+    lacking = []
+    for patient, numbers in listing.groupby("patient")["slice"]:
+        present = set(numbers)
+        missing = [n for n in range(min(present), max(present)) if n not in present]
+        if missing:
+            lacking.append(f"{patient} lacks {_some(map(str, missing))}")
+    if lacking:
+        share = f"{len(lacking)} of {listing['patient'].nunique()} patients"
+        yield f"slice numbers have gaps in {share}: {_some(lacking, '; ')}"
+
+
+def _volumes(table: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Tumour of each patient: in ml if every slice's spacing is known, else in pixels."""
+    millilitres = table[list(MILLIMETRES)].prod(axis=1, skipna=False) / 1000
+    known = bool(len(table)) and bool(millilitres.notna().all())
+    volume = table["tumour_pixels"] * (millilitres if known else 1)
+    sums = volume.groupby(table["patient"]).sum()
+    return ("ml" if known else "px"), {str(k): float(v) for k, v in sums.items()}
+
+
+def _intensities(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Grey levels of each channel that the usual image holds."""
+    if table.empty:
+        return []
+    usual = table[table["channels"] == table["channels"].mode().iloc[0]]
+    low, mean, high = (np.array(usual[name].tolist()) for name in ("low", "mean", "high"))
+    return [
+        {"low": float(a), "mean": float(b), "high": float(c)}
+        for a, b, c in zip(low.min(axis=0), mean.mean(axis=0), high.max(axis=0), strict=True)
+    ]
+
+
+def _spacing(table: pd.DataFrame) -> "pd.Series[str]":
+    first = table.groupby("patient")[list(MILLIMETRES)].first().dropna()
+    return first.apply(lambda mm: "x".join(f"{length:g}" for length in mm) + " mm", axis=1)
+
+
+def _sizes(table: pd.DataFrame) -> "pd.Series[str]":
+    return table["height"].astype(str) + "x" + table["width"].astype(str)
+
+
+def _counts(values: "pd.Series[Any]") -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}
+
+
+def _percentiles(values: "pd.Series[Any]", *percent: int) -> dict[str, float]:
+    return {str(p): float(values.quantile(p / 100)) for p in percent} if len(values) else {}
+
+
+def _some(names: Iterable[str], between: str = ", ") -> str:
+    names = list(names)
+    more = f"{between}and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return between.join(names[:NAMED]) + more

@@ -1,0 +1,176 @@
+"""What a doctor sees: one machine, or every node of a cluster and what they see of each other."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainseg.cluster.reachability import brief
+from brainseg.doctor import machine, shared_folder
+from brainseg.doctor.machine import Facts, facts_of
+
+if TYPE_CHECKING:
+    from brainseg.cluster.nodes import Node
+
+Ask = Callable[..., dict[str, Any]]  # a function and its arguments; a value or an error a node
+DRIVER = "the driver"  # its label among nodes: this process
+LOOK_SECONDS = 120.0  # a node's first task starts a process there, which starts one with torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracker:
+    """Weights & Biases, as the sweep's driver finds it."""
+
+    key: bool = False
+    server: str = ""
+    reachable: bool = False
+    error: str = ""  # why it cannot even be asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """All that was seen; nodes go by a label, one without a cluster."""
+
+    driver: Facts  # of this process
+    nodes: Mapping[str, Facts]
+    tracker: Tracker
+    cluster: str = ""  # its address
+    failed: Mapping[str, str] = field(default_factory=dict)  # nodes that said nothing, and why
+    ips: Mapping[str, str] = field(default_factory=dict)
+    counted_gpus: Mapping[str, float] = field(default_factory=dict)  # by Ray
+    clocks: Mapping[str, float] = field(default_factory=dict)  # seconds ahead, at the least
+    storage: str = ""
+    unshared: Mapping[str, str] = field(default_factory=dict)  # by node: what is wrong
+    data: str = ""
+    counts: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # files, or why none
+
+
+def look_here(storage: str, data: str) -> Seen:
+    """This machine alone; starts no Ray."""
+
+    def here(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        return {host: work(*arguments)}
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(_tracker)
+        facts = facts_of(machine.collect(storage))
+    host = facts.host
+    return Seen(
+        driver=facts,
+        nodes={host: facts},
+        tracker=asking.result(),
+        storage=storage,
+        unshared=_unshared(storage, here) if storage else {},
+        data=data,
+        counts=_counts(here, data) if data else {},
+    )
+
+
+def look_at_cluster(address: str, storage: str, data: str) -> Seen:
+    """Every node of the cluster at ``address``, of which this machine must be one.
+
+    ValueError: it cannot be joined.
+    """
+    from brainseg.cluster.nodes import living
+    from brainseg.cluster.reachability import require_reachable
+    from brainseg.cluster.session import joined
+
+    require_reachable(address)
+    with ThreadPoolExecutor(2) as pool, joined(address):
+        looking = pool.submit(machine.collect, storage)
+        asking = pool.submit(_tracker)
+        nodes = labelled(living())
+        found = _asked(nodes, machine.collect, storage)
+        failed = {label: brief(value) for label, value in found.items() if _is_error(value)}
+        healthy = {label: node for label, node in nodes.items() if label not in failed}
+
+        def ask(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+            return _asked(healthy, work, *arguments)
+
+        return Seen(
+            driver=facts_of(looking.result()),
+            nodes={label: facts_of(found[label]) for label in healthy},
+            tracker=asking.result(),
+            cluster=address,
+            failed=failed,
+            ips={label: node.ip for label, node in nodes.items()},
+            counted_gpus={label: node.gpus for label, node in nodes.items()},
+            clocks=_clocks(ask),
+            storage=storage,
+            unshared=_unshared(storage, ask) if storage else {},
+            data=data,
+            counts=_counts(ask, data) if data else {},
+        )
+
+
+def labelled(nodes: "list[Node]") -> "dict[str, Node]":
+    """Nodes by host, with the address and the id where hosts or addresses are the same."""
+    hosts = Counter(node.host for node in nodes)
+    places = Counter((node.host, node.ip) for node in nodes)
+    found = {}
+    for node in nodes:
+        label = node.host if hosts[node.host] == 1 else f"{node.host} {node.ip}"
+        if places[node.host, node.ip] > 1:
+            label += f" {node.id[:6]}"
+        found[label] = node
+    return found
+
+
+def _asked(nodes: "dict[str, Node]", work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    from brainseg.cluster.nodes import on_each
+
+    label = {node: label for label, node in nodes.items()}
+    found = on_each(work, *arguments, nodes=list(label), timeout_seconds=LOOK_SECONDS)
+    return {label[node]: value for node, value in found.items()}
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, Exception)
+
+
+def _tracker() -> Tracker:
+    try:
+        from brainseg import tracking
+
+        key, server = tracking.default_mode() == "online", tracking.server()
+    except Exception as error:  # a package that is missing or broken is a finding as well
+        return Tracker(error=f"{type(error).__name__}: {error}")
+    return Tracker(key=key, server=server, reachable=machine.reachable(server))
+
+
+def _counts(ask: Ask, data: str) -> dict[str, tuple[int, str]]:
+    """Files that each node sees in the data, or why it sees none."""
+    said = ask(machine.counted, data)
+    return {label: (0, brief(v)) if _is_error(v) else v for label, v in said.items()}
+
+
+def _unshared(storage: str, ask: Ask) -> dict[str, str]:
+    """What is wrong with the storage, by node; under DRIVER what is with this process."""
+    try:
+        with shared_folder.left_below(Path(storage)) as (folder, word):
+            said = ask(shared_folder.answered, folder, word)
+            wrong = {}
+            for label, value in said.items():
+                name, why = ("", brief(value)) if _is_error(value) else value
+                if not why and not shared_folder.heard(folder, word, name):
+                    why = "writes there what the driver does not see"
+                if why:
+                    wrong[label] = why
+            return wrong
+    except OSError as error:
+        return {DRIVER: f"cannot write there ({error.strerror})"}
+
+
+def _clocks(ask: Ask) -> dict[str, float]:
+    """Seconds that a node's clock is surely ahead of this one's, below 0 if behind."""
+    before = time.time()
+    said = ask(machine.now)
+    after = time.time()
+    return {
+        label: max(clock - after, 0.0) + min(clock - before, 0.0)
+        for label, clock in said.items()
+        if not _is_error(clock)
+    }

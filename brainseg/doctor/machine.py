@@ -1,0 +1,270 @@
+"""What one machine is, as far as training depends on it: software, devices, disks, names, ports.
+
+Collected by a plain function on each node of a cluster. It travels as plain values, so that nodes
+with another brainseg can be heard as well; a fact that cannot be had is named, not raised.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from brainseg.doctor.open_ports import Port, ray_ports
+
+PACKAGES = (
+    "ray",
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "optuna",
+    "wandb",
+    "numpy",
+)
+WEB_SECONDS = 5.0
+TORCH_SECONDS = 45.0
+# In a process of its own: a broken library may end the process that loads it.
+TORCH_PROBE = """
+import json, torch
+said = {"cuda_build": torch.version.cuda or torch.version.hip or "", "torch_gpus": []}
+try:
+    from torchvision.ops import nms
+    nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    said["torch_gpus"] = [
+        torch.cuda.get_device_name(at)
+        for at in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+        if torch.ones(1, device=f"cuda:{at}").add(1).item()
+    ]
+except Exception as error:
+    said["torch_error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+print(json.dumps(said))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """One machine; what is empty or None could not be had or is not there."""
+
+    host: str = ""
+    python: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)  # "" not installed
+    code: str = ""  # hash over brainseg's own files
+    albumentations: list[str] = field(default_factory=list)  # distributions of that import name
+    cuda_build: str = ""  # that torch was built for; "" for CPUs alone
+    torch_gpus: list[str] = field(default_factory=list)  # on which torch added two numbers
+    torch_error: str = ""
+    gpus: list[str] = field(default_factory=list)  # that the driver knows, with their memory
+    gpu_driver: str = ""
+    gpu_error: str = ""
+    cpus: int = 0
+    cache: str = ""
+    cache_free: float | None = None  # bytes
+    storage_free: float | None = None  # bytes, at --storage or the nearest folder above it
+    shm: float | None = None  # bytes of /dev/shm
+    open_files: int | None = None
+    addresses: list[str] = field(default_factory=list)  # of the machine's own name
+    gloo_interface: str = ""
+    omp_threads: str = ""  # as Ray's own processes or the shell have it
+    hub: str = ""
+    hub_offline: bool = False
+    hub_reachable: bool = False
+    ports: list[Port] = field(default_factory=list)
+    missing: Mapping[str, str] = field(default_factory=dict)  # facts that failed, and why
+
+
+def facts_of(values: Mapping[str, Any]) -> Facts:
+    """Facts from the values that a node sent; those of another version of brainseg are left out."""
+    known = {one.name for one in fields(Facts)}
+    own = {name: value for name, value in values.items() if name in known}
+    return Facts(**{**own, "ports": [Port(**port) for port in own.get("ports", ())]})
+
+
+def collect(storage: str) -> dict[str, Any]:
+    """All facts of this machine, in some seconds; ``storage`` may be empty."""
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "torch": _torch,
+        "GPUs": _gpus,
+        "the hub": _hub,
+        "its own name": _names,
+        "versions": _software,
+        "disks": lambda: _disks(storage),
+        "limits": _limits,
+        "ports": lambda: {"ports": [asdict(port) for port in ray_ports()]},
+    }
+    found: dict[str, Any] = {"host": socket.gethostname(), "cpus": os.cpu_count() or 0}
+    missing = {}
+    with ThreadPoolExecutor(len(parts)) as pool:
+        asked = {name: pool.submit(part) for name, part in parts.items()}
+    for name, answer in asked.items():
+        try:
+            found |= answer.result()
+        except Exception as error:  # a doctor looks on, whatever one part of the body says
+            missing[name] = f"{type(error).__name__}: {error}"
+    return {**found, "missing": missing}
+
+
+def now() -> float:
+    """This machine's clock."""
+    return time.time()
+
+
+def counted(data: str) -> tuple[int, str]:
+    """How many files this machine sees in the data, a folder or an address, or why none."""
+    from brainseg.data import remote
+
+    try:
+        if remote.is_address(data):
+            return remote.num_files(data), ""
+        if not Path(data).is_dir():
+            return 0, "there is no such folder"
+        count = sum(not name.startswith(".") for _, _, names in os.walk(data) for name in names)
+    except (ValueError, OSError) as error:
+        return 0, str(error)
+    return count, "" if count else "the folder is empty"
+
+
+def reachable(url: str) -> bool:
+    """Whether a server answers, whatever it answers."""
+    try:
+        request = urllib.request.Request(url, method="HEAD")
+        urllib.request.urlopen(request, timeout=WEB_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _software() -> dict[str, Any]:
+    provided = metadata.packages_distributions().get("albumentations", [])
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "code": _code(),
+        "albumentations": sorted({f"{name} {_version(name)}" for name in provided}),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _code() -> str:
+    """Names and contents of brainseg's own files, in a dozen digits."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _torch() -> dict[str, Any]:
+    """What torch says in a process of its own, from which Ray's tasks without a GPU hide none."""
+    env = dict(os.environ)
+    if not env.get("CUDA_VISIBLE_DEVICES"):
+        env.pop("CUDA_VISIBLE_DEVICES", None)
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH_PROBE],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=TORCH_SECONDS,
+    )
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    lines = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+    return {"torch_error": lines[-1]}
+
+
+def _gpus() -> dict[str, Any]:
+    """What NVIDIA's driver knows; nothing where its tool is not installed."""
+    if not shutil.which("nvidia-smi"):
+        return {}
+    query = "--query-gpu=driver_version,name,memory.total"
+    done = subprocess.run(
+        ["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True, timeout=30
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"gpu_error": lines[0] if lines else done.stderr.strip()}
+    rows = [line.split(", ", 1) for line in lines]
+    return {"gpu_driver": rows[0][0], "gpus": [row[1] for row in rows]}
+
+
+def _disks(storage: str) -> dict[str, Any]:
+    from brainseg.data.pack.store import default_cache
+
+    cache = default_cache()
+    found: dict[str, Any] = {"cache": str(cache), "cache_free": _free(cache)}
+    if storage:
+        found["storage_free"] = _free(Path(storage))
+    if Path("/dev/shm").is_dir():
+        found["shm"] = shutil.disk_usage("/dev/shm").total
+    return found
+
+
+def _free(folder: Path) -> int:
+    """Bytes free at a folder or, where it is not there yet, at the nearest one above it."""
+    whole = folder.absolute()
+    return shutil.disk_usage(next(p for p in (whole, *whole.parents) if p.exists())).free
+
+
+def _limits() -> dict[str, Any]:
+    """Limits and settings that processes of a trial inherit from Ray's, or from this shell."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    inherited = _raylets_environment() or os.environ
+    return {
+        "open_files": open_files,
+        "gloo_interface": inherited.get("GLOO_SOCKET_IFNAME", ""),
+        "omp_threads": inherited.get("OMP_NUM_THREADS", ""),
+    }
+
+
+def _raylets_environment() -> dict[str, str]:
+    """What the raylet above this process was started with: Ray changes it for its workers."""
+    pid = os.getppid()
+    while pid > 1:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+            text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        except OSError:
+            return {}
+        if status.startswith("Name:\traylet\n"):
+            return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
+        pid = int(status.split("PPid:")[1].split()[0])
+    return {}
+
+
+def _names() -> dict[str, Any]:
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+    except OSError:
+        return {"addresses": []}
+    return {"addresses": sorted({str(one[4][0]) for one in found})}
+
+
+def _hub() -> dict[str, Any]:
+    from huggingface_hub import constants
+
+    offline = bool(constants.HF_HUB_OFFLINE)
+    return {
+        "hub": constants.ENDPOINT,
+        "hub_offline": offline,
+        "hub_reachable": not offline and reachable(constants.ENDPOINT),
+    }

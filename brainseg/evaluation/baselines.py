@@ -1,0 +1,116 @@
+"""What predictors score that look at no image: the least that a network has to beat.
+
+Masks are kept as bits, 64 pixels a word, so that counting over a whole data set takes no second.
+Shapes: N slices of the table, S scored, T to train on, H rows, W columns, B words of a slice.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainseg.data.splits.draw import Rows, rows_of
+from brainseg.evaluation.metrics import Counts, summary
+
+Bits = NDArray[np.uint64]
+CHUNK = 256  # slices unpacked at a time: 16 MB at 256 pixels
+
+NOTHING = "predicts nothing"
+NEAREST = "copies the nearest training slice"
+MEAN = "the mean training mask"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One predictor and its scores; none, and ``why_not``, where it is undefined."""
+
+    name: str
+    scores: dict[str, float] = field(default_factory=dict)
+    why_not: str = ""
+
+
+def baselines(masks_NHW: NDArray[np.uint8], table: pd.DataFrame) -> list[Baseline]:
+    """Score each predictor on the validation slices of ``table``; masks hold 0 and 1.
+
+    Where the split has folds each slice is scored out of its fold, by what the others teach. The
+    scores are those of ``metrics.summary``, so that they stand beside a network's.
+    """
+    bits_NB = as_bits(masks_NHW)
+    folds = sorted(set(table["fold"]) - {-1}) if "fold" in table else [0]
+    rows = [rows_of(table, fold) for fold in folds]
+    patients = table["patient"].iloc[np.concatenate([scored for _, scored in rows])].tolist()
+    nearest = [nearest_slices(table, scored, train) for train, scored in rows]
+    means = [mean_mask(bits_NB[train], masks_NHW.shape[1:]) for train, _ in rows]
+    shares = dict.fromkeys(f"{share:.1%}" for share in sorted(share for _, share in means))
+    predictions = {
+        NOTHING: [np.zeros_like(bits_NB[:1])] * len(rows),
+        NEAREST: [np.where(own[:, None] < 0, np.uint64(0), bits_NB[own]) for own in nearest],
+        f"{MEAN}, where {_span(list(shares))} of slices have tumour": [
+            as_bits(mean_HW[None]) for mean_HW, _ in means
+        ],
+    }
+    found = []
+    for name, predicted in predictions.items():
+        pairs = zip(predicted, rows, strict=True)
+        counts = [_count(own, bits_NB[scored]) for own, (_, scored) in pairs]
+        found.append(Baseline(name, summary(np.concatenate(counts), patients)))
+    if (np.concatenate(nearest) < 0).all():
+        found[1] = Baseline(NEAREST, why_not="no patient has training slices as well")
+    return found
+
+
+def _span(rising: list[str]) -> str:
+    return rising[0] if len(rising) == 1 else f"{rising[0]} to {rising[-1]}"
+
+
+def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:
+    """Of each scored row the training row of the same patient next to it, -1 where there is none.
+
+    Next is by slice number; of two equally far the lower.
+    """
+    patient, number = pd.factorize(table["patient"])[0], table["slice"].to_numpy()
+    nearest = np.full(len(scored), -1)
+    for owner in np.unique(patient[scored]):
+        own = train[patient[train] == owner]
+        if len(own):
+            own = own[np.argsort(number[own])]
+            mine = np.flatnonzero(patient[scored] == owner)
+            distance = abs(number[scored[mine], None] - number[None, own])
+            nearest[mine] = own[distance.argmin(1)]  # the first of the smallest: the lower
+    return nearest
+
+
+def mean_mask(bits_TB: Bits, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], float]:
+    """The pixels in which many training slices have tumour, and how many: at least that share.
+
+    The share is the one of highest micro Dice over the training slices; of equals the largest.
+    All shares are tried: sorted by share, the pixels above it and their tumour are running sums.
+    """
+    tumour_HW = sum(
+        np.unpackbits(bits_TB[start : start + CHUNK].view(np.uint8), axis=1).sum(0, dtype=np.int64)
+        for start in range(0, len(bits_TB), CHUNK)
+    )[: int(np.prod(shape))]
+    falling = np.sort(tumour_HW)[::-1]
+    predicted = len(bits_TB) * np.arange(1, len(falling) + 1)
+    dice = 2 * falling.cumsum() / (predicted + falling.sum())
+    is_last_of_equals = np.append(falling[1:] < falling[:-1], True)
+    least = falling[np.where(is_last_of_equals, dice, -1.0).argmax()]
+    return (tumour_HW >= least).astype(np.uint8).reshape(shape), least / len(bits_TB)
+
+
+def as_bits(masks_NHW: NDArray[np.uint8]) -> Bits:
+    """Masks as words of 64 pixels, the last one filled up with 0."""
+    num_bytes = -(-masks_NHW[0].size // 64) * 8
+    bits = np.zeros((len(masks_NHW), num_bytes), np.uint8)
+    for start in range(0, len(masks_NHW), CHUNK):
+        chunk = masks_NHW[start : start + CHUNK]
+        packed = np.packbits(chunk.reshape(len(chunk), -1), axis=1)
+        bits[start : start + CHUNK, : packed.shape[1]] = packed
+    return bits.view(np.uint64)
+
+
+def _count(predicted_SB: Bits, truth_SB: Bits) -> Counts:
+    """True positive, false positive and false negative pixels of each slice."""
+    words = (predicted_SB & truth_SB, predicted_SB & ~truth_SB, ~predicted_SB & truth_SB)
+    return np.stack([np.bitwise_count(pixels).sum(1, dtype=np.int64) for pixels in words], axis=1)

@@ -1,0 +1,79 @@
+"""What a sweep may try, and its data: refused before the first trial if training would fail."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainseg.config.hyperparameters import Encoder, TrialConfig
+from brainseg.config.schema import Choice, flatten
+from brainseg.config.sweep import Points, Sweep
+from brainseg.data.channels import dropout_is_off
+from brainseg.data.pack.build import require_channels
+from brainseg.data.pipeline.normalise import require_three_channels
+from brainseg.models import encoders, weights
+from brainseg.models.network import require_buildable, require_freezable, require_size
+
+
+def all_points(sweep: Sweep) -> list[TrialConfig]:
+    """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
+    space = sweep.space
+    sweep.points()  # refuses what the searcher could not reach
+    points = [space.config(point) for point in sweep.first]
+    if isinstance(sweep.strategy, Points):
+        return points
+    own = flatten(space.config({}))
+    choices = {
+        path: distribution
+        for path, distribution in space.distributions().items()
+        if isinstance(distribution, Choice) and path in own
+    }
+    # Where the base holds an option that is never drawn, the first that is stands for it.
+    space = space.holding({p: c.options[0] for p, c in choices.items() if not c.holds(own[p])})
+    points.insert(0, space.config({}))
+    for path, choice in choices.items():
+        points += [space.config({path: option}) for option in choice.options]
+    return points
+
+
+def check_points(points: list[TrialConfig], workers: int) -> None:
+    """Refuse what would fail in training: networks, weights, sizes, batches that do not divide."""
+    for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
+        encoders.require_known(encoder.name)
+    for config in points:
+        require_size(config.model, config.image_size)
+        if config.batch_size % workers:
+            raise ValueError(
+                f"batch_size must be a multiple of the workers, got {config.batch_size} images "
+                f"for {workers} workers; set batch_size or --workers"
+            )
+    networks = {(p.model, p.channels, p.image_size, p.batch_size // workers): 0 for p in points}
+    for model, channels, size, images in networks:
+        require_buildable(model, channels, size, images)
+        if isinstance(model, Encoder):
+            require_freezable(model, channels, size)
+    starts = {
+        (p.model.name, p.model.weights, p.channels): 0
+        for p in points
+        if isinstance(p.model, Encoder)
+    }
+    for name, start, channels in starts:
+        weights.require_weights(name, start, channels)
+
+
+def modality_dropout_off(data: Mapping[str, Any], points: list[TrialConfig]) -> str:
+    """Why trials that ask for modality dropout go without it; "" where none does.
+
+    Args:
+        data: what the run's sweep.json says of its data.
+    """
+    asking = [p.channels for p in points if p.augment.missing > 0]
+    return dropout_is_off(data, asking[0]) if asking else ""
+
+
+def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
+    """Refuse data whose images have not the channels that the points declare."""
+    for channels, how in {(p.channels, p.normalise): 0 for p in points}:
+        require_channels(table, data, channels)
+        require_three_channels(how, channels)

@@ -1,0 +1,56 @@
+"""A trial of several workers: Ray Train starts the processes, each runs ``trial.run_trial``."""
+
+import os
+from typing import Any
+
+from ray import train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from brainseg.training.trial import Task, run_trial
+
+
+def train_together(
+    task: Task,
+    *,
+    workers: int,
+    resources: dict[str, float],
+    together: bool,
+    wait_seconds: float,
+    callbacks: list[Any],
+) -> None:
+    """Run the trial as ``workers`` processes under DDP; ``callbacks`` hear rank 0's rows.
+
+    ``together`` keeps them on one machine; else Ray packs them on as few as it has room on. Room
+    is waited for ``wait_seconds``; workers that find no way to each other fail the trial at once.
+
+    Call it in the trial's own process: Ray Train reads the environment where it is built. A
+    process that dies takes its peers with it, and all go on from the last checkpoint.
+    """
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # the default, 2 s, delays each epoch
+    threads = {"OMP_NUM_THREADS": str(task.threads)}  # Ray sets 1 where a shell exported 1
+    # Without a limit of the controller's own, workers that cannot reach each other begin for ever.
+    limits = FailureConfig(max_failures=2, controller_failure_limit=1)  # type: ignore[call-arg]
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=resources.get("GPU", 0) > 0,
+            resources_per_worker=resources,
+            placement_strategy="STRICT_PACK" if together else "PACK",
+        ),
+        run_config=RunConfig(
+            storage_path=str(task.run / "ray"),
+            name=f"train-{task.trial}",
+            callbacks=callbacks,
+            failure_config=limits,
+            worker_runtime_env={"env_vars": threads},  # type: ignore[call-arg]  # V2 only
+        ),
+    )
+    trainer.fit()
+
+
+def _worker(loop_config: dict[str, Any]) -> None:
+    run_trial(loop_config["task"], train.report, get_device())

@@ -1,0 +1,177 @@
+"""Which encoders there are, what weights are published for each, and how one is built."""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, TypeVar
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from brainseg.config.schema import did_you_mean
+
+M = TypeVar("M", bound=nn.Module)
+TIMM = "tu-"  # what segmentation-models-pytorch puts before the names of timm
+
+# Encoder, weights, licence of the weights; the first row that fits holds. The library's own
+# repositories say "other" of them all, so each row is what the origin says: timm's card of the same
+# weights (`license` of resnet50.tv_in1k and so on, timm 1.0.31), or where timm has none, the
+# library's licenses/LICENSES.md (efficientnet, mit, mobileone). Of mobilenet_v2 neither says any.
+LICENCES = (
+    ("*", "instagram", "CC-BY-NC-4.0"),
+    ("*", "s*sl", "CC-BY-NC-4.0"),
+    ("densenet*", "*", "Apache-2.0"),
+    ("dpn*", "*", "Apache-2.0"),
+    ("efficientnet-*", "*", "Apache-2.0"),
+    ("inception*", "*", "Apache-2.0"),
+    ("mit_*", "*", "NVIDIA, not commercial"),
+    ("mobileone_*", "*", "Apple MobileOne"),
+    ("resn*", "*", "BSD-3-Clause"),
+    ("se*", "*", "Apache-2.0"),
+    ("timm-*", "*", "Apache-2.0"),
+    ("vgg*", "*", "BSD-3-Clause"),
+    ("xception", "*", "Apache-2.0"),
+    ("*", "*", "unknown"),
+)
+
+
+def catalogue() -> list[str]:
+    """The names of all encoders of segmentation-models-pytorch; timm's add a `tu-` before."""
+    return sorted(smp.encoders.encoders)
+
+
+def matching(pattern: str) -> list[str]:
+    """Encoders whose name is ``pattern``, else fits it as a glob, else contains it.
+
+    timm's are among them only if the pattern begins with `tu-`; with a dot in it, each of timm's
+    pretrained variants by its own name.
+
+    Raises:
+        ValueError: there is none, with the names that are close.
+    """
+    known = _timm_names("." in pattern) if pattern.startswith(TIMM) else catalogue()
+    if pattern in known:
+        return [pattern]
+    glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    if found := [name for name in known if fnmatchcase(name, glob)]:
+        return found
+    near = did_you_mean(pattern.strip("*?"), [*catalogue(), *_timm_names()])
+    raise ValueError(
+        f"there is no encoder that fits {pattern!r}{near or '; `brainseg encoders` lists all'}"
+    )
+
+
+def published_weights(name: str) -> dict[str, str]:
+    """Weights that can be had for an encoder, and under which licence; of timm's by their tags."""
+    if not name.startswith(TIMM):
+        settings = smp.encoders.encoders[name]["pretrained_settings"]
+        return {weights: _licence(name, weights) for weights in settings}
+    bare, _, tag = name.removeprefix(TIMM).partition(".")
+    published = _timm_weights().get(bare, {})
+    return {key: licence for key, licence in published.items() if tag in ("", key)}
+
+
+def require_known(name: str) -> None:
+    """Refuse an encoder that does not exist or has no feature maps, with the names that are close.
+
+    Raises:
+        ValueError: neither segmentation-models-pytorch nor timm knows ``name``, or it is one of
+            timm's that cannot be an encoder.
+    """
+    if name in catalogue():
+        return
+    bare, _, tag = name.removeprefix(TIMM).partition(".")
+    if not name.startswith(TIMM) or not timm.is_model(bare):
+        known = [*catalogue(), *_timm_names()]
+        raise ValueError(f"there is no encoder {name!r}{did_you_mean(name, known)}")
+    if tag and name not in _timm_names(tags=True):
+        tags = [f"{TIMM}{bare}.{known}" for known in published_weights(TIMM + bare)]
+        raise ValueError(
+            f"there is no encoder {name!r}{did_you_mean(name, tags) or f'; take {TIMM + bare!r}'}"
+        )
+    if why := _no_feature_maps(name):
+        raise ValueError(
+            f"an encoder must have feature maps of 1/4 to 1/32 of the image, and {name!r} has not "
+            f"({why}); take another of `brainseg encoders '{TIMM}*'`"
+        )
+
+
+def build_encoder(name: str, channels: int = 3, image_size: int = 256) -> nn.Module:
+    """An encoder of random weights, for images of ``channels`` and ``image_size`` a side."""
+    built: nn.Module = smp.encoders.get_encoder(
+        name, in_channels=channels, weights=None, **size_options(name, image_size)
+    )
+    return built
+
+
+def size_options(name: str, image_size: int) -> dict[str, int]:
+    """What an encoder must be told so that it takes images of this size: nothing, or `img_size`.
+
+    Some of timm's are built for one size (attention in windows, learned positions).
+    """
+    own = fixed_size(name)
+    return {"img_size": image_size} if own not in (None, image_size) else {}
+
+
+def fixed_size(name: str) -> int | None:
+    """The image size that timm's weights of an encoder are for, if it is built for one alone."""
+    if not name.startswith(TIMM):
+        return None
+    published = timm.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
+    if published is None or not published.fixed_input_size:
+        return None
+    size: int = published.input_size[-1]
+    return size
+
+
+def without_numbers(make: Callable[[], M]) -> M:
+    """What ``make`` makes on PyTorch's meta device: all shapes, no numbers, so little work."""
+    with torch.device("meta"), _RealRanges():
+        return make().to("meta")  # a first layer of other than 3 channels is made with numbers
+
+
+class _RealRanges(TorchFunctionMode):
+    """Keeps numbers in `linspace`: mix-transformers read their rates of stochastic depth from it.
+
+    Building them with all numbers, to drop these later, takes ten times as long.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        own = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **own | (kwargs or {}))
+
+
+@cache
+def _no_feature_maps(name: str) -> str:
+    """Why the library cannot make an encoder of one of timm's models; empty if it can."""
+    try:
+        without_numbers(lambda: smp.encoders.get_encoder(name, weights=None))
+    except Exception as error:  # each family of timm's raises its own kind
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _licence(name: str, weights: str) -> str:
+    return next(
+        licence
+        for encoder, kind, licence in LICENCES
+        if fnmatchcase(name, encoder) and fnmatchcase(weights, kind)
+    )
+
+
+@cache
+def _timm_weights() -> dict[str, dict[str, str]]:
+    """Licence of each pretrained variant of each of timm's models, by the variant's tag."""
+    found: dict[str, dict[str, str]] = {}
+    for variant in timm.list_models(pretrained=True):
+        name, _, tag = variant.partition(".")
+        card = timm.get_pretrained_cfg(variant)
+        found.setdefault(name, {})[tag] = (card and card.license) or "unknown"
+    return found
+
+
+def _timm_names(tags: bool = False) -> list[str]:
+    return [TIMM + name for name in timm.list_models(pretrained=tags)]

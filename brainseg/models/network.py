@@ -1,0 +1,239 @@
+"""Config to network: an encoder of segmentation-models-pytorch under a decoder, or a plain U-Net.
+
+Shapes: B images, C channels, H rows, W columns.
+"""
+
+from contextlib import suppress
+from typing import Self, get_args, get_type_hints
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from brainseg.config.hyperparameters import Encoder, First, Plain
+from brainseg.models import encoders, freezing, weights
+
+DECODERS = {
+    "unet": smp.Unet,
+    "unetplusplus": smp.UnetPlusPlus,
+    "manet": smp.MAnet,
+    "fpn": smp.FPN,
+    "deeplabv3plus": smp.DeepLabV3Plus,
+    "segformer": smp.Segformer,
+}
+STRIDES = {"deeplabv3plus": 16}  # of the deepest feature map, in pixels; 32 under the others
+
+
+class Network(nn.Module):
+    """A body with its input scaling; frozen parts stay in evaluation mode, whatever is asked.
+
+    Attributes:
+        blocks: names of the encoder's parameters, block by block; none if it has no encoder.
+    """
+
+    def __init__(
+        self, body: nn.Module, blocks: freezing.Blocks = (), *, channels: int = 3, pixels: int = 64
+    ) -> None:
+        super().__init__()
+        self.body, self.blocks = body, blocks
+        self._input = {"channels": channels, "pixels": pixels}
+        self._still: list[nn.Module] = []
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.body.get_submodule("encoder")
+
+    def freeze(self, count: int) -> None:
+        """Freeze the encoder's first ``count`` blocks, and what belongs to none; no others."""
+        if self.blocks:
+            freezing.freeze(self.encoder, self.blocks, count)
+            self._still = freezing.still_modules(self.encoder, **self._input)
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of every tensor of the encoder that is frozen now."""
+        return freezing.fingerprints(self.encoder, self._still) if self.blocks else {}
+
+    def rate_scales(self, decay: float) -> dict[str, float]:
+        """Share of the learning rate of each of the encoder's parameters."""
+        scales = freezing.rate_scales(self.blocks, decay)
+        return {f"body.encoder.{name}": scale for name, scale in scales.items()}
+
+    def forward(self, image_BCHW: Tensor, scaling_BC3: Tensor) -> Tensor:
+        """Tumour logits (B, H, W) of uint8 images (B, C, H, W), scaled as `normalise` says."""
+        ceiling, mean, deviation = scaling_BC3[..., None, None].unbind(2)
+        scaled_BCHW = (image_BCHW.float().minimum(ceiling) - mean) / deviation
+        logits: Tensor = self.body(scaled_BCHW)[:, 0]
+        return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """As in PyTorch, but frozen parts, their dropout and batch norm stay in evaluation mode."""
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
+
+
+class PlainUnet(nn.Module):
+    """Double 3x3 convolutions with max pooling, up-convolutions and skips, no pretraining.
+
+    Source: Ronneberger, Fischer and Brox (2015), with padding, batch norm and dropout.
+    """
+
+    def __init__(
+        self, *, width: int, depth: int, dropout: float, norm: str, channels: int = 3
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.downs = nn.ModuleList(
+            _double_conv(before, after, dropout, norm)
+            for before, after in zip([channels, *widths], widths, strict=False)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1])
+        self.merges = nn.ModuleList(_double_conv(2 * w, w, dropout, norm) for w in widths[-2::-1])
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        skips, x_BCHW = [], image_BCHW
+        for level, down in enumerate(self.downs):
+            x_BCHW = down(self.pool(x_BCHW) if level else x_BCHW)
+            skips.append(x_BCHW)
+        for up, merge, skip in zip(self.ups, self.merges, skips[-2::-1], strict=True):
+            x_BCHW = merge(torch.cat([up(x_BCHW), skip], dim=1))
+        logits: Tensor = self.head(x_BCHW)
+        return logits
+
+
+def build_network(config: Encoder | Plain, channels: int = 3, image_size: int = 256) -> Network:
+    """The network with its weights loaded and nothing frozen; random parts follow torch's seed.
+
+    The first layer takes ``channels``; pretrained weights of three colours are adapted to them.
+
+    Raises:
+        ValueError: an unknown encoder, or weights that cannot be had or do not fit.
+    """
+    blocks: freezing.Blocks = ()
+    if isinstance(config, Encoder):
+        encoders.require_known(config.name)
+    body = _body(config, channels, image_size)
+    if isinstance(config, Encoder):
+        encoder = body.get_submodule("encoder")
+        if config.weights != "none":
+            weights.fill(encoder, config.weights, name=config.name, image_size=image_size)
+        blocks = freezing.blocks(encoder, channels, image_size)
+    network = Network(body, blocks, channels=channels, pixels=image_size)
+    network.freeze(0)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _body(config: Encoder | Plain, channels: int, image_size: int) -> nn.Module:
+    """The network without its input scaling, from random weights."""
+    if isinstance(config, Plain):
+        return PlainUnet(
+            width=config.width,
+            depth=config.depth,
+            dropout=config.dropout,
+            norm=config.norm,
+            channels=channels,
+        )
+    made: nn.Module = DECODERS[config.decoder](
+        config.name,
+        encoder_weights=None,
+        in_channels=channels,
+        classes=1,
+        **encoders.size_options(config.name, image_size),
+    )
+    if config.decoder == "unetplusplus":  # vgg's centre is never called, and DDP would wait for it
+        made.get_submodule("decoder").center = nn.Identity()
+    return made
+
+
+def require_size(config: Encoder | Plain, image_size: int) -> None:
+    """Refuse an image size that the network cannot halve as often as it must.
+
+    Raises:
+        ValueError: with the sizes next to it that would do.
+    """
+    stride = _stride(config)
+    if image_size % stride or image_size < stride:
+        below = max(image_size // stride * stride, stride)
+        raise ValueError(
+            f"image_size must be a multiple of {stride} for this network, got {image_size}; "
+            f"try {below} or {below + stride}"
+        )
+
+
+def require_buildable(
+    config: Encoder | Plain, channels: int = 3, image_size: int = 256, images: int = 2
+) -> None:
+    """Refuse a network that cannot be built, or not trained on ``images`` a worker and step.
+
+    The library is asked, by building the network and running it on shapes without numbers (0.5 to
+    5 seconds); not where every encoder is known to work: U-Net, 2 images above the smallest size.
+
+    Raises:
+        ValueError: the library refuses the pair, or batch norm has one value a channel to work on.
+    """
+    network, own, proven = "a plain U-Net", None, True
+    if isinstance(config, Encoder):
+        encoders.require_known(config.name)
+        network, own = f"{config.decoder!r} on {config.name!r}", encoders.fixed_size(config.name)
+        proven = config.decoder == "unet" and not config.name.startswith(encoders.TIMM)
+    if proven and images > 1 and image_size > _stride(config):
+        return
+    remedy = "take another encoder, or the decoder 'unet'"
+    try:
+        made = encoders.without_numbers(lambda: _body(config, channels, image_size)).train()
+        remedy = "take larger images, or more of them for each worker"
+        with torch.no_grad():
+            made(torch.empty(images, channels, image_size, image_size, device="meta"))
+    except Exception as error:  # each family of encoders raises its own kind
+        if own not in (None, image_size):
+            remedy = f"try image_size={own}, which the encoder is made for"
+        count = "1 image" if images == 1 else f"{images} images"
+        raise ValueError(
+            f"a network must train on {count} of {image_size} pixels, {network} does not "
+            f"({error}); {remedy}"
+        ) from None
+
+
+def require_freezable(config: Encoder, channels: int = 3, image_size: int = 256) -> None:
+    """Refuse to freeze more blocks than the encoder has.
+
+    Raises:
+        ValueError: with how many it has.
+    """
+    if isinstance(config.freeze, First):
+        bare = encoders.without_numbers(
+            lambda: encoders.build_encoder(config.name, channels, image_size)
+        )
+        count = len(freezing.blocks(bare, channels, image_size))
+        freezing.frozen_blocks(config.freeze, count, epoch=0, epochs=1)
+
+
+def takers(name: str) -> list[str]:
+    """The decoders that take an encoder, at 256 pixels."""
+    found = []
+    for decoder in get_args(get_type_hints(Encoder)["decoder"]):
+        with suppress(ValueError):
+            require_buildable(Encoder(name=name, decoder=decoder))
+            found.append(decoder)
+    return found
+
+
+def _stride(config: Encoder | Plain) -> int:
+    return 2**config.depth if isinstance(config, Plain) else STRIDES.get(config.decoder, 32)
+
+
+def _double_conv(before: int, after: int, dropout: float, norm: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (before, after):
+        layers.append(nn.Conv2d(width, after, 3, padding=1, bias=norm == "none"))
+        if norm == "batch":
+            layers.append(nn.BatchNorm2d(after))
+        elif norm == "instance":
+            layers.append(nn.InstanceNorm2d(after, affine=True))
+        layers.append(nn.ReLU(inplace=True))
+    if dropout:
+        layers.append(nn.Dropout2d(dropout))
+    return nn.Sequential(*layers)

@@ -1,0 +1,316 @@
+"""What weights an encoder starts from: none, published or a file's, and that they fit exactly."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from huggingface_hub import hf_hub_download, is_offline_mode
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from brainseg.config.schema import did_you_mean
+from brainseg.models import medical_weights
+from brainseg.models.encoders import (
+    TIMM,
+    build_encoder,
+    published_weights,
+    size_options,
+    without_numbers,
+)
+from brainseg.records.run import read_json
+
+State = dict[str, Tensor]
+
+FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first there is
+# Under which key files keep their tensors, and what they put before a tensor's name.
+CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network")
+WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network")
+# Parts beside an encoder that a file may hold: classification heads, and the rest of a network.
+HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear")
+REST = ("decoder", "segmentation_head", "classification_head")
+
+
+def is_path(weights: str) -> bool:
+    """Whether ``weights`` names a file or a folder: it has a slash or a suffix, as no name has."""
+    named = weights.startswith(medical_weights.PREFIX)
+    return not named and ("/" in weights or bool(Path(weights).suffix))
+
+
+def require_weights(name: str, weights: str, channels: int = 3) -> None:
+    """Make sure that ``weights`` for ``name`` can be had on this machine, before any training.
+
+    Published weights of the libraries are downloaded to the hub's cache if they are not there
+    yet; medical ones are not, since somebody must accept their terms.
+
+    Raises:
+        ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
+    """
+    if weights == "none":
+        return
+    if is_path(weights) or weights.startswith(medical_weights.PREFIX) or name.startswith(TIMM):
+        fill(build_encoder(name, channels), weights, name=name)
+    else:
+        _hub_file(name, weights)
+
+
+def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) -> None:
+    """Fill ``encoder``, built with random weights, from ``weights`` of any kind but "none".
+
+    Args:
+        weights: "imagenet" or another name that the library has for this encoder, "medical:<name>"
+            of the registry, or the path of a file or folder.
+
+    Raises:
+        ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
+    """
+    if weights.startswith(medical_weights.PREFIX):
+        load_medical(encoder, medical_weights.named(weights), name=name)
+    elif is_path(weights):
+        load_weights(encoder, Path(weights), name=name)
+    elif name.startswith(TIMM):
+        encoder.load_state_dict(_timm_state(encoder, name, weights, image_size))
+    else:
+        file = _hub_file(name, weights)
+        _load(encoder, _read(file), file, name)
+
+
+def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
+    """Fill ``encoder`` from a file of tensors or a folder that holds one, which must fit exactly.
+
+    Only tensors are read (``weights_only``): a file cannot run code. A first layer for colours is
+    adapted to an encoder of another number of channels. Known containers and prefixes are taken
+    off where it fits without them; a classification head, a decoder may be left over. The folder
+    may be a snapshot of the hub or a trial of brainseg.
+
+    Raises:
+        ValueError: there is no such file, it holds no tensors by name, or it has tensors missing,
+            of another shape or unexpected. The encoder is then as it was.
+    """
+    file = next((path / n for n in FILES if (path / n).is_file()), None) if path.is_dir() else path
+    if file is None:
+        raise ValueError(f"a folder of weights must hold {', '.join(FILES)}, {path} holds none")
+    if not file.is_file():
+        raise ValueError(
+            f"encoder weights must be 'none', a published name as 'imagenet', or a file, and there "
+            f"is no file {path}"
+        )
+    if file.name == "best.pt":
+        _require_trial_of(name, file.with_name("config.json"))
+    _load(encoder, _read(file), file, name)
+
+
+def load_medical(
+    encoder: nn.Module, model: medical_weights.Medical, file: Path | None = None, *, name: str
+) -> None:
+    """Fill ``encoder`` from published medical weights: ``file``, else the one in the cache.
+
+    Raises:
+        ValueError: they are of another encoder, not in the cache, changed, or do not fit.
+    """
+    if name != model.encoder:
+        raise ValueError(
+            f"the weights {medical_weights.PREFIX}{model.name} are of the encoder {model.encoder!r}, not "
+            f"of {name!r}; set model.encoder.name={model.encoder}, or take other weights"
+        )
+    file = medical_weights.cached(model) if file is None else file
+    state = {}
+    for key, tensor in _read(file).items():
+        renames = (new + key.removeprefix(old) for old, new in model.renames if key.startswith(old))
+        if not key.startswith(model.spare):
+            state[next(renames, key)] = tensor
+    _load(encoder, state, file, name)
+
+
+def _read(path: Path) -> State:
+    """The tensors of a file by their names, out of whatever container they lie in."""
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        raise ValueError(
+            f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
+        ) from None
+    while isinstance(state, dict) and (inner := [c for c in CONTAINERS if _holds(state, c)]):
+        state = state[inner[0]]
+    if not (isinstance(state, dict) and all(map(_named_tensor, state.items()))):
+        raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
+    return state
+
+
+def _holds(state: dict[str, Any], container: str) -> bool:
+    return isinstance(state.get(container), dict)
+
+
+def _load(encoder: nn.Module, state: State, path: Path, name: str) -> None:
+    """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
+    own = encoder.state_dict()
+    fits = [_fitted(state, own, prefix) for prefix in _prefixes(state, own)]
+    found, extra = min(fits, key=lambda fit: (len(own) - len(fit[0]), len(fit[1])))
+    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(
+            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(own)} tensors "
+            f"are missing or of another shape, the first is {missing[0]!r}"
+            f"{did_you_mean(missing[0], state)}"
+        )
+    spare = _dropped_by_timm(name) if extra else set()
+    if extra := [key for key in extra if _last_name(key) not in spare]:
+        raise ValueError(
+            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors are "
+            f"neither its own nor of a head, the first is {extra[0]!r}"
+            f"{did_you_mean(extra[0], own)}"
+        )
+    encoder.load_state_dict(own | found)
+
+
+def _prefixes(state: State, own: State) -> set[str]:
+    """What a file may have put before the encoder's names: nothing, or wrappers and no more."""
+    anchors = tuple(_aliases(next(iter(own))))
+    found = {""}
+    for key in state:
+        for anchor in anchors:
+            prefix = key.removesuffix(anchor)
+            if prefix.endswith(".") and all(p in WRAPPERS for p in prefix[:-1].split(".")):
+                found.add(prefix)
+    return found
+
+
+def _fitted(state: State, own: State, prefix: str) -> tuple[State, list[str]]:
+    """Tensors for ``own`` of a file with ``prefix`` before their names, and names of the others.
+
+    Of the others, heads and what surrounds an encoder are not told.
+    """
+    theirs = {alias: key for key in own for alias in _aliases(key)}
+    found: State = {}
+    extra: list[str] = []
+    for key, tensor in state.items():
+        mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
+        if mine is None:
+            if _last_name(key).split(".")[0] not in (*HEADS, *REST):
+                extra.append(key)
+        elif (adapted := _adapted(tensor, own[mine])).shape == own[mine].shape:
+            found[mine] = adapted
+    return found, extra
+
+
+def _aliases(key: str) -> set[str]:
+    """Names that timm and torchvision have for a tensor that the library renamed."""
+    bare = key.removeprefix("model.")  # timm's, in an encoder of the library
+    return {
+        key,
+        bare,
+        re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", bare),  # stages_0 is stages.0 in the whole model
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"\1.\2", key),  # older DenseNets
+    }
+
+
+def _last_name(key: str) -> str:
+    """A tensor's name without the wrappers before it."""
+    parts = key.split(".")
+    while len(parts) > 1 and parts[0] in WRAPPERS:
+        parts.pop(0)
+    return ".".join(parts)
+
+
+def _dropped_by_timm(name: str) -> set[str]:
+    """Tensors of timm's whole model: what its encoder does not have of them was left away."""
+    if not name.startswith(TIMM):
+        return set()
+    whole = without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
+    return set(whole.state_dict())
+
+
+def _named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
+    """A convolution of 3 colours for as many channels as ``own`` takes; all else as it is.
+
+    As segmentation-models-pytorch adapts its own weights: their sum for one channel, else the
+    colours in turn, scaled so that the layer answers as strongly as before.
+    """
+    channels = own.shape[1] if own.ndim == 4 else 3
+    fits = theirs.ndim == 4 and theirs.shape == (own.shape[0], 3, *own.shape[2:])
+    if channels == 3 or not fits:
+        return theirs
+    if channels == 1:
+        return theirs.sum(1, keepdim=True)
+    return theirs[:, [k % 3 for k in range(channels)]] * (3 / channels)
+
+
+def _require_trial_of(name: str, config: Path) -> None:
+    """Refuse a trial of another model, where its config lies beside its checkpoint."""
+    params = read_json(config) if config.is_file() else {}
+    theirs = params.get("model.encoder.name", params.get("model", name))
+    if theirs != name:
+        raise ValueError(
+            f"{config.parent} is a trial of {theirs!r}, whose weights do not fit the encoder "
+            f"{name!r}; take a trial of {name!r}"
+        )
+
+
+def _hub_file(name: str, weights: str) -> Path:
+    """The library's own weights in the hub's cache, at the revision it names."""
+    settings = smp.encoders.encoders[name]["pretrained_settings"]
+    if weights not in settings:
+        raise _no_such_weights(name, weights)
+    source = settings[weights]
+    try:
+        revision = source["revision"]
+        return Path(hf_hub_download(source["repo_id"], "model.safetensors", revision=revision))
+    except OSError:
+        raise _unreachable(name, weights) from None
+
+
+def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) -> State:
+    """Tensors of one of timm's encoders with the weights that timm publishes for it."""
+    bare = name.removeprefix(TIMM).partition(".")[0]
+    tags = published_weights(name)
+    default = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    # timm's own choice, whose name tells ImageNet's size, as in1k: others are no ImageNet weights.
+    if weights == "imagenet" and default and re.search(r"inw?\d+k", default.tag or ""):
+        weights = str(default.tag)
+    source = timm.get_pretrained_cfg(f"{bare}.{weights}") if weights in tags else None
+    if source is None:
+        raise _no_such_weights(name, weights)
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(str(source.url)).name)
+    if is_offline_mode() and not source.hf_hub_id and not file.is_file():
+        raise _unreachable(name, weights)
+    built = vars(encoder)
+    try:
+        filled: nn.Module = smp.encoders.get_encoder(
+            f"{TIMM}{bare}.{weights}",
+            in_channels=built["_in_channels"],
+            depth=built["_depth"],
+            weights=True,
+            output_stride=built["_output_stride"],
+            **size_options(name, image_size),
+        )
+    except OSError:
+        raise _unreachable(name, weights) from None
+    return filled.state_dict()
+
+
+def _no_such_weights(name: str, weights: str) -> ValueError:
+    medical = [medical_weights.PREFIX + m.name for m in medical_weights.ALL if m.encoder == name]
+    known = ["none", *published_weights(name), *medical]
+    return ValueError(
+        f"there are no weights {weights!r} for the encoder {name!r}, only {', '.join(known)}; "
+        "a file or folder is named with a slash or a suffix, as ./mine"
+    )
+
+
+def _unreachable(name: str, weights: str) -> ValueError:
+    command = f"brainseg weights fetch {name}"
+    command += "" if weights == "imagenet" else f" --weights {weights}"
+    return ValueError(
+        f"the weights {weights!r} of {name!r} are neither in the hub's cache nor can the hub be "
+        f"reached; run `{command}` where there is a network (the cache is $HF_HOME), or use "
+        "--weights none or --weights FILE"
+    )

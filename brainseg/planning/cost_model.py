@@ -1,0 +1,151 @@
+"""What any configuration costs an epoch, reckoned from a few that were measured.
+
+Through the measured ones goes a line: time over floating-point operations, memory over weights
+and activations, both counted by ``work``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from brainseg.config.hyperparameters import Encoder, Freeze, Gradual, Nothing, Sgd, TrialConfig
+from brainseg.data.pipeline.batches import steps_per_epoch
+from brainseg.models.flops import FLOAT, Work, blocks_of, work
+from brainseg.models.freezing import frozen_blocks
+from brainseg.planning.probe import Measured
+from brainseg.training.lr_range import STEPS
+
+
+@dataclass(frozen=True)
+class Line:
+    """``constant + slope * x``; neither is negative."""
+
+    constant: float
+    slope: float
+
+    def __call__(self, x: float) -> float:
+        return self.constant + self.slope * x
+
+
+def line_through(xs: Sequence[float], ys: Sequence[float]) -> Line:
+    """The line of least relative squares; a single place gives a line from the origin.
+
+    More work takes no less time, and none takes no negative time: where the best line falls, it
+    is level, and where it would begin below zero, it begins there.
+    """
+    x, y = np.asarray(xs, float), np.asarray(ys, float)
+    scaled = x / y
+    origin = Line(0.0, float(scaled.sum() / (scaled @ scaled)))
+    if len(set(xs)) < 2:
+        return origin
+    slope, constant = np.polyfit(x, y, 1, w=1 / y)
+    if slope < 0:
+        return Line(float((1 / y).sum() / (1 / y**2).sum()), 0.0)
+    return origin if constant < 0 else Line(float(constant), float(slope))
+
+
+def cost_key(config: TrialConfig) -> TrialConfig:
+    """The same for configs whose epochs cost the same: whatever their rates, weights and loss."""
+    model = config.model
+    if isinstance(model, Encoder):
+        model = replace(model, weights="none", layer_decay=1.0)
+    return TrialConfig(
+        model=model,
+        optimizer=type(config.optimizer)(),
+        channels=config.channels,
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+        precision=config.precision,
+    )
+
+
+def work_at(config: TrialConfig, workers: int, epoch: int = 0, epochs: int = 1) -> Work:
+    """Of one of the workers, in ``epoch`` of ``epochs``, from 0.
+
+    Raises:
+        ValueError: the network cannot be built, or not run on such images.
+    """
+    model = config.model
+    freeze = model.freeze if isinstance(model, Encoder) else Nothing()
+    blocks = blocks_of(model, config.channels, config.image_size)
+    return work(
+        model,
+        channels=config.channels,
+        image_size=config.image_size,
+        images=max(1, config.batch_size // workers),
+        frozen=frozen_blocks(freeze, blocks, epoch=epoch, epochs=epochs),
+    )
+
+
+class Costs:
+    """Of a trial whose every worker trains on its share of a batch."""
+
+    def __init__(self, measured: Mapping[TrialConfig, Measured], workers: int = 1) -> None:
+        """``measured`` holds one arm at least, by its ``cost_key``, on a worker's share."""
+        self.measured, self.workers = dict(measured), workers
+        works, costs = [work_at(key, workers) for key in measured], list(measured.values())
+        operations, parameters = [w.step_flops for w in works], [w.parameters for w in works]
+        self.step = line_through(operations, [c.step_seconds for c in costs])
+        self.image = line_through([w.image_flops for w in works], [c.image_seconds for c in costs])
+        self.start = line_through(parameters, [c.start_seconds for c in costs])
+        self.keep = line_through(parameters, [c.keep_seconds for c in costs])
+        self.peak = line_through([w.memory for w in works], [c.peak_bytes for c in costs])
+
+    def step_seconds(self, config: TrialConfig) -> float:
+        """In the mean over the epochs, of which gradual unfreezing makes different ones."""
+        epochs = config.epochs
+        works = [work_at(config, self.workers, epoch, epochs) for epoch in range(epochs)]
+        return fmean(self.step(one.step_flops) for one in works) * self._pace(config)
+
+    def _pace(self, config: TrialConfig) -> float:
+        """How much slower than the line says this arm, or its network unfrozen, was measured."""
+        for key in (cost_key(config), cost_key(_freezing(config, Nothing()))):
+            if found := self.measured.get(key):
+                return found.step_seconds / self.step(work_at(key, self.workers).step_flops)
+        return 1.0
+
+    def epoch_seconds(self, config: TrialConfig, train: int, validation: int) -> float:
+        """To train on so many slices, score so many, and keep what was found."""
+        found, last = self._known(config), self._last(config)
+        image = found.image_seconds if found else self.image(last.image_flops)
+        keep = found.keep_seconds if found else self.keep(last.parameters)
+        steps = steps_per_epoch(train, config.batch_size)
+        return steps * self.step_seconds(config) + validation / self.workers * image + keep
+
+    def start_seconds(self, config: TrialConfig) -> float:
+        """Before the first epoch; a range test of the trial's own belongs to it."""
+        found = self._known(config)
+        start = found.start_seconds if found else self.start(self._last(config).parameters)
+        return start + STEPS * self.step_seconds(config) * (config.lr == "auto")
+
+    def peak_bytes(self, config: TrialConfig) -> float:
+        """Of one worker's process, in the epoch that trains most."""
+        found = self._known(config)
+        return float(found.peak_bytes) if found else self.peak(self._last(config).memory)
+
+    def checkpoint_bytes(self, config: TrialConfig) -> tuple[int, int]:
+        """Of the best network, and of a state to go on from; their tensors, without names."""
+        last = self._last(config)
+        moments = 1 if isinstance(config.optimizer, Sgd) else 2
+        return FLOAT * last.parameters, FLOAT * (last.parameters + moments * last.trained)
+
+    def _known(self, config: TrialConfig) -> Measured | None:
+        return self.measured.get(cost_key(steady(config)))
+
+    def _last(self, config: TrialConfig) -> Work:
+        return work_at(config, self.workers, config.epochs - 1, config.epochs)
+
+
+def steady(config: TrialConfig) -> TrialConfig:
+    """The same in the epochs of gradual unfreezing that train all of it."""
+    model = config.model
+    gradual = isinstance(model, Encoder) and isinstance(model.freeze, Gradual)
+    return _freezing(config, Nothing()) if gradual else config
+
+
+def _freezing(config: TrialConfig, freeze: Freeze) -> TrialConfig:
+    if isinstance(config.model, Encoder):
+        return replace(config, model=replace(config.model, freeze=freeze))
+    return config

@@ -1,0 +1,84 @@
+"""A split shown before anything is trained on it, and as a file that ``--split`` reads back."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from brainseg.data.splits.draw import (
+    PARTS,
+    Groups,
+    locked_and_folds,
+    shared_patients,
+    split_rows,
+    tumour_volumes,
+)
+from brainseg.records.run import write_text
+from brainseg.report.data_terminal import plain
+from brainseg.report.results import LEAK
+
+
+def describe_parts(table: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
+    """One row a part: part, patients, slices, tumour_slices, the quartiles volume_q1 to volume_q3
+    of the patients' tumours (unit as ``tumour_volumes`` has it), and sites as "DU 9, HT 7"."""
+    volumes, _ = tumour_volumes(table)
+    found = []
+    for part, rows in table.groupby(parts):
+        patients = rows["patient"]
+        low, median, high = volumes[rows.index].groupby(patients).sum().quantile([0.25, 0.5, 0.75])
+        sites = rows["site"].groupby(patients).min().value_counts()
+        found.append(
+            {
+                "part": part,
+                "patients": patients.nunique(),
+                "slices": len(rows),
+                "tumour_slices": int(rows["tumour"].sum()),
+                "volume_q1": low,
+                "volume_median": median,
+                "volume_q3": high,
+                "sites": ", ".join(f"{site or 'unknown'} {n}" for site, n in sites.items()),
+            }
+        )
+    others = sorted(set(parts) - set(PARTS), key=lambda part: (len(part), part))  # fold 2, fold 10
+    order = [*PARTS, *others]
+    return pd.DataFrame(found).sort_values("part", key=lambda part: part.map(order.index))
+
+
+def print_parts(table: pd.DataFrame, parts: pd.Series, console: Console) -> None:
+    """What each part holds, and whether the split leaks."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    volume = f"Tumour of a patient, {tumour_volumes(table)[1]}"
+    for name in ("Part", "Patients", "Slices", "With tumour", volume, "Sites"):
+        shown.add_column(name, justify="left" if name in ("Part", "Sites") else "right")
+    for row in describe_parts(table, parts).to_dict("records"):
+        low, median, high = (f"{row[f'volume_{q}']:,.4g}" for q in ("q1", "median", "q3"))
+        counts = (str(row[name]) for name in ("patients", "slices", "tumour_slices"))
+        cells = (row["part"], *counts, f"{median} ({low} to {high})", plain(row["sites"]))
+        shown.add_row(*map(Text, cells))
+    console.print(shown)
+    console.print(Text("Tumour: median, and the middle half of the patients.", style="dim"))
+    if shared_patients(table, parts):
+        console.print(Text(LEAK, style="red"))
+
+
+def in_folds(table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups) -> pd.Series:
+    """'fold 0' to 'fold <k - 1>' for each row, 'test' where ``parts`` locks it away."""
+    folds = locked_and_folds(table, parts, k, seed, groups)
+    return parts.where(folds < 0, "fold " + folds.astype(str))
+
+
+def write_parts(table: pd.DataFrame, parts: pd.Series, out: Path) -> list[Path]:
+    """Write the split to ``out``; of folds a file each, as split-0.csv, where fold 0 validates."""
+    folds = sorted({part for part in parts if part not in PARTS})
+    if not folds:
+        write_text(out, split_rows(table, parts).to_csv(index=False))
+        return [out]
+    written = []
+    for fold in folds:
+        own = parts.where(parts == "test", "train").mask(parts == fold, "validation")
+        path = out.with_stem(f"{out.stem}-{fold.removeprefix('fold ')}")
+        written += write_parts(table, own, path)
+    return written

@@ -1,0 +1,129 @@
+"""What a sweep has spent so far, and whether it is time to end it: each reason in a sentence."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from math import inf
+from statistics import median, pstdev
+from typing import Any
+
+from brainseg.config.sweep import Budget
+from brainseg.records.run import DeviceSeconds, Lines, Run
+
+LATE = 3  # the last third of a training is where its Dice has settled
+
+
+class Spending:
+    """Wall time and device time of one run, this driver's included."""
+
+    def __init__(self, run: Run, budget: Budget) -> None:
+        self.run, self.budget = run, budget
+        self._before = earlier_hours(run)
+        self._began = time.monotonic()
+        self._changes, self._judged = Lines(run.changes), list[dict[str, Any]]()
+        self._late: dict[str, float | None] = {}  # how Dice moved late in each whole training
+        self._meters: dict[str, DeviceSeconds] = {}
+        self._device_seconds: dict[str, float] = {}
+        for record in run.trials():
+            self.hears(record.trial)
+
+    def hears(self, trial: str) -> None:
+        """Read on in a trial's records: it has a new row, or has ended."""
+        if trial not in self._meters:
+            self._meters[trial] = DeviceSeconds(self.run.trial(trial))
+        self._device_seconds[trial] = self._meters[trial].so_far()
+
+    @property
+    def hours(self) -> float:
+        return self._before + (time.monotonic() - self._began) / 3600
+
+    @property
+    def device_hours(self) -> float:
+        return sum(self._device_seconds.values()) / 3600
+
+    def nearly_spent(self, seconds: float, places: int) -> bool:
+        """Whether less than ``seconds`` of device time are left to ``places`` trials at once."""
+        wall = (self.budget.hours - self.hours) * places
+        return min(wall, self.budget.device_hours - self.device_hours) * 3600 < seconds
+
+    def spent(self) -> str:
+        """Which limit is reached, or nothing."""
+        if self.hours >= self.budget.hours:
+            return f"the budget of {self.budget.hours:g} hours is spent"
+        if self.device_hours >= self.budget.device_hours:
+            return f"the budget of {self.budget.device_hours:g} device-hours is spent"
+        return ""
+
+    def stalled(self) -> str:
+        """Why trials of late promise nothing more, or nothing."""
+        if not self.budget.patience:
+            return ""
+        noise = self.noise()
+        self._judged += [row for row in self._changes.new() if row["state"] != "running"]
+        without, best = since_improvement(self._judged, noise)
+        if without < self.budget.patience:
+            return ""
+        return (
+            f"none of the last {without} trials improved the best Dice, {best:.3f}, by more than "
+            f"the noise, {noise:.3f}"
+        )
+
+    def noise(self) -> float:
+        """What Dice moves from epoch to epoch late in training; 0 while no trial has ended.
+
+        The median over trials that ran to their end.
+        """
+        for record in self.run.trials():
+            if record.state == "done" and record.trial not in self._late:
+                rows = self.run.trial(record.trial).rows()
+                self._late[record.trial] = late_noise([row["dice"] for row in rows])
+        found = [noise for noise in self._late.values() if noise is not None]
+        return median(found) if found else 0.0
+
+
+def earlier_hours(run: Run) -> float:
+    """Wall time that earlier drivers spent; of one that was killed, until the last it noted."""
+    stamps = [_seconds(row) for row in run.events()]
+    drivers = [(_seconds(row), row["event"]) for row in run.drivers()]
+    total = 0.0
+    for n, (began, event) in enumerate(drivers):
+        following = drivers[n + 1 : n + 2]
+        if event == "ends":
+            continue
+        if following and following[0][1] == "ends":
+            total += following[0][0] - began
+        else:
+            bound = following[0][0] if following else inf
+            total += max([began, *(stamp for stamp in stamps if stamp <= bound)]) - began
+    return total / 3600
+
+
+def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[int, float]:
+    """How many trials were judged since the best Dice last rose by more than ``noise``, and it."""
+    best, without, judged = -inf, 0, set[str]()
+    for event in events:
+        if event["state"] == "running":
+            continue
+        dice = event.get("dice")
+        if dice is not None and dice > best + noise:
+            best, without = dice, 0
+        elif event["trial"] not in judged:
+            without += 1
+        judged.add(event["trial"])
+    return without, best
+
+
+def late_noise(dice: Sequence[float]) -> float | None:
+    """What Dice moves from epoch to epoch late in one training; None if it was too short to tell.
+
+    The standard deviation of the changes in the last third of its epochs, over the square root
+    of 2 as each holds the noise of two epochs.
+    """
+    late = dice[-max(3, len(dice) // LATE) :]
+    changes = [after - before for before, after in pairwise(late)]
+    return pstdev(changes) / 2**0.5 if len(changes) > 1 else None
+
+
+def _seconds(row: dict[str, Any]) -> float:
+    return datetime.fromisoformat(row["time"]).astimezone(UTC).timestamp()

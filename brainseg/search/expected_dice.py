@@ -1,0 +1,51 @@
+"""What each trial of a search is expected to be worth: its merit, told from its luck."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brainseg.analysis.arms import REPEATS, values_tried
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Choice, Space, build, distribution
+from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.search.acquisition import FIRST, believed
+from brainseg.search.warm_start import shown
+
+EXPECTED = (
+    "What a Gaussian process over the settings and curves of all trials expects one that ran to "
+    "its end to be worth, in the mean of the best fifth of its epochs; a trial that stands out "
+    "from its like counts as lucky in part."
+)
+
+
+def expected_dice(run: Run) -> dict[str, float]:
+    """By trial, the Dice that it is expected to be worth at its last epoch, if it has a score.
+
+    Empty where that cannot be told: of a list of points, of a space with nothing to search, and
+    while fewer than ``proposals.FIRST`` trials have a score.
+    """
+    sweep = read_json(run.sweep)
+    if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
+        return {}
+    records = [record for record in run.trials() if record.state != "failed" and record.params]
+    seen = {record.trial: shown(run, record) for record in records}
+    scored = [record for record in records if seen[record.trial].best]
+    if len(scored) < FIRST:
+        return {}
+    worth = believed(_space(sweep, scored), [seen[record.trial] for record in scored])
+    return dict(zip((record.trial for record in scored), worth.tolist(), strict=True))
+
+
+def _space(sweep: Mapping[str, Any], records: Sequence[TrialRecord]) -> Space[TrialConfig]:
+    """All that the trials may differ in: what the search draws, and what its first points pin."""
+    drawn = {path: distribution(text) for path, text in sweep["space"].items()}
+    pinned = {
+        path: Choice(*values)
+        for path, values in values_tried(records).items()
+        if path not in drawn and path not in REPEATS
+    }
+    return Space(
+        build(TrialConfig(), sweep["base"]),
+        search=(*drawn, *pinned),
+        narrow={**drawn, **pinned},
+        fixed={path: value for path, value in sweep["fixed"].items() if path not in pinned},
+    )

@@ -1,0 +1,165 @@
+"""How far each trial of a run has come, and which of them goes on: what the driver keeps of them.
+
+All of it can be read from the records again: a new driver decides as the old one would have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, Triangular2
+from brainseg.config.schema import Params, build
+from brainseg.records.run import Run, TrialRecord
+from brainseg.search.acquisition import Seen
+from brainseg.search.halving import Halving, Progress, standing
+from brainseg.search.multi_objective import Costs
+from brainseg.search.warm_start import Earlier
+
+FINALISTS = 3  # trials that reach their last epoch at least, if as many were begun
+
+
+class Race:
+    """The trials of a run; where there are no rungs, none of them ever pauses."""
+
+    def __init__(self, run: Run, halving: Halving | None, earlier: Sequence[Earlier] = ()) -> None:
+        self.run, self.halving, self.earlier = run, halving, earlier
+        self.trials: dict[str, Progress] = {}
+        self._params: dict[str, Params] = {}
+        self._dice: dict[str, list[float]] = {}
+        self._seconds: dict[str, float] = {}
+        self._costs: dict[str, Costs] = {}  # of trials since whose last change they were read
+        for record in run.trials():
+            self._take_up(record)
+
+    def _take_up(self, record: TrialRecord) -> None:
+        self.enters(record.trial, record.params)
+        for row in self.run.trial(record.trial).rows():
+            self._note(record.trial, row["epoch"], row["dice"], row["seconds"] * row["devices"])
+        states = {"paused": "paused", "failed": "failed", "running": "running"}
+        self._set(record.trial, states.get(record.state, "done"))
+        if record.state == "running" and self._at_its_pause(record.trial):
+            self.rests(record.trial)  # it had paused, and then the driver died
+            self.run.note(record.trial, "paused")
+
+    def enters(self, name: str, params: Params) -> None:
+        """A trial is there, not begun yet."""
+        config = build(TrialConfig(), params)
+        self._params[name] = params
+        self.trials[name] = Progress(trial=name, epochs=config.epochs, cycle=_cycle(config))
+
+    def begins(self, name: str, *, to_the_end: bool = False) -> None:
+        """It is trained from now on: until it pauses, or to its last epoch."""
+        self._set(name, "running")
+        progress, folder = self.trials[name], self.run.trial(name)
+        if to_the_end:
+            folder.pause_after(progress.epochs)
+        elif self.halving and (folder.until or 0) <= len(progress.best):
+            folder.pause_after(self.halving.next_pause(progress))
+
+    def hears(self, name: str, epoch: int, dice: float, seconds: float) -> None:
+        """Another epoch is finished; a trial above its bar goes on without a pause."""
+        self._note(name, epoch, dice, seconds)
+        if self.halving and self._at_its_pause(name):
+            progress = self.trials[name]
+            if not self.halving.reason(progress, list(self.trials.values())):
+                self.run.trial(name).pause_after(self.halving.next_pause(progress))
+
+    def rests(self, name: str) -> None:
+        """It has paused; rows that a dying process wrote and never reported count as well."""
+        rows = self.run.trial(name).rows()
+        if len(rows) > len(self.trials[name].best):
+            for row in rows:
+                self._note(name, row["epoch"], row["dice"], row["seconds"] * row["devices"])
+        self._set(name, "paused")
+
+    def ends(self, name: str, *, failed: bool) -> None:
+        self._set(name, "failed" if failed else "done")
+
+    def promotable(self) -> str | None:
+        """The paused trial that goes on next, if one is above its bar."""
+        found = self.halving and self.halving.promotable(list(self.trials.values()))
+        return found.trial if found else None
+
+    def finalist(self) -> str | None:
+        """The best paused trial, where too few are on their way to their last epoch."""
+        if not self.halving or not self.lacking():
+            return None
+        found = self.halving.finalist(list(self.trials.values()))
+        return found.trial if found else None
+
+    def waiting(self) -> dict[str, str]:
+        """Each paused trial with the reason why it pauses."""
+        trials = list(self.trials.values())
+        paused = [progress for progress in trials if progress.state == "paused"]
+        assert self.halving or not paused
+        return {p.trial: self.halving.reason(p, trials) for p in paused} if self.halving else {}
+
+    def running(self) -> bool:
+        return any(progress.state == "running" for progress in self.trials.values())
+
+    def seen(self, objectives: Sequence[str]) -> list[tuple[Seen, Costs]]:
+        """What the search learns from, in the order of their beginning: all that did not fail."""
+        found = [(one.seen, one.costs) for one in self.earlier]
+        for name, progress in self.trials.items():
+            if progress.state != "failed":
+                if name not in self._costs:
+                    folder = self.run.trial(name)
+                    self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
+                found.append((self._seen(progress), self._costs[name]))
+        return found
+
+    def trial_seconds(self) -> float:
+        """Device-seconds of a whole training, the median over trials; 0 before one has begun."""
+        found = [seconds * self.trials[name].epochs for name, seconds in self._seconds.items()]
+        return median(found) if found else 0.0
+
+    def reserved(self) -> float:
+        """Device-seconds that finalists still need, those on their way and those to be chosen."""
+        on_their_way = sum(
+            (progress.epochs - len(progress.best)) * self._seconds.get(name, 0.0)
+            for name, progress in self.trials.items()
+            if progress.state == "running" and self._reaches_its_end(progress)
+        )
+        return on_their_way + self.lacking() * self.trial_seconds()
+
+    def lacking(self) -> int:
+        """How many finalists are still to be chosen."""
+        if not self.halving:
+            return 0
+        return max(0, FINALISTS - sum(map(self._reaches_its_end, self.trials.values())))
+
+    def _seen(self, progress: Progress) -> Seen:
+        return Seen(
+            params=self._params[progress.trial],
+            epochs=progress.epochs,
+            best=progress.best,
+            seconds=self._seconds.get(progress.trial, 0.0),
+            running=progress.state == "running",
+        )
+
+    def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
+        """An epoch that a process repeats, since it died before its checkpoint, counts once."""
+        self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
+        self.trials[name] = replace(self.trials[name], best=standing(self._dice[name]))
+        self._seconds[name] = seconds
+        self._costs.pop(name, None)
+
+    def _set(self, name: str, state: str) -> None:
+        self.trials[name] = replace(self.trials[name], state=state)  # type: ignore[arg-type]
+        self._costs.pop(name, None)
+
+    def _at_its_pause(self, name: str) -> bool:
+        progress = self.trials[name]
+        return len(progress.best) == self.run.trial(name).until != progress.epochs
+
+    def _reaches_its_end(self, progress: Progress) -> bool:
+        if progress.state == "done":
+            return len(progress.best) == progress.epochs
+        until = self.run.trial(progress.trial).until
+        return progress.state == "running" and until in (None, progress.epochs)
+
+
+def _cycle(config: TrialConfig) -> int:
+    """Epochs of a cycle of the learning rate; 0 where there is none."""
+    schedule = config.schedule
+    return schedule.cycle_epochs if isinstance(schedule, Triangular | Triangular2 | ExpRange) else 0

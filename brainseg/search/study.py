@@ -1,0 +1,244 @@
+"""Optuna's study of one run: what was tried, how each trial ended, and what to try next.
+
+The study lives in the run's folder (`study.journal`; optuna-dashboard opens it). Each of its
+trials carries the number that names the trial everywhere else. A trial that ran to its end is
+told COMPLETE, one that was stopped PRUNED with its last epoch's value, one that failed FAIL; a
+paused one is under way, as Optuna sees it.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.schema import Distribution, Params, Space, flatten
+from brainseg.config.sweep import Bayes, Sweep
+from brainseg.records.run import ENDED, Run, read_json, write_json
+from brainseg.search.acquisition import Seen, propose
+from brainseg.search.multi_objective import Costs, scalarised
+from brainseg.search.warm_start import Earlier
+
+TOLD = {
+    "done": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+FEWEST = 20  # complete trials before Optuna's terminator says anything, its own default
+
+
+class Study:
+    """What is known of the space, and the points that are still to be tried."""
+
+    def __init__(self, run: Run, sweep: Sweep, earlier: Sequence[Earlier] = ()) -> None:
+        storage = JournalStorage(JournalFileBackend(str(run.journal)))
+        self.run, self.sweep = run, sweep
+        directions = [
+            StudyDirection.MAXIMIZE if name == "dice" else StudyDirection.MINIMIZE
+            for name in sweep.objectives
+        ]
+        with _quiet():
+            self.study = optuna.create_study(
+                storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True
+            )
+            self.study.set_metric_names(list(sweep.objectives))
+        if "queued" not in self.study.user_attrs:
+            self._begin(earlier)
+        self._live: dict[str, optuna.Trial] = {}
+
+    def _begin(self, earlier: Sequence[Earlier]) -> None:
+        """Queue the sweep's first points, behind what an earlier sweep has tried."""
+        there = len(self.study.get_trials(deepcopy=False))  # by a driver that died in here
+        for one in earlier[there:]:
+            self.study.add_trial(_as_told(one, self.sweep))
+        tried = {one.config for one in earlier if one.done}
+        points = [
+            (drawn, pinned)
+            for drawn, pinned in self.sweep.points()
+            if self.sweep.space.config({**drawn, **pinned}) not in tried
+        ]
+        for drawn, pinned in points[max(0, there - len(earlier)) :]:
+            self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
+        self.study.set_user_attr("queued", True)
+
+    def unfinished(self) -> list[str]:
+        """Trials that an earlier driver left running. One that never began is queued again."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        names = []
+        records = {record.trial: record for record in self.run.trials()}
+        for trial in running:
+            name = f"{trial.number:04d}"
+            self._live[name] = optuna.Trial(self.study, trial._trial_id)
+            state = records[name].state if name in records else "queued"
+            if state in ENDED:  # noted, and then the driver died before it told Optuna
+                self.tell(name)
+            elif state == "paused":
+                continue
+            elif self.run.trial(name).config.exists():
+                names.append(name)
+            else:
+                fixed = trial.system_attrs.get("fixed_params", trial.params)
+                self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        return names
+
+    def ask(self, seen: Sequence[tuple[Seen, Costs]] = ()) -> str:
+        """Take the next queued point or propose one; write the trial's config, return its name.
+
+        Args:
+            seen: what the trials so far have shown, and what each costs in the further aims; what
+                is proposed follows from it and the seed.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if not any(trial.state == TrialState.WAITING for trial in trials):
+            self.study.enqueue_trial(self._proposed(seen, len(trials)))
+        trial = self.study.ask()
+        space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
+        config = space.config(space(trial))
+        name = f"{trial.number:04d}"
+        trial.set_user_attr("arm", arm(config))
+        self._live[name] = trial
+        write_json(self.run.trial(name).config, flatten(config))
+        return name
+
+    def _proposed(self, seen: Sequence[tuple[Seen, Costs]], number: int) -> Params:
+        """A new point; an interrupted study proposes what an uninterrupted one does."""
+        strategy, space = self.sweep.strategy, self.sweep.space
+        assert isinstance(strategy, Bayes), "a sweep of points queues all it will try"
+        rng = np.random.default_rng([strategy.seed, number])
+        trials = scalarised(seen, rng)
+        if strategy.sampler == "gp":
+            return propose(space, trials, rng)
+        return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
+
+    def observe(self, name: str, epoch: int, dice: float) -> None:
+        """Note a trial's Dice after ``epoch``; Optuna takes none where there are several aims."""
+        if len(self.sweep.objectives) == 1:
+            self._live[name].report(dice, epoch)
+
+    def tell(self, name: str) -> None:
+        """State the trial's end once, as its records tell it."""
+        record = self.run.record(name)
+        trial = self._live.pop(name)
+        values = None
+        if record.state == "done":
+            values = list(self.run.trial(name).aims(self.sweep.objectives))
+        self.study.tell(trial, values, TOLD[record.state])
+
+    def params(self, name: str) -> Params:
+        params: Params = read_json(self.run.trial(name).config)
+        return params
+
+    def exhausted(self, noise: float) -> str:
+        """Why Optuna's terminator expects no better Dice than noise could bring, or nothing.
+
+        Source: Makarova et al. (2022), "Automatic termination for hyperparameter optimization".
+        """
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
+            return ""
+        with _quiet():
+            terminator = Terminator(
+                RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=FEWEST
+            )
+        if not terminator.should_terminate(self.study):
+            return ""
+        return f"Optuna's terminator expects to gain less than the noise, {noise:.3f}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nobody need hear of a study made, nor of what Optuna has called experimental for years."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
+    """A trial of an earlier sweep as one of this study."""
+    drawn, pinned = sweep.space.split(one.seen.params)
+    single = len(sweep.objectives) == 1
+    return create_trial(
+        state=TrialState.COMPLETE if one.done else TrialState.PRUNED,
+        values=list(one.aims) if one.done or single else None,
+        params=drawn,
+        distributions=_distributions(sweep.space.distributions(), drawn),
+        user_attrs={"from": one.name, "arm": arm(one.config), "pinned": pinned},
+        intermediate_values=dict(enumerate(one.dice, start=1)) if single else None,
+    )
+
+
+class _Recorded:
+    """A trial, as a distribution takes one, of given values; notes what they are drawn from."""
+
+    def __init__(self, drawn: Mapping[str, Any]) -> None:
+        self.drawn = drawn
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        self.distributions[name] = optuna.distributions.FloatDistribution(low, high, log=log)
+        return float(self.drawn[name])
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        self.distributions[name] = optuna.distributions.IntDistribution(low, high, step=step)
+        return int(self.drawn[name])
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        self.distributions[name] = optuna.distributions.CategoricalDistribution(choices)
+        return self.drawn[name]
+
+
+def _distributions(
+    ranges: Mapping[str, Distribution], drawn: Mapping[str, Any]
+) -> dict[str, BaseDistribution]:
+    """What each value was drawn from, in Optuna's terms."""
+    recorded = _Recorded(drawn)
+    for path in drawn:
+        ranges[path].suggest(recorded, path)
+    return recorded.distributions
+
+
+def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: int) -> Params:
+    """A point by one of Optuna's samplers, told each trial at the last epoch it reached.
+
+    What is under way or paused counts as pruned there, so that no truncated value is taken for a
+    final one.
+    """
+    ranges = space.distributions()
+    with _quiet():
+        study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
+    for one in seen:
+        if one.best:
+            drawn, _ = space.split(one.params)
+            done = len(one.best) == one.epochs
+            study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                    value=one.best[-1],
+                    params=drawn,
+                    distributions=_distributions(ranges, drawn),
+                    intermediate_values=dict(enumerate(one.best, start=1)),
+                )
+            )
+    return space(study.ask())
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    if name == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, group=True, multivariate=True)

@@ -1,0 +1,101 @@
+"""What an earlier sweep has tried, for another that starts from it instead of from nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build
+from brainseg.config.sweep import Objective, Sweep
+from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.search.acquisition import Seen
+from brainseg.search.halving import standing
+from brainseg.search.multi_objective import Costs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A trial of another sweep that ended with a score."""
+
+    name: str  # "encoders 0007"
+    done: bool  # to its last epoch
+    seen: Seen
+    dice: tuple[float, ...]  # after each epoch
+    costs: Costs  # by the new sweep's objectives, of a whole training
+    aims: tuple[float, ...]  # values of all its objectives, as recorded
+
+    @property
+    def config(self) -> TrialConfig:
+        return build(TrialConfig(), self.seen.params)
+
+
+def earlier_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Earlier]:
+    """The trials of ``run`` that ``sweep`` may learn from.
+
+    Args:
+        asked: what the new sweep will record in its sweep.json.
+
+    Raises:
+        ValueError: no sweep's folder, another space, other data or another split; says what
+            differs, since values from elsewhere would mislead the search.
+    """
+    if not run.sweep.exists():
+        raise ValueError(f"--from names a sweep's folder, {run.path} holds no sweep.json")
+    known = read_json(run.sweep)
+    differing = _differing(known, asked)
+    if differing:
+        raise ValueError(
+            f"a sweep can start from the trials of another of the same space, data and split; "
+            f"in {run.path} {'; '.join(differing)}; repeat its settings, or leave out --from and "
+            "name its best points with --try"
+        )
+    return [
+        _earlier(run, f"{known['name']} {record.trial}", record, sweep.objectives)
+        for record in run.trials()
+        if record.state in ("done", "stopped", "paused") and record.dice is not None
+    ]
+
+
+def shown(run: Run, record: TrialRecord) -> Seen:
+    """What a trial has shown so far, as its records tell."""
+    rows = run.trial(record.trial).rows()
+    return Seen(
+        params=record.params,
+        epochs=int(record.params["epochs"]),
+        best=standing([row["dice"] for row in rows]),
+        seconds=rows[-1]["seconds"] if rows else 0.0,
+        running=record.state == "running",
+    )
+
+
+def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]) -> Earlier:
+    folder, seen = run.trial(record.trial), shown(run, record)
+    return Earlier(
+        name=name,
+        done=record.state == "done",
+        seen=seen,
+        dice=tuple(row["dice"] for row in folder.rows()),
+        costs=folder.expected_costs(objectives[1:], seen.epochs),
+        aims=folder.aims(objectives),
+    )
+
+
+def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What differs between two sweep.json, as `optimizer.adamw.lr was searched in ..., now ...`."""
+    words = []
+    for key, said in (("space", "searched in"), ("base", "held at"), ("fixed", "held at")):
+        old, new = known.get(key, {}), asked[key]
+        for path in sorted(old.keys() | new.keys()):
+            if key == "base" and path in (*known["space"], *asked["space"]):
+                continue
+            if old.get(path) != new.get(path):
+                words.append(f"{path} is {said} {_shown(old, path)}, here {_shown(new, path)}")
+    if known["data"]["fingerprint"] != asked["data"]["fingerprint"]:
+        words.append(f"the data are others ({known['data']['root']})")
+    if known["split"] != asked["split"]:
+        words.append("the split is another")
+    return list(dict.fromkeys(words))
+
+
+def _shown(values: dict[str, Any], path: str) -> str:
+    return str(values[path]) if path in values else "nothing"

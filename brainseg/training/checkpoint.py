@@ -1,0 +1,98 @@
+"""Everything needed to go on as if never stopped: written whole, verified when read.
+
+A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
+paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names them with their
+SHA-256, newest first. A file whose hash differs is passed over for the one before it, and this is
+said.
+
+No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
+the learning rate from the step, so that the epoch is all there is to restore.
+"""
+
+import hashlib
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainseg.records.run import read_json, write_json
+
+State = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+def save_latest(folder: Path, epoch: int, state: State) -> None:
+    """Keep ``state`` as the newest of two."""
+    name = f"latest-{epoch:04d}.pt"
+    entries = [{"file": name, "sha256": _write(folder / name, state)}, *_entries(folder)]
+    entries = [
+        e for i, e in enumerate(entries) if e["file"] not in {x["file"] for x in entries[:i]}
+    ]
+    write_json(folder / "checkpoints.json", entries[:2])
+    for entry in entries[2:]:
+        (folder / entry["file"]).unlink(missing_ok=True)
+
+
+def load_latest(folder: Path) -> State | None:
+    """The newest whole state, or None if the trial has none yet.
+
+    Raises:
+        ValueError: checkpoints are named but none of them is whole; starting afresh without a
+            word would throw work away.
+    """
+    entries = _entries(folder)
+    for entry in entries:
+        path = folder / entry["file"]
+        if path.exists() and _hash(path.read_bytes()) == entry["sha256"]:
+            state: State = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+        log.warning("%s is damaged or missing; going back to the checkpoint before it", path)
+    if entries:
+        raise ValueError(
+            f"no checkpoint in {folder} is whole; delete checkpoints.json there to start the "
+            "trial again from its first epoch"
+        )
+    return None
+
+
+def save_best(folder: Path, state: State) -> None:
+    _write(folder / "best.pt", state)
+
+
+def keep_newest(folder: Path) -> None:
+    """Keep one file to go on from: a trial that pauses may wait for long, and others with it."""
+    for entry in _entries(folder)[1:]:
+        (folder / entry["file"]).unlink(missing_ok=True)
+    write_json(folder / "checkpoints.json", _entries(folder)[:1])
+
+
+def drop_latest(folder: Path) -> None:
+    """Free the room of a trial that has ended; its best network stays."""
+    for entry in _entries(folder):
+        (folder / entry["file"]).unlink(missing_ok=True)
+    (folder / "checkpoints.json").unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> list[dict[str, str]]:
+    index = folder / "checkpoints.json"
+    return list(read_json(index)) if index.exists() else []
+
+
+def _write(path: Path, state: State) -> str:
+    """Write and rename; return the SHA-256 of the bytes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return _hash(buffer.getbuffer())
+
+
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()

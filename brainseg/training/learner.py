@@ -1,0 +1,68 @@
+"""A network in training: its optimizer, what of it is frozen in which epoch, and DDP around it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from brainseg.config.hyperparameters import Encoder, Nothing, TrialConfig
+from brainseg.models.freezing import frozen_blocks
+from brainseg.models.network import build_network
+from brainseg.training.distributed import Peers, distributed
+from brainseg.training.optim import build_optimizer
+
+
+class Learner:
+    """What training changes, as it is before the first epoch.
+
+    Attributes:
+        network: with its weights loaded.
+        wrapped: the same, in DDP where several workers train it.
+        optimizer: over all that is trained in the last epoch; no epoch trains more.
+        frozen: how many of the encoder's first blocks are frozen now.
+    """
+
+    def __init__(self, config: TrialConfig, device: torch.device, peers: Peers) -> None:
+        self.config, self.peers = config, peers
+        network = build_network(config.model, config.channels, config.image_size).to(device)
+        if config.sync_batch_norm and peers.world > 1:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.network = network
+        self.begin_anew(network.state_dict())
+
+    def begin_anew(self, weights: dict[str, Any]) -> None:
+        """Go back to before the first epoch, with ``weights``."""
+        self.network.load_state_dict(weights)
+        self._freeze(self.frozen_in(self.config.epochs - 1))
+        model = self.config.model
+        decay = model.layer_decay if isinstance(model, Encoder) else 1.0
+        scales = self.network.rate_scales(decay)
+        self.optimizer = build_optimizer(self.network, self.config.optimizer, scales)
+        self.freeze_for(0)
+
+    def frozen_in(self, epoch: int) -> int:
+        """How many blocks are frozen in ``epoch``, from 0."""
+        model, epochs = self.config.model, self.config.epochs
+        freeze = model.freeze if isinstance(model, Encoder) else Nothing()
+        return frozen_blocks(freeze, len(self.network.blocks), epoch=epoch, epochs=epochs)
+
+    def freeze_for(self, epoch: int) -> None:
+        """Freeze what is frozen in ``epoch``, from 0, and nothing else."""
+        if (count := self.frozen_in(epoch)) != self.frozen:
+            self._freeze(count)
+
+    def _freeze(self, count: int) -> None:
+        """DDP is wrapped anew: beneath an old wrapper, workers would diverge without a word."""
+        self.frozen = count
+        self.network.freeze(count)
+        self.wrapped = distributed(self.network, self.peers)
+
+    def state(self) -> dict[str, Any]:
+        """All that training has changed so far."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def go_on(self, state: dict[str, Any], epoch: int) -> None:
+        """Take up the ``state`` after ``epoch`` epochs."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.freeze_for(epoch - 1)

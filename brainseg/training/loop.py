@@ -1,0 +1,137 @@
+"""Train step by step, score one epoch. Plain PyTorch: no Ray, no W&B, runs on a laptop.
+
+Shapes: B images, C channels, H rows, W columns, S slices of the pack.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from brainseg.data.pipeline.batches import Batch
+from brainseg.evaluation.metrics import count_pixels
+from brainseg.training.losses import Loss, total_over_workers
+from brainseg.training.optim import set_rates
+from brainseg.training.schedules import Schedule
+
+
+class NotFinite(ArithmeticError):
+    """The loss became NaN or infinite on the slices ``rows`` of the pack."""
+
+    def __init__(self, loss: float, step: int, rows: list[int]) -> None:
+        super().__init__(f"the loss became {loss} at step {step}")
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how numbers are computed."""
+
+    device: torch.device
+    bfloat16: bool = False
+
+    def cast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+    def wait(self) -> None:
+        """Until all that was asked of a GPU is done, so that a clock tells the truth."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one worker found on its share of the slices; shares add up."""
+
+    counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
+    visits_S: Tensor  # how often each slice was scored
+    sums: Tensor  # for the loss, float64
+
+
+def train_steps(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    machine: Machine,
+    *,
+    scaling_NC3: Tensor,
+    shown_NC: Tensor,
+    first_step: int,
+    clip_norm: float,
+) -> Iterator[float]:
+    """Take one optimizer step a batch and yield its loss, which was taken before the step.
+
+    Args:
+        scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
+        shown_NC: the channel that each channel of every slice shows, see ``sequences``.
+        first_step: optimizer steps taken before these.
+        clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
+
+    Raises:
+        NotFinite: the loss is NaN or infinite; no step is taken with it.
+    """
+    network.train()
+    on_device = (batch.to(machine.device) for batch in batches)
+    for step, batch in enumerate(on_device, start=first_step):
+        set_rates(optimizer, schedule(step))
+        with machine.cast():
+            scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
+            logits_BHW = network(*_shown(batch.image_BCHW, scaling_BC3, shown_BC))
+        value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
+        found = _finite(value.item(), step, batch)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+        optimizer.step()
+        yield found
+
+
+@torch.inference_mode()
+def score_epoch(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    machine: Machine,
+    *,
+    scaling_NC3: Tensor,
+) -> Scores:
+    """Return this worker's share of the counts; the caller adds the shares.
+
+    Args:
+        scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
+    """
+    network.eval()
+    slices = len(scaling_NC3)
+    counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
+    visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
+    sums = torch.zeros(loss.width, dtype=torch.float64, device=machine.device)
+    for batch in (batch.to(machine.device) for batch in batches):
+        with machine.cast():
+            logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
+        rows = torch.as_tensor(batch.rows, device=machine.device)
+        counts_S3[rows] += count_pixels(logits_BHW, batch.mask_BHW)
+        visits_S[rows] += 1
+        sums += loss.sums(logits_BHW, batch.mask_BHW)
+    return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
+
+
+def _shown(image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and their scaling with each channel replaced by the one that it shows."""
+    return (
+        image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),
+        scaling_BC3.gather(1, shown_BC[..., None].expand_as(scaling_BC3)),
+    )
+
+
+def _finite(loss: float, step: int, batch: Batch) -> float:
+    if loss - loss != 0:  # NaN and both infinities
+        raise NotFinite(loss, step, batch.rows.tolist())
+    return loss

@@ -1,0 +1,60 @@
+"""Config to optimizer: which parameters share a rate and a weight decay, and how both are set."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import nn
+from torch.optim import SGD, Optimizer
+from torch.optim import Adam as TorchAdam
+from torch.optim import AdamW as TorchAdamW
+
+from brainseg.config import hyperparameters
+from brainseg.config.hyperparameters import AdamW, Sgd
+from brainseg.training.schedules import Setting
+
+BETA2 = 0.999
+ALIKE: Mapping[str, float] = MappingProxyType({})  # every parameter takes the whole rate
+
+
+def build_optimizer(
+    network: nn.Module, config: hyperparameters.Optimizer, scales: Mapping[str, float] = ALIKE
+) -> Optimizer:
+    """An optimizer over the parameters that are trained; biases and norms are not decayed.
+
+    Groups stand in the order in which the network first names one of their parameters: a
+    network built alike takes the optimizer's state back.
+
+    Args:
+        scales: the share of the learning rate that a parameter takes, by its name as in
+            ``network.named_parameters()``; one that is left out takes all of it.
+    """
+    assert scales.keys() <= dict(network.named_parameters()).keys(), "scales name parameters"
+    members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            members[scales.get(name, 1.0), decay].append(parameter)
+    groups = [
+        {"params": parameters, "weight_decay": decay, "scale": scale, "lr": config.lr * scale}
+        for (scale, decay), parameters in members.items()
+    ]
+    if isinstance(config, Sgd):
+        return SGD(groups, momentum=config.momentum)
+    kind = TorchAdamW if isinstance(config, AdamW) else TorchAdam
+    return kind(groups, betas=(config.beta1, BETA2))
+
+
+def momentum_of(config: hyperparameters.Optimizer) -> float:
+    """What a schedule may lower while the rate is high: SGD's momentum, or beta1."""
+    return config.momentum if isinstance(config, Sgd) else config.beta1
+
+
+def set_rates(optimizer: Optimizer, setting: Setting) -> None:
+    """Give every group its share of the learning rate, and the momentum."""
+    for group in optimizer.param_groups:
+        group["lr"] = setting.lr * group["scale"]
+        if "betas" in group:
+            group["betas"] = (setting.momentum, group["betas"][1])
+        else:
+            group["momentum"] = setting.momentum

@@ -1,0 +1,117 @@
+"""What an answer cost: nothing is counted twice, nothing that was noted is left out."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from brainseg.analysis.cost_summary import ledger, unit_of
+from brainseg.records.run import Run, append_line
+from brainseg.records.timing import PARTS, Meter
+from brainseg.report import page, results
+from tests.support.small_run import begin, end, four_trials, train
+
+
+def pay(run: Run, trial: str, *epochs: int, device: str = "cpu", threads: int = 2) -> None:
+    """Costs of 100 s an epoch on each of two devices: 10, 60, 20 and 10."""
+    for epoch in epochs:
+        parts = dict(zip(PARTS, (10.0, 60.0, 20.0, 10.0), strict=True))
+        place = {"devices": 2, "device": device, "threads": threads}
+        append_line(run.trial(trial).costs, {"epoch": epoch, **parts, **place})
+
+
+def test_a_meter_charges_all_the_time_once() -> None:
+    meter = Meter()
+    meter.charge("start")
+    meter.charge("train")
+    first = meter.read()
+    assert set(first) == set(PARTS) and min(first.values()) >= 0
+    assert first["score"] == first["keep"] == 0
+    assert set(meter.read().values()) == {0.0}
+
+
+def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_note(
+    tmp_path: Path,
+) -> None:
+    run = begin(tmp_path / "run")
+    train(run, "0000", [0.3, 0.4, 0.5])  # 30 s an epoch on two devices, by the rows
+    assert run.trial("0000").device_seconds() == 3 * 60
+    pay(run, "0000", 1, 2, 2)  # the second was repeated after a crash
+    assert run.trial("0000").device_seconds() == 3 * 200 + 60
+    assert run.trial("0000").ending().device_seconds == 660
+
+
+def test_costs_add_up_by_phase_and_by_how_trials_ended(tmp_path: Path) -> None:
+    run = four_trials(tmp_path / "run")
+    found = ledger(run)
+    assert found.trials["trial"].tolist() == ["0000", "0001", "0002", "0003"]
+    assert found.trials["total"].tolist() == [120, 180, 60, 120]
+    sums = found.by_phase().set_index("state")
+    assert set(sums["phase"]) == {"search"}
+    assert sums["total"].sum() == 480 == sums[list(PARTS)].to_numpy().sum()
+    assert sums.loc["stopped", "trials"] == 1 and sums.loc["stopped", "epochs"] == 2
+
+
+def test_a_trial_stopped_early_saved_what_its_other_epochs_would_have_cost(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    train(run, "0000", [0.3, 0.4], {"epochs": 5})
+    pay(run, "0000", 1, 2)
+    end(run, "0000", "stopped")
+    trial = ledger(run).trials.iloc[0]
+    assert trial["saved_epochs"] == 3
+    assert trial["saved"] == 3 * 180  # without the start, which is paid once
+    assert "stopping 1 trial early saved about 9.0" in ledger(run).sentence()
+
+
+def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
+    search = begin(tmp_path / "encoders", uid="aaaa")
+    train(search, "0000", [0.3])
+    pay(search, "0000", *range(1, 37))
+    end(search, "0000", "done")
+    named = {"search": str(tmp_path / "encoders"), "uid": "aaaa"}
+    confirm = begin(tmp_path / "confirm", phase="confirm", confirms=named)
+    train(confirm, "0000", [0.3])
+    pay(confirm, "0000", *range(1, 19), threads=1)
+    end(confirm, "0000", "done")
+    assert ledger(confirm).sentence() == (
+        "This answer cost 3.0 device-hours: 2.0 to search, 1.0 to confirm "
+        "(a device: one worker on 1 or 2 CPUs)."
+    )
+    moved = (tmp_path / "encoders").rename(tmp_path / "elsewhere")
+    assert ledger(confirm).sentence().endswith(
+        f"; without the search in {named['search']}, whose records are not there."
+    )  # fmt: skip
+    moved.rename(tmp_path / "encoders")
+    begin(tmp_path / "encoders", uid="bbbb")  # another search of the same name
+    assert ledger(confirm).missing == named["search"]
+
+
+def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    train(run, "0000", [0.3])
+    assert "(a device: what one worker held)" in ledger(run).sentence()
+    pay(run, "0000", 1, device="cuda")
+    assert ledger(run).device == "one GPU"
+
+
+def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
+    run = four_trials(tmp_path / "run")
+    console = Console(record=True, width=200)
+    results.print_ranking(run, console)
+    assert "This answer cost 8.0 device-minutes so far" in console.export_text()
+    text = page.write_report(run).read_text(encoding="utf-8")
+    assert "What it cost" in text and "This answer cost 8.0 device-minutes so far" in text
+
+
+def test_a_run_without_a_trial_cost_nothing(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    assert ledger(run).sentence().startswith("This answer cost 0.0 device-seconds")
+    assert ledger(run).by_phase().empty
+    assert "What it cost" not in page.write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"), [(5, "device-seconds"), (60, "device-minutes"), (3600, "device-hours")]
+)
+def test_the_unit_is_the_one_that_reads_best(seconds: float, name: str) -> None:
+    assert unit_of(seconds)[1] == name

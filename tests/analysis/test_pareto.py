@@ -1,0 +1,52 @@
+"""Dice against cost: who is beaten by nobody, in words, as a table, as a picture."""
+
+from pathlib import Path
+
+from brainseg.analysis import pareto
+from brainseg.records.run import Run, append_line, read_json
+from brainseg.report.page import write_report
+from brainseg.report.sections.pareto import section
+from tests.support.small_run import HOSTILE, begin, end, train
+
+AIMS = ["dice", "parameters", "device_seconds"]
+
+
+def three_done(folder: Path, aims: list[str]) -> Run:
+    """0000 costs least, 0001 is best, 0002 is worse than 0001 and costs more."""
+    run = begin(folder, objectives=aims)
+    for trial, dice, parameters in (("0000", 0.6, 2e6), ("0001", 0.8, 3e7), ("0002", 0.7, 6e7)):
+        train(run, trial, [0.1, dice], {"model.encoder.name": "vgg16"})
+        rows = run.trial(trial).rows()
+        run.trial(trial).metrics.unlink()
+        for row in rows:
+            append_line(run.trial(trial).metrics, {**row, "parameters": parameters})
+        end(run, trial, "done")
+    train(run, "0003", [0.9], {"model.encoder.name": "vgg16"})
+    end(run, "0003", "stopped", f"fell behind {HOSTILE}")
+    return run
+
+
+def test_only_whole_trainings_that_nobody_beats_are_on_the_front(tmp_path: Path) -> None:
+    run = three_done(tmp_path, AIMS[:2])
+    rows = pareto.unbeaten(run, read_json(run.sweep))
+    assert [(row["trial"], row["unbeaten"]) for row in rows] == [
+        ("0001", True), ("0002", False), ("0000", True),
+    ]  # fmt: skip
+    assert pareto.sentence(rows) == (
+        "Nobody beats 0001 (0.800), 0000 (0.600) in Dice and cost together; only trials that ran "
+        "to their end are compared, 3 of them."
+    )
+
+
+def test_a_sweep_for_dice_alone_has_no_front(tmp_path: Path) -> None:
+    run = three_done(tmp_path, ["dice"])
+    assert pareto.unbeaten(run, read_json(run.sweep)) == []
+    assert pareto.sentence([]) == "" and section(run, read_json(run.sweep)) == ""
+
+
+def test_the_page_has_the_front_with_a_picture_for_each_cost(tmp_path: Path) -> None:
+    run = three_done(tmp_path, AIMS)
+    own = section(run, read_json(run.sweep))
+    assert own.count("<svg") == 2 and "30,000,000" in own
+    text = write_report(run).read_text()
+    assert "Dice against cost" in text and "<script>alert" not in text

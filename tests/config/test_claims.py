@@ -1,0 +1,107 @@
+"""Laws of the measures: what a curve converges to, how rough it is, which trials an arm means."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from brainseg.config.claims import (
+    Best,
+    Faster,
+    Rougher,
+    Worst,
+    arms_of,
+    convergence,
+    from_record,
+    interval,
+    roughness,
+    stands_for,
+    to_record,
+)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        Best("a", {"model": "plain"}),
+        Worst("b", {"model.encoder.name": "vgg16", "epochs": 3}),
+        Faster("c", {"model": "encoder"}, {"model": "plain"}),
+        Rougher("d", {}),
+    ],
+)
+def test_a_claim_survives_json(claim: Best) -> None:
+    assert from_record(json.loads(json.dumps(to_record(claim)))) == claim
+
+
+def test_a_kind_of_another_version_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="one of best, worst, faster, rougher, got 'kinder'"):
+        from_record({"kind": "kinder", "text": "", "arm": {}})
+
+
+def test_the_arms_of_a_comparison_are_both() -> None:
+    assert arms_of(Faster("c", {"a": 1}, {"b": 2})) == ({"a": 1}, {"b": 2})
+
+
+def test_an_arm_stands_for_every_trial_that_has_its_values() -> None:
+    arm = {"model": "encoder", "model.encoder.name": "vgg16"}
+    assert stands_for(arm, {**arm, "seed": 3})
+    assert not stands_for(arm, {"model": "plain"})
+    assert stands_for({}, {"model": "plain"})
+
+
+def test_both_curves_are_held_against_the_lower_best() -> None:
+    low, high = [0.1, 0.4, 0.5], [0.3, 0.46, 0.9]
+    assert convergence(low, high) == (3, 2)  # 0.45 is the level
+    assert convergence(high, low) == (2, 3)
+
+
+def test_a_curve_that_never_leaves_zero_has_no_epoch_of_convergence() -> None:
+    assert all(map(math.isnan, convergence([0.0, 0.0], [0.2, 0.5])))
+    assert all(map(math.isnan, convergence([], [0.2])))
+
+
+def test_only_the_second_half_counts_for_roughness() -> None:
+    assert roughness([0.0, 0.9, 0.1, 0.5, 0.5, 0.5]) == 0
+    assert roughness([0.5, 0.5, 0.5, 0.4, 0.6, 0.5]) == pytest.approx(0.15)
+    assert roughness([0.9, 0.1, 0.3, 0.4, 0.5]) == pytest.approx(0.1)  # the last three of five
+
+
+@pytest.mark.parametrize("dice", [[], [0.1], [0.1, 0.9]])
+def test_two_epochs_have_no_second_half_to_be_rough_in(dice: list[float]) -> None:
+    assert math.isnan(roughness(dice))
+
+
+def test_the_interval_over_one_axis_is_student_s() -> None:
+    gaps = [0.1, 0.3, 0.2, 0.4]
+    reach = 3.182 * np.std(gaps, ddof=1) / 2
+    low, high = interval([[gap] for gap in gaps])
+    assert (low, high) == pytest.approx((0.25 - reach, 0.25 + reach))
+    assert interval([gaps]) == pytest.approx((low, high))
+
+
+def test_more_patients_that_agree_narrow_the_interval_and_seeds_that_do_not_widen_it() -> None:
+    rng = np.random.default_rng(0)
+    patients = rng.normal(0.02, 0.03, 40)
+
+    def width(gaps: list[list[float]]) -> float:
+        low, high = interval(gaps)
+        return high - low
+
+    assert width([patients.tolist()]) < width([patients[:8].tolist()])
+    wild = [(patients + shift).tolist() for shift in (-0.1, 0.0, 0.1)]
+    assert width(wild) > width([patients.tolist()])
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        gaps = rng.normal(0, 0.05, 10) + rng.normal(0, 0.02, (3, 10)) + rng.normal(0, 0.01, (3, 1))
+        low, high = interval(gaps.tolist())
+        held += low <= 0 <= high
+    assert 0.92 <= held / 400 <= 1
+
+
+def test_differences_that_are_all_alike_leave_no_doubt() -> None:
+    assert interval([[2.0], [2.0], [2.0]]) == (2.0, 2.0)

@@ -1,0 +1,163 @@
+"""Each layout is found by looking; the same patients are the same in all of them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainseg.cli.main import main
+from brainseg.data.formats.detect import LAYOUTS, find_slices, scan
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.readers.images import read_image
+from brainseg.data.table import COLUMNS, fingerprint, read_table
+from tests.support.scans import (
+    as_lgg,
+    as_manifest,
+    as_nifti,
+    as_nnunet,
+    as_nnunet_of_pictures,
+    as_pairs,
+    as_pairs_in_folders,
+    noise,
+    problems,
+    write_picture,
+    write_slice,
+)
+
+Copy = Callable[[Path, Path], None]
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patients in the LGG layout."""
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
+
+
+@pytest.fixture(scope="session")
+def table(phantoms: Path) -> pd.DataFrame:
+    return find_slices(phantoms)
+
+
+COPIES: list[tuple[Copy, str]] = [
+    (as_lgg, "lgg"),
+    (as_pairs, "pairs"),
+    (as_pairs_in_folders, "pairs"),
+    (as_manifest, "manifest"),
+    (as_nnunet, "nnunet"),
+    (as_nnunet_of_pictures, "nnunet"),
+    (as_nifti, "nifti"),
+]
+each_copy = pytest.mark.parametrize(
+    ("copy", "layout"), COPIES, ids=[copy.__name__[3:] for copy, _ in COPIES]
+)
+
+
+# The same patients in every layout
+
+
+@each_copy
+def test_every_layout_of_the_same_patients_is_found_and_holds_the_same(
+    tmp_path: Path, phantoms: Path, table: pd.DataFrame, copy: Copy, layout: str
+) -> None:
+    copy(phantoms, tmp_path / "data")
+    found = find_slices(tmp_path / "data")
+    assert scan(tmp_path / "data").layout == layout
+    own = ["patient", "slice", "tumour", "tumour_pixels"]
+    pd.testing.assert_frame_equal(found[own], table[own])
+    for row in (0, 7, len(table) - 1):
+        where = found["index"][row], found["axis"][row]
+        image_HWC = read_image(tmp_path / "data", found["image"][row], *where)
+        assert np.array_equal(image_HWC, read_image(phantoms, table["image"][row]))
+
+
+@each_copy
+def test_a_layout_that_is_named_is_taken_and_a_table_comes_back_from_its_file_as_it_was(
+    tmp_path: Path, phantoms: Path, copy: Copy, layout: str
+) -> None:
+    copy(phantoms, tmp_path / "data")
+    contents = scan(tmp_path / "data", layout)
+    found = contents.table
+    assert contents.problems == []
+    assert list(found) == list(COLUMNS)
+    found.to_csv(tmp_path / "slices.csv", index=False)
+    again = read_table(tmp_path / "slices.csv")
+    pd.testing.assert_frame_equal(again, found, check_dtype=False)
+    assert fingerprint(again, tmp_path / "data") == fingerprint(found, tmp_path / "data")
+
+
+def test_volumes_bring_their_spacing_and_pictures_none(tmp_path: Path, phantoms: Path) -> None:
+    as_nifti(phantoms, tmp_path / "a")
+    as_pairs(phantoms, tmp_path / "b")
+    mm = ["row_mm", "column_mm", "slice_mm"]
+    assert find_slices(tmp_path / "a")[mm].drop_duplicates().values == pytest.approx(
+        np.array([[0.9, 0.8, 5.0]])
+    )
+    assert find_slices(tmp_path / "b")[mm].isna().all(axis=None)
+
+
+def refused(root: Path, layout: str = "auto") -> str:
+    with pytest.raises(ValueError) as error:
+        find_slices(root, layout)
+    return str(error.value)
+
+
+def test_a_folder_of_no_layout_is_told_all_that_were_looked_for(tmp_path: Path) -> None:
+    write_picture(tmp_path / "holiday.png", noise(8, 8))
+    message = refused(tmp_path)
+    assert message.startswith("root must hold slices in a layout that is known (")
+    assert all(f"{layout}: " in message for layout in LAYOUTS)
+    assert message.endswith(f"{tmp_path} holds none; check the path, or write a manifest")
+
+
+def test_two_layouts_in_one_folder_must_be_told_apart_by_name(
+    tmp_path: Path, phantoms: Path
+) -> None:
+    as_pairs(phantoms, tmp_path / "data")
+    as_nifti(phantoms, tmp_path / "data")
+    assert refused(tmp_path / "data") == (
+        f"root must have one layout, {tmp_path}/data looks like pairs and nifti; "
+        "choose one with --layout"
+    )
+    assert len(find_slices(tmp_path / "data", "nifti")) == len(find_slices(phantoms))
+
+
+def test_a_layout_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, "dicom") == (
+        "a layout must be one of auto, lgg, pairs, manifest, nnunet, nifti, got 'dicom'; take auto"
+    )
+
+
+def test_the_command_line_names_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    (told,) = re.findall(r"--layout LAYOUT +(.*?) +--", " ".join(capsys.readouterr().out.split()))
+    assert [name for name in LAYOUTS if name not in told] == []
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path / "no") == (
+        f"root must be a folder of slices, {tmp_path}/no does not exist; give the path of one"
+    )
+    (tmp_path / "file").touch()
+    assert "is not a directory" in refused(tmp_path / "file")
+
+
+def test_all_problems_are_listed_and_the_first_is_told_with_their_number(tmp_path: Path) -> None:
+    for number in range(1, 7):
+        image, mask = write_slice(tmp_path, "p", number)
+        if number < 4:
+            mask.unlink()
+        elif number < 6:
+            image.unlink()
+    listed = problems(tmp_path)
+    assert len(listed) == 5
+    assert listed[0] == (
+        "an image must have its mask, p/p_1.tif has none; add the mask, or remove the image"
+    )
+    assert listed[4] == (
+        "a mask must have its image, p/p_5_mask.tif has none; add the image, or remove the mask"
+    )
+    assert refused(tmp_path) == f"{listed[0]} (4 more: brainseg check lists all)"

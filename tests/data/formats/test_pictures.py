@@ -1,0 +1,331 @@
+"""What does not fit a folder of pictures, or a manifest, is a problem, never a guess."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.readers.images import read_image
+from brainseg.data.table import COLUMNS, read_table
+from tests.support.scans import (
+    as_lgg,
+    blob,
+    noise,
+    problems,
+    write_picture,
+    write_slice,
+    write_volume,
+)
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(ValueError) as error:
+        find_slices(root)
+    return str(error.value)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patients in the LGG layout."""
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
+
+
+# LGG
+
+
+def test_the_table_has_a_row_for_each_slice_in_numeric_order(tmp_path: Path) -> None:
+    for number in (10, 9, 1):
+        write_slice(tmp_path, "b", number)
+    write_slice(tmp_path, "a", 7, tumour_pixels=3)
+    found = find_slices(tmp_path)
+    assert set(found) == {*COLUMNS, "tumour", "tumour_pixels"}
+    columns = ["patient", "slice", "image", "mask", "tumour", "tumour_pixels", "index", "axis"]
+    assert found[columns].values.tolist() == [
+        ["a", 7, "a/a_7.tif", "a/a_7_mask.tif", 1, 3, -1, -1],
+        ["b", 1, "b/b_1.tif", "b/b_1_mask.tif", 0, 0, -1, -1],
+        ["b", 9, "b/b_9.tif", "b/b_9_mask.tif", 0, 0, -1, -1],
+        ["b", 10, "b/b_10.tif", "b/b_10_mask.tif", 0, 0, -1, -1],
+    ]
+
+
+def test_masks_of_ones_and_masks_of_255_mean_the_same(tmp_path: Path) -> None:
+    write_slice(tmp_path, "p", 1, tumour_pixels=5, top=1)
+    write_slice(tmp_path, "p", 2, tumour_pixels=5, top=255)
+    assert find_slices(tmp_path)["tumour_pixels"].tolist() == [5, 5]
+
+
+def test_patients_are_found_at_any_depth_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    write_slice(tmp_path / "deep" / "er", "p", 1)
+    (tmp_path / "data.csv").write_text("Patient")
+    (tmp_path / "deep" / "._p_1_mask.tif").write_bytes(b"left by a Mac")
+    assert find_slices(tmp_path)["image"].tolist() == ["deep/er/p/p_1.tif"]
+
+
+def test_capital_suffixes_and_png_masks_belong_to_their_image(tmp_path: Path) -> None:
+    image, mask = write_slice(tmp_path, "p", 1, tumour_pixels=2)
+    write_picture(mask.with_suffix(".png"), np.zeros((8, 10), np.uint8))
+    mask.unlink()
+    image.rename(image.with_suffix(".TIF"))
+    assert find_slices(tmp_path)[["image", "mask"]].values.tolist() == [
+        ["p/p_1.TIF", "p/p_1_mask.png"]
+    ]
+
+
+def test_names_may_hold_spaces_commas_markup_and_umlauts(tmp_path: Path) -> None:
+    write_slice(tmp_path, "Jürgen, <b>1\n", 1)
+    found = find_slices(tmp_path)
+    assert found["patient"].tolist() == ["Jürgen, <b>1\n"]
+    found.to_csv(tmp_path / "slices.csv", index=False)
+    assert read_table(tmp_path / "slices.csv")["patient"].tolist() == ["Jürgen, <b>1\n"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "site"),
+    [("TCGA_CS_4941_19960909", "CS"), ("TCGA-DU-5849", "DU"), ("PHANTOM_0001", ""), ("NA", "")],
+)
+def test_the_site_of_a_tcga_patient_is_in_its_name(tmp_path: Path, patient: str, site: str) -> None:
+    write_slice(tmp_path, patient, 1)
+    found = find_slices(tmp_path)
+    assert found["site"].tolist() == [site]
+    found.to_csv(tmp_path / "slices.csv", index=False)
+    again = read_table(tmp_path / "slices.csv")
+    assert again[["patient", "site"]].values.tolist() == [[patient, site]]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "is empty"), (b"II*\0 no image", "cannot be decoded")]
+)
+def test_a_mask_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    write_slice(tmp_path, "p", 1)[1].write_bytes(content)
+    assert refused(tmp_path) == (
+        f"every image and mask must be readable, p/p_1_mask.tif {reason}; "
+        "restore it, or remove the slice"
+    )
+
+
+def test_one_slice_in_two_folders_is_a_problem(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_slice(tmp_path / "copy", "p", number)
+        write_slice(tmp_path, "p", number)
+    assert problems(tmp_path) == [
+        "a patient must have one slice of each number, and copy/p/p_1.tif is slice 1, too, "
+        "p/p_1.tif is of p (4 such files); remove or rename one, or tell patients apart"
+    ]
+
+
+def test_one_slice_in_two_formats_is_a_problem(tmp_path: Path) -> None:
+    image = write_slice(tmp_path, "p", 1)[0]
+    write_picture(image.with_suffix(".png"), noise(8, 10, 3))
+    assert problems(tmp_path) == [
+        "a slice must be one file, and p/p_1.png is the same, p/p_1.tif is another; remove one"
+    ]
+
+
+def test_a_slice_without_number_or_without_patient_is_a_problem(tmp_path: Path) -> None:
+    for name in ("p/last", "p_1"):
+        write_picture(tmp_path / f"{name}.tif", noise(8, 10, 3))
+        write_picture(tmp_path / f"{name}_mask.tif", blob(8, 10))
+    lgg = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
+    assert problems(tmp_path) == [
+        "a slice must lie in the folder of its patient, p_1.tif lies in none; "
+        f"move it, as in {lgg}",
+        f"the name of a slice must end in its number, p/last.tif does not; rename it like {lgg}",
+    ]
+
+
+def test_a_name_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
+    write_slice(tmp_path, "p", 2)
+    image = write_slice(tmp_path, "p", 1)[0]
+    os.rename(image, os.fsencode(image.parent) + b"/p\xe9_1.tif")
+    assert problems(tmp_path)[0] == "a path must be UTF-8 text, p/p?_1.tif is not; rename it"
+
+
+def test_a_name_that_holds_the_mark_between_channels_is_a_problem(tmp_path: Path) -> None:
+    write_slice(tmp_path, "p|q", 2)
+    write_slice(tmp_path, "p", 2)
+    assert problems(tmp_path)[0] == (
+        "a path must not hold '|', which joins the files of channels, p|q does; rename it"
+    )
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_link_that_leaves_the_root_is_a_problem(tmp_path: Path, kind: str) -> None:
+    outside, _ = write_slice(tmp_path / "elsewhere", "q", 1)
+    root = tmp_path / "root"
+    write_slice(root, "p", 1)
+    link, target = root / "q", outside.parent
+    if kind == "file":
+        link, target = root / "p" / "p_2.tif", outside
+    link.symlink_to(target)
+    name = link.relative_to(root)
+    assert problems(root) == [
+        f"every file must lie inside the data, {name} leads to {target}; "
+        "copy it in, or remove the link"
+    ]
+
+
+def test_a_root_that_is_a_link_itself_is_followed(tmp_path: Path) -> None:
+    write_slice(tmp_path / "real", "p", 1)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert len(find_slices(tmp_path / "link")) == 1
+
+
+def test_the_real_patients_are_found_whole(lgg: Path) -> None:
+    found = find_slices(lgg)
+    assert (len(found), found["patient"].nunique(), found["tumour"].sum()) == (840, 24, 290)
+    assert (found["slice"] == found.groupby("patient").cumcount() + 1).all()
+    sites = found.groupby("patient")["site"].first().value_counts()
+    assert sites.to_dict() == {"DU": 9, "HT": 7, "CS": 4, "FG": 3, "EZ": 1}
+
+
+# images/ and masks/
+
+
+def write_pair(root: Path, name: str) -> None:
+    write_picture(root / "images" / f"{name}.png", noise(16, 16))
+    write_picture(root / "masks" / f"{name}.png", blob())
+
+
+def test_a_patient_that_no_name_tells_is_a_problem_never_a_slice_by_itself(tmp_path: Path) -> None:
+    for name in ("P1_1", "scan7", "12", "P2_1b"):
+        write_pair(tmp_path, name)
+    listed = problems(tmp_path)
+    remedy = "rename it, or list the files in a CSV manifest"
+    rule = "the name of a slice must tell its patient, as <PATIENT>_<n>"
+    assert listed == [
+        f"{rule}, images/12.png does not; {remedy}",
+        f"the name of a slice must end in its number, images/P2_1b.png does not; {remedy}",
+        f"{rule}, images/scan7.png does not; {remedy}",
+    ]
+
+
+@pytest.mark.parametrize("folder", ["train", "Validation", "test", "fold_3", "Munich/P1"])
+def test_a_subfolder_that_is_no_patient_is_a_problem(tmp_path: Path, folder: str) -> None:
+    write_pair(tmp_path, f"{folder}/P1_1")
+    assert problems(tmp_path) == [
+        f"a subfolder must be one patient, images/{folder}/P1_1.png lies in {folder!r}; "
+        "rename it, or list the files in a CSV manifest"
+    ]
+
+
+def test_pairs_are_paired_by_subfolder_and_name(tmp_path: Path) -> None:
+    write_pair(tmp_path, "a/1")
+    write_pair(tmp_path, "b/1")
+    (tmp_path / "masks" / "b" / "1.png").unlink()
+    assert problems(tmp_path) == [
+        "an image must have its mask, images/b/1.png has none; add the mask, or remove the image"
+    ]
+
+
+# A manifest
+
+
+def write_manifest(root: Path, *rows: str, header: str = "image,mask,patient") -> Path:
+    path = root / "scans.csv"
+    root.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8-sig")
+    return path
+
+
+def test_a_manifest_tells_all_that_names_do_not(tmp_path: Path) -> None:
+    write_pair(tmp_path, "x")
+    write_pair(tmp_path, "y")
+    write_manifest(
+        tmp_path,
+        'images/x.png,masks/x.png,"Łódź, <1>",4,Munich,0.9 x 0.8 x 5',
+        'images/y.png|images/x.png,masks/y.png,"Łódź, <1>",5,,',
+        header="Image, mask ,patient,slice,site,spacing",
+    )
+    found = find_slices(tmp_path)
+    assert found["patient"].tolist() == ["Łódź, <1>"] * 2
+    assert found["slice"].tolist() == [4, 5]
+    assert found["site"].tolist() == ["Munich", ""]
+    mm = found[["row_mm", "column_mm", "slice_mm"]]
+    assert mm.iloc[0].tolist() == [0.9, 0.8, 5.0]
+    assert mm.iloc[1].isna().all()
+    assert read_image(tmp_path, found["image"][1]).shape == (16, 16, 2)
+
+
+def test_a_manifest_of_volumes_counts_on_through_a_patient_s_second_scan(tmp_path: Path) -> None:
+    for name, count in (("a", 3), ("b", 2), ("c", 2)):
+        write_volume(tmp_path / f"{name}.nii.gz", noise(count, 16, 16))
+        write_volume(tmp_path / f"{name}_m.nii.gz", np.stack([blob()] * count))
+    rows = [f"{name}.nii.gz,{name}_m.nii.gz,{who}" for name, who in zip("abc", "PQP", strict=True)]
+    write_manifest(tmp_path, *rows)
+    found = find_slices(tmp_path)
+    assert found.groupby("patient")["slice"].agg(list).to_dict() == {
+        "P": [1, 2, 3, 4, 5],
+        "Q": [1, 2],
+    }
+    assert found["index"].tolist() == [0, 1, 2, 0, 1, 0, 1]
+
+
+def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    header = "image,mask,patient,row_mm,column_mm,slice_mm"
+    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P,0.5,0.6,", header=header)
+    mm = find_slices(tmp_path)[["row_mm", "column_mm", "slice_mm"]].iloc[0]
+    assert mm.tolist()[:2] == [0.5, 0.6]
+    assert np.isnan(mm["slice_mm"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("images/P_1.png,masks/P_1.png,,,", "a row must have image and mask and patient, "),
+        ("images/P_2.png,masks/P_1.png,P,,", "a row must name files of the data, "),
+        ("../P_1.png,masks/P_1.png,P,,", "a row must name files of the data, "),
+        ("images/P_1.png,masks/P_1.png,P,x,", "a row must have a slice number, "),
+        ("images/Q.png,masks/P_1.png,P,,", "a row must have a slice number, "),
+        ("images/P_1.png,masks/P_1.png,P,,1 x 2", "a spacing must be three numbers of mm, "),
+        ("images/P_1.png,masks/P_1.png,P,,1 x 0 x 2", "a spacing must be above 0 mm, "),
+        ("a.nii,masks/P_1.png,P,,", "image and mask must be pictures or volumes both, "),
+        ("a.nii,a.nii,P,3,", "a volume must have no slice number, "),
+        ("images/P_1.png", "a row must have image and mask and patient, "),
+    ],
+)
+def test_a_row_that_is_wrong_is_a_problem_with_its_line(
+    tmp_path: Path, cells: str, message: str
+) -> None:
+    write_pair(tmp_path, "P_1")
+    write_pair(tmp_path, "Q")
+    write_volume(tmp_path / "a.nii", noise(2, 8, 8))
+    good = "images/P_1.png,masks/P_1.png,P,1,"
+    write_manifest(tmp_path, good, cells, header="image,mask,patient,slice,spacing")
+    (listed,) = problems(tmp_path)
+    assert listed.startswith(message + "scans.csv line 3 ")
+    assert listed.endswith("; mend the row")
+
+
+def test_a_manifest_goes_before_the_layout_that_it_describes(
+    tmp_path: Path, phantoms: Path
+) -> None:
+    as_lgg(phantoms, tmp_path / "data")
+    image = sorted((tmp_path / "data").glob("*/*_1.tif"))[0].relative_to(tmp_path / "data")
+    row = f"{image},{str(image).replace('.tif', '_mask.tif')},P"
+    write_manifest(tmp_path / "data", row)
+    assert find_slices(tmp_path / "data")["patient"].tolist() == ["P"]
+    assert len(find_slices(tmp_path / "data", "lgg")) > 1
+
+
+def test_two_manifests_are_a_problem(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P").rename(tmp_path / "old.csv")
+    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P")
+    rule = "the root must hold one manifest, a CSV file with columns image, mask, patient"
+    assert problems(tmp_path) == [
+        f"{rule}, old.csv is one of 2; keep one",
+        f"{rule}, scans.csv is one of 2; keep one",
+    ]
+
+
+def test_a_manifest_that_is_no_table_any_more_is_a_problem(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P", "x" * 200_000)
+    (listed,) = problems(tmp_path)
+    assert listed.startswith("a manifest must be a table of text, scans.csv line 3 is not (")

@@ -1,0 +1,159 @@
+"""What does not fit a folder of volumes is a problem, never a guess."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.phantom import write_phantoms
+from tests.support.scans import (
+    as_nifti,
+    as_nnunet,
+    blob,
+    describe,
+    noise,
+    problems,
+    write_volume,
+)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patients in the LGG layout."""
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
+
+
+# nnU-Net
+
+
+def test_the_cases_of_nnunet_of_version_1_are_read(tmp_path: Path, phantoms: Path) -> None:
+    as_nnunet(phantoms, tmp_path / "data")
+    old = {"modality": {"0": "a", "1": "b", "2": "c"}, "labels": {"0": "background", "1": "tumour"}}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(old))
+    assert len(find_slices(tmp_path / "data")) == len(find_slices(phantoms))
+
+
+RULE = "an nnU-Net folder must have a dataset.json with channel_names and labels"
+MEND = "write it as nnU-Net's documentation says"
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            lambda root: (root / "dataset.json").unlink(),
+            f"{RULE}, dataset.json is not there; {MEND}",
+        ),
+        (
+            lambda root: (root / "dataset.json").write_text("{"),
+            f"{RULE}, dataset.json does not tell them; {MEND}",
+        ),
+        (
+            lambda root: describe(root, labels={"background": 0, "oedema": 1, "core": 2}),
+            "the labels must be background 0 and tumour 1, dataset.json has {'background': 0, "
+            "'oedema': 1, 'core': 2}; merge the labels into one, here and in labelsTr",
+        ),
+        (
+            lambda root: (root / "imagesTr" / "PHANTOM_0002_0001.nii.gz").unlink(),
+            "a case must have channels 0 to 2, imagesTr/PHANTOM_0002_0000.nii.gz has 0, 2; "
+            "add the others, or mend dataset.json",
+        ),
+        (
+            lambda root: (root / "labelsTr" / "PHANTOM_0002.nii.gz").unlink(),
+            "an image must have its mask, imagesTr/PHANTOM_0002_0000.nii.gz has none; "
+            "add the mask, or remove the image",
+        ),
+        (
+            lambda root: [path.unlink() for path in (root / "imagesTr").glob("PHANTOM_0002*")],
+            "a mask must have its image, labelsTr/PHANTOM_0002.nii.gz has none; "
+            "add the image, or remove the mask",
+        ),
+        (
+            lambda root: write_volume(root / "imagesTr" / "odd.nii.gz", noise(2, 8, 8)),
+            "the name of an image must end in its channel, as _0000, imagesTr/odd.nii.gz does not; "
+            "rename it like imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json",
+        ),
+    ],
+)
+def test_a_fault_in_an_nnunet_folder_is_named(
+    tmp_path: Path, phantoms: Path, harm: Callable[[Path], Any], message: str
+) -> None:
+    as_nnunet(phantoms, tmp_path / "data")
+    harm(tmp_path / "data")
+    assert problems(tmp_path / "data") == [message]
+
+
+# NIfTI, a folder a patient
+
+
+SEG = "PHANTOM_0002/PHANTOM_0002_seg.nii.gz"
+FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            lambda root: (root / SEG).unlink(),
+            "a patient's folder must hold images and one of *mask*, *seg*, *label*, PHANTOM_0002 "
+            "holds 3 images and 0 masks; move the files, or list them in a CSV manifest",
+        ),
+        (
+            lambda root: (root / FLAIR).unlink(),
+            "every patient must have the channels of PHANTOM_0001, ['a_pre', 'b_flair', 'c_post'], "
+            "PHANTOM_0002 has ['a_pre', 'c_post']; rename, add or remove volumes",
+        ),
+        (
+            lambda root: (root / FLAIR).rename((root / FLAIR).with_name("PHANTOM_0002_b_t2.nii")),
+            "every patient must have the channels of PHANTOM_0001, ['a_pre', 'b_flair', 'c_post'], "
+            "PHANTOM_0002 has ['a_pre', 'b_t2', 'c_post']; rename, add or remove volumes",
+        ),
+        (
+            lambda root: write_volume(root / "P" / "ses-1" / "flair.nii", noise(2, 8, 8)),
+            "the volumes of a patient must lie in a folder of their own in the root, "
+            "P/ses-1/flair.nii lies in 'P/ses-1'; move the files, or list them in a CSV manifest",
+        ),
+        (
+            lambda root: write_volume(root / FLAIR, noise(5, 32, 30)),
+            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
+            f"{FLAIR} is 30 x 32 x 5 voxels, not 32 x 32 x 5; resample it to that one's grid",
+        ),
+        (
+            lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, 0.5)),
+            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
+            f"{SEG} has voxels of 0.5 x 0.9 x 5 mm, not 0.8 x 0.9 x 5; "
+            "resample it to that one's grid",
+        ),
+        (
+            lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, -0.8)),
+            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
+            f"{SEG} runs LAS, not RAS; resample it to that one's grid",
+        ),
+        (
+            lambda root: write_volume(root / SEG, np.zeros((5, 32, 32, 2), np.uint8)),
+            f"a mask must have one channel, {SEG} has 2; keep the tumour's",
+        ),
+        (
+            lambda root: (root / FLAIR).write_bytes(b""),
+            f"every image and mask must be readable, {FLAIR} is empty; "
+            "restore it, or remove the slice",
+        ),
+    ],
+)
+def test_a_fault_in_a_folder_of_volumes_is_named(
+    tmp_path: Path, phantoms: Path, harm: Callable[[Path], Any], message: str
+) -> None:
+    as_nifti(phantoms, tmp_path / "data")
+    harm(tmp_path / "data")
+    assert problems(tmp_path / "data") == [message]
+
+
+def test_a_single_image_may_be_called_anything(tmp_path: Path) -> None:
+    for patient in ("P1", "P2"):
+        write_volume(tmp_path / patient / f"{patient}.nii", noise(2, 16, 16))
+        write_volume(tmp_path / patient / "Segmentation.nii", np.stack([blob()] * 2))
+    assert find_slices(tmp_path)["patient"].tolist() == ["P1", "P1", "P2", "P2"]

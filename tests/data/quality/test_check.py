@@ -1,0 +1,538 @@
+"""Each fault that data can have is brought about, found in one pass with all others, and named."""
+
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from brainseg.cli.main import main
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.quality.check import Findings, check
+from brainseg.report.data_page import write_page, write_picture
+
+SLICES = 6
+UNREADABLE = "every image and mask must be readable"
+SHARED = "an image must stand in one patient only"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A folder of made-up patients in the LGG layout."""
+
+    root: Path
+
+    def image(self, patient: int, number: int) -> Path:
+        return self.root / f"PHANTOM_{patient:04d}" / f"PHANTOM_{patient:04d}_{number}.tif"
+
+    def mask(self, patient: int, number: int) -> Path:
+        image = self.image(patient, number)
+        return image.with_name(f"{image.stem}_mask.tif")
+
+    def with_tumour(self, patient: int) -> int:
+        """A slice of the patient that has tumour."""
+        masks = ((n, read(self.mask(patient, n))) for n in range(1, SLICES + 1))
+        return next(number for number, mask_HW in masks if mask_HW.any())
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("phantoms") / "made up"
+    return write_phantoms(root, patients=4, slices=SLICES, size=48)
+
+
+@pytest.fixture
+def data(untouched: Path, tmp_path: Path) -> Data:
+    return Data(Path(shutil.copytree(untouched, tmp_path / "data")))
+
+
+def read(path: Path) -> NDArray[Any]:
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return pixels
+
+
+def change(path: Path, how: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    assert cv2.imwrite(str(path), how(read(path)))
+
+
+def told(findings: Findings) -> list[tuple[str, str, str]]:
+    return [(problem.file, problem.rule, problem.found) for problem in findings.problems]
+
+
+def only(findings: Findings) -> tuple[str, str, str]:
+    assert len(findings.problems) == 1, told(findings)
+    return told(findings)[0]
+
+
+def test_nothing_is_wrong_with_made_up_patients(data: Data) -> None:
+    findings = check(data.root)
+    assert told(findings) == [] and findings.notes == []
+    assert (len(findings.table), findings.summary["patients"]) == (24, 4)
+
+
+# Corrupt, truncated, empty or missing
+
+
+@pytest.mark.parametrize("which", ["image", "mask"])
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (lambda path: path.write_bytes(b"no picture at all"), "cannot be decoded"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-900]), "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+    ],
+    ids=["corrupt", "truncated", "empty"],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    data: Data, which: str, spoil: Callable[[Path], Any], found: str
+) -> None:
+    path = getattr(data, which)(2, 3)
+    spoil(path)
+    findings = check(data.root)
+    assert (data.name(path), found) in [(file, said) for file, _, said in told(findings)]
+    assert len(findings.table) == 23
+
+
+def test_an_image_without_mask_and_a_mask_without_image_are_named(data: Data) -> None:
+    data.mask(1, 2).unlink()
+    data.image(3, 4).unlink()
+    assert told(check(data.root)) == [
+        (data.name(data.image(1, 2)), "an image must have its mask", "has none"),
+        (data.name(data.mask(3, 4)), "a mask must have its image", "has none"),
+    ]
+
+
+def test_all_bad_files_are_listed_in_one_pass(data: Data) -> None:
+    bad = [data.image(1, 1), data.mask(1, 1), data.image(2, 2), data.mask(3, 3), data.image(4, 6)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:300])
+    findings = check(data.root)
+    assert [file for file, _, _ in told(findings)] == [data.name(path) for path in bad]
+    assert {rule for _, rule, _ in told(findings)} == {UNREADABLE}
+    assert findings.summary["slices"] == 20
+
+
+def test_a_truncated_volume_is_named_once_not_once_a_slice(tmp_path: Path) -> None:
+    for name, top in (("scan", 200), ("seg", 2)):
+        voxels = np.random.default_rng(0).integers(0, top, (12, 12, 8), np.uint8)
+        image = nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 5.0, 1.0]))
+        (tmp_path / "p").mkdir(exist_ok=True)
+        nibabel.save(image, tmp_path / "p" / f"{name}.nii.gz")
+    path = tmp_path / "p" / "scan.nii.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    problems = check(tmp_path).problems
+    assert [problem.file for problem in problems].count("p/scan.nii.gz") == 1
+
+
+# Sizes, channels, bits
+
+
+def test_mixed_sizes_of_patients_are_a_note(data: Data) -> None:
+    for number in range(1, SLICES + 1):
+        for path in (data.image(2, number), data.mask(2, number)):
+            change(path, lambda pixels: cv2.copyMakeBorder(pixels, 0, 8, 0, 0, 0))
+    findings = check(data.root)
+    assert told(findings) == []
+    assert findings.summary["sizes"] == {"48x48": 18, "56x48": 6}
+    assert "slices have 2 sizes, padded to squares and resized: " in findings.notes[0]
+
+
+def test_mixed_sizes_of_one_patient_are_a_problem(data: Data) -> None:
+    for path in (data.image(2, 3), data.mask(2, 3)):
+        change(path, lambda pixels: pixels[:40])
+    rule = "all slices of a patient must have the same size"
+    assert only(check(data.root)) == (
+        data.name(data.image(2, 3)),
+        rule,
+        "has 40x48, most have 48x48",
+    )
+
+
+def grey(image_HWC: NDArray[Any]) -> NDArray[Any]:
+    return image_HWC[..., 1]
+
+
+def with_alpha(image_HWC: NDArray[Any]) -> NDArray[Any]:
+    return cv2.cvtColor(image_HWC, cv2.COLOR_BGR2BGRA)
+
+
+def with_16_bits(image_HWC: NDArray[Any]) -> NDArray[Any]:
+    return image_HWC.astype(np.uint16) * 16
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        (grey, "has 1, most have 3"),
+        (with_alpha, "has 4, most have 3"),
+        (with_16_bits, "has uint16, most have uint8"),
+    ],
+)
+def test_an_image_of_another_kind_is_named(
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], found: str
+) -> None:
+    change(data.image(3, 2), how)
+    file, rule, said = only(check(data.root))
+    assert (file, said) == (data.name(data.image(3, 2)), found)
+    assert rule.startswith("all images must have the same ")
+
+
+@pytest.mark.parametrize(("how", "channels"), [(grey, "1"), (with_alpha, "4"), (with_16_bits, "3")])
+def test_what_all_images_share_is_no_problem(
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], channels: str
+) -> None:
+    for patient in range(1, 5):
+        for number in range(1, SLICES + 1):
+            change(data.image(patient, number), how)
+    findings = check(data.root)
+    assert told(findings) == [] and findings.summary["channels"] == {channels: 24}
+    if how is with_alpha:
+        assert findings.notes[0].startswith(
+            "channel 3 holds one value alone (transparency, or a missing sequence) in 4 of 4"
+        )
+
+
+# Masks
+
+
+def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
+    number = data.with_tumour(1)
+    before = check(data.root)
+    change(data.mask(1, number), lambda mask_HW: mask_HW // 255)
+    after = check(data.root)
+    assert told(after) == [] and after.table["tumour_pixels"].equals(before.table["tumour_pixels"])
+
+
+@pytest.mark.parametrize(
+    ("how", "rule", "found"),
+    [
+        (lambda m: cv2.GaussianBlur(m, (5, 5), 1), "a mask must hold 0 and 1, or 0 and 255", "px)"),
+        (lambda m: m // 255 * 3, "a mask must hold 0 and 1, or 0 and 255", "3 ("),
+        (lambda m: np.dstack([m, m // 2, m]), "a mask must be grey", "is coloured: "),
+        (lambda m: 255 - m, "a mask must mark the tumour, at most half", "marks 100%"),
+        (
+            lambda m: m[:24],
+            "a mask must have the size of its image",
+            "is 24x48 and its image 48x48",
+        ),
+    ],
+    ids=["anti-aliased", "a label", "coloured", "inverted", "another shape"],
+)
+def test_a_mask_that_is_none_is_named(
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, found: str
+) -> None:
+    path = data.mask(2, data.with_tumour(2))
+    change(path, how)
+    file, said_rule, said = only(check(data.root))
+    assert file == data.name(path) and said_rule.startswith(rule) and found in said
+
+
+# Patients
+
+
+def test_patients_without_tumour_and_numbers_with_gaps_are_notes(data: Data) -> None:
+    for number in range(1, SLICES + 1):
+        change(data.mask(4, number), np.zeros_like)
+    for path in (data.image(1, 3), data.mask(1, 3), data.image(1, 4), data.mask(1, 4)):
+        path.unlink()
+    findings = check(data.root)
+    assert told(findings) == []
+    assert findings.notes == [
+        "1 of 4 patients have no tumour: PHANTOM_0004",
+        "slice numbers have gaps in 1 of 4 patients: PHANTOM_0001 lacks 3, 4",
+    ]
+
+
+def test_a_patient_that_cannot_be_read_is_a_problem(data: Data) -> None:
+    for path in (data.image(2, 1), data.mask(2, 1)):
+        path.rename(data.root / path.name)
+    assert only(check(data.root)) == (
+        "PHANTOM_0002_1.tif",
+        "a slice must lie in the folder of its patient",
+        "lies in none",
+    )
+
+
+def test_a_slice_without_number_is_a_problem(data: Data) -> None:
+    data.image(2, 1).rename(data.image(2, 1).with_name("first.tif"))
+    data.mask(2, 1).rename(data.mask(2, 1).with_name("first_mask.tif"))
+    assert only(check(data.root))[1] == "the name of a slice must end in its number"
+
+
+# The same image twice, one patient in two folders
+
+
+def test_an_image_in_two_patients_is_a_problem(data: Data) -> None:
+    shutil.copy(data.image(1, 4), data.image(3, 2))
+    file, rule, found = only(check(data.root))
+    assert (file, rule) == (data.name(data.image(3, 2)), SHARED)
+    assert found.startswith(f"shows what {data.name(data.image(1, 4))} shows, to the pixel")
+
+
+def test_masks_that_disagree_over_one_image_are_told(data: Data) -> None:
+    shutil.copy(data.image(1, data.with_tumour(1)), data.image(3, 1))
+    change(data.mask(3, 1), np.zeros_like)
+    assert ", but marks 0 pixels where that marks " in only(check(data.root))[2]
+
+
+def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
+    again = data.root / "Someone else"
+    again.mkdir()
+    for number in range(1, SLICES + 1):
+        cv2.imwrite(str(again / f"s{number}.png"), (read(data.image(2, number)) * 0.8).astype("u1"))
+        shutil.copy(data.mask(2, number), again / f"s{number}_mask.tif")
+    file, rule, found = only(check(data.root))
+    assert (file, rule) == ("Someone else/s1.png", SHARED)
+    assert found.startswith("shows what PHANTOM_0002/PHANTOM_0002_1.tif shows, nearly (5 more")
+
+
+def test_a_patient_in_two_folders_of_one_name_is_refused(data: Data) -> None:
+    shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
+    _, rule, found = only(check(data.root))
+    assert rule.startswith("a patient must have one slice of each number")
+    assert found == "is of PHANTOM_0002 (12 such files)"
+
+
+def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
+    for patient, name in ((1, "CASE_7_20010101"), (2, "case_7_20030303")):
+        data.image(patient, 1).parent.rename(data.root / name)
+    findings = check(data.root)
+    assert told(findings) == []
+    assert findings.notes == [
+        "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: both are kept "
+        "on one side of every split"
+    ]
+
+
+def test_a_slice_that_stands_twice_in_one_patient_is_a_note(data: Data) -> None:
+    for path, again in ((data.image(1, 3), data.image(1, 5)), (data.mask(1, 3), data.mask(1, 5))):
+        shutil.copy(path, again)
+    findings = check(data.root)
+    assert told(findings) == []
+    assert findings.notes == [
+        "1 of 24 slices equal another of their patient: "
+        f"{data.name(data.image(1, 5))} is {data.name(data.image(1, 3))}"
+    ]
+
+
+# Outside the root, bombs
+
+
+def test_a_link_out_of_the_root_is_named_and_not_followed(data: Data, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.tif"
+    shutil.copy(data.image(1, 1), outside)
+    data.image(1, 1).unlink()
+    data.image(1, 1).symlink_to(outside)
+    findings = check(data.root)
+    rule = "every file must lie inside the data"
+    assert (data.name(data.image(1, 1)), rule, f"leads to {outside}") in told(findings)
+    assert len(findings.table) == 23
+
+
+def test_a_manifest_cannot_name_a_file_outside_the_root(data: Data, tmp_path: Path) -> None:
+    shutil.copy(data.image(1, 1), tmp_path / "outside.tif")
+    inside = [data.name(path) for path in (data.image(2, 1), data.mask(2, 1), data.mask(1, 1))]
+    rows = [f"{inside[0]},{inside[1]},q", f"../outside.tif,{inside[2]},p"]
+    (data.root / "list.csv").write_text("\n".join(["image,mask,patient", *rows]))
+    findings = check(data.root)
+    assert only(findings)[0] == "list.csv line 3"
+    assert findings.table["image"].tolist() == [inside[0]]
+
+
+def test_a_file_that_a_manifest_names_and_that_is_missing_is_named(data: Data) -> None:
+    rows = [f"{data.name(data.image(1, n))},{data.name(data.mask(1, n))},p" for n in (1, 2, 3)]
+    (data.root / "list.csv").write_text("\n".join(["image,mask,patient", *rows]))
+    data.image(1, 1).unlink()
+    data.mask(1, 3).unlink()
+    found = told(check(data.root))
+    assert [
+        (file, data.name(path) in f"{rule} {said}")
+        for (file, rule, said), path in zip(found, (data.image(1, 1), data.mask(1, 3)), strict=True)
+    ] == [("list.csv line 2", True), ("list.csv line 4", True)]
+
+
+def test_a_decompression_bomb_is_named_and_not_decoded(data: Data) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1 << 20)))
+    path = data.image(1, 1).with_suffix(".png")
+    data.image(1, 1).unlink()
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+    file, rule, found = only(check(data.root))
+    assert (file, found) == (data.name(path), "claims 60000 x 60000")
+    assert rule.startswith("a picture must have at most ")
+
+
+# Names
+
+
+HOSTILE = '=1+1,"<img src=x onerror=alert(1)>&\x1b[31m\nÜ 脳'
+
+
+def test_names_of_any_kind_are_escaped_in_the_page(data: Data) -> None:
+    data.image(1, 1).parent.rename(data.root / HOSTILE)
+    shutil.copy(data.root / HOSTILE / data.image(1, 4).name, data.image(2, 4))
+    (data.root / HOSTILE / data.mask(1, 2).name).write_bytes(b"")
+    findings = check(data.root)
+    assert sorted(rule for _, rule, _ in told(findings)) == [SHARED, UNREADABLE]
+    text = write_page(findings, data.root.parent / "page.html").read_text()
+    assert "<img" not in text and "\x1b" not in text
+    assert text.count("=1+1,&quot;&lt;img src=x onerror=alert(1)&gt;&amp;\\x1b[31m\\nÜ 脳") > 4
+    assert write_picture(findings, data.root.parent / "page.png").stat().st_size > 10_000
+
+
+def test_names_cannot_command_the_terminal(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    data.image(1, 1).parent.rename(data.root / HOSTILE)
+    (data.root / HOSTILE / data.mask(1, 2).name).write_bytes(b"")
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(data.root)])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 1
+    assert "\x1b" not in printed and "\\x1b[31m\\nÜ 脳/PHANTOM_0001_2_mask.tif is empty" in printed
+
+
+# What is printed, written and returned
+
+
+def test_the_verb_ends_with_0_where_nothing_is_wrong(
+    data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check", str(data.root), "--png", str(data.root.parent / "page.png")])
+    printed = capsys.readouterr().out
+    assert "4 patients, 24 slices" in printed and "no problem found" in printed
+    assert (data.root.parent / "page.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_verb_lists_every_problem_under_its_rule_and_ends_with_1(
+    data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(1, SLICES + 1):
+        data.mask(1, number).write_bytes(b"")
+    data.image(2, 1).write_bytes(b"")
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(data.root)])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 1
+    assert printed.count(f"{UNREADABLE}; restore it, or remove the slice") == 1
+    assert printed.count(" is empty\n") == 7
+    assert "7 problems in 7 files" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "root must be a folder of slices, nowhere does not exist"),
+        ([".", "--layout", "tiff"], "a layout must be one of auto, lgg, "),
+        ([".", "--html", "/no/such/folder/page.html"], "a picture must go into a folder that is "),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_status_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", *words])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"brainseg: {message}")
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(
+    data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(data.root), "--png", str(data.root)])
+    assert stopped.value.code == 2
+    message = f"brainseg: {data.root} cannot be written (Is a directory); name another file\n"
+    assert capsys.readouterr().err == message
+
+
+def test_the_page_shows_what_is_odd_and_loads_nothing(data: Data) -> None:
+    change(data.mask(2, data.with_tumour(2)), lambda mask_HW: 255 - mask_HW)
+    for number in range(1, SLICES + 1):
+        change(data.image(3, number), lambda image: image[..., [1, 1, 2]])
+    findings = check(data.root)
+    whys = " ".join(odd.why for odd in findings.odd)
+    assert "mask marks " in whys and "channel 2 equals channel 1" in whys
+    assert "one of the largest tumours" in whys
+    text = write_page(findings, data.root.parent / "page.html").read_text()
+    assert text.count("<figure>") == 1 + len(findings.odd)
+    assert "http" not in text.replace("http://www.w3.org", "") and "<script" not in text
+
+
+def test_a_folder_of_which_nothing_can_be_read_still_has_a_page(data: Data) -> None:
+    for path in data.root.glob("*/*.tif"):
+        path.write_bytes(b"")
+    findings = check(data.root)
+    assert len(findings.problems) == 48 and findings.summary["slices"] == 0
+    text = write_page(findings, data.root.parent / "page.html").read_text()
+    assert "48 problems in 48 files" in text
+    write_picture(findings, data.root.parent / "page.png")
+
+
+def test_volumes_are_summed_up_in_millilitres(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for patient in "pq":
+        scan, tumour = rng.normal(size=(20, 20, 4)), np.zeros((20, 20, 4), np.uint8)
+        tumour[5:15, 5:10, 1:3] = 1
+        (tmp_path / patient).mkdir()
+        for name, voxels in (("t1", scan.astype(np.float32)), ("seg", tumour)):
+            image = nibabel.Nifti1Image(voxels, np.diag([0.5, 0.5, 4.0, 1.0]))
+            nibabel.save(image, tmp_path / patient / f"{name}.nii.gz")
+    findings = check(tmp_path)
+    assert told(findings) == []
+    assert findings.summary["tumour_volume_unit"] == "ml"
+    assert findings.summary["tumour_volume"] == pytest.approx({"p": 0.1, "q": 0.1})
+    assert findings.summary["spacing"] == {"0.5x0.5x4 mm": 2}
+
+
+def test_the_verb_brings_neither_torch_nor_ray_nor_matplotlib(data: Data) -> None:
+    code = (
+        "import sys; from brainseg.cli.main import main; main(['check', sys.argv[1]]); "
+        "print([n for n in ('torch', 'ray', 'matplotlib', 'wandb', 'albumentations') "
+        "if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(data.root)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("[]\n") and done.stderr == ""
+
+
+# Real patients
+
+
+def test_the_facts_of_the_real_patients(lgg: Path) -> None:
+    findings = check(lgg)
+    assert told(findings) == []
+    both = "TCGA_FG_A60K_20040224, TCGA_HT_A616_19991226"
+    filled = "as where a missing sequence was filled with another"
+    assert findings.notes == [
+        f"channel 0 equals channel 1 (FLAIR) in 2 of 24 patients, {filled}: {both}",
+        "channel 2 equals channel 1 (FLAIR) in 3 of 24 patients, "
+        f"{filled}: TCGA_DU_7301_19911112, {both}",
+    ]
+    summary = findings.summary
+    assert [summary[key] for key in ("layout", "patients", "slices", "tumour_slices")] == [
+        *("lgg", 24, 840, 290),
+    ]
+    assert summary["sites"] == {"DU": 9, "HT": 7, "CS": 4, "FG": 3, "EZ": 1}
+    assert (summary["sizes"], summary["types"]) == ({"256x256": 840}, {"uint8": 840})
+    assert summary["slices_per_patient"] == {"0": 20, "50": 33.5, "100": 80}
+    assert summary["tumour_area"]["0"] == 7
+    assert summary["tumour_share"] == pytest.approx(0.0105, abs=5e-5)

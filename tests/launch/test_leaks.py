@@ -1,0 +1,109 @@
+"""Nothing is left behind by trials that paused, stopped or failed: counted in a living cluster."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+import ray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray.util.placement_group import placement_group_table
+from ray.util.state import list_actors
+
+from brainseg.config.hyperparameters import Plain, TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Bayes, Split, Sweep
+from brainseg.data.phantom import write_phantoms
+from brainseg.launch.run import Job, run_sweep
+from brainseg.records.run import Run
+
+# One for a whole cluster, made by Ray itself the first time that Ray Train asks for workers.
+RAY_OWN = {"_AutoscalingCoordinatorActor"}
+SWEEP = Sweep(
+    name="leaks",
+    question="Does anything leak?",
+    space=Space(
+        TrialConfig(model=Plain(width=4, depth=1), epochs=3, image_size=32, batch_size=8),
+        search=("optimizer.adamw.lr",),
+    ),
+    first=({"optimizer": "sgd", "optimizer.sgd.lr": 1e38},),  # goes NaN
+    strategy=Bayes(trials=64, grace_epochs=1, reduction=3, sampler="random"),
+    split=Split(validation=0.3, test=0.0),
+)
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=4, slices=3, size=32)
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def left_behind() -> dict[str, list[str]]:
+    """Living actors and placement groups that are not Ray's own."""
+    address = ray.get_runtime_context().gcs_address  # others may have a cluster on this machine
+    actors = list_actors(address=address, filters=[("state", "!=", "DEAD")], limit=1000)
+    groups = placement_group_table().values()
+    return {
+        "actors": [a.class_name for a in actors if a.class_name not in RAY_OWN],
+        "groups": [g["placement_group_id"] for g in groups if g["state"] != "REMOVED"],
+    }
+
+
+def settled() -> dict[str, list[str]]:
+    """What is left once Ray has had a bounded time to bury what has died."""
+    for _ in range(60):
+        left = left_behind()
+        free = ray.available_resources().get("CPU") == 2.0
+        if not any(left.values()) and free:
+            break
+        time.sleep(0.5)
+    return left_behind() | {"held": [] if free else ["CPUs"]}
+
+
+@pytest.mark.ray
+def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_running(
+    patients: Path, tmp_path: Path, cluster: None
+) -> None:
+    said: list[str] = []
+    job = Job(data=str(patients), storage=tmp_path, wandb="off")
+    run = run_sweep(SWEEP, job, say=said.append)
+    assert sum(" pauses" in line for line in said) >= 50
+    assert settled() == {"actors": [], "groups": [], "held": []}
+    records = Counter(record.state for record in run.trials())
+    assert records["failed"] == 1 and records["stopped"] >= 30 and records["done"] >= 3
+    assert told(run) == {
+        "COMPLETE": records["done"],
+        "PRUNED": records["stopped"],
+        "FAIL": records["failed"],
+    }
+
+
+@pytest.mark.ray
+def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
+    patients: Path, tmp_path: Path, cluster: None
+) -> None:
+    space = SWEEP.space.holding({"epochs": 2})
+    sweep = replace(SWEEP, first=(), space=space, strategy=replace(SWEEP.strategy, trials=4))
+    said: list[str] = []
+    job = Job(data=str(patients), storage=tmp_path, wandb="off", workers=2)
+    run = run_sweep(sweep, job, say=said.append)
+    assert sum(" pauses" in line for line in said) >= 3
+    assert settled() == {"actors": [], "groups": [], "held": []}
+    assert Counter(r.state for r in run.trials()) == {"done": 3, "stopped": 1}
+
+
+def told(run: Run) -> dict[str, int]:
+    """How many trials Optuna has in each state."""
+    storage = JournalStorage(JournalFileBackend(str(run.journal)))
+    study = optuna.load_study(study_name="leaks", storage=storage)
+    return dict(Counter(trial.state.name for trial in study.get_trials()))

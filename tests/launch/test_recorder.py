@@ -1,0 +1,75 @@
+"""The driver's bookkeeping stays small beside the trials, however many there are."""
+
+from pathlib import Path
+
+import pytest
+from ray.tune.experiment import Trial
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Budget, Points, Sweep
+from brainseg.launch.recorder import Recorder
+from brainseg.launch.tune_adapter import Referee, Suggestions
+from brainseg.records.run import Run, append_line
+from brainseg.search.budget import Spending
+from brainseg.search.halving import Halving
+from brainseg.search.scheduler import Race
+from brainseg.search.study import Study
+from brainseg.tracking import Mirror
+
+COUNTERS = Path("/proc/self/io")
+
+
+def bytes_read() -> int:
+    """What this process has read so far, as the kernel counts it."""
+    return int(COUNTERS.read_text().split("rchar: ")[1].split()[0])
+
+
+def epoch(run: Run, name: str, number: int) -> dict[str, float]:
+    """What a worker leaves of an epoch, and reports."""
+    row = {"epoch": number, "dice": 0.5, "best_dice": 0.5, "best_epoch": 1, "devices": 1}
+    row |= {"seconds": 1.0, "train_loss": 0.5, "parameters": 7}
+    append_line(run.trial(name).metrics, row)
+    cost = {"epoch": number, "start": 0.0, "train": 1.0, "score": 0.0, "keep": 0.0, "devices": 1}
+    append_line(run.trial(name).costs, cost)
+    return row
+
+
+def driven(path: Path, *, trials: int, epochs: int) -> int:
+    """Bytes that a driver reads from its first trial to its last, each trained to its end."""
+    space = Space(TrialConfig(epochs=epochs), search=())
+    strategy = Points(seeds=tuple(range(trials)))
+    sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=strategy)
+    run, said = Run(path), list[str]()
+    path.mkdir()
+    patience = Budget(patience=10 * trials)  # never lost, and looked at before each trial
+    study, spending = Study(run, sweep), Spending(run, patience)
+    race = Race(run, Halving(grace=epochs, reduction=3))
+    search = Suggestions(study, race, spending, trials=trials, at_once=lambda: 1)
+    recorder = Recorder(run, study, race, Mirror(run, "off"), trials, said.append)
+    referee = Referee(run, study, race, spending)
+    before = bytes_read()
+    while (config := search.suggest("one")) != Suggestions.FINISHED:
+        trial = Trial("one", config=config, stub=True)
+        recorder.on_trial_start(0, [], trial)
+        for number in range(1, epochs + 1):
+            row = epoch(run, config["trial"], number)
+            referee.on_trial_result(None, trial, row)
+            recorder.on_trial_result(0, [], trial, row)
+        search.on_trial_complete("one")
+        recorder.on_trial_complete(0, [], trial)
+    assert said[-1].endswith(f"{trials} of {trials} trials ended")
+    return bytes_read() - before
+
+
+@pytest.mark.skipif(not COUNTERS.exists(), reason="the system does not count what is read")
+@pytest.mark.parametrize("sizes", [[(4, 3), (8, 3), (16, 3)], [(1, 10), (1, 20), (1, 40)]])
+def test_what_a_driver_reads_grows_in_proportion_to_trials_and_to_epochs(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    driven(tmp_path / "first", trials=1, epochs=1)  # what is imported late is read here
+    few, more, most = (
+        driven(tmp_path / str(size), trials=trials, epochs=epochs)
+        for size, (trials, epochs) in enumerate(sizes)
+    )
+    assert most - more < 2.5 * (more - few)  # 2 where it grows in proportion, 4 with the square

@@ -1,0 +1,150 @@
+"""A run keeps the split it began with, says what it stands beside, and is asked one thing only."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Space
+from brainseg.config.sweep import Split, Sweep
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.table import read_table
+from brainseg.launch.run_folder import Data, alone, linked, open_run, parted, read_data
+from brainseg.records.run import Run, read_json
+from tests.data.splits.test_draw import refused
+
+SWEEP = Sweep(name="s", question="Which?", space=Space(TrialConfig(image_size=32), search=()))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=8, slices=6, size=32)
+
+
+@pytest.fixture
+def data(patients: Path) -> Data:
+    return read_data(str(patients), "auto", silent)
+
+
+def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
+    parts = parted(data, sweep.split, silent, run, sweep.confirms)
+    data.table[parts.columns] = parts
+    with alone(run):
+        open_run(run, sweep, data, made_up=True, command="brainseg train")
+    return run
+
+
+def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    other = read_table(run.slices)
+    other["part"] = other["part"].replace({"train": "test", "test": "train"})
+    other.to_csv(run.slices, index=False)
+    assert parted(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
+
+
+def test_a_run_split_by_a_file_goes_on_without_the_file(data: Data, tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    parts = parted(data, Split(seed=4), silent)["part"]
+    split = pd.DataFrame({"patient": data.table["patient"], "split": parts}).drop_duplicates()
+    split.to_csv(file, index=False)
+    sweep = replace(SWEEP, split=Split(by=str(file)))
+    run = begun(data, Run(tmp_path / "s"), sweep)
+    file.unlink()
+    begun(data, run, sweep)
+    assert data.table["part"].tolist() == parts.tolist()
+
+
+def test_another_seed_of_the_split_under_the_same_name_is_refused(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    other = replace(SWEEP, split=Split(seed=1))
+    said = refused(lambda: begun(data, run, other))
+    assert f"{run.path} holds a sweep that asked something else: split.seed differ" in said
+
+
+def test_baselines_are_recorded_for_the_validation_slices(data: Data, tmp_path: Path) -> None:
+    sweep = read_json(begun(data, Run(tmp_path / "p")).sweep)
+    kept = sweep["baselines"]
+    assert kept["image_size"] == 32
+    nothing, nearest, mean = kept["predictors"]
+    validation = data.table[data.table["part"] == "validation"]
+    assert nothing["scores"]["slice_dice_empty1"] == pytest.approx(1 - validation["tumour"].mean())
+    assert nearest["why_not"] and not nearest["scores"]
+    assert 0 < mean["scores"]["micro_dice"] < 1
+    assert sweep["split"]["shared_patients"] == 0
+
+
+def test_under_a_split_by_slices_copying_is_a_baseline(data: Data, tmp_path: Path) -> None:
+    by_slices = replace(SWEEP, split=Split(by="slices", seed=1))
+    sweep = read_json(begun(data, Run(tmp_path / "s"), by_slices).sweep)
+    nearest = sweep["baselines"]["predictors"][1]
+    assert nearest["scores"]["micro_dice"] > 0 and not nearest["why_not"]
+    assert sweep["split"]["shared_patients"] > 0
+
+
+def test_folds_are_recorded_slice_by_slice_and_counted(data: Data, tmp_path: Path) -> None:
+    sweep = replace(SWEEP, split=Split(folds=3, test=0.2))
+    run = begun(data, Run(tmp_path / "s"), sweep)
+    table, known = read_table(run.slices), read_json(run.sweep)
+    assert set(table["part"]) == {"train", "test"} and set(table["fold"]) == {-1, 0, 1, 2}
+    assert ((table["part"] == "test") == (table["fold"] == -1)).all()
+    assert list(known["split"]["counts"]) == ["test", "fold 0", "fold 1", "fold 2"]
+    assert [part["patients"] for part in known["split"]["counts"].values()] == [2, 2, 2, 2]
+    assert known["split"]["folds"] == 3 and known["split"]["shared_patients"] == 0
+    without = parted(data, replace(sweep.split, folds=0), silent)["part"]
+    assert ((table["part"] == "test") == (without == "test")).all(), "as without folds"
+    again = parted(data, sweep.split, silent, run)
+    pd.testing.assert_frame_equal(again, table[["part", "fold"]])
+
+
+def test_more_folds_than_patients_are_refused_before_anything_is_written(
+    data: Data, tmp_path: Path
+) -> None:
+    sweep = replace(SWEEP, split=Split(folds=9))
+    assert refused(lambda: begun(data, Run(tmp_path / "s"), sweep)) == (
+        "every fold must hold a patient (linked ones count once), there are 7 for 9 folds; "
+        "take 7 folds, or add patients"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_baselines_of_folds_are_scored_on_every_patient_but_the_locked(
+    data: Data, tmp_path: Path
+) -> None:
+    sweep = replace(SWEEP, split=Split(folds=2))
+    nothing = read_json(begun(data, Run(tmp_path / "s"), sweep).sweep)["baselines"]["predictors"][0]
+    seen = data.table[data.table["part"] != "test"]
+    assert nothing["scores"]["slice_dice_empty1"] == pytest.approx(1 - seen["tumour"].mean())
+
+
+def test_patients_that_share_a_slice_are_named_and_stay_together(
+    patients: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "p"
+    for path in patients.rglob("*.tif"):
+        copy = root / path.relative_to(patients)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    first, second = sorted(path.name for path in root.iterdir())[:2]
+    for mask in ("", "_mask"):
+        (root / second / f"{second}_3{mask}.tif").write_bytes(
+            (root / first / f"{first}_3{mask}.tif").read_bytes()
+        )
+    said: list[str] = []
+    data = read_data(str(root), "auto", silent)
+    groups = linked(data, said.append)
+    assert groups[first] == groups[second]
+    assert said == [f"{first}, {second} are linked (brainseg check says how): kept on one side"]
+    for seed in range(8):
+        parts = parted(data, Split(seed=seed, test=0.3), silent)["part"]
+        sides = parts.groupby(data.table["patient"]).first()
+        assert sides[first] == sides[second]

@@ -1,0 +1,301 @@
+"""A confirmation trains what led the search, locks whom it locked, and scores every patient."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from brainseg.cli.main import main
+from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.schema import Params, Space, build, flatten
+from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
+from brainseg.data.phantom import write_phantoms
+from brainseg.data.table import read_table
+from brainseg.launch.run_folder import read_data
+from brainseg.records.run import Run, append_line, read_json, read_lines, write_json
+from brainseg.search.confirmation import candidates, confirmation, expected_seconds
+from tests.data.splits.test_draw import refused
+from tests.launch.test_run_folder import begun, silent
+from tests.launch.test_sweep_runs import wandb_records
+
+HELD: Params = {
+    "model.encoder.weights": "none",
+    "model.plain.width": 4,
+    "model.plain.depth": 2,
+    "image_size": 32,
+    "batch_size": 4,
+    "epochs": 1,
+}
+SEARCH = Sweep(
+    name="encoders",
+    question="Which?",
+    space=Space(
+        TrialConfig(), search=("model", "model.encoder.name", "optimizer.adamw.lr"), fixed=HELD
+    ),
+    first=REPORT_MODELS,
+    split=Split(test=0.25, seed=3),
+)
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=8, slices=5, size=32)
+
+
+def tried(run: Run, point: Params, dice: float, state: Any = "done", seconds: float = 10.0) -> str:
+    """Note a trial of the search as it ended."""
+    trial, config = f"{len(run.trials()):04d}", SEARCH.space.config(point)
+    run.note(trial, "running", arm=arm(config), params=flatten(config))
+    row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1}
+    append_line(run.trial(trial).metrics, {**row, "seconds": seconds, "devices": 2})
+    run.note(trial, state, dice=dice, epoch=1, best_epoch=1, device_seconds=2 * seconds)
+    return trial
+
+
+@pytest.fixture
+def search(patients: Path, tmp_path: Path) -> Run:
+    """A search in which a plain U-Net is best, and one of the report's four second."""
+    run = begun(read_data(str(patients), "auto", silent), Run(tmp_path / "runs/encoders"), SEARCH)
+    tried(run, {"model": "plain", "optimizer.adamw.lr": 2e-3}, 0.8)
+    tried(run, {"model.encoder.name": "vgg16"}, 0.7, seconds=40)
+    tried(run, {"model": "plain", "optimizer.adamw.lr": 4e-3}, 0.9, state="stopped")
+    tried(run, {"model.encoder.name": "resnet18"}, 0.95, state="failed")
+    tried(run, {"model": "plain", "optimizer.adamw.lr": 2e-3, "seed": 4}, 0.5)
+    return run
+
+
+def arms(sweep: Sweep) -> list[str]:
+    return [arm(sweep.space.config(point)) for point in sweep.first]
+
+
+def origins(sweep: Sweep) -> Sequence[Origin]:
+    assert sweep.confirms
+    return sweep.confirms.arms
+
+
+def test_the_best_configurations_come_first_and_then_the_report_s_models(search: Run) -> None:
+    sweep = confirmation(search, top=2)
+    assert arms(sweep) == [
+        "vgg16, random weights",
+        "plain U-Net, width 4",
+        "plain U-Net, width 4",
+        "resnet50, random weights",
+        "resnet50, random weights, first 2 frozen",
+    ]
+    assert origins(sweep) == (
+        Origin("0001", baseline=True),  # led the search, and is one of the report's
+        Origin("0000", baseline=False),
+        Origin("", baseline=True),
+        Origin("", baseline=True),
+        Origin("", baseline=True),
+    )
+    assert sweep.first[1]["optimizer.adamw.lr"] == 2e-3
+    assert sweep.trials == 5 * 5 * 2 and sweep.phase == "confirm"
+
+
+def test_configurations_are_ranked_by_the_mean_over_seeds_and_failed_ones_are_out(
+    search: Run,
+) -> None:
+    found = candidates(search)
+    assert [(one.trial, one.dice) for one in found] == [
+        ("0001", 0.7),
+        ("0000", pytest.approx(0.65)),
+        ("0002", 0.9),
+    ], "what was stopped early comes after all that ran to their end"
+    assert {(one.config.seed, one.config.fold) for one in found} == {(0, 0)}
+
+
+def test_a_trial_that_was_stopped_early_counts_where_too_few_are_done(search: Run) -> None:
+    sweep = confirmation(search, top=3, baselines=False)
+    assert [one.trial for one in origins(sweep)] == ["0001", "0000", "0002"]
+    assert len(confirmation(search, top=9, baselines=False).first) == 3
+
+
+def test_every_arm_is_trained_with_the_search_s_own_settings(search: Run) -> None:
+    sweep = confirmation(search)
+    for _, pinned in sweep.points():
+        config = sweep.space.config(pinned)
+        assert (config.image_size, config.batch_size, config.epochs) == (32, 4, 1)
+        assert getattr(config.model, "weights", "none") == "none"
+
+
+def test_points_of_a_search_over_points_count_once_whatever_their_seeds(
+    patients: Path, tmp_path: Path
+) -> None:
+    listed = replace(
+        SEARCH,
+        space=Space(TrialConfig(), search=(), fixed=HELD),
+        strategy=Points(seeds=(0, 1), folds=2),
+        split=Split(folds=2),
+    )
+    run = begun(read_data(str(patients), "auto", silent), Run(tmp_path / "runs/encoders"), listed)
+    for seed in (0, 1):
+        for fold in (0, 1):
+            tried(run, {"model": "plain", "seed": seed, "fold": fold}, 0.5)
+    assert len(confirmation(run, baselines=False).first) == 1
+
+
+def test_the_cost_is_foretold_by_what_an_epoch_of_the_search_took(search: Run) -> None:
+    sweep = confirmation(search, top=2, folds=3, seeds=(0,))
+    usual = (20 + 80 + 20 + 20 + 20) / 5  # device-seconds an epoch, where the search has no such
+    assert expected_seconds(search, sweep) == pytest.approx(3 * (80 + 20 + 3 * usual))
+
+
+def begin_confirming(search: Run, sweep: Sweep) -> Run:
+    data = read_data(read_json(search.sweep)["data"]["root"], "auto", silent)
+    return begun(data, Run(search.path.parent / sweep.name), sweep)
+
+
+def test_it_locks_the_very_patients_that_the_search_locked(search: Run) -> None:
+    table = read_table(search.slices)
+    names = sorted(set(table["patient"]))  # as an older version might have drawn them
+    table["part"] = table["patient"].map(lambda name: "test" if name in names[:3] else "train")
+    table.loc[table["patient"] == names[-1], "part"] = "validation"
+    table.to_csv(search.slices, index=False)
+    confirmed = read_table(begin_confirming(search, confirmation(search, folds=2)).slices)
+    assert set(confirmed.loc[confirmed["part"] == "test", "patient"]) == set(names[:3])
+    assert set(confirmed.loc[confirmed["fold"] >= 0, "patient"]) == set(names[3:])
+
+
+def test_it_is_recorded_what_is_confirmed_and_why(search: Run) -> None:
+    known = read_json(begin_confirming(search, confirmation(search, top=1)).sweep)
+    assert known["phase"] == "confirm" and read_json(search.sweep)["phase"] == "search"
+    assert known["confirms"] == {
+        "search": str(search.path),
+        "name": "encoders",
+        "uid": read_json(search.sweep)["uid"],
+        "top": 1,
+        "arms": [{"trial": "0001", "baseline": True}] + [{"trial": "", "baseline": True}] * 3,
+    }
+    assert known["split"]["folds"] == 5 and known["strategy"]["folds"] == 5
+    assert len(known["first"]) == 4
+
+
+def test_what_is_under_way_keeps_its_arms_however_the_search_goes_on(search: Run) -> None:
+    sweep = confirmation(search, folds=2)
+    begin_confirming(search, sweep)
+    tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3, "clip_norm": 0.5}, 0.99)
+    assert confirmation(search, folds=2) == sweep
+    begin_confirming(search, confirmation(search, folds=2))
+    other = confirmation(search, top=1, folds=2)
+    assert "asked something else" in refused(lambda: begin_confirming(search, other))
+    bare = confirmation(search, folds=2, baselines=False)
+    assert "first, confirms.arms" in refused(lambda: begin_confirming(search, bare))
+
+
+def test_data_that_are_not_the_search_s_are_refused(search: Run, tmp_path: Path) -> None:
+    known = read_json(search.sweep)
+    write_json(search.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})
+    said = refused(lambda: begin_confirming(search, confirmation(search, folds=2)))
+    assert "a confirmation needs the very files of its search" in said
+
+
+def without_scores(search: Run) -> list[str]:
+    (search.path / "trials.jsonl").unlink()
+    return [str(search.path)]
+
+
+def by_slices(search: Run) -> list[str]:
+    known = read_json(search.sweep)
+    write_json(search.sweep, known | {"split": known["split"] | {"shared_patients": 2}})
+    return [str(search.path)]
+
+
+def confirmed_already(search: Run) -> list[str]:
+    return [str(begin_confirming(search, confirmation(search, folds=2)).path)]
+
+
+def moved(search: Run) -> list[str]:
+    known = read_json(search.sweep)
+    write_json(search.sweep, known | {"data": known["data"] | {"root": "/gone/away"}})
+    return [str(search.path)]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (lambda search: ["no/such"], "no/such is not a sweep's folder: it holds no sweep.json"),
+        (without_scores, "has no finished trial with a score yet; let the search go on"),
+        (by_slices, "search again with --split patients"),
+        (confirmed_already, "is itself the confirmation of "),
+        (moved, "/gone/away is no folder; say with --data where they are now"),
+        (lambda search: [str(search.path), "--top=0"], "top must be at least 1"),
+        (lambda search: [str(search.path), "--folds=1"], "folds must be at least 2"),
+        (lambda search: [str(search.path), "--folds=0"], "folds must be at least 2"),
+        (lambda search: [str(search.path), "--seeds=1,1"], "seeds must be one or more different"),
+        (lambda search: [str(search.path), "--folds=7"], "there are 6 for 7 folds; take 6 folds"),
+        (lambda search: [str(search.path), "--trials=0"], "trials must be at least 1"),
+        (lambda search: [str(search.path), "--data=no"], "no is no folder"),
+    ],
+    ids=lambda value: "" if callable(value) else value[:30],
+)
+def test_bad_input_is_one_sentence_and_no_trial(
+    search: Run, capsys: pytest.CaptureFixture[str], words: Any, sentence: str
+) -> None:
+    asked = words(search)
+    before = sorted(search.path.parent.glob("*/trials.jsonl"))
+    with pytest.raises(SystemExit) as ended:
+        main(["confirm", *asked])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and len(said) == 1
+    assert said[0].startswith("brainseg: ") and sentence in said[0]
+    assert sorted(search.path.parent.glob("*/trials.jsonl")) == before
+
+
+def confirm(search: Run) -> str:
+    words = ["confirm", str(search.path), "--top=2", "--folds=2", "--seeds=5,6", "--no-baselines"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from brainseg.cli.main import main; main()",
+            *words,
+            "--wandb=offline",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.ray
+def test_every_patient_is_scored_once_an_arm_and_seed_by_networks_that_never_saw_it(
+    search: Run,
+) -> None:
+    tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3}, 0.85)
+    tried(search, {"model": "plain", "optimizer.adamw.lr": 3e-3}, 0.84)
+    said = confirm(search)
+    assert "2 configurations x 2 folds x 2 seeds = 8 trials, each to its last epoch: " in said
+    assert "plain U-Net, width 4; lr 0.001: the search's trial 0005, Dice 0.850" in said
+    run = Run(search.path.parent / "encoders-confirm")
+    table = read_table(run.slices)
+    locked = read_table(search.slices).query("part == 'test'")["patient"]
+    assert set(table.loc[table["part"] == "test", "patient"]) == set(locked)
+    scored: dict[tuple[Any, Any], list[str]] = {}
+    for record in run.trials():
+        assert (record.state, record.reason) == ("done", "")
+        config = build(TrialConfig(), record.params)
+        last = pd.read_csv(run.trial(record.trial).last)
+        seen = table[(table["fold"] != config.fold) & (table["part"] != "test")]
+        assert not set(last["patient"]) & set(seen["patient"])
+        own = table[table["fold"] == config.fold]
+        slices = last.set_index("patient")["slices"].to_dict()
+        assert slices == own["patient"].value_counts().to_dict()
+        key = (config.seed, getattr(config.optimizer, "lr", None))
+        scored[key] = scored.get(key, []) + last["patient"].tolist()
+    assert len(scored) == 4
+    for names in scored.values():
+        assert sorted(names) == sorted(set(table["patient"]) - set(locked))
+    (live,) = wandb_records(run, "0000", "run")
+    assert (live["run_group"], live["job_type"]) == ("encoders", "confirm")
+    assert read_json(run.sweep)["phase"] == "confirm" and "out of fold" in run.report.read_text()
+    before = read_lines(run.path / "trials.jsonl")
+    assert "all 8 trials were tried; raise the budget" in confirm(search)
+    assert read_lines(run.path / "trials.jsonl") == before

@@ -1,0 +1,144 @@
+"""A search's answer is named by merit: a lucky trial does not win over steadily better ones."""
+
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from brainseg.config.schema import Choice, Integers, LogUniform, Params, Uniform, distribution
+from brainseg.records.run import Run, read_json
+from brainseg.report import page, results
+from brainseg.search.acquisition import FIRST
+from brainseg.search.confirmation import candidates, chosen_by, confirmation
+from brainseg.search.expected_dice import expected_dice
+from tests.support.small_run import begin, end, train
+
+SPACE = {
+    "model.encoder.name": str(Choice("resnet34", "vgg16")),
+    "optimizer.adamw.lr": str(LogUniform(1e-4, 5e-3)),
+}
+STEADY = (0.80, 0.79, 0.81, 0.80)
+LUCKY = (0.60, 0.59, 0.83, 0.61)  # the third is a spike among its like
+
+
+def searched(
+    folder: Path, vgg: tuple[float, ...] = LUCKY, kind: str = "bayes", space: dict[str, str] = SPACE
+) -> Run:
+    """Trials of 10 epochs: VGG16 at these Dice, then ResNet34 at steady ones."""
+    strategy = {"kind": kind, **({"seeds": [0]} if kind == "points" else {})}
+    run = begin(folder / "encoders", space=space, strategy=strategy)
+    both = {"vgg16": vgg, "resnet34": STEADY}
+    for name, scores in both.items():
+        for score in scores:
+            add(run, {"model.encoder.name": name}, score)
+    return run
+
+
+def add(run: Run, point: Params, score: float, epochs: int = 10) -> str:
+    trial, rate = f"{len(run.trials()):04d}", 1e-3 * (1 + len(run.trials()) / 1000)
+    train(run, trial, [score] * epochs, {"epochs": 10, "optimizer.adamw.lr": rate, **point})
+    end(run, trial, "done" if epochs == 10 else "stopped")
+    return trial
+
+
+def printed(run: Run, width: int = 80) -> str:
+    console = Console(file=StringIO(), width=width)
+    results.print_ranking(run, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    assert results.ranking(run)["trial"].iloc[0] == "0002", "the ranking stays by Dice"
+    sweep = confirmation(run, top=3, baselines=False)
+    assert [point["model.encoder.name"] for point in sweep.first] == ["resnet34"] * 3
+    said = chosen_by(run, sweep)
+    assert (
+        said.startswith("Chosen by expected Dice") and "0.830, would put trial 0002 first" in said
+    )
+
+
+def test_where_both_rules_agree_nothing_else_is_named(tmp_path: Path) -> None:
+    run = searched(tmp_path, vgg=(0.60, 0.59, 0.58, 0.61))
+    assert chosen_by(run, confirmation(run)).endswith("puts the same one first.")
+    assert "Of trial" not in printed(run)
+
+
+def test_too_few_trials_are_chosen_by_their_highest_epoch(tmp_path: Path) -> None:
+    run = searched(tmp_path, vgg=(0.83,))
+    assert len(run.trials()) == FIRST - 1 and expected_dice(run) == {}
+    assert candidates(run)[0].trial == "0000"
+    assert chosen_by(run, confirmation(run)) == "Chosen by the highest Dice of any epoch."
+    add(run, {"model.encoder.name": "vgg16"}, 0.6)
+    assert len(expected_dice(run)) == FIRST
+
+
+@pytest.mark.parametrize(("kind", "space"), [("points", {}), ("points", SPACE), ("bayes", {})])
+def test_a_list_of_points_and_an_empty_space_stay_as_they_were(
+    tmp_path: Path, kind: str, space: dict[str, str]
+) -> None:
+    run = searched(tmp_path, kind=kind, space=space)
+    assert candidates(run)[0].trial == "0002" and candidates(run)[0].expected is None
+    assert "Expected" not in printed(run) and "Of trial" not in printed(run)
+    assert "expected Dice" not in page.write_report(run).read_text(encoding="utf-8")
+    assert results.ranking(run)["expected_dice"].isna().all()
+
+
+def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    early = add(run, {"model.encoder.name": "resnet34"}, 0.7, epochs=4)
+    frame = results.ranking(run).set_index("trial")["expected_dice"]
+    assert frame["0002"] < frame["0006"] and frame.min() > 0.5 and frame.max() < 0.83
+    assert pd.isna(frame[early]) and early in expected_dice(run)
+    first = candidates(run)[0].trial
+    said = f"Of trial {first} (resnet34, imagenet) more is expected than of trial 0002"
+    text = page.write_report(run).read_text(encoding="utf-8")
+    for shown in (" ".join(printed(run).split()), text):
+        assert said in shown and f"brainseg confirm {run.path}" in shown
+    assert "expected Dice</th>" in text and "What a Gaussian process" in text
+    assert "Expected: what a Gaussian process" in " ".join(printed(run).split())
+    paths = str(run.path), str(tmp_path)
+    tall = [s for s in printed(run).splitlines() if len(s) > 80 and not any(p in s for p in paths)]
+    assert not tall
+
+
+def test_what_first_points_pin_is_told_apart_though_the_search_draws_none_of_it(
+    tmp_path: Path,
+) -> None:
+    run = searched(tmp_path, vgg=(0.6, 0.59, 0.61, 0.6))
+    for score in (0.9, 0.89, 0.91):
+        add(run, {"model.encoder.name": "vgg16", "model.encoder.weights": "own.pth"}, score)
+    expected = expected_dice(run)
+    assert min(expected[f"{n:04d}"] for n in (8, 9, 10)) > max(
+        expected[f"{n:04d}"] for n in range(8)
+    )
+
+
+def test_a_trial_far_below_the_rest_is_worth_its_own_score_at_most(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    worst = add(run, {"model.encoder.name": "vgg16"}, 0.02)
+    assert expected_dice(run)[worst] <= 0.02 + 1e-9
+
+
+@pytest.mark.parametrize(
+    "one", [Uniform(0.1, 2), LogUniform(1e-4, 1e-2), Integers(1, 9, 2), Choice("a", 2, 0.5)]
+)
+def test_a_recorded_range_is_read_back(one: object) -> None:
+    assert distribution(str(one)) == one
+
+
+def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    sweep = confirmation(run, top=1)
+    begin(tmp_path / sweep.name, **read_json(run.sweep))
+    assert "was begun with" in chosen_by(run, sweep)
+
+
+def test_a_split_that_leaks_sends_nobody_to_a_confirmation_that_refuses_it(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    known = read_json(run.sweep)
+    assert "brainseg confirm" in printed(run).replace("\n", " ")
+    begin(run.path, **known | {"split": known["split"] | {"shared_patients": 1}})
+    assert "brainseg confirm" not in printed(run).replace("\n", " ")

@@ -1,0 +1,157 @@
+"""Who goes on beyond a rung, at which epoch, and compared with whom."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from brainseg.search.halving import Halving, Progress, standing
+
+HALVING = Halving(grace=4, reduction=3)
+
+
+def at(name: str, score: float, epoch: int = 4, epochs: int = 36, cycle: int = 0) -> Progress:
+    """A trial that waits at ``epoch``; its score was half as high until then."""
+    best = (score / 2,) * (epoch - 1) + (score,)
+    return Progress(trial=name, epochs=epochs, best=best, cycle=cycle, state="paused")
+
+
+def test_rungs_lie_at_grace_times_powers_of_the_reduction_and_none_near_the_end() -> None:
+    assert HALVING.rungs(200) == (4, 12, 36, 108)
+    assert HALVING.rungs(30) == (4, 12)
+    assert HALVING.rungs(17) == (4,)
+    assert HALVING.rungs(4) == ()
+
+
+@pytest.mark.parametrize("cycle", [1, 2, 5, 8, 11, 40])
+def test_rungs_of_a_cyclical_schedule_are_the_first_ends_of_cycles(cycle: int) -> None:
+    plain, rungs = HALVING.rungs(100), HALVING.rungs(100, cycle)
+    assert all(rung % cycle == 0 for rung in rungs) and len(set(rungs)) == len(rungs)
+    assert all(any(0 <= rung - other < cycle for other in plain) for rung in rungs)
+
+
+def test_a_trial_pauses_at_each_rung_and_then_runs_to_its_end() -> None:
+    pauses = [HALVING.next_pause(at("a", 0.5, epoch)) for epoch in (1, 3, 4, 11, 12, 24)]
+    assert pauses == [4, 4, 12, 12, 36, 36]
+    assert HALVING.next_pause(Progress(trial="a", epochs=36)) == 4
+
+
+def test_the_best_third_goes_on_and_the_best_of_it_first() -> None:
+    trials = [at(f"t{i}", score) for i, score in enumerate((0.1, 0.6, 0.3, 0.2, 0.5, 0.4))]
+    order = []
+    while chosen := HALVING.promotable(trials):
+        order.append(chosen.trial)
+        trials = [replace(t, state="running") if t == chosen else t for t in trials]
+    assert order == ["t1", "t4"]
+
+
+def test_fewer_than_the_reduction_are_not_judged() -> None:
+    trials = [at("a", 0.5), at("b", 0.6)]
+    assert HALVING.promotable(trials) is None
+    assert HALVING.reason(trials[1], trials) == (
+        "at epoch 4 of 36 it waits until 3 trials came so far, 2 did"
+    )
+
+
+def test_one_judged_against_few_is_taken_up_when_weaker_ones_have_come() -> None:
+    trials = [at("a", 0.5), at("b", 0.6), at("c", 0.4)]
+    assert HALVING.reason(trials[0], trials)
+    trials += [at(f"later{i}", 0.1) for i in range(3)]
+    assert not HALVING.reason(trials[0], trials)
+
+
+@pytest.mark.parametrize("reduction", [2, 3, 4])
+def test_of_many_that_came_in_any_order_hardly_more_than_their_share_went_on(
+    reduction: int,
+) -> None:
+    halving = Halving(grace=4, reduction=reduction)
+    scores = np.random.default_rng(reduction).permutation(np.linspace(0.1, 0.9, 60))
+    trials: list[Progress] = []
+    for number, score in enumerate(scores):
+        trials.append(at(f"t{number}", float(score)))
+        while chosen := halving.promotable(trials):
+            trials[trials.index(chosen)] = replace(chosen, state="running")
+    went = sum(trial.state == "running" for trial in trials)
+    first = sorted(trials, key=lambda trial: -trial.best[-1])[: 60 // reduction]
+    assert all(trial.state == "running" for trial in first)
+    assert went <= 60 / reduction + 2 * np.sqrt(60)  # Li et al.: excess of the order of a root
+
+
+def test_of_equals_no_more_go_on_than_of_others() -> None:
+    trials = [at(f"t{i}", 0.5) for i in range(9)]
+    assert sum(not HALVING.reason(trial, trials) for trial in trials) == 3
+
+
+def test_one_that_ran_further_is_compared_by_its_score_at_that_epoch() -> None:
+    ahead = at("ahead", 0.9, epoch=12)  # 0.45 at epoch 4
+    trials = [ahead, at("a", 0.5), at("b", 0.1)]
+    assert HALVING.promotable(trials) == trials[1]
+
+
+def test_of_a_longer_cycle_those_that_wait_earlier_count_with_what_they_wait_with() -> None:
+    cyclical = at("cyclical", 0.5, epoch=8, cycle=8)
+    waiting = [at("a", 0.4), at("b", 0.3)]
+    assert not HALVING.reason(cyclical, [cyclical, *waiting])
+    ahead = at("ahead", 1.2, epoch=9)  # 0.6 at epoch 8
+    assert HALVING.reason(cyclical, [cyclical, waiting[0], ahead])
+
+
+def test_half_of_a_long_schedule_is_not_compared_with_the_end_of_a_short_one() -> None:
+    short = [at(f"s{i}", 0.8, epochs=10) for i in range(3)]
+    long = [at(f"l{i}", 0.2 + i / 10, epochs=90) for i in range(3)]
+    assert not HALVING.reason(long[2], [*short, *long])
+    assert "of the 3 trials of 90 epochs" in HALVING.reason(long[0], [*short, *long])
+
+
+def test_the_reason_says_what_was_compared_with_what() -> None:
+    trials = [at(f"t{i}", 0.5 + i / 100, epochs=24 + 2 * i) for i in range(9)]
+    assert HALVING.reason(trials[0], trials) == (
+        "at epoch 4 of 24 its Dice 0.500 is not above 0.550, "
+        "the bar for 1 in 3 of the 7 trials of 24 to 36 epochs that came so far"
+    )
+
+
+def test_a_failed_trial_is_no_peer_and_is_never_taken_up() -> None:
+    trials = [replace(at(f"f{i}", 0.9), state="failed") for i in range(6)]
+    trials += [at(name, score) for name, score in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    assert HALVING.promotable(trials) == trials[-1]
+
+
+def test_the_furthest_goes_on_before_the_best_of_an_earlier_rung() -> None:
+    early = [at(f"e{i}", 0.9 + i / 100) for i in range(3)]
+    late = [at(f"l{i}", 0.6 + i / 100, epoch=12) for i in range(3)]
+    assert HALVING.promotable([*early, *late]) == late[2]
+
+
+def test_one_that_stands_between_rungs_goes_on_before_all() -> None:
+    cut_off = at("cut off", 0.1, epoch=7)
+    trials = [*(at(f"t{i}", 0.5) for i in range(3)), cut_off]
+    assert HALVING.promotable(trials) == cut_off
+    assert not HALVING.reason(cut_off, trials)
+
+
+def test_a_finalist_is_the_furthest_and_best_whatever_the_bar() -> None:
+    trials = [at("a", 0.2), at("b", 0.5, epoch=12), at("c", 0.6, epoch=12)]
+    assert HALVING.promotable(trials) is None
+    assert HALVING.finalist(trials) == trials[2]
+    assert HALVING.finalist([replace(t, state="done") for t in trials]) is None
+
+
+def test_of_finalists_of_other_lengths_the_better_among_its_peers_is_taken() -> None:
+    short = [at(f"s{i}", 0.7 + i / 100, epochs=10) for i in range(2)]
+    long = [at(f"l{i}", 0.2 + i / 100, epochs=90) for i in range(4)]
+    assert HALVING.finalist([*short[:1], replace(short[1], state="done"), *long]) == long[3]
+
+
+def test_a_standing_is_the_best_epoch_at_first_and_later_the_mean_of_the_best_fifth() -> None:
+    lucky = standing([0.9, *[0.5] * 29])
+    assert lucky[:9] == (0.9,) * 9
+    assert lucky[9] == pytest.approx(0.7)
+    assert lucky[29] == pytest.approx((0.9 + 5 * 0.5) / 6)
+    steady = standing([0.6] * 30)
+    assert steady[0] < lucky[0] and steady[29] > lucky[29]
+
+
+def test_a_standing_does_not_look_ahead() -> None:
+    dice = np.random.default_rng(0).random(25).tolist()
+    assert standing(dice)[:11] == standing(dice[:11])

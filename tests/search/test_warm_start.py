@@ -1,0 +1,100 @@
+"""A sweep that starts from another's trials: what it takes over, and what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from brainseg.config.schema import flatten
+from brainseg.records.run import Run, write_json
+from brainseg.search.acquisition import Seen
+from brainseg.search.study import Study
+from brainseg.search.warm_start import earlier_trials
+from tests.support.search_driver import SWEEP, Driver
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    space = {path: str(d) for path, d in SWEEP.space.distributions().items()}
+    about = {
+        "name": "old",
+        "space": space,
+        "base": flatten(SWEEP.space.config({})),
+        "fixed": {},
+        "data": {"fingerprint": "abc", "root": "/data"},
+        "split": {"by": "patients", "seed": 0},
+    }
+    return about | changes
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run(tmp_path_factory.mktemp("old"))
+    write_json(run.sweep, asked())
+    Driver(run).drive()
+    return run
+
+
+def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> None:
+    found = earlier_trials(old, SWEEP, asked())
+    study = Study(Run(tmp_path), SWEEP, found)
+    told = [t for t in study.study.trials if "from" in t.user_attrs]
+    records = [r for r in old.trials() if r.state in ("done", "stopped", "paused")]
+    assert len(told) == len(records)
+    by_name = {t.user_attrs["from"]: t for t in told}
+    for record in records:
+        trial = by_name[f"old {record.trial}"]
+        complete = record.state == "done"
+        assert trial.state == (TrialState.COMPLETE if complete else TrialState.PRUNED)
+        assert trial.params["optimizer.adamw.lr"] == record.params["optimizer.adamw.lr"]
+        assert len(trial.intermediate_values) == record.epoch
+
+
+def test_points_that_ran_to_their_end_are_not_run_again(old: Run, tmp_path: Path) -> None:
+    found = earlier_trials(old, SWEEP, asked())
+    done = {one.config for one in found if one.done}
+    firsts = [SWEEP.space.config(point) for point in SWEEP.first]
+    queued = Study(Run(tmp_path), SWEEP, found).study.get_trials(states=(TrialState.WAITING,))
+    assert len(queued) == sum(config not in done for config in firsts)
+
+
+def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
+    old: Run, tmp_path: Path
+) -> None:
+    found = earlier_trials(old, replace(SWEEP, first=()), asked())
+    study = Study(Run(tmp_path), replace(SWEEP, first=()), found)
+    seen = [(one.seen, one.costs) for one in found]
+    assert all(isinstance(one, Seen) and one.best for one, _ in seen)
+    name = study.ask(seen)
+    assert name == f"{len(found):04d}"
+    assert study.params(name) not in [one.params for one, _ in seen]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"space": asked()["space"] | {"optimizer.adamw.lr": "LogUniform(low=1, high=2)"}},
+            "optimizer.adamw.lr is searched in LogUniform(low=0.0001, high=0.005), "
+            "here LogUniform(low=1, high=2)",
+        ),
+        ({"space": {}}, "model.encoder.name is searched in Choice"),
+        ({"base": asked()["base"] | {"epochs": 30}}, "epochs is held at 9, here 30"),
+        ({"fixed": {"seed": 4}}, "seed is held at nothing, here 4"),
+        ({"data": {"fingerprint": "x", "root": "/d"}}, "the data are others (/data)"),
+        ({"split": {"by": "slices"}}, "the split is another"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_another_space_data_or_split_is_refused_and_what_differs_is_said(
+    old: Run, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        earlier_trials(old, SWEEP, asked(**changes))
+    assert sentence in str(refused.value) and "--try" in str(refused.value)
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no sweep\.json"):
+        earlier_trials(Run(tmp_path), SWEEP, asked())

@@ -1,0 +1,81 @@
+"""Small made-up confirmations, written through the records' own door."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.schema import Params, build, flatten
+from brainseg.records.run import Run, append_line
+from tests.support.small_run import begin
+
+VGG: Params = {"model.encoder.name": "vgg16"}
+RESNET: Params = {"model.encoder.name": "resnet50"}
+SMALL: Params = {"model.encoder.name": "resnet18"}
+SIZES = {"vgg16": 23_000_000, "resnet50": 32_000_000, "resnet18": 14_000_000}
+
+
+def confirmation(
+    folder: Path, *, folds: int = 5, seeds: Sequence[int] = (0, 1), **more: Any
+) -> Run:
+    """A confirmation in which no trial has begun; without folds a list of points."""
+    strategy = {"kind": "points", "seeds": list(seeds), **({"folds": folds} if folds else {})}
+    phase = "confirm" if folds else "search"
+    return begin(folder / "run", strategy=strategy, phase=phase, **more)
+
+
+def arm_of(
+    run: Run,
+    point: Params,
+    dice_SP: NDArray[np.float64],
+    *,
+    folds: int = 5,
+    fails: Mapping[tuple[int, int], str] | None = None,
+    sizes: bool = True,
+) -> None:
+    """Its trials, a seed and fold each, with these Dice at the last epoch, higher ones before.
+
+    Args:
+        fails: why the trial of a (seed, fold) failed.
+    """
+    names = np.array([f"p{n:03d}" for n in range(dice_SP.shape[1])])
+    for seed, own_P in enumerate(dice_SP):
+        for fold in range(max(folds, 1)):
+            trial = f"{len(run.trials()):04d}"
+            config = build(TrialConfig(), {**point, "seed": seed, "fold": fold})
+            run.note(trial, "running", arm=arm(config), params=flatten(config))
+            if reason := (fails or {}).get((seed, fold)):
+                run.note(trial, "failed", reason=reason)
+                continue
+            held = np.arange(len(own_P)) % max(folds, 1) == fold
+            _finish(run, trial, names[held], own_P[held], config.model.name if sizes else "")
+
+
+def _finish(run: Run, trial: str, names: Any, dice: Any, encoder: str) -> None:
+    for epoch, score in enumerate((0.5, float(dice.mean())), start=1):
+        row = {"epoch": epoch, "dice": score, "iou": score / 2, "lr": 1e-3, "seconds": 30.0}
+        row |= {"devices": 1, "train_loss": 0.5, "val_loss": 0.5, "best_dice": 0.99}
+        row |= {"best_epoch": 1} | ({"parameters": SIZES[encoder]} if encoder else {})
+        append_line(run.trial(trial).metrics, row)
+    table = pd.DataFrame({"patient": names, "slices": 20, "tumour_slices": 5, "tp": 1, "fp": 1})
+    table = table.assign(fn=1, dice=dice, iou=dice / 2)
+    table.to_csv(run.trial(trial).last, index=False)
+    table.assign(dice=0.99).to_csv(run.trial(trial).patients, index=False)  # chosen: not to be used
+    run.note(trial, "done", dice=0.99, epoch=2, best_epoch=1, device_seconds=60.0)
+
+
+def scores(
+    mean: float, *, own: int, patients: int = 40, seeds: int = 2, spread: float = 0.04
+) -> NDArray[np.float64]:
+    """Dice of an arm, S,P: every arm has the same hard patients, and ``own`` draws its own luck."""
+    common = np.random.default_rng(9).beta(12, 2, patients)
+    rng = np.random.default_rng(own)
+    luck = spread * rng.standard_normal((1, patients)) + 0.02 * rng.standard_normal(
+        (seeds, patients)
+    )
+    luck -= luck.mean()
+    return np.clip(common - common.mean() + mean + luck, 0, 1)

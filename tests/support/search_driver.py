@@ -1,0 +1,105 @@
+"""A search driven as launch.py drives it, with rows written instead of networks trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import Choice, Space
+from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
+from brainseg.launch.tune_adapter import Suggestions
+from brainseg.records.run import Run, append_line, write_text
+from brainseg.search.budget import Spending
+from brainseg.search.halving import Halving
+from brainseg.search.scheduler import Race
+from brainseg.search.study import Study
+
+SPACE = Space(
+    TrialConfig(epochs=9),
+    search=("model", "model.encoder.name", "model.encoder.freeze*", "optimizer.adamw.lr"),
+    narrow={"model.encoder.name": Choice("vgg16", "resnet50", "mobilenet_v2")},
+)
+SWEEP = Sweep(
+    name="s",
+    question="?",
+    space=SPACE,
+    first=REPORT_MODELS,
+    strategy=Bayes(trials=12, grace_epochs=1, reduction=3),
+)
+Curve = Callable[[str, int], float]
+
+
+def dice(name: str, epoch: int) -> float:
+    """Some trials are better than others, and all grow."""
+    level = (int(name) * 7 % 11) / 20
+    return 0.2 + level * epoch / 9
+
+
+@dataclass
+class Driver:
+    """What launch.py holds, and how far it drives one trial after the other."""
+
+    run: Run
+    sweep: Sweep = SWEEP
+    curve: Curve = dice
+    seconds: float = 1.0
+    at_once: int = 1
+    order: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.run.path.mkdir(exist_ok=True)
+        bayes = self.sweep.strategy
+        assert isinstance(bayes, Bayes)
+        self.study = Study(self.run, self.sweep)
+        self.spending = Spending(self.run, self.sweep.budget)
+        halving = Halving(grace=bayes.grace_epochs, reduction=bayes.reduction)
+        self.race = Race(self.run, halving)
+        self.search = Suggestions(
+            self.study, self.race, self.spending, trials=bayes.trials, at_once=lambda: self.at_once
+        )
+
+    def drive(self, steps: int = 10**6) -> None:
+        """Begin trial after trial until the search ends, or so many were begun or taken up."""
+        for _ in range(steps):
+            name = self.search.next()
+            if name is None:
+                break
+            self.order.append(name)
+            self.train(name)
+
+    def train(self, name: str) -> None:
+        folder = self.run.trial(name)
+        params = self.study.params(name)
+        self.run.note(name, "running", params=params)
+        while (done := len(folder.rows())) < (folder.until or params["epochs"]):
+            if folder.stop.exists():
+                break
+            self.epoch(name, done + 1)
+        ending = folder.ending()
+        self.run.note(name, ending.state, dice=ending.dice, epoch=ending.epoch)
+        if ending.state == "paused":
+            self.race.rests(name)
+        else:
+            self.race.ends(name, failed=False)
+            self.study.tell(name)
+
+    def epoch(self, name: str, epoch: int) -> None:
+        best = max(self.curve(name, e) for e in range(1, epoch + 1))
+        row: dict[str, Any] = {"epoch": epoch, "dice": self.curve(name, epoch), "best_dice": best}
+        row |= {"best_epoch": epoch, "seconds": self.seconds, "devices": 1}
+        row |= {"parameters": 1000 * (1 + int(name)), "milliseconds_per_image": 2.0}
+        append_line(self.run.trial(name).metrics, row)
+        spent = {
+            "epoch": epoch,
+            "start": 0.0,
+            "train": self.seconds,
+            "score": 0.0,
+            "keep": 0.0,
+            "devices": 1,
+        }
+        append_line(self.run.trial(name).costs, spent)
+        self.study.observe(name, epoch, row["dice"])
+        self.race.hears(name, epoch, row["dice"], self.seconds)
+        self.spending.hears(name)
+        if spent := self.spending.spent():
+            write_text(self.run.trial(name).stop, spent)

@@ -1,0 +1,181 @@
+"""A trial goes on as if never stopped, from the newest checkpoint that is whole."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brainseg.records.run import read_json
+from brainseg.training.checkpoint import (
+    drop_latest,
+    keep_newest,
+    load_latest,
+    save_best,
+    save_latest,
+)
+
+torch.set_num_threads(1)
+
+
+def state(epoch: int) -> dict[str, object]:
+    return {"epoch": epoch, "best_dice": 0.1 * epoch, "network": {"w": torch.full((64,), epoch)}}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def damage(path: Path) -> None:
+    """Cut a file in half, as a full disk or a lost node does."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def epoch_of(folder: Path) -> object:
+    loaded = load_latest(folder)
+    return loaded and loaded["epoch"]
+
+
+def test_a_trial_that_saved_nothing_has_nothing_to_go_on_from(tmp_path: Path) -> None:
+    assert load_latest(tmp_path) is None
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    save_latest(tmp_path, 3, state(3))
+    loaded = load_latest(tmp_path)
+    assert loaded is not None
+    assert torch.equal(loaded["network"]["w"], torch.full((64,), 3))
+    assert (loaded["epoch"], loaded["best_dice"]) == (3, 0.1 * 3)
+
+
+def train(network: nn.Module, optimizer: torch.optim.Optimizer, images: list[Tensor]) -> None:
+    for image_BCHW in images:
+        optimizer.zero_grad()
+        network(image_BCHW).square().mean().backward()
+        optimizer.step()
+
+
+def fresh(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
+    return network, torch.optim.AdamW(network.parameters(), lr=0.01)
+
+
+def test_training_that_was_cut_in_two_ends_where_it_would_have(tmp_path: Path) -> None:
+    images = list(torch.randn(6, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    whole, optimizer = fresh(1)
+    train(whole, optimizer, images)
+
+    first, optimizer = fresh(1)
+    train(first, optimizer, images[:3])
+    parts = {"network": first.state_dict(), "optimizer": optimizer.state_dict()}
+    save_latest(tmp_path, 1, parts)
+    second, optimizer = fresh(2)
+    loaded = load_latest(tmp_path)
+    assert loaded is not None
+    second.load_state_dict(loaded["network"])
+    optimizer.load_state_dict(loaded["optimizer"])
+    train(second, optimizer, images[3:])
+
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[key], tensor), key
+
+
+def test_the_last_two_are_kept_and_nothing_else_is_left(tmp_path: Path) -> None:
+    for epoch in range(1, 6):
+        save_latest(tmp_path, epoch, state(epoch))
+    assert names(tmp_path) == {"latest-0004.pt", "latest-0005.pt", "checkpoints.json"}
+    assert epoch_of(tmp_path) == 5
+
+
+@pytest.mark.parametrize("harm", [damage, Path.unlink])
+def test_a_damaged_or_missing_newest_is_passed_over_and_this_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object
+) -> None:
+    save_latest(tmp_path, 1, state(1))
+    save_latest(tmp_path, 2, state(2))
+    harm(tmp_path / "latest-0002.pt")
+    with caplog.at_level(logging.WARNING):
+        assert epoch_of(tmp_path) == 1
+    assert caplog.messages == [
+        f"{tmp_path / 'latest-0002.pt'} is damaged or missing; going back to the checkpoint "
+        "before it"
+    ]
+
+
+def test_a_single_flipped_bit_is_seen(tmp_path: Path) -> None:
+    save_latest(tmp_path, 1, state(1))
+    save_latest(tmp_path, 2, state(2))
+    newest = tmp_path / "latest-0002.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert epoch_of(tmp_path) == 1
+
+
+def test_the_epoch_that_was_lost_can_be_saved_again(tmp_path: Path) -> None:
+    save_latest(tmp_path, 1, state(1))
+    save_latest(tmp_path, 2, state(2))
+    damage(tmp_path / "latest-0002.pt")
+    save_latest(tmp_path, 2, state(2))
+    assert epoch_of(tmp_path) == 2
+    assert [entry["file"] for entry in read_json(tmp_path / "checkpoints.json")] == [
+        "latest-0002.pt",
+        "latest-0001.pt",
+    ]
+    assert {"latest-0001.pt", "latest-0002.pt"} <= names(tmp_path)
+
+
+def test_no_whole_checkpoint_is_an_error_and_no_silent_start_afresh(tmp_path: Path) -> None:
+    save_latest(tmp_path, 1, state(1))
+    save_latest(tmp_path, 2, state(2))
+    damage(tmp_path / "latest-0001.pt")
+    damage(tmp_path / "latest-0002.pt")
+    with pytest.raises(ValueError) as error:
+        load_latest(tmp_path)
+    assert str(error.value) == (
+        f"no checkpoint in {tmp_path} is whole; delete checkpoints.json there to start the "
+        "trial again from its first epoch"
+    )
+
+
+def test_a_process_killed_before_the_index_was_written_goes_on_from_the_one_before(
+    tmp_path: Path,
+) -> None:
+    save_latest(tmp_path, 1, state(1))
+    torch.save(state(2), tmp_path / "latest-0002.pt")
+    (tmp_path / "latest-0003.part").write_bytes(b"half")
+    assert epoch_of(tmp_path) == 1
+
+
+def test_a_trial_that_ended_keeps_its_best_network_alone(tmp_path: Path) -> None:
+    save_latest(tmp_path, 1, state(1))
+    save_latest(tmp_path, 2, state(2))
+    save_best(tmp_path, state(1))
+    drop_latest(tmp_path)
+    assert names(tmp_path) == {"best.pt"}
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    assert load_latest(tmp_path) is None
+
+
+def test_a_trial_that_saved_nothing_can_end(tmp_path: Path) -> None:
+    drop_latest(tmp_path)
+    assert names(tmp_path) == set()
+
+
+def test_a_new_best_replaces_the_old(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        save_best(tmp_path, state(epoch))
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+    assert names(tmp_path) == {"best.pt"}
+
+
+def test_a_paused_trial_keeps_one_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_latest(tmp_path, epoch, state(epoch))
+    keep_newest(tmp_path)
+    assert names(tmp_path) == {"latest-0003.pt", "checkpoints.json"}
+    assert (load_latest(tmp_path) or {})["epoch"] == 3
+    save_latest(tmp_path, 4, state(4))
+    assert (load_latest(tmp_path) or {})["epoch"] == 4
