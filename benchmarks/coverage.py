@@ -3,7 +3,7 @@
 Run    python -m benchmarks.coverage [STUDIES]          (default 1000: four minutes of one core)
 Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simulated studies whose
        interval holds the true difference: percentiles and BCa of ``paired.interval``, Student's of
-       ``claims.interval``, and the plain percentile bootstrap of patients and seeds; and in which
+       ``curves.interval``, and the plain percentile bootstrap of patients and seeds; and in which
        the sign-flip test tells a difference where there is none. Then, for 8 arms of which none is
        better: how often any pair is told apart, after Holm over all pairs and after Holm over those
        with the leader alone; and, where 7 of them are worse by 0.02, how often one is claimed to be
@@ -26,8 +26,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from brainseg.analysis import paired
-from brainseg.config import claims
+from brainseg.analysis import curves, paired
 
 REST, RESAMPLES, ARMS, MARGIN = 0.05, 2000, 8, 0.02
 
@@ -109,7 +108,7 @@ def told(
         bounds = (
             (own.low, own.high),
             (own.bca_low, own.bca_high),
-            claims.interval(gap_SP.tolist()),
+            curves.interval(gap_SP.tolist()),
             plain(rng, gap_SP),
         )
         wrong = paired.flip_test(gap_SP - aim, fold_P, sign_RP, rng) < 1 - paired.LEVEL

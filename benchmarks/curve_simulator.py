@@ -28,6 +28,7 @@ import pandas as pd
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import (
     ENCODERS,
     Constant,
@@ -36,7 +37,6 @@ from brainseg.config.hyperparameters import (
     Schedule,
     Triangular,
 )
-from brainseg.config.schema import Params
 from brainseg.training.schedules import build_schedule
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ one seed the truth is that seed's own difference: nothing can be known about oth
 import numpy as np
 from numpy.random import Generator
 
-from brainseg.config.claims import interval
+from brainseg.analysis.curves import interval
 
 TRUTH, STUDIES, RESAMPLES = 0.02, 1000, 400
 

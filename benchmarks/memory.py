@@ -11,8 +11,9 @@ import sys
 
 import torch
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, build
+from brainseg.config.schema import build
 from brainseg.models.network import build_network
 from brainseg.planning.probe import peak_resident_bytes
 from brainseg.training.losses import pixel_sums, soft_dice

@@ -14,11 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from brainseg.analysis.cost_summary import ledger
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Augmentation, TrialConfig
-from brainseg.config.schema import Params, Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Sweep
 from brainseg.data.phantom import write_phantoms
-from brainseg.launch.run import Job, run_sweep
+from brainseg.launch.job import Job
+from brainseg.launch.run import run_sweep
 from brainseg.planning.forecast import Arm
 from brainseg.planning.plan import plan
 

@@ -20,9 +20,10 @@ from typing import Literal, get_args
 import numpy as np
 import optuna
 
-from brainseg.config.schema import Params
+from brainseg.config.distributions import Params
 from brainseg.config.sweep import Bayes, Sweep
-from brainseg.records.run import Run, append_line, write_text
+from brainseg.records.files import append_line, write_text
+from brainseg.records.run import Run
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import Race
 from brainseg.search.study import Study

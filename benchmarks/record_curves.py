@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from brainseg.cli.main import run
+from brainseg.config.distributions import Choice, Integers, Params
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import Choice, Integers, Params, Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Sweep
 from brainseg.records.run import Run
 

@@ -30,9 +30,11 @@ from benchmarks.curve_simulator import Truth, draw_truth, recorded
 from benchmarks.search_methods import AWARE, METHODS, seen
 from benchmarks.simulated_sweep import Path as Found
 from benchmarks.simulated_sweep import Sweep, Trial, run
+from brainseg.config.distributions import Choice, Params
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Choice, Params, Space
-from brainseg.search.acquisition import Tree, believed
+from brainseg.config.space import Space
+from brainseg.search.encoding import Tree
+from brainseg.search.gaussian_process import believed
 
 BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]

@@ -14,11 +14,14 @@ from numpy.random import Generator
 from optuna.trial import TrialState
 
 from benchmarks.simulated_sweep import Method, Sweep, Trial, Verdict
+from brainseg.config.distributions import Choice, Distribution, Integers, LogUniform, Params
 from brainseg.config.hyperparameters import ENCODERS
-from brainseg.config.schema import Choice, Distribution, Integers, LogUniform, Params, Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS
-from brainseg.search.acquisition import Seen, Tree, expected_improvement, propose
+from brainseg.search.acquisition import expected_improvement, propose
+from brainseg.search.encoding import Tree
 from brainseg.search.halving import Halving, Progress
+from brainseg.search.observations import Seen
 
 GRACE, REDUCTION = 4, 3
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.curve_simulator import Truth
-from brainseg.config.schema import Params
+from brainseg.config.distributions import Params
 from brainseg.search.halving import standing
 
 Verdict = Literal["go on", "pause", "stop"]

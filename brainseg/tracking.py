@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import wandb
 
-from brainseg.records.run import Lines, Run, TrialDir, TrialRecord, read_json, write_json
+from brainseg.records.files import Lines, read_json, write_json
+from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_folder import TrialDir
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ Answer     runs/cyclical_lr/report.html and results.csv
 
 from brainseg.cli.main import run
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep, grid
 
 SCHEDULES = ("cosine", "triangular", "triangular2", "exprange", "onecycle", "step", "constant")

@@ -9,7 +9,7 @@ Answer     runs/encoders/report.html and results.csv
 
 from brainseg.cli.main import run
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
 
 sweep = Sweep(

@@ -9,7 +9,7 @@ Answer     runs/epochs/report.html, section "Over seeds", and results.csv
 
 from brainseg.cli.main import run
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Sweep, grid
 
 sweep = Sweep(

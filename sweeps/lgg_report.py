@@ -13,7 +13,7 @@ Answer     runs/lgg_report/report.html, first section, with learning curves and 
 from brainseg.cli.main import run
 from brainseg.config.claims import Best, Faster, Rougher, Worst
 from brainseg.config.hyperparameters import Augmentation, Dice, TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Points, Split, Sweep
 
 PLAIN, VGG16, RESNET50, RESNET50_FROZEN = REPORT_MODELS

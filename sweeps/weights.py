@@ -10,7 +10,7 @@ Answer     runs/weights/report.html, sections "Over seeds" and "Learning curves"
 
 from brainseg.cli.main import run
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Sweep, grid
 
 sweep = Sweep(

@@ -21,11 +21,12 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 
 from brainseg.cli.main import run
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import single_threaded
-from brainseg.launch.run import Ended, Job, run_sweep
+from brainseg.launch.job import Ended, Job
+from brainseg.launch.run import run_sweep
 from brainseg.process import environment, kept, terminable
 from brainseg.records.run import Run
 

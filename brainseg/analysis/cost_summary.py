@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.records.files import read_json
+from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PARTS
 
 COLUMNS = ("phase", "trial", "arm", "state", *PARTS, "total", "epochs", "saved_epochs", "saved")

@@ -40,35 +40,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from brainseg.analysis.variance import Floats, Parts, parts
+
 NORMAL = NormalDist()
 LEVEL = 0.95  # of intervals; a difference is told at 1 - LEVEL
 REPLICATES = 10_000
 EXACT = 13  # patients up to which every way to flip signs is gone through, 8192 of them
-FEWEST_FREEDOM = 3.0  # of the patients' variance, however heavy the tails
-POWER = 0.8  # with which planned seeds or patients would tell a difference
-MOST_SEEDS, MOST_PATIENTS = 50, 5000  # beyond, a plan is no plan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Where the variance of a mean difference comes from."""
-
-    patient: float  # variance between patients' true differences; of one seed with `rest` in it
-    training: float  # between trainings, of what all patients of a fold share
-    rest: float  # of one patient in one training, beyond both; 0 with one seed
-    seeds: int
-    patients: int
-    clumps: float  # sum over folds of the squared share of patients; 1 without folds
-    error_patients: float  # variance of the mean that patients bring, `rest` included
-    error_training: float  # and that trainings bring
-    freedom_patients: float
-    freedom_training: int
-
-    @property
-    def error(self) -> float:
-        """The standard error of the mean difference."""
-        return math.sqrt(self.error_patients + self.error_training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,76 +71,6 @@ class Stability:
     first_A: Floats  # share of replicates in which the arm is first; ties are shared out
     rank_low_A: Floats  # 95 % of the replicates' ranks lie between, counted from 1
     rank_high_A: Floats
-
-
-@dataclass(frozen=True, kw_only=True)
-class Further:
-    """How many more would tell a difference, if it is as large as observed; None: cannot."""
-
-    seeds: int | None
-    patients: int | None  # scored by the same trainings
-
-
-def parts(gap_SP: Floats, fold_P: NDArray[np.int64]) -> Parts:
-    """Estimate the variances by the mean squares of patients, trainings and what is left.
-
-    Args:
-        gap_SP: differences, or scores.
-        fold_P: the fold that each patient was held out in; all alike without folds.
-    """
-    seeds, patients = gap_SP.shape
-    mean_P = gap_SP.mean(0)
-    of_patients = float(mean_P.var(ddof=1))
-    share_F = np.bincount(fold_P)[np.unique(fold_P)] / patients
-    clumps = float((share_F**2).sum())
-    rest, training, freedom = _of_trainings(gap_SP, fold_P)
-    return Parts(
-        patient=max(of_patients - rest / seeds, 0.0),
-        training=training,
-        rest=rest,
-        seeds=seeds,
-        patients=patients,
-        clumps=clumps,
-        error_patients=of_patients / patients,
-        error_training=training * clumps / seeds,
-        freedom_patients=_freedom(mean_P),
-        freedom_training=freedom,
-    )
-
-
-def _of_trainings(gap_SP: Floats, fold_P: NDArray[np.int64]) -> tuple[float, float, int]:
-    """The variance left over, that between trainings, and the latter's degrees of freedom."""
-    seeds, patients = gap_SP.shape
-    folds = np.unique(fold_P)
-    if seeds == 1:
-        return 0.0, 0.0, 1
-    size_F = np.array([(fold_P == fold).sum() for fold in folds])
-    run_SF = np.stack([gap_SP[:, fold_P == fold].mean(1) for fold in folds], axis=1)
-    effect_SF = run_SF - run_SF.mean(0)
-    left_SP = gap_SP - gap_SP.mean(0) - effect_SF[:, np.searchsorted(folds, fold_P)]
-    free = (seeds - 1) * (patients - len(folds))
-    rest = float((left_SP**2).sum()) / free if free else 0.0
-    clumps = float(((size_F / patients) ** 2).sum())
-    apart = float((run_SF.var(0, ddof=1) - rest / size_F).mean())
-    together = (float(gap_SP.mean(1).var(ddof=1)) - rest / patients) / clumps
-    return rest, max(apart, together, 0.0), len(folds) * (seeds - 1)
-
-
-def _freedom(value_P: Floats) -> float:
-    """Degrees of freedom of a sample variance, from the sample's kurtosis.
-
-    The variance of s^2 is sigma^4 (excess / n + 2 / (n - 1)), of a chi-square with f degrees 2 / f;
-    thinner tails than the normal's are not trusted.
-    """
-    n = len(value_P)
-    off_P = value_P - value_P.mean()
-    second = float((off_P**2).mean())
-    if n < 4 or second == 0:
-        return float(n - 1)
-    excess = float((off_P**4).mean()) / second**2 - 3
-    excess = ((n + 1) * excess + 6) * (n - 1) / ((n - 2) * (n - 3))  # unbiased if normal
-    freedom = 2 / (max(excess, 0.0) / n + 2 / (n - 1))
-    return min(max(freedom, FEWEST_FREEDOM), n - 1.0)
 
 
 def resamples(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats:
@@ -283,31 +190,6 @@ def stability(
     rank_AR = 1 + above_AR + (equal_AR - 1) / 2
     low_A, high_A = np.quantile(rank_AR, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
     return Stability(first_A=first_AR.mean(1), rank_low_A=low_A, rank_high_A=high_A)
-
-
-def further(own: Parts, difference: float, *, comparisons: int) -> Further:
-    """How many more seeds, or patients, would tell ``difference`` from none with a power of 0.8.
-
-    The error must be at most |difference| / (z of the level + z of the power); the level is shared
-    out over the ``comparisons``. Patients are raised by z^2 / 2, as their variance is an estimate
-    too (Guenther 1981).
-    """
-    z = NORMAL.inv_cdf(1 - (1 - LEVEL) / 2 / comparisons)
-    aim = (difference / (z + NORMAL.inv_cdf(POWER))) ** 2
-    by_seed = own.rest / own.patients + own.training * own.clumps
-    by_patient = own.patient + own.rest / own.seeds
-    seeds = _needed(by_seed, aim - own.patient / own.patients)
-    patients = _needed(by_patient, aim - own.error_training) + z**2 / 2
-    more_seeds = max(math.ceil(seeds) - own.seeds, 1) if seeds <= MOST_SEEDS else None
-    more_patients = (
-        max(math.ceil(patients) - own.patients, 1) if patients <= MOST_PATIENTS else None
-    )
-    return Further(seeds=more_seeds if own.seeds > 1 else None, patients=more_patients)
-
-
-def _needed(variance: float, room: float) -> float:
-    """How many draws bring the variance of their mean down to ``room``."""
-    return variance / room if room > 0 else math.inf
 
 
 def student(level: float, freedom: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brainseg.analysis.arms import in_words, named, varied_paths
+from brainseg.records.queries import in_words, named, varied_paths
 from brainseg.records.run import Run
 from brainseg.search.multi_objective import front
 

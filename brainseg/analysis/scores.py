@@ -1,9 +1,4 @@
-"""What the arms of a run have in common: each one's Dice on the same patients, with the same seeds.
-
-It is the Dice of the last epoch (last.csv), which nobody chose.
-
-Shapes: A arms, S seeds, P patients.
-"""
+"""What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +7,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.analysis.arms import in_words, named, out_of_fold, seed_groups, varied_between_arms
+from brainseg.analysis.arms import out_of_fold
+from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
 from brainseg.records.run import Run, TrialRecord
+
+PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
+
+
+def patients(run: Run, trial: str) -> pd.DataFrame:
+    """One row a validation patient at the trial's best epoch; no rows before there is one."""
+    path = run.trial(trial).patients
+    if not path.exists():
+        return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
+    # A patient may be called NA, or 007.
+    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
 
 
 @dataclass(frozen=True, kw_only=True)

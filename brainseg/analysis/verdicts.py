@@ -9,42 +9,30 @@ Shapes: S seeds, P patients.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.text import Text
 
-from brainseg.analysis.arms import in_words, named, seed_groups, varied_between_arms
+from brainseg.analysis import scores
+from brainseg.analysis.curves import SHARE, convergence, interval, roughness
 from brainseg.config.claims import (
-    SHARE,
     Best,
     Claim,
     Faster,
     Rougher,
     Worst,
     arms_of,
-    convergence,
     from_record,
-    interval,
-    roughness,
     stands_for,
 )
-from brainseg.records.run import Run, TrialRecord, read_json, write_text
-from brainseg.report import results
+from brainseg.records.files import read_json
+from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
+from brainseg.records.run import Run, TrialRecord
 
-TITLE = "What the report concluded, tested"
-METHOD = (
-    "Best and worst: mean over seeds of the best validation Dice, paired by patient and seed. "
-    "Converging and oscillating: measured on the curves of validation Dice, paired by seed. The "
-    "95 % intervals are Student's, from the spread over patients and over seeds. A difference "
-    "whose interval holds zero cannot be told."
-)
 # Five patients that all agree do so by chance in 1 of 16 cases, above 1 in 20; two seeds, in half.
 FEWEST_PATIENTS, FEWEST_SEEDS = 6, 3
 # What is compared for each kind of claim, and how it is written.
@@ -115,31 +103,6 @@ def judged(run: Run) -> list[Verdict]:
     """A verdict on each claim that the run's sweep carries."""
     arms = _arms(run)
     return [_verdict(run, from_record(one), arms) for one in read_json(run.sweep).get("claims", [])]
-
-
-def write_claims(run: Run) -> Path | None:
-    """Write claims.csv, a row a comparison; no file where the sweep carries no claim."""
-    rows = list(_rows(judged(run), leaks=results.leaks(read_json(run.sweep))))
-    if not rows:
-        return None
-    path = run.path / "claims.csv"
-    write_text(path, pd.DataFrame(rows).to_csv(index=False))
-    return path
-
-
-def print_verdicts(run: Run, console: Console) -> None:
-    """Each claim with its verdict and the numbers behind it."""
-    verdicts = judged(run)
-    if not verdicts:
-        return
-    console.print(Text(f"\n{TITLE}", style="bold"))
-    for warning in results.warnings(read_json(run.sweep)):
-        console.print(Text(warning, style="red"))
-    for verdict in verdicts:
-        console.print(Text(f"{verdict.claim.text}: {verdict.word}", style="bold"))
-        console.print(Text(f"  {verdict.why}"))
-    console.print(Text(METHOD, style="dim"))
-    console.print(Text(str(run.path / "claims.csv")), soft_wrap=True)
 
 
 def _arms(run: Run) -> list[Arm]:
@@ -257,7 +220,7 @@ def dice_curve(run: Run, trial: str) -> list[float]:
 
 def _dice(run: Run, trials: Mapping[int, str]) -> dict[str, float]:
     """Each validation patient's Dice at the best epoch of the trial whose fold they are in."""
-    table = pd.concat([results.patients(run, trial) for trial in trials.values()])
+    table = pd.concat([scores.patients(run, trial) for trial in trials.values()])
     return dict(zip(table["patient"], table["dice"].astype(float), strict=True))
 
 
@@ -285,23 +248,3 @@ def _values(values: Sequence[float], form: str) -> str:
         return "none"
     spread = f" ({min(values):{form}} to {max(values):{form}} over {len(values)} seeds)"
     return f"{fmean(values):{form}}{spread if len(values) > 1 else ''}"
-
-
-def _rows(verdicts: Sequence[Verdict], *, leaks: bool) -> Iterator[dict[str, Any]]:
-    for verdict in verdicts:
-        head = {"claim": verdict.claim.text, "verdict": verdict.word, "why": verdict.why}
-        for one in verdict.contrasts or (None,):
-            yield {
-                **head,
-                "measure": MEASURES[type(verdict.claim)][0],
-                "arm": one.arm.words if one else "",
-                "rival": one.rival.words if one else "",
-                "arm_values": " ".join(f"{value:.6g}" for value in one.ours) if one else "",
-                "rival_values": " ".join(f"{value:.6g}" for value in one.theirs) if one else "",
-                "difference": one.difference if one else math.nan,
-                "low": one.low if one else math.nan,
-                "high": one.high if one else math.nan,
-                "seeds": len(one.ours) if one else 0,
-                "patients": one.patients if one else 0,
-                "leaks": leaks,
-            }

@@ -27,7 +27,8 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _compare(args: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from brainseg.analysis.comparison import compare, print_comparison, write_comparison
+    from brainseg.analysis.comparison import compare
+    from brainseg.report.comparison import print_comparison, write_comparison
 
     run = begun(args.run)
     found = compare(run, margin=args.margin)

@@ -4,13 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainseg.cli.options import add_place_options, asked_wandb, numbers
+from brainseg.cli.options import add_place_options, numbers
 from brainseg.cli.sweep import begun, heeding_offline, run_and_report
+from brainseg.cli.sweep_args import asked_wandb
 from brainseg.config.sweep import Points, Sweep
-from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.records.files import read_json
+from brainseg.records.run import Run, TrialRecord
 
 if TYPE_CHECKING:
-    from brainseg.launch.run import Job
+    from brainseg.launch.job import Job
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -69,7 +71,7 @@ def _confirm_search(args: argparse.Namespace) -> None:
 
 
 def _job(args: argparse.Namespace, search: Run) -> "Job":
-    from brainseg.launch.run import Job
+    from brainseg.launch.job import Job
 
     data = read_json(search.sweep)["data"]
     return Job(
@@ -99,8 +101,8 @@ def _data(args: argparse.Namespace, search: Run, data: dict[str, Any]) -> str:
 
 def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
-    from brainseg.analysis.arms import in_words, named, varied_between_arms
     from brainseg.config.hyperparameters import arm
+    from brainseg.records.queries import in_words, named, varied_between_arms
     from brainseg.search.confirmation import candidates, chosen_by, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"

@@ -5,7 +5,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from brainseg.cli.options import add_split_options, asked_split
+from brainseg.cli.options import add_split_options
+from brainseg.cli.sweep_args import asked_split
 from brainseg.config.sweep import Split
 
 
@@ -70,8 +71,8 @@ def _folder(data: str) -> Path:
     """The data on this node, copied here first if they lie in a store."""
     if "://" not in data:
         return Path(data).expanduser()
-    from brainseg.data.pack.store import default_cache
     from brainseg.data.remote import local_copy
+    from brainseg.records.cache import default_cache
 
     return local_copy(data, default_cache())
 
@@ -79,13 +80,13 @@ def _folder(data: str) -> Path:
 def _split(args: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from brainseg.data import dataset, partition
     from brainseg.data.splits.draw import split_table
-    from brainseg.launch import run_folder
     from brainseg.report import split_terminal
 
     split = asked_split(args)
-    data = run_folder.read_data(args.data, args.layout, print)
-    groups = run_folder.linked(data, print)
+    data = dataset.read_data(args.data, args.layout, print)
+    groups = partition.linked(data, print)
     parts = split_table(data.table, split, groups)
     if split.folds:
         parts = split_terminal.in_folds(data.table, parts, split.folds, split.seed, groups)

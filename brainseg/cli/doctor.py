@@ -56,7 +56,7 @@ def _doctor(args: argparse.Namespace) -> None:
 
     from brainseg.doctor.collect import look_at_cluster, look_here
     from brainseg.doctor.diagnose import diagnose, verdict
-    from brainseg.records.run import write_json
+    from brainseg.records.files import write_json
 
     storage, data = _whole(args.storage), _whole(args.data)
     print("looking, which takes some seconds", file=sys.stderr)

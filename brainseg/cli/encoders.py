@@ -153,7 +153,7 @@ def _weights(name: str) -> str:
 
 
 def _write_csv(names: Sequence[str], facts: "Mapping[str, Facts | str]", path: Path) -> None:
-    from brainseg.records.run import write_text
+    from brainseg.records.files import write_text
 
     rows = [_row(name, facts.get(name, "not measured")) for name in names]
     columns = dict.fromkeys(column for row in rows for column in row)

@@ -8,14 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import add_split_options, add_sweep_options, as_asked, asked_job
+from brainseg.cli.options import add_split_options, add_sweep_options
+from brainseg.cli.sweep_args import as_asked, asked_job
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, Space, flatten
+from brainseg.config.schema import flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
-from brainseg.records.run import Run, read_json
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
 
 if TYPE_CHECKING:
-    from brainseg.launch.run import Job
+    from brainseg.launch.job import Job
     from brainseg.training.lr_range import Bounds, Curve, Watch
     from brainseg.training.schedules import Setting
     from brainseg.training.trial import Trial
@@ -95,9 +99,12 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     """The trial, on its training slices, in a run that is never searched."""
     import torch
 
-    from brainseg.launch.run_folder import open_run, parted, read_data
+    from brainseg.data.dataset import read_data
+    from brainseg.data.partition import parted
+    from brainseg.launch.run_folder import open_run
     from brainseg.launch.validate import check_channels, check_points, modality_dropout_off
-    from brainseg.training.trial import Task, Trial
+    from brainseg.training.task import Task
+    from brainseg.training.trial import Trial
 
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})
     check_points([config], workers=1)
@@ -117,7 +124,7 @@ def _kept(curve: "Curve", folder: Path) -> "Bounds":
     Raises:
         ValueError: the loss never falls.
     """
-    from brainseg.report.figures.style import range_curve
+    from brainseg.report.figures.lr_range import range_curve
     from brainseg.training.lr_range import suggest, write_curve
 
     table, picture = folder / "lr_range.csv", folder / "lr_range.png"

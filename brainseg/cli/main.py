@@ -4,9 +4,9 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from brainseg import __version__
 from brainseg.cli import compare, confirm, data, doctor, encoders, lr_range, plan, weights
 from brainseg.cli import sweep as sweep_command
 from brainseg.cli.options import add_sweep_options
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="brainseg", description="Which encoder segments my brain MRI best?"
     )
-    parser.add_argument("--version", action="version", version=f"brainseg {__version__}")
+    parser.add_argument("--version", action="version", version=f"brainseg {version('brainseg')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in VERBS:
         module.add_verbs(verbs)

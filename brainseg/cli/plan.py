@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import add_sweep_options, as_asked, asked_job
+from brainseg.cli.options import add_sweep_options
+from brainseg.cli.sweep_args import as_asked, asked_job
 from brainseg.config.sweep import Points, Sweep
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _plan(outer: argparse.Namespace) -> None:
     from rich.text import Text
 
     from brainseg.planning.plan import plan
-    from brainseg.records.run import write_json
+    from brainseg.records.files import write_json
 
     found = plan(asked, job, measure=args.measure, say=lambda text: print(text, file=sys.stderr))
     console = Console()

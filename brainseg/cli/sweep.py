@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import add_sweep_options, as_asked, asked_job
+from brainseg.cli.options import add_sweep_options
+from brainseg.cli.sweep_args import as_asked, asked_job
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
 from brainseg.process import environment
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
-    from brainseg.launch.run import Job
+    from brainseg.launch.job import Job
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,7 +52,8 @@ def heeding_offline(args: argparse.Namespace) -> Iterator[None]:
 
 def run_and_report(sweep: Sweep, job: "Job") -> None:
     """Run ``sweep`` or go on with it, then show and write its report."""
-    from brainseg.launch.run import Ended, run_sweep
+    from brainseg.launch.job import Ended
+    from brainseg.launch.run import run_sweep
 
     try:
         done = run_sweep(sweep, job)
@@ -84,11 +86,10 @@ def single() -> Sweep:
 def _report(run: Run) -> None:
     from rich.console import Console
 
-    from brainseg.analysis import verdicts
-    from brainseg.report import page, results
+    from brainseg.report import claims, page, results, terminal
 
     results.write_results(run)
-    verdicts.write_claims(run)
+    claims.write_claims(run)
     page.write_report(run)
-    results.print_ranking(run, Console())
-    verdicts.print_verdicts(run, Console())
+    terminal.print_ranking(run, Console())
+    claims.print_verdicts(run, Console())

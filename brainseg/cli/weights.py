@@ -84,8 +84,8 @@ def _fetch_medical(model: "Medical", args: argparse.Namespace) -> Path:
         print(f"{label:8} {getattr(model, label)}")
     if not args.accept_terms:
         raise ValueError(
-            f"the terms of {medical_weights.PREFIX}{model.name} must be accepted by whoever uses it; read "
-            "them above, then give the same command with --accept-terms"
+            f"the terms of {medical_weights.PREFIX}{model.name} must be accepted by whoever "
+            "uses it; read them above, then give the same command with --accept-terms"
         )
 
     def require_fit(path: Path) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainseg.cluster.nodes import Node, demanded, living, may_come, unseen
+from brainseg.cluster.autoscaler import may_come
+from brainseg.cluster.nodes import Node, living, unseen
 from brainseg.cluster.placement import NoRoom, Placement, Room, capacity
+from brainseg.cluster.placement_groups import demanded
 
 Say = Callable[[str], None]
 LOOK_SECONDS = 5.0  # between two looks at the cluster

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from brainseg.config.schema import Above, Choice, Integers, LogUniform, Uniform, Within
+from brainseg.config.distributions import Above, Choice, Integers, LogUniform, Uniform, Within
 
 # A selection that spans the families and the sizes; any other encoder can be named as well.
 ENCODERS = Choice(

@@ -11,169 +11,24 @@ legality: a run by hand may leave the range, not the rule. A condition is a unio
 W&B, on disk and on the command line.
 """
 
-import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import cache
-from math import inf
 from types import UnionType
 from typing import (
     Annotated,
     Any,
-    Generic,
     Literal,
-    Protocol,
     TypeVar,
     get_args,
     get_origin,
     get_type_hints,
 )
 
-Value = bool | int | float | str
-Params = dict[str, Value]
+from brainseg.config.distributions import Choice, Distribution, Params, Rule, Value
+
 T = TypeVar("T")
-
-
-class Trial(Protocol):
-    """What a distribution needs of ``optuna.Trial``; lets this module run without Optuna."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Any float in [low, high], all equally likely."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, got {self}")
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return float(self.low), float(self.high)
-
-    def suggest(self, trial: Trial, path: str) -> Value:
-        return trial.suggest_float(path, self.low, self.high)
-
-    def holds(self, value: Value) -> bool:
-        return self.low <= float(value) <= self.high
-
-
-@dataclass(frozen=True)
-class LogUniform:
-    """Any float in [low, high], every decade equally likely."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise ValueError(f"a logarithmic range needs 0 < low < high, got {self}")
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return float(self.low), float(self.high)
-
-    def suggest(self, trial: Trial, path: str) -> Value:
-        return trial.suggest_float(path, self.low, self.high, log=True)
-
-    def holds(self, value: Value) -> bool:
-        return self.low <= float(value) <= self.high
-
-
-@dataclass(frozen=True)
-class Integers:
-    """Any of low, low + step, ... up to and including high."""
-
-    low: int
-    high: int
-    step: int = 1
-
-    def __post_init__(self) -> None:
-        if not (self.low < self.high and self.step > 0):
-            raise ValueError(f"integers need low < high and a positive step, got {self}")
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return self.low, self.high
-
-    def suggest(self, trial: Trial, path: str) -> Value:
-        return trial.suggest_int(path, self.low, self.high, step=self.step)
-
-    def holds(self, value: Value) -> bool:
-        return value in range(self.low, self.high + 1, self.step)
-
-
-@dataclass(frozen=True, init=False)
-class Choice:
-    """One of a few options, without order."""
-
-    options: tuple[Value, ...]
-
-    def __init__(self, *options: Value) -> None:
-        if not options or len(set(options)) < len(options):
-            raise ValueError(f"a choice needs one or more different options, got {options}")
-        object.__setattr__(self, "options", options)
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return self.options
-
-    def suggest(self, trial: Trial, path: str) -> Value:
-        value: Value = trial.suggest_categorical(path, self.options)
-        return value
-
-    def holds(self, value: Value) -> bool:
-        return value in self.options
-
-
-Distribution = Uniform | LogUniform | Integers | Choice
-
-
-def distribution(text: str) -> Distribution:
-    """The distribution whose ``str`` is ``text``, as a sweep's records hold it."""
-    call = ast.parse(text, mode="eval").body
-    assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name), text
-    values = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    kind: type[Distribution] = {d.__name__: d for d in get_args(Distribution)}[call.func.id]
-    return Choice(*values["options"]) if kind is Choice else kind(**values)
-
-
-@dataclass(frozen=True)
-class Above:
-    """Legal values: numbers greater than ``low``."""
-
-    low: float
-
-    def allows(self, value: float) -> bool:
-        return self.low < value < inf
-
-    def __str__(self) -> str:
-        return f"above {self.low}"
-
-
-@dataclass(frozen=True)
-class Within:
-    """Legal values: numbers from ``low`` to ``high``, both included."""
-
-    low: float
-    high: float = inf
-
-    def allows(self, value: float) -> bool:
-        return self.low <= value <= self.high and value < inf
-
-    def __str__(self) -> str:
-        return f"at least {self.low}" if self.high == inf else f"from {self.low} to {self.high}"
-
-
-Rule = Above | Within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,86 +41,6 @@ class Leaf:
     rule: Rule | None
     options: tuple[str, ...]  # all there are, where the set is closed: branches and Literals
     branches: bool  # whether the value decides which further hyperparameters exist
-
-
-@dataclass(frozen=True)
-class Space(Generic[T]):
-    """``base``, with the paths that match a pattern of ``search`` set loose."""
-
-    base: T
-    search: tuple[str, ...]  # glob patterns over paths, e.g. "optimizer*"
-    narrow: Mapping[str, Distribution] = field(default_factory=dict)  # replaces a field's own range
-    fixed: Mapping[str, Value] = field(default_factory=dict)  # held, on any branch, not searched
-
-    def __post_init__(self) -> None:
-        searchable = [leaf.path for leaf in leaves(type(self.base)) if leaf.distribution]
-        for pattern in (*self.search, *self.narrow):
-            if not any(fnmatchcase(path, pattern) for path in (*searchable, *self.narrow)):
-                raise ValueError(
-                    f"no searchable hyperparameter matches {pattern!r}"
-                    f"{did_you_mean(pattern, searchable)}"
-                )
-        for path, distribution in self.narrow.items():
-            leaf = leaf_of(type(self.base), path)
-            if not any(fnmatchcase(path, pattern) for pattern in self.search):
-                raise ValueError(f"{path} is given a range but is not searched; search it as well")
-            for end in distribution.ends:
-                _legal(end, leaf)
-        for path, value in self.fixed.items():
-            _legal(value, leaf_of(type(self.base), path))
-        self.config({})  # refuses an illegal base here, before anything is drawn
-
-    def __call__(self, trial: Trial) -> Params:
-        """Draw a point. Optuna's define-by-run form, so conditions need no support from Ray."""
-        drawn: Params = {}
-
-        def draw(path: str, default: Any, leaf: Leaf) -> Any:
-            distribution = self._distribution(leaf)
-            if distribution is None:
-                return self.fixed.get(path, default)
-            drawn[path] = distribution.suggest(trial, path)
-            return drawn[path]
-
-        _rebuild(self.base, draw)
-        return drawn
-
-    def config(self, point: Mapping[str, Value]) -> T:
-        """The config at ``point``: what it leaves out is as fixed, or as in the base."""
-        return _applied(self.base, point, self.fixed)
-
-    def holding(self, point: Mapping[str, Value]) -> "Space[T]":
-        """This space with the values of ``point`` held as well."""
-        return replace(self, fixed={**self.fixed, **point})
-
-    def distributions(self) -> dict[str, Distribution]:
-        """Every path set loose, with the range it is drawn from, along all branches."""
-        loose = {leaf.path: self._distribution(leaf) for leaf in leaves(type(self.base))}
-        return {path: distribution for path, distribution in loose.items() if distribution}
-
-    def split(self, point: Mapping[str, Value]) -> tuple[Params, Params]:
-        """A point to try, as (drawn, pinned): the paths the searcher draws, and all the others.
-
-        Raises:
-            ValueError: a value outside the range it would be drawn from, which the searcher
-                could neither reach nor model.
-        """
-        full, ranges = flatten(self.config(point)), self.distributions()
-        for path in full.keys() & ranges.keys():
-            if not ranges[path].holds(full[path]):
-                raise ValueError(
-                    f"{path}={full[path]!r} is outside the range searched, {ranges[path]}; "
-                    "widen the range or leave the point out"
-                )
-        drawn = {path: value for path, value in full.items() if path in ranges}
-        pinned = {path: value for path, value in point.items() if path not in ranges}
-        return drawn, pinned
-
-    def _distribution(self, leaf: Leaf) -> Distribution | None:
-        """What ``leaf`` is drawn from, or None where it is held."""
-        if leaf.path in self.fixed:
-            return None
-        loose = any(fnmatchcase(leaf.path, pattern) for pattern in self.search)
-        return self.narrow.get(leaf.path, leaf.distribution) if loose else None
 
 
 def flatten(config: object) -> Params:

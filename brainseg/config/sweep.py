@@ -7,8 +7,10 @@ from math import inf
 from typing import Literal, get_args
 
 from brainseg.config.claims import Claim, arms_of
+from brainseg.config.distributions import Params, Value
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, Space, Value, build
+from brainseg.config.schema import build
+from brainseg.config.space import Space
 
 
 def _refuse_one_fold(folds: int) -> None:

@@ -208,7 +208,7 @@ def _gpus() -> dict[str, Any]:
 
 
 def _disks(storage: str) -> dict[str, Any]:
-    from brainseg.data.pack.store import default_cache
+    from brainseg.records.cache import default_cache
 
     cache = default_cache()
     found: dict[str, Any] = {"cache": str(cache), "cache_free": _free(cache)}

@@ -6,10 +6,13 @@ from typing import Any
 from ray import tune
 
 from brainseg.cluster.reachability import brief
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, build
-from brainseg.launch.run_folder import Say
-from brainseg.records.run import Ending, Run, write_text
+from brainseg.config.schema import build
+from brainseg.data.dataset import Say
+from brainseg.records.files import write_text
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import Ending
 from brainseg.search.scheduler import Race
 from brainseg.search.study import Study
 from brainseg.tracking import Mirror

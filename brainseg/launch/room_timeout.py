@@ -8,8 +8,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from brainseg.cluster.capacity import LOOK_SECONDS, SAY_SECONDS, Vacancies
-from brainseg.cluster.nodes import Demands
-from brainseg.launch.run_folder import Say
+from brainseg.cluster.placement_groups import Demands
+from brainseg.data.dataset import Say
 from brainseg.process import in_main_thread
 
 

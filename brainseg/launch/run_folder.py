@@ -5,108 +5,27 @@ import os
 import platform
 import socket
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from brainseg.config.claims import to_record
 from brainseg.config.schema import flatten
-from brainseg.config.sweep import Bayes, Confirms, Points, Split, Sweep
-from brainseg.data.formats.detect import read_folder
-from brainseg.data.pack.store import default_cache, open_pack
-from brainseg.data.quality.duplicates import hash_slices, linked_patients
-from brainseg.data.remote import is_address, local_copy
-from brainseg.data.splits.draw import Groups, locked_and_folds, shared_patients, split_table
-from brainseg.data.table import fingerprint, read_table
+from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
+from brainseg.data.dataset import Data
+from brainseg.data.pack.store import open_pack
+from brainseg.data.partition import counts
+from brainseg.data.remote import is_address
+from brainseg.data.splits.draw import shared_patients
+from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines
-from brainseg.records.run import Run, read_json, write_json, write_text
+from brainseg.records.files import read_json, write_json, write_text
+from brainseg.records.run import Run
 from brainseg.search.warm_start import Earlier, earlier_trials
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The slices of a sweep, and where this node has them."""
-
-    address: str  # as the user named it; a path from the root of the file system
-    root: Path
-    layout: str
-    channels: tuple[str, ...]  # names, see data/channels.py
-    table: pd.DataFrame
-
-
-def read_data(data: str, layout: str, say: Say) -> Data:
-    """List the slices of a folder; one that lies elsewhere is copied here first."""
-    root = local_copy(data, default_cache(), say=say)
-    found = read_folder(root, layout)
-    address = data if is_address(data) else str(root.resolve())
-    return Data(
-        address=address,
-        root=root,
-        layout=found.layout,
-        channels=found.channels,
-        table=found.table,
-    )
-
-
-def parted(
-    data: Data, split: Split, say: Say, run: Run | None = None, confirms: Confirms | None = None
-) -> pd.DataFrame:
-    """The part of each slice, and its fold if there are any: as the run began, else drawn now.
-
-    What is under way keeps its split, whatever a newer version of brainseg would draw, or a split
-    file says by now. So do the patients that the search locked which a sweep ``confirms``. Of
-    folds, the part is 'test', where fold is -1, or 'train'.
-    """
-    if run and run.sweep.exists():
-        begun = read_table(run.slices)
-        if begun[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
-            return begun[[name for name in ("part", "fold") if name in begun]]
-    groups = None if split.by == "slices" else linked(data, say)
-    if confirms:
-        part = _as_searched(data, Run(Path(confirms.search)))
-    else:
-        part = split_table(data.table, split, groups)
-    if not split.folds:
-        return part.to_frame("part")
-    fold = locked_and_folds(data.table, part, split.folds, split.seed, groups)
-    return pd.DataFrame({"part": np.where(fold < 0, "test", "train"), "fold": fold})
-
-
-def _as_searched(data: Data, search: Run) -> pd.Series:
-    """The parts that a search began with.
-
-    Raises:
-        ValueError: the data are not the search's.
-    """
-    begun, known = read_table(search.slices), read_json(search.sweep)["data"]["fingerprint"]
-    if known != fingerprint(data.table, data.root):
-        raise ValueError(
-            f"a confirmation needs the very files of its search, those under {data.address} are "
-            f"not the ones that {search.path} began with; restore them, or search again"
-        )
-    return begun["part"]
-
-
-def linked(data: Data, say: Say) -> Groups:
-    """Which patients share slices, or may be one person; they are not parted by a split."""
-    groups = linked_patients(data.table, hash_slices(data.table, data.root))
-    members = defaultdict(list)
-    for patient, group in groups.items():
-        members[group].append(patient)
-    for names in members.values():
-        if len(names) > 1:
-            say(f"{', '.join(names)} are linked (brainseg check says how): kept on one side")
-    return groups
 
 
 def open_run(
@@ -217,19 +136,6 @@ def _strategy(strategy: Bayes | Points) -> dict[str, Any]:
 
 def _confirms(confirms: Confirms) -> dict[str, Any]:
     return {**asdict(confirms), "arms": [asdict(arm) for arm in confirms.arms]}
-
-
-def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Patients and slices of each part, or of the test part and each fold."""
-    part = table["part"]
-    if "fold" in table:
-        part = part.where(table["fold"] < 0, "fold " + table["fold"].astype(str))
-    order = sorted(set(part), key=lambda name: (len(name), name))  # fold 2 before fold 10
-    rows = {str(name): table[part == name] for name in order}
-    return {
-        name: {"patients": int(own["patient"].nunique()), "slices": len(own)}
-        for name, own in rows.items()
-    }
 
 
 def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:

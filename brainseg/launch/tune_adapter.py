@@ -11,7 +11,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from brainseg.records.run import Run, write_text
+from brainseg.records.files import write_text
+from brainseg.records.run import Run
 from brainseg.search.budget import Spending
 from brainseg.search.scheduler import Race
 from brainseg.search.study import Study

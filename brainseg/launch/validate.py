@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import Encoder, TrialConfig
-from brainseg.config.schema import Choice, flatten
+from brainseg.config.schema import flatten
 from brainseg.config.sweep import Points, Sweep
 from brainseg.data.channels import dropout_is_off
 from brainseg.data.pack.build import require_channels

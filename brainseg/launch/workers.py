@@ -7,7 +7,8 @@ from ray import train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from brainseg.training.trial import Task, run_trial
+from brainseg.training.task import Task
+from brainseg.training.trial import run_trial
 
 
 def train_together(

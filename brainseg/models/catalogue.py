@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainseg.data.pack.store import default_cache
 from brainseg.models import encoders, freezing
-from brainseg.records.run import read_json, write_json
+from brainseg.records.cache import default_cache
+from brainseg.records.files import read_json, write_json
 
 PIXELS = 256  # a side of the image on which all is measured
 FORMAT = 1  # raise it whenever a figure changes for the same versions of the libraries

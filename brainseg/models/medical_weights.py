@@ -15,8 +15,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download, is_offline_mode
 
 from brainseg.config.schema import did_you_mean
-from brainseg.data.pack.store import default_cache
-from brainseg.records.run import write_text
+from brainseg.records.cache import default_cache
+from brainseg.records.files import write_text
 
 PREFIX = "medical:"  # in a config, before the name of such weights
 

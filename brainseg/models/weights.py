@@ -2,35 +2,24 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from huggingface_hub import hf_hub_download, is_offline_mode
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from brainseg.config.schema import did_you_mean
 from brainseg.models import medical_weights
 from brainseg.models.encoders import (
     TIMM,
     build_encoder,
     published_weights,
     size_options,
-    without_numbers,
 )
-from brainseg.records.run import read_json
-
-State = dict[str, Tensor]
+from brainseg.models.state_dicts import State, load_state, read_state
+from brainseg.records.files import read_json
 
 FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first there is
-# Under which key files keep their tensors, and what they put before a tensor's name.
-CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network")
-WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network")
-# Parts beside an encoder that a file may hold: classification heads, and the rest of a network.
-HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear")
-REST = ("decoder", "segmentation_head", "classification_head")
 
 
 def is_path(weights: str) -> bool:
@@ -74,7 +63,7 @@ def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) 
         encoder.load_state_dict(_timm_state(encoder, name, weights, image_size))
     else:
         file = _hub_file(name, weights)
-        _load(encoder, _read(file), file, name)
+        load_state(encoder, read_state(file), file, name)
 
 
 def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
@@ -99,7 +88,7 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
         )
     if file.name == "best.pt":
         _require_trial_of(name, file.with_name("config.json"))
-    _load(encoder, _read(file), file, name)
+    load_state(encoder, read_state(file), file, name)
 
 
 def load_medical(
@@ -112,136 +101,17 @@ def load_medical(
     """
     if name != model.encoder:
         raise ValueError(
-            f"the weights {medical_weights.PREFIX}{model.name} are of the encoder {model.encoder!r}, not "
-            f"of {name!r}; set model.encoder.name={model.encoder}, or take other weights"
+            f"the weights {medical_weights.PREFIX}{model.name} are of the encoder "
+            f"{model.encoder!r}, not of {name!r}; set model.encoder.name={model.encoder}, or take "
+            "other weights"
         )
     file = medical_weights.cached(model) if file is None else file
     state = {}
-    for key, tensor in _read(file).items():
+    for key, tensor in read_state(file).items():
         renames = (new + key.removeprefix(old) for old, new in model.renames if key.startswith(old))
         if not key.startswith(model.spare):
             state[next(renames, key)] = tensor
-    _load(encoder, state, file, name)
-
-
-def _read(path: Path) -> State:
-    """The tensors of a file by their names, out of whatever container they lie in."""
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        raise ValueError(
-            f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
-        ) from None
-    while isinstance(state, dict) and (inner := [c for c in CONTAINERS if _holds(state, c)]):
-        state = state[inner[0]]
-    if not (isinstance(state, dict) and all(map(_named_tensor, state.items()))):
-        raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
-    return state
-
-
-def _holds(state: dict[str, Any], container: str) -> bool:
-    return isinstance(state.get(container), dict)
-
-
-def _load(encoder: nn.Module, state: State, path: Path, name: str) -> None:
-    """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
-    own = encoder.state_dict()
-    fits = [_fitted(state, own, prefix) for prefix in _prefixes(state, own)]
-    found, extra = min(fits, key=lambda fit: (len(own) - len(fit[0]), len(fit[1])))
-    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
-    if missing:
-        raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(own)} tensors "
-            f"are missing or of another shape, the first is {missing[0]!r}"
-            f"{did_you_mean(missing[0], state)}"
-        )
-    spare = _dropped_by_timm(name) if extra else set()
-    if extra := [key for key in extra if _last_name(key) not in spare]:
-        raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors are "
-            f"neither its own nor of a head, the first is {extra[0]!r}"
-            f"{did_you_mean(extra[0], own)}"
-        )
-    encoder.load_state_dict(own | found)
-
-
-def _prefixes(state: State, own: State) -> set[str]:
-    """What a file may have put before the encoder's names: nothing, or wrappers and no more."""
-    anchors = tuple(_aliases(next(iter(own))))
-    found = {""}
-    for key in state:
-        for anchor in anchors:
-            prefix = key.removesuffix(anchor)
-            if prefix.endswith(".") and all(p in WRAPPERS for p in prefix[:-1].split(".")):
-                found.add(prefix)
-    return found
-
-
-def _fitted(state: State, own: State, prefix: str) -> tuple[State, list[str]]:
-    """Tensors for ``own`` of a file with ``prefix`` before their names, and names of the others.
-
-    Of the others, heads and what surrounds an encoder are not told.
-    """
-    theirs = {alias: key for key in own for alias in _aliases(key)}
-    found: State = {}
-    extra: list[str] = []
-    for key, tensor in state.items():
-        mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
-        if mine is None:
-            if _last_name(key).split(".")[0] not in (*HEADS, *REST):
-                extra.append(key)
-        elif (adapted := _adapted(tensor, own[mine])).shape == own[mine].shape:
-            found[mine] = adapted
-    return found, extra
-
-
-def _aliases(key: str) -> set[str]:
-    """Names that timm and torchvision have for a tensor that the library renamed."""
-    bare = key.removeprefix("model.")  # timm's, in an encoder of the library
-    return {
-        key,
-        bare,
-        re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", bare),  # stages_0 is stages.0 in the whole model
-        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d\.)", r"\1.\2", key),  # older DenseNets
-    }
-
-
-def _last_name(key: str) -> str:
-    """A tensor's name without the wrappers before it."""
-    parts = key.split(".")
-    while len(parts) > 1 and parts[0] in WRAPPERS:
-        parts.pop(0)
-    return ".".join(parts)
-
-
-def _dropped_by_timm(name: str) -> set[str]:
-    """Tensors of timm's whole model: what its encoder does not have of them was left away."""
-    if not name.startswith(TIMM):
-        return set()
-    whole = without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
-    return set(whole.state_dict())
-
-
-def _named_tensor(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
-
-
-def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
-    """A convolution of 3 colours for as many channels as ``own`` takes; all else as it is.
-
-    As segmentation-models-pytorch adapts its own weights: their sum for one channel, else the
-    colours in turn, scaled so that the layer answers as strongly as before.
-    """
-    channels = own.shape[1] if own.ndim == 4 else 3
-    fits = theirs.ndim == 4 and theirs.shape == (own.shape[0], 3, *own.shape[2:])
-    if channels == 3 or not fits:
-        return theirs
-    if channels == 1:
-        return theirs.sum(1, keepdim=True)
-    return theirs[:, [k % 3 for k in range(channels)]] * (3 / channels)
+    load_state(encoder, state, file, name)
 
 
 def _require_trial_of(name: str, config: Path) -> None:

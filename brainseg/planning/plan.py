@@ -9,20 +9,25 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from brainseg.cluster.autoscaler import autoscaling
 from brainseg.cluster.capacity import faults
-from brainseg.cluster.nodes import autoscaling, living, on_one
+from brainseg.cluster.nodes import living, on_one
 from brainseg.cluster.placement import Placement
 from brainseg.config.hyperparameters import TrialConfig, arm
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Sweep
+from brainseg.data.dataset import Say, read_data
+from brainseg.data.partition import parted
 from brainseg.data.splits.draw import rows_of
-from brainseg.launch.run import Job, joined, place_trials
-from brainseg.launch.run_folder import Say, open_run, parted, read_data
+from brainseg.launch.job import Job
+from brainseg.launch.run import joined, place_trials
+from brainseg.launch.run_folder import open_run
 from brainseg.launch.validate import all_points, check_channels
 from brainseg.planning.cost_model import cost_key, steady, work_at
 from brainseg.planning.forecast import Outcomes, Place, Plan, obstacle, reckon
 from brainseg.planning.probe import Measured, in_own_process
-from brainseg.records.run import Run, write_json
+from brainseg.records.files import write_json
+from brainseg.records.run import Run
 
 
 def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:

@@ -1,6 +1,7 @@
 """What a trial costs, measured on a few of its own steps in a process of its own.
 
-Run by `brainseg plan` as `python -m brainseg.planning.probe RUN TRIAL THREADS`: prints one line of JSON.
+Run by `brainseg plan` as `python -m brainseg.planning.probe RUN TRIAL THREADS`: it prints one line
+of JSON.
 """
 
 import json
@@ -17,12 +18,13 @@ from typing import Any
 
 import torch
 
-import brainseg
-from brainseg.records.run import Run, read_json
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
 from brainseg.training import checkpoint
 from brainseg.training.lr_range import FEWEST
 from brainseg.training.schedules import Setting
-from brainseg.training.trial import Task, Trial
+from brainseg.training.task import Task
+from brainseg.training.trial import Trial
 
 WARM_UP = 2  # steps that are taken and not timed: the first ones are slow
 TIMED = 3  # steps at least
@@ -113,7 +115,7 @@ def _capacity(device: torch.device) -> int:
 
 def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: float) -> Measured | str:
     """Measure the trial whose config.json is in ``run``; a reason in words if it cannot run."""
-    home = str(Path(brainseg.__file__).parents[1])
+    home = str(Path(__file__).parents[2])
     hidden = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(

@@ -6,10 +6,11 @@ from pathlib import Path
 from brainseg.data.quality.check import Findings
 from brainseg.data.quality.outliers import Odd
 from brainseg.data.readers.images import read_image, read_mask
-from brainseg.records.run import write_text
-from brainseg.report.data_terminal import facts, headline, plain, verdict
-from brainseg.report.figures import style
-from brainseg.report.figures.style import Tile
+from brainseg.records.files import write_text
+from brainseg.report.data_terminal import facts, headline, verdict
+from brainseg.report.figures import data, slices
+from brainseg.report.figures.slices import Tile
+from brainseg.report.formatting import plain
 from brainseg.report.html import Html, document, figure, safe, table
 
 WORDS = ("file", "found", "rule", "what to do")
@@ -18,7 +19,7 @@ WORDS = ("file", "found", "rule", "what to do")
 def write_page(findings: Findings, path: Path) -> Path:
     summary = findings.summary
     named = {plain(patient): volume for patient, volume in summary["tumour_volume"].items()}
-    volumes = style.volume_histogram(named, summary["tumour_volume_unit"])
+    volumes = data.volume_histogram(named, summary["tumour_volume_unit"])
     caption = "A tick is a patient: point at it for the name."
     sections = {
         "Problems": _problems(findings),
@@ -33,7 +34,7 @@ def write_page(findings: Findings, path: Path) -> Path:
 def write_picture(findings: Findings, path: Path) -> Path:
     """Write the histogram and the slices alone."""
     summary = findings.summary
-    picture = style.contact_sheet(
+    picture = data.contact_sheet(
         summary["tumour_volume"], summary["tumour_volume_unit"], list(_tiles(findings))
     )
     path.write_bytes(picture)
@@ -72,7 +73,7 @@ def _problems(findings: Findings) -> Html:
 
 def _slices(findings: Findings) -> Html:
     panels = "\n".join(
-        f"<figure>{style.slice_tile(tile)}<figcaption>{safe(tile.caption)}</figcaption></figure>"
+        f"<figure>{slices.slice_tile(tile)}<figcaption>{safe(tile.caption)}</figcaption></figure>"
         for tile in _tiles(findings)
     )
     if not panels:

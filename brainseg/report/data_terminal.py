@@ -9,6 +9,7 @@ from rich.text import Text
 
 from brainseg.data.quality.check import Findings
 from brainseg.data.readers.problems import Problem
+from brainseg.report.formatting import plain
 
 LISTED = 20  # files under one rule on a terminal; in a pipe all
 
@@ -85,11 +86,6 @@ def by_rule(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]
     for problem in problems:
         groups.setdefault((problem.rule, problem.remedy), []).append(problem)
     return groups
-
-
-def plain(text: str) -> str:
-    """``text`` on one line, without what would command a terminal: a name may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _print_files(problems: list[Problem], console: Console) -> None:

@@ -16,9 +16,9 @@ from brainseg.data.splits.draw import (
     split_rows,
     tumour_volumes,
 )
-from brainseg.records.run import write_text
-from brainseg.report.data_terminal import plain
-from brainseg.report.results import LEAK
+from brainseg.records.files import write_text
+from brainseg.report.formatting import plain
+from brainseg.report.sentences import LEAK
 
 
 def describe_parts(table: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:

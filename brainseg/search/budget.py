@@ -9,7 +9,9 @@ from statistics import median, pstdev
 from typing import Any
 
 from brainseg.config.sweep import Budget
-from brainseg.records.run import DeviceSeconds, Lines, Run
+from brainseg.records.files import Lines
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import DeviceSeconds
 
 LATE = 3  # the last third of a training is where its Dice has settled
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from brainseg.analysis.arms import seed_groups
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, Space, build, flatten
+from brainseg.config.schema import build, flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
-from brainseg.records.run import Run, TrialRecord, read_json
+from brainseg.records.files import read_json
+from brainseg.records.queries import seed_groups
+from brainseg.records.run import Run, TrialRecord
 from brainseg.search.expected_dice import expected_dice
 
 

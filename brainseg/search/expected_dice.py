@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brainseg.analysis.arms import REPEATS, values_tried
+from brainseg.config.distributions import Choice, distribution
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Choice, Space, build, distribution
-from brainseg.records.run import Run, TrialRecord, read_json
-from brainseg.search.acquisition import FIRST, believed
-from brainseg.search.warm_start import shown
+from brainseg.config.schema import build
+from brainseg.config.space import Space
+from brainseg.records.files import read_json
+from brainseg.records.queries import REPEATS, values_tried
+from brainseg.records.run import Run, TrialRecord
+from brainseg.search.gaussian_process import FIRST, believed
+from brainseg.search.observations import shown
 
 EXPECTED = (
     "What a Gaussian process over the settings and curves of all trials expects one that ran to "

@@ -12,7 +12,7 @@ from math import inf, log
 
 from numpy.random import Generator
 
-from brainseg.search.acquisition import Seen
+from brainseg.search.observations import Seen
 
 RHO = 0.05  # weight of the sum beside the worst aim, Knowles' own
 Costs = Mapping[str, float]  # an aim -> what a whole training of the trial costs in it

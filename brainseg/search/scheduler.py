@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, Triangular2
-from brainseg.config.schema import Params, build
+from brainseg.config.schema import build
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.acquisition import Seen
 from brainseg.search.halving import Halving, Progress, standing
 from brainseg.search.multi_objective import Costs
+from brainseg.search.observations import Seen
 from brainseg.search.warm_start import Earlier
 
 FINALISTS = 3  # trials that reach their last epoch at least, if as many were begun

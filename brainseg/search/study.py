@@ -21,12 +21,16 @@ from optuna.study import StudyDirection
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from brainseg.config.distributions import Distribution, Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Distribution, Params, Space, flatten
+from brainseg.config.schema import flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
-from brainseg.records.run import ENDED, Run, read_json, write_json
-from brainseg.search.acquisition import Seen, propose
+from brainseg.records.files import read_json, write_json
+from brainseg.records.run import ENDED, Run
+from brainseg.search.acquisition import propose
 from brainseg.search.multi_objective import Costs, scalarised
+from brainseg.search.observations import Seen
 from brainseg.search.warm_start import Earlier
 
 TOLD = {

@@ -7,10 +7,10 @@ from typing import Any
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
-from brainseg.records.run import Run, TrialRecord, read_json
-from brainseg.search.acquisition import Seen
-from brainseg.search.halving import standing
+from brainseg.records.files import read_json
+from brainseg.records.run import Run, TrialRecord
 from brainseg.search.multi_objective import Costs
+from brainseg.search.observations import Seen, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,6 @@ def earlier_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Earlie
         for record in run.trials()
         if record.state in ("done", "stopped", "paused") and record.dice is not None
     ]
-
-
-def shown(run: Run, record: TrialRecord) -> Seen:
-    """What a trial has shown so far, as its records tell."""
-    rows = run.trial(record.trial).rows()
-    return Seen(
-        params=record.params,
-        epochs=int(record.params["epochs"]),
-        best=standing([row["dice"] for row in rows]),
-        seconds=rows[-1]["seconds"] if rows else 0.0,
-        running=record.state == "running",
-    )
 
 
 def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]) -> Earlier:

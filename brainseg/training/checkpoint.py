@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from brainseg.records.run import read_json, write_json
+from brainseg.records.files import read_json, write_json
 
 State = dict[str, Any]
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from brainseg.records.run import write_text
+from brainseg.records.files import write_text
 from brainseg.training.loop import NotFinite
 from brainseg.training.schedules import Schedule, Setting
 

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,9 +22,8 @@ import torch
 from torch import Tensor
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, build
 from brainseg.data.channels import stand_in
-from brainseg.data.pack.store import default_cache, open_pack
+from brainseg.data.pack.store import open_pack
 from brainseg.data.pipeline.augment import Augment
 from brainseg.data.pipeline.batches import scoring_batches, steps_per_epoch, training_batches
 from brainseg.data.pipeline.modality_dropout import shown_channels
@@ -35,7 +33,9 @@ from brainseg.data.splits.draw import rows_of
 from brainseg.data.table import read_table
 from brainseg.evaluation.metrics import patient_table, summary
 from brainseg.models.freezing import changed
-from brainseg.records.run import Run, TrialDir, append_line, read_json, write_json, write_text
+from brainseg.records.cache import default_cache
+from brainseg.records.files import append_line, read_json, write_json, write_text
+from brainseg.records.run import Run
 from brainseg.records.timing import Meter
 from brainseg.training import checkpoint
 from brainseg.training.distributed import Peers, share_batch_statistics
@@ -56,32 +56,11 @@ from brainseg.training.lr_range import (
 from brainseg.training.optim import momentum_of
 from brainseg.training.panels import panel_rows, write_panels
 from brainseg.training.schedules import Schedule, build_schedule, within
+from brainseg.training.task import Task, TrialFailed
 
 Row = dict[str, Any]
 Report = Callable[[Row], None]
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
-
-
-class TrialFailed(RuntimeError):
-    """The trial cannot succeed as it is configured; trying it again would not help."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trial as a process needs to know it; all else is read from the run's folder."""
-
-    run: Path
-    trial: str
-    params: Params
-    threads: int = 1  # CPU threads for torch, and as many that prepare batches
-
-    @property
-    def folder(self) -> TrialDir:
-        return Run(self.run).trial(self.trial)
-
-    @property
-    def config(self) -> TrialConfig:
-        return build(TrialConfig(), self.params)
 
 
 def run_trial(task: Task, report: Report, device: torch.device) -> None:
@@ -437,5 +416,5 @@ def _bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.analysis.comparison import answer, compare, print_comparison, write_comparison
+from brainseg.analysis.comparison import compare
 from brainseg.cli.main import main
-from brainseg.config.schema import Params
-from brainseg.records.run import Run, read_json
-from brainseg.report import page, results
+from brainseg.config.distributions import Params
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
+from brainseg.report import page, sentences
+from brainseg.report.comparison import answer, print_comparison, write_comparison
 from tests.report.test_page import Tags
 from tests.support.confirm_run import RESNET, SMALL, VGG, arm_of, confirmation, scores
 from tests.support.small_run import HOSTILE, begin, four_trials
@@ -289,7 +291,7 @@ def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_pat
     )
     for own, point in enumerate((VGG, RESNET)):
         arm_of(run, point, scores(0.8, own=own), folds=0)
-    for warning in (results.LEAK, results.MADE_UP):
+    for warning in (sentences.LEAK, sentences.MADE_UP):
         assert warning in " ".join(shown(run).split())
         section = Tags(page.write_report(run).read_text(encoding="utf-8")).text
         assert warning in section.split("Comparison", 1)[1].split("Ranking")[0]

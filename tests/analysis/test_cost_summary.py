@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from brainseg.analysis.cost_summary import ledger, unit_of
-from brainseg.records.run import Run, append_line
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
 from brainseg.records.timing import PARTS, Meter
-from brainseg.report import page, results
+from brainseg.report import page, terminal
 from tests.support.small_run import begin, end, four_trials, train
 
 
@@ -97,7 +98,7 @@ def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
 def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
     console = Console(record=True, width=200)
-    results.print_ranking(run, console)
+    terminal.print_ranking(run, console)
     assert "This answer cost 8.0 device-minutes so far" in console.export_text()
     text = page.write_report(run).read_text(encoding="utf-8")
     assert "What it cost" in text and "This answer cost 8.0 device-minutes so far" in text

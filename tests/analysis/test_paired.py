@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import coverage
-from brainseg.analysis import paired
+from brainseg.analysis import paired, power, variance
 from brainseg.analysis.paired import NORMAL
 
 Z = 1.959963984540054
@@ -82,8 +82,8 @@ def test_student_s_quantiles_are_scipy_s(freedom: float) -> None:
 
 def test_heavy_tails_leave_fewer_degrees_of_freedom(rng: np.random.Generator) -> None:
     normal, heavy = NORMAL_SCORES[None], NORMAL_SCORES[None] ** 5
-    assert paired.parts(normal, whole(40)).freedom_patients == pytest.approx(39)
-    assert paired.parts(heavy, whole(40)).freedom_patients < 6
+    assert variance.parts(normal, whole(40)).freedom_patients == pytest.approx(39)
+    assert variance.parts(heavy, whole(40)).freedom_patients < 6
 
 
 def test_flips_of_few_patients_are_all_gone_through(rng: np.random.Generator) -> None:
@@ -122,7 +122,7 @@ def test_the_variances_are_found_again(rng: np.random.Generator) -> None:
     for _ in range(400):
         gap_SP = 0.1 * rng.standard_normal(60) + 0.05 * rng.standard_normal((4, 60))
         gap_SP += (0.03 * rng.standard_normal((4, 5)))[:, fold_P]
-        own = paired.parts(gap_SP, fold_P)
+        own = variance.parts(gap_SP, fold_P)
         found.append((own.patient, own.training, own.rest, own.error**2, gap_SP.mean() ** 2))
     patient, training, rest, error, truth = np.mean(found, axis=0)
     assert rest == pytest.approx(0.05**2, rel=0.05)
@@ -163,8 +163,8 @@ def test_arms_drawn_alike_are_first_about_equally_often(rng: np.random.Generator
     assert np.abs(first - 1 / 3).max() < 0.12
 
 
-def planned(patient: float, training: float, rest: float, seeds: int = 2) -> paired.Parts:
-    return paired.Parts(
+def planned(patient: float, training: float, rest: float, seeds: int = 2) -> variance.Parts:
+    return variance.Parts(
         patient=patient**2, training=training**2, rest=rest**2, seeds=seeds, patients=20,
         clumps=0.2, error_patients=(patient**2 + rest**2 / seeds) / 20,
         error_training=training**2 * 0.2 / seeds, freedom_patients=19, freedom_training=5,
@@ -174,7 +174,7 @@ def planned(patient: float, training: float, rest: float, seeds: int = 2) -> pai
 def test_the_planned_number_of_patients_tells_the_difference_in_four_of_five_studies(
     rng: np.random.Generator,
 ) -> None:
-    more = paired.further(planned(0.1, 0.0, 0.04), 0.04, comparisons=1).patients
+    more = power.further(planned(0.1, 0.0, 0.04), 0.04, comparisons=1).patients
     assert more
     told = []
     for _ in range(600):
@@ -185,27 +185,27 @@ def test_the_planned_number_of_patients_tells_the_difference_in_four_of_five_stu
 
 
 def test_where_patients_make_the_error_no_number_of_seeds_helps() -> None:
-    more = paired.further(planned(0.1, 0.01, 0.01), 0.02, comparisons=1)
+    more = power.further(planned(0.1, 0.01, 0.01), 0.02, comparisons=1)
     assert more.seeds is None and more.patients and more.patients > 100
 
 
 def test_where_trainings_make_the_error_seeds_help_and_patients_do_not() -> None:
-    more = paired.further(planned(0.01, 0.1, 0.05), 0.05, comparisons=1)
+    more = power.further(planned(0.01, 0.1, 0.05), 0.05, comparisons=1)
     assert more.patients is None and more.seeds and more.seeds > 1
 
 
 def test_more_comparisons_take_more() -> None:
     own = planned(0.1, 0.01, 0.05)
-    few, many = (paired.further(own, 0.03, comparisons=n).patients for n in (1, 28))
+    few, many = (power.further(own, 0.03, comparisons=n).patients for n in (1, 28))
     assert few and many and many > few
 
 
 def test_one_seed_does_not_say_what_another_would_do() -> None:
-    assert paired.further(planned(0.05, 0.0, 0.0, seeds=1), 0.05, comparisons=1).seeds is None
+    assert power.further(planned(0.05, 0.0, 0.0, seeds=1), 0.05, comparisons=1).seeds is None
 
 
 def test_no_difference_cannot_be_told_by_anything() -> None:
-    assert paired.further(planned(0.1, 0.01, 0.05), 0.0, comparisons=1) == paired.Further(
+    assert power.further(planned(0.1, 0.01, 0.05), 0.0, comparisons=1) == power.Further(
         seeds=None, patients=None
     )
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from brainseg.analysis import pareto
-from brainseg.records.run import Run, append_line, read_json
+from brainseg.records.files import append_line, read_json
+from brainseg.records.run import Run
 from brainseg.report.page import write_report
 from brainseg.report.sections.pareto import section
 from tests.support.small_run import HOSTILE, begin, end, train

@@ -12,10 +12,13 @@ from rich.console import Console
 
 from brainseg.analysis import verdicts
 from brainseg.config.claims import Best, Claim, Faster, Rougher, Worst, to_record
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, build, flatten
-from brainseg.records.run import Run, append_line
-from brainseg.report import page, results
+from brainseg.config.schema import build, flatten
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
+from brainseg.report import claims as report_claims
+from brainseg.report import page, results, sentences
 from tests.report.test_page import Tags
 from tests.support.small_run import begin
 
@@ -199,7 +202,7 @@ def test_networks_that_found_nothing_settle_nothing(tmp_path: Path) -> None:
 
 def shown(run: Run) -> str:
     console = Console(file=StringIO(), width=100)
-    verdicts.print_verdicts(run, console)
+    report_claims.print_verdicts(run, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -212,7 +215,7 @@ def told(tmp_path: Path, **changes: Any) -> Run:
 
 def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) -> None:
     run = told(tmp_path)
-    path = verdicts.write_claims(run)
+    path = report_claims.write_claims(run)
     assert path == run.path / "claims.csv"
     rows = pd.read_csv(path)
     assert rows["claim"].tolist() == ["R is best", "F"]
@@ -225,7 +228,7 @@ def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) ->
 def test_the_page_shows_each_claim_with_a_picture(tmp_path: Path) -> None:
     run = told(tmp_path)
     tags = Tags(page.write_report(run).read_text(encoding="utf-8"))
-    assert verdicts.TITLE in tags.text
+    assert report_claims.TITLE in tags.text
     assert "R is best: supported" in tags.text and "F: supported" in tags.text
     assert "Difference in mean best Dice" in page.write_report(run).read_text()
 
@@ -235,10 +238,12 @@ def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
 ) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     run = told(tmp_path, split=split | {"shared_patients": 3})
-    assert results.LEAK in " ".join(shown(run).split())
+    assert sentences.LEAK in " ".join(shown(run).split())
     text = Tags(page.write_report(run).read_text(encoding="utf-8")).text
-    assert text.count(results.LEAK) == 4  # the head, the claims, the ranking, the table over seeds
-    path = verdicts.write_claims(run)
+    assert (
+        text.count(sentences.LEAK) == 4
+    )  # the head, the claims, the ranking, the table over seeds
+    path = report_claims.write_claims(run)
     assert path and pd.read_csv(path)["leaks"].all()
     assert pd.read_csv(results.write_results(run))["leaks"].all()
 
@@ -246,6 +251,6 @@ def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
 def test_a_sweep_without_claims_has_no_section_and_no_file(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     trained(run, RESNET, [0.8])
-    assert verdicts.write_claims(run) is None and not list(run.path.glob("claims*"))
+    assert report_claims.write_claims(run) is None and not list(run.path.glob("claims*"))
     assert shown(run) == ""
-    assert verdicts.TITLE not in page.write_report(run).read_text(encoding="utf-8")
+    assert report_claims.TITLE not in page.write_report(run).read_text(encoding="utf-8")

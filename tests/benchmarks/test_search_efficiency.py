@@ -10,8 +10,8 @@ from benchmarks.curve_simulator import Truth, configs, draw_truth, heights, reco
 from benchmarks.search_efficiency import SPACE, best_of, ratio, value
 from benchmarks.search_methods import METHODS
 from benchmarks.simulated_sweep import Sweep, run
-from brainseg.config.schema import Value
-from brainseg.search.acquisition import Tree
+from brainseg.config.distributions import Value
+from brainseg.search.encoding import Tree
 
 BUDGET, WORKERS = 8, 2
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from brainseg.cluster.nodes import Node, may_come
+from brainseg.cluster.autoscaler import may_come
+from brainseg.cluster.nodes import Node
 from brainseg.cluster.placement import Room
 
 CONFIG: dict[str, Any] = {

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from brainseg.data.phantom import write_phantoms
-from brainseg.records.run import Run, read_lines
+from brainseg.records.files import read_lines
+from brainseg.records.run import Run
 from tests.support.hosts import SHARED, Host, Network, network, why_not
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -299,8 +300,8 @@ def test_the_data_are_packed_once_on_each_host(cluster: Cluster, wide: tuple[Run
 
 RESCORE = """
 import sys, pathlib, torch
-from brainseg.records.run import read_json
-from brainseg.training.trial import Task, Trial
+from brainseg.records.files import read_json
+from brainseg.training.task import Task, Trial
 run, to = map(pathlib.Path, sys.argv[1:])
 params = read_json(run / "trials/0000/config.json")
 trial = Trial(Task(run, "again", params), torch.device("cpu"))

@@ -6,16 +6,14 @@ import math
 import numpy as np
 import pytest
 
+from brainseg.analysis.curves import convergence, interval, roughness
 from brainseg.config.claims import (
     Best,
     Faster,
     Rougher,
     Worst,
     arms_of,
-    convergence,
     from_record,
-    interval,
-    roughness,
     stands_for,
     to_record,
 )

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import Encoder, First, Plain, TrialConfig, Whole, arm
-from brainseg.config.schema import Choice, Space, build
+from brainseg.config.schema import build
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Split, Sweep
 
 MODELS = Space(

@@ -9,6 +9,16 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 
+from brainseg.config.distributions import (
+    Above,
+    Choice,
+    Distribution,
+    Integers,
+    LogUniform,
+    Params,
+    Uniform,
+    Within,
+)
 from brainseg.config.hyperparameters import (
     AdamW,
     Cosine,
@@ -20,16 +30,7 @@ from brainseg.config.hyperparameters import (
     Whole,
 )
 from brainseg.config.schema import (
-    Above,
-    Choice,
-    Distribution,
-    Integers,
     Leaf,
-    LogUniform,
-    Params,
-    Space,
-    Uniform,
-    Within,
     build,
     did_you_mean,
     flatten,
@@ -38,6 +39,7 @@ from brainseg.config.schema import (
     parse,
     schema,
 )
+from brainseg.config.space import Space
 
 EVERYTHING = Space(TrialConfig(), search=("*",))
 LEAVES = list(leaves(TrialConfig))

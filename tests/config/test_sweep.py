@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from brainseg.cli.options import add_sweep_options, as_asked
+from brainseg.cli.options import add_sweep_options
+from brainseg.cli.sweep_args import as_asked
 from brainseg.config.claims import Best
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget, Points, Split, Sweep, grid
 
 HELD = Space(TrialConfig(), search=())

@@ -12,19 +12,24 @@ import torch
 
 from brainseg.cli.lr_range import _trial
 from brainseg.config.hyperparameters import Augmentation, Plain, TrialConfig
-from brainseg.config.schema import Space, flatten
+from brainseg.config.schema import flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
 from brainseg.data.channels import LGG, dropout_is_off, flair_channel, recorded_names, stand_in
+from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import scan
+from brainseg.data.partition import parted
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.quality.check import check
-from brainseg.launch.run import Job
-from brainseg.launch.run_folder import open_run, parted, read_data
+from brainseg.launch.job import Job
+from brainseg.launch.run_folder import open_run
 from brainseg.launch.validate import modality_dropout_off
-from brainseg.records.run import Run, read_json, write_json
+from brainseg.records.files import read_json, write_json
+from brainseg.records.run import Run
 from brainseg.report.data_terminal import facts
-from brainseg.report.page import _shown_channel
-from brainseg.training.trial import Task, Trial
+from brainseg.report.sections.slices import _shown_channel
+from brainseg.training.task import Task
+from brainseg.training.trial import Trial
 from tests.support.scans import (
     as_lgg,
     as_manifest,

@@ -21,16 +21,20 @@ import torch
 from pyarrow import fs
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
+from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import open_pack
+from brainseg.data.partition import parted
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.remote import is_address, local_copy, require_no_credentials
 from brainseg.data.table import fingerprint
-from brainseg.launch.run_folder import alone, open_run, parted, read_data
-from brainseg.records.run import Run, read_json
-from brainseg.training.trial import Task, run_trial, train
+from brainseg.launch.run_folder import alone, open_run
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
+from brainseg.training.task import Task
+from brainseg.training.trial import run_trial, train
 
 KEY, SECRET = "CANARYKEY", "canary/secret"
 

@@ -15,10 +15,11 @@ from ray.util.placement_group import placement_group_table
 from ray.util.state import list_actors
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
 from brainseg.data.phantom import write_phantoms
-from brainseg.launch.run import Job, run_sweep
+from brainseg.launch.job import Job
+from brainseg.launch.run import run_sweep
 from brainseg.records.run import Run
 
 # One for a whole cluster, made by Ray itself the first time that Ray Train asks for workers.

@@ -6,11 +6,12 @@ import pytest
 from ray.tune.experiment import Trial
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Budget, Points, Sweep
 from brainseg.launch.recorder import Recorder
 from brainseg.launch.tune_adapter import Referee, Suggestions
-from brainseg.records.run import Run, append_line
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
 from brainseg.search.budget import Spending
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import Race

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
+from brainseg.data.dataset import Data, read_data
+from brainseg.data.partition import linked, parted
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
-from brainseg.launch.run_folder import Data, alone, linked, open_run, parted, read_data
-from brainseg.records.run import Run, read_json
+from brainseg.launch.run_folder import alone, open_run
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
 from tests.data.splits.test_draw import refused
 
 SWEEP = Sweep(name="s", question="Which?", space=Space(TrialConfig(image_size=32), search=()))

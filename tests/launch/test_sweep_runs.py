@@ -25,7 +25,8 @@ from brainseg.cli.main import run
 from brainseg.config.hyperparameters import Encoder
 from brainseg.data.phantom import write_phantoms
 from brainseg.models.network import build_network
-from brainseg.records.run import Run, read_lines
+from brainseg.records.files import read_lines
+from brainseg.records.run import Run
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from brainseg.config.hyperparameters import AdamW, Encoder, First, Nothing, Plain, Whole
 from brainseg.models.freezing import frozen_blocks
-from brainseg.models.network import DECODERS, Network, PlainUnet, build_network, require_size
+from brainseg.models.network import DECODERS, Network, build_network, require_size
+from brainseg.models.plain_unet import PlainUnet
 from brainseg.training.losses import pixel_sums, soft_dice
 from brainseg.training.optim import build_optimizer
 

@@ -9,15 +9,17 @@ import pytest
 from brainseg.cli.main import main
 from brainseg.cli.plan import lines, read_sweep
 from brainseg.cluster.placement import Placement
+from brainseg.config.distributions import Value
 from brainseg.config.hyperparameters import Encoder, First, TrialConfig
-from brainseg.config.schema import Space, Value, flatten
+from brainseg.config.schema import flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Points, Sweep
 from brainseg.launch.validate import all_points
 from brainseg.planning.cost_model import Costs, cost_key
 from brainseg.planning.forecast import Place, Plan, expected_epochs, likely_sweeps, obstacle, reckon
 from brainseg.planning.plan import measured_arms
 from brainseg.planning.probe import Measured
-from brainseg.records.run import read_json
+from brainseg.records.files import read_json
 from tests.planning.test_cost_model import MOBILENET, PLAIN, RESNET, SMALL, took
 
 ROOT = Path(__file__).parents[2]

@@ -7,20 +7,10 @@ from typing import Any
 
 import pytest
 
-from brainseg.records.run import (
-    ENDED,
-    DeviceSeconds,
-    Lines,
-    Run,
-    TrialDir,
-    TrialRecord,
-    append_line,
-    read_json,
-    read_lines,
-    write_json,
-    write_text,
-)
+from brainseg.records.files import Lines, append_line, read_json, read_lines, write_json, write_text
+from brainseg.records.run import ENDED, Run, TrialRecord
 from brainseg.records.timing import PARTS
+from brainseg.records.trial_folder import DeviceSeconds, TrialDir
 
 ROWS = [{"epoch": 1, "dice": 0.25}, {"epoch": 2, "note": 'Ä "}\u2028{'}]
 

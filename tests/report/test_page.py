@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, build, flatten, parse
-from brainseg.records.run import Run, read_json, write_json
+from brainseg.config.schema import build, flatten, parse
+from brainseg.records.files import read_json, write_json
+from brainseg.records.run import Run
 from brainseg.report import page
-from brainseg.report.figures import style
+from brainseg.report.figures import curves, slices
 from tests.report.test_results import in_folds
 from tests.support.small_run import HOSTILE, begin, end, four_trials, paint, train
 
@@ -191,17 +193,17 @@ def test_the_same_records_draw_the_same_page(run: Run) -> None:
 
 def test_an_outline_follows_the_edges_of_pixels() -> None:
     mask = np.zeros((4, 5), np.uint8)
-    assert style.outline(mask) == ""
+    assert slices.outline(mask) == ""
     mask[1, 2] = 1
-    assert set(re.findall(r"M[^M]+", style.outline(mask))) == {
+    assert set(re.findall(r"M[^M]+", slices.outline(mask))) == {
         "M2 1h1", "M2 2h1", "M2 1v1", "M3 1v1"
     }  # fmt: skip
-    assert style.outline(np.ones((4, 5), np.uint8)).count("M") == 2 * (4 + 5)
+    assert slices.outline(np.ones((4, 5), np.uint8)).count("M") == 2 * (4 + 5)
 
 
 @pytest.mark.parametrize("heights", [[], [0.5], [0.1, 0.9], [0.5, 0.5, 0.5], [0.3, 0.1, 0.31, 0.2]])
 def test_labels_keep_their_distance_and_their_order(heights: list[float]) -> None:
-    placed = style.spread(heights, gap=0.1)
+    placed = curves.spread(heights, gap=0.1)
     assert np.argsort(placed, kind="stable").tolist() == np.argsort(heights, kind="stable").tolist()
     assert all(np.diff(sorted(placed)) > 0.1 - 1e-9)
     if not any(np.diff(sorted(heights)) < 0.1):

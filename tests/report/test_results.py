@@ -11,13 +11,16 @@ import pytest
 from rich.console import Console
 
 from brainseg.analysis.arms import over_seeds
-from brainseg.cli.options import add_sweep_options, as_asked
+from brainseg.cli.options import add_sweep_options
 from brainseg.cli.sweep import single
+from brainseg.cli.sweep_args import as_asked
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Sgd, TrialConfig
-from brainseg.config.schema import Params, flatten
+from brainseg.config.schema import flatten
 from brainseg.config.sweep import Split
-from brainseg.records.run import Run, read_json
-from brainseg.report import results
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
+from brainseg.report import replay, results, sentences, terminal
 from tests.support.small_run import HOSTILE, begin, end, four_trials, train
 
 
@@ -28,7 +31,7 @@ def run(tmp_path: Path) -> Run:
 
 def printed(run: Run, width: int = 80) -> str:
     console = Console(file=StringIO(), width=width)
-    results.print_ranking(run, console)
+    terminal.print_ranking(run, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -50,7 +53,7 @@ def test_a_running_trial_ranks_by_its_best_so_far(run: Run) -> None:
     second = results.ranking(run).iloc[1]
     assert (second.state, second.dice, second.best_epoch) == ("running", 0.6, 1)
     assert second.device_seconds == 2 * 30.0 * 2
-    assert "highest so far" in results.answer(run, results.ranking(run))
+    assert "highest so far" in sentences.answer(run, results.ranking(run))
 
 
 def test_the_rate_is_that_of_the_optimizer_taken(run: Run) -> None:
@@ -80,7 +83,7 @@ def test_baselines_stand_beneath_the_ranking_with_the_reason_where_undefined(run
 
 
 def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
-    said = results.answer(run, results.ranking(run))
+    said = sentences.answer(run, results.ranking(run))
     assert said.startswith("vgg16, imagenet; adamw (trial 0001)")
     for part in ("0.800 over 3 validation patients", "between 0.75 and 0.85", "0.200 above"):
         assert part in said
@@ -198,7 +201,7 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
     assert table["dice"].tolist() == pytest.approx([0.78, 0.7, 0.1])
     assert table["dice_sd"].tolist()[:2] == pytest.approx([0.06 / 3**0.5, 0.2])
     assert (table["dice_low"][1], table["dice_high"][1]) == (0.5, 0.9)
-    said = results.answer(run, results.ranking(run))
+    said = sentences.answer(run, results.ranking(run))
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
     assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in said
     assert "Lowest" in printed(run)
@@ -231,7 +234,7 @@ def test_an_arm_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> 
     assert table["dice"].tolist() == pytest.approx([0.7, 0.55]), "the best epochs are 0.05 above"
     assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [6, 6])
     assert table["varied"].tolist() == ["", ""], "seed and fold are no difference between arms"
-    said = results.answer(run, results.ranking(run))
+    said = sentences.answer(run, results.ranking(run))
     assert said.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
     assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in said
 
@@ -253,7 +256,7 @@ def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> Non
     assert over_seeds(run)["dice"].tolist() == pytest.approx([0.6])
     run.trial("0000").last.unlink()
     assert over_seeds(run).empty
-    said = results.answer(run, results.ranking(run))
+    said = sentences.answer(run, results.ranking(run))
     assert said == "No configuration has been scored in all 2 folds."
 
 
@@ -263,7 +266,7 @@ def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout
     sweep["split"] |= {"seed": 7, "test": 0.15, "by": "patients"}
     sweep["data"] |= {"layout": layout}
     config = TrialConfig(seed=1, fold=1, epochs=7, optimizer=Sgd(lr=0.3))
-    command = results.replay(sweep, "0005", flatten(config)).replace("\\\n", " ")
+    command = replay.replay(sweep, "0005", flatten(config)).replace("\\\n", " ")
     verb, *words = shlex.split(command)[1:]
     parser = argparse.ArgumentParser()
     add_sweep_options(parser, single())

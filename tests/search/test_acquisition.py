@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from brainseg.config.distributions import Choice, Integers, LogUniform, Params, Value
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import Choice, Integers, LogUniform, Params, Space, Value
-from brainseg.search.acquisition import Seen, believed, propose
+from brainseg.config.space import Space
+from brainseg.search.acquisition import propose
+from brainseg.search.gaussian_process import believed
+from brainseg.search.observations import Seen
 
 ENCODERS = Space(
     TrialConfig(),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from brainseg.config.sweep import Budget
-from brainseg.records.run import Run, append_line
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
 from brainseg.search.budget import Spending, earlier_hours, since_improvement
 
 

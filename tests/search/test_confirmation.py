@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 
 from brainseg.cli.main import main
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, Space, build, flatten
+from brainseg.config.schema import build, flatten
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
+from brainseg.data.dataset import read_data
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
-from brainseg.launch.run_folder import read_data
-from brainseg.records.run import Run, append_line, read_json, read_lines, write_json
+from brainseg.records.files import append_line, read_json, read_lines, write_json
+from brainseg.records.run import Run
 from brainseg.search.confirmation import candidates, confirmation, expected_seconds
 from tests.data.splits.test_draw import refused
 from tests.launch.test_run_folder import begun, silent

@@ -7,12 +7,20 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.config.schema import Choice, Integers, LogUniform, Params, Uniform, distribution
-from brainseg.records.run import Run, read_json
-from brainseg.report import page, results
-from brainseg.search.acquisition import FIRST
+from brainseg.config.distributions import (
+    Choice,
+    Integers,
+    LogUniform,
+    Params,
+    Uniform,
+    distribution,
+)
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
+from brainseg.report import page, results, terminal
 from brainseg.search.confirmation import candidates, chosen_by, confirmation
 from brainseg.search.expected_dice import expected_dice
+from brainseg.search.gaussian_process import FIRST
 from tests.support.small_run import begin, end, train
 
 SPACE = {
@@ -45,7 +53,7 @@ def add(run: Run, point: Params, score: float, epochs: int = 10) -> str:
 
 def printed(run: Run, width: int = 80) -> str:
     console = Console(file=StringIO(), width=width)
-    results.print_ranking(run, console)
+    terminal.print_ranking(run, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 

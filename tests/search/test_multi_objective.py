@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from brainseg.search.acquisition import Seen
 from brainseg.search.multi_objective import front, scalarised
+from brainseg.search.observations import Seen
 
 
 def seen(*scores: float) -> Seen:

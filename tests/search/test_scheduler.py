@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Params, build, flatten
-from brainseg.records.run import Run, append_line
+from brainseg.config.schema import build, flatten
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import FINALISTS, Race
 

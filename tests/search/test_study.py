@@ -9,10 +9,12 @@ import pytest
 from optuna.trial import TrialState
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Space, _hints, build, flatten, schema
+from brainseg.config.schema import _hints, build, flatten, schema
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Sweep
-from brainseg.records.run import Run, append_line, write_text
-from brainseg.search.acquisition import Seen
+from brainseg.records.files import append_line, write_text
+from brainseg.records.run import Run
+from brainseg.search.observations import Seen
 from brainseg.search.study import Study
 from tests.config.test_space import trials
 from tests.support.search_driver import SPACE, SWEEP

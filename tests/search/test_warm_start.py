@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from brainseg.config.schema import flatten
-from brainseg.records.run import Run, write_json
-from brainseg.search.acquisition import Seen
+from brainseg.records.files import write_json
+from brainseg.records.run import Run
+from brainseg.search.observations import Seen
 from brainseg.search.study import Study
 from brainseg.search.warm_start import earlier_trials
 from tests.support.search_driver import SWEEP, Driver

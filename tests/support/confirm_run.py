@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, build, flatten
-from brainseg.records.run import Run, append_line
+from brainseg.config.schema import build, flatten
+from brainseg.records.files import append_line
+from brainseg.records.run import Run
 from tests.support.small_run import begin
 
 VGG: Params = {"model.encoder.name": "vgg16"}

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Choice, Space
+from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
 from brainseg.launch.tune_adapter import Suggestions
-from brainseg.records.run import Run, append_line, write_text
+from brainseg.records.files import append_line, write_text
+from brainseg.records.run import Run
 from brainseg.search.budget import Spending
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import Race

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, arm
-from brainseg.config.schema import Params, build, flatten
-from brainseg.records.run import Run, append_line, write_json
+from brainseg.config.schema import build, flatten
+from brainseg.records.files import append_line, write_json
+from brainseg.records.run import Run
 
 PATIENTS = ("007", "NA", "Łódź, 東京\nsecond line")  # the first has no tumour
 NOTHING = {"dice": 1 / 3, "iou": 1 / 3, "micro_dice": 0.0, "slice_dice_empty1": 50 / 60}

@@ -13,7 +13,8 @@ import pytest
 
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Sweep
-from brainseg.records.run import Run, read_json
+from brainseg.records.files import read_json
+from brainseg.records.run import Run
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "sweeps").glob("*.py"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainseg.records.run import read_json
+from brainseg.records.files import read_json
 from brainseg.training.checkpoint import (
     drop_latest,
     keep_newest,

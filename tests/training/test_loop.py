@@ -13,7 +13,8 @@ from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import AdamW, Dice, DiceBce, FocalTversky, Lovasz, Sgd
 from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels, dice
-from brainseg.models.network import Network, PlainUnet
+from brainseg.models.network import Network
+from brainseg.models.plain_unet import PlainUnet
 from brainseg.training.loop import Machine, NotFinite, Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums
 from brainseg.training.optim import build_optimizer

@@ -16,11 +16,13 @@ from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint
-from brainseg.records.run import Run, write_json
+from brainseg.records.files import write_json
+from brainseg.records.run import Run
 from brainseg.training.loop import NotFinite
 from brainseg.training.lr_range import Curve, range_test, read_bounds, suggest, write_curve
 from brainseg.training.schedules import Schedule, Setting
-from brainseg.training.trial import Task, Trial
+from brainseg.training.task import Task
+from brainseg.training.trial import Trial
 
 torch.set_num_threads(1)
 

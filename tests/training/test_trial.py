@@ -36,10 +36,13 @@ from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint, read_table
-from brainseg.records.run import Run, TrialDir, read_json, write_json
+from brainseg.records.files import read_json, write_json
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.lr_range import read_bounds
-from brainseg.training.trial import Row, Task, Trial, TrialFailed, run_trial, train
+from brainseg.training.task import Task, TrialFailed
+from brainseg.training.trial import Row, Trial, run_trial, train
 
 CPU = torch.device("cpu")
 TIMED = (

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from brainseg.data.pack.build import Pixels, Shape, write_arrays
 from brainseg.data.table import fingerprint
+from brainseg.records.cache import default_cache
 
 FORMAT = 3  # raise it whenever the bytes of a pack change for the same input
 ARRAYS = ("slices", "histograms")
@@ -40,13 +41,6 @@ class Pack:
     def masks_NHW(self) -> Pixels:
         """0 and 1."""
         return self.slices_NHWD[..., -1]
-
-
-def default_cache() -> Path:
-    """$BRAINSEG_CACHE, else brainseg in the user's cache folder."""
-    if chosen := os.environ.get("BRAINSEG_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainseg"
 
 
 def open_pack(

@@ -1,7 +1,7 @@
 """One slice from disk: an image in the file's own type, or a mask of 0 and 1; nothing is guessed.
 
-PNG and TIFF files hold one slice each; a NIfTI volume is cut (see data/readers/nifti.py). Files that hold one
-channel each are joined by "|" into one image.
+PNG and TIFF files hold one slice each; a NIfTI volume is cut (see data/readers/nifti.py). Files
+that hold one channel each are joined by "|" into one image.
 
 Shapes: H rows, W columns, C channels.
 """

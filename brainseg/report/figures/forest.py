@@ -57,3 +57,20 @@ def _draw(left: Axes, right: Axes, row: int, branch: Branch) -> None:
     right.barh(row, branch.first, 0.5, color=COLOURS[0] if branch.tied else GREY)
     right.annotate(f"{branch.first:.2f}", (branch.first, row), (4, 0), va="center", color=INK,
                    textcoords="offset points")  # fmt: skip
+
+
+def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> str:
+    """A dot for each (name, difference, low, high), with its interval where it has one."""
+    with rc_context(STYLE | {"axes.grid.axis": "x"}):
+        figure = Figure(figsize=(10, 0.8 + 0.42 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, c=FAINT, lw=1)
+        for height, (_, difference, low, high) in enumerate(rows):
+            axes.plot([low, high], [height, height], c=COLOURS[0])  # nothing for NaN
+            axes.plot(difference, height, "o", c=COLOURS[0], ms=6, mew=0)
+        axes.set_yticks(range(len(rows)), [shorten(r[0], 60, placeholder=" …") for r in rows],
+                        color=INK)  # fmt: skip
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(f"difference in {label}")
+        axes.spines["left"].set_visible(False)
+        return as_svg(figure, f"Difference in {label}")

@@ -4,19 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from brainseg.analysis.arms import in_folds
-from brainseg.analysis.comparison import (
-    METHOD,
-    SCOPE,
-    Comparison,
-    Standing,
-    answer,
-    compare,
-    p_words,
-    ranks,
-)
+from brainseg.analysis.comparison import Comparison, Standing, compare
+from brainseg.records.queries import in_folds
 from brainseg.records.run import Run
-from brainseg.report import results
+from brainseg.report import formatting, sentences
+from brainseg.report.comparison import METHOD, SCOPE, answer, p_words, ranks
 from brainseg.report.figures.forest import Branch, forest
 from brainseg.report.html import Html, figure, safe, table
 
@@ -43,7 +35,7 @@ def section(sweep: Mapping[str, Any], own: Comparison | str) -> Html:
         words=WORDS,
         wrapped=("model",),
     )
-    warned = "".join(f'<p class="warn">{safe(text)}</p>' for text in results.warnings(sweep))
+    warned = "".join(f'<p class="warn">{safe(text)}</p>' for text in sentences.warnings(sweep))
     notes = "".join(f'<p class="note">{safe(text)}</p>' for text in (*own.notes, METHOD, SCOPE))
     said = "" if in_folds(sweep) else f"<p>{safe(answer(own))}</p>"  # it leads the page
     return Html(f"{warned}{said}\n{body}\n{_picture(own)}\n{notes}")
@@ -55,7 +47,7 @@ def _row(place: int, one: Standing, own: Comparison) -> dict[str, object]:
     return {
         "#": place + 1,
         "model": one.arm,
-        "Dice": results.number(one.dice.mean),
+        "Dice": formatting.number(one.dice.mean),
         "95 % interval": f"{one.dice.low:.3f} to {one.dice.high:.3f}",
         "less the first": f"{gap.mean:+.3f}" if rival else "",
         "percentile": f"{gap.low:+.3f} to {gap.high:+.3f}" if rival else "",
@@ -67,7 +59,7 @@ def _row(place: int, one: Standing, own: Comparison) -> dict[str, object]:
         "P(best)": f"{one.first:.2f}",
         "ranks": ranks(one),
         "parameters": "" if math.isnan(one.parameters) else f"{one.parameters / 1e6:.1f} M",
-        "device time": results.duration(one.device_seconds),
+        "device time": formatting.duration(one.device_seconds),
     }
 
 

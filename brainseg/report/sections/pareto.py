@@ -5,7 +5,7 @@ from typing import Any
 
 from brainseg.analysis.pareto import sentence, unbeaten
 from brainseg.records.run import Run
-from brainseg.report import results
+from brainseg.report import sentences
 from brainseg.report.figures.pareto import Spot, tradeoff
 from brainseg.report.html import Html, figure, safe, table
 
@@ -37,7 +37,7 @@ def section(run: Run, sweep: Mapping[str, Any]) -> Html:
     kinds = ["first" if row["unbeaten"] else "faint" for row in rows]
     pictures = [figure(_picture(rows, aim), _caption(aims)) for aim in aims[1:]]
     body = table(shown, kinds, words=("trial", "unbeaten"), wrapped=("model",))
-    note = f'<p class="note">{results.UNSURE}</p>'
+    note = f'<p class="note">{sentences.UNSURE}</p>'
     return Html(f"<p>{safe(sentence(rows))}</p>\n{body}\n" + "\n".join(pictures) + note)
 
 

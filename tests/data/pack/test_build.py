@@ -17,8 +17,11 @@ from brainseg.data.pack.intensity import levels, to_bytes
 from brainseg.data.pack.store import open_pack
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import fingerprint
-from brainseg.records.run import Run, TrialDir, write_json
-from brainseg.training.trial import Task, run_trial
+from brainseg.records.files import write_json
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import TrialDir
+from brainseg.training.task import Task
+from brainseg.training.trial import run_trial
 from tests.support.scans import as_nifti, blob, noise, write_picture, write_volume
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.pack.store import Pack, Pixels, default_cache, open_pack
+from brainseg.data.pack.store import Pack, Pixels, open_pack
 from brainseg.data.pipeline.augment import Augment
 from brainseg.data.pipeline.batches import (
     Batch,
@@ -30,6 +30,7 @@ from brainseg.data.pipeline.batches import (
 )
 from brainseg.data.readers.images import read_image
 from brainseg.data.table import fingerprint
+from brainseg.records.cache import default_cache
 
 STILL = Augment(rotate_degrees=0, shift=0, zoom=0, hflip=0, vflip=0)
 STRONG = Augment(rotate_degrees=30, shift=0.1, zoom=0.2, hflip=0.5, vflip=0.5)

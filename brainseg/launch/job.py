@@ -1,0 +1,33 @@
+"""What a sweep is to run on: data, machines, and how it ended."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainseg.records.run import Run
+from brainseg.tracking import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Where and with what a sweep runs; nothing here changes what it finds."""
+
+    data: str  # a path, or an address as s3://bucket/folder
+    storage: Path
+    layout: str = "auto"  # of the data, see data/formats/detect.py
+    workers: int = 1  # DDP processes of one trial
+    gpus_per_worker: float | None = None  # None: one if there are any
+    concurrent: int | None = None  # trials at once; None: as many as there is room for
+    wait_minutes: float = 30.0  # for room in a cluster that others keep
+    earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
+    wandb: Mode = "offline"
+    address: str | None = None  # of a Ray cluster; None starts one on this machine
+    made_up: bool = False  # the data are phantoms
+    command: str = ""  # as the user typed it
+
+
+class Ended(ValueError):
+    """A sweep was ended before its time, in good order; the same command again goes on."""
+
+    def __init__(self, run: Run, why: str) -> None:
+        super().__init__(why)
+        self.run = run

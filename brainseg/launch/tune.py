@@ -1,0 +1,180 @@
+"""Ray Tune: runs the trials that the search proposes."""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune.execution import class_cache
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from brainseg.cluster.capacity import Vacancies
+from brainseg.cluster.placement import Placement
+from brainseg.cluster.placement_groups import Demands, own_job
+from brainseg.config.sweep import Points, Sweep
+from brainseg.data.dataset import Say
+from brainseg.launch.job import Ended, Job
+from brainseg.launch.recorder import Recorder
+from brainseg.launch.room_timeout import Interrupted, Waiting
+from brainseg.launch.tune_adapter import Referee, Suggestions
+from brainseg.launch.workers import train_together
+from brainseg.process import environment, terminable
+from brainseg.records.run import Run
+from brainseg.search.budget import Spending
+from brainseg.search.halving import Halving
+from brainseg.search.scheduler import FINALISTS, Race
+from brainseg.search.study import Study
+from brainseg.search.warm_start import Earlier
+from brainseg.tracking import Mirror
+from brainseg.training.task import Task
+from brainseg.training.trial import run_trial
+
+TUNE = {  # settings of Ray Tune, read from the environment
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records say it all
+    "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself begins no more than fit
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
+}
+RETRIES = 2  # of a trial whose process died, since its last new epoch; it goes on after that
+
+
+def tune_trials(
+    run: Run,
+    sweep: Sweep,
+    job: Job,
+    vacancies: Vacancies,
+    earlier: Sequence[Earlier],
+    say: Say,
+) -> None:
+    """Let Tune train what the search suggests, until it suggests no more."""
+    study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
+    race = Race(run, _halving(sweep), earlier)
+    workers = vacancies.placement.workers
+    _release_killed(run)
+    search = Suggestions(
+        study, race, spending, trials=sweep.trials, at_once=vacancies.at_once, workers=workers
+    )
+    mirror = Mirror(run, job.wandb)
+    recorder = Recorder(run, study, race, mirror, sweep.trials, say)
+    if search.is_over():
+        recorder.stop_waiting(search.ended)  # if the driver before died in the middle of this
+        if not run.is_whole():
+            run.note_driver("ends", reason=search.ended, whole=True)
+        mirror.close()
+        say(f"{search.ended}; raise the budget to go on")
+        return
+    run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
+    demands = Demands(spare=Demands().before())
+    waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
+    whole = False
+    try:
+        referee = Referee(run, study, race, spending)
+        callbacks = [recorder, waiting]
+        with terminable(), suppress(Interrupted):  # by ``waiting``, which says why
+            _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
+        whole = bool(search.ended) and not race.running()
+        if whole:
+            recorder.stop_waiting(search.ended)
+            say(f"the search has ended: {search.ended}")
+    finally:
+        reason = search.ended if whole else waiting.ended or "interrupted"
+        run.note_driver("ends", reason=reason, whole=whole)
+        if workers > 1 and vacancies.shared:
+            demands.release_for_good()
+        mirror.close()
+    if waiting.ended:
+        raise Ended(run, waiting.ended)
+
+
+def _release_killed(run: Run) -> None:
+    """Give back what drivers that were killed in this cluster may have left behind."""
+    cluster_now = own_job()["cluster"]
+    for event in run.drivers():
+        own = event.get("job") == own_job()["job"]  # a second sweep of one program
+        if event.get("cluster") == cluster_now and not own:
+            Demands(event["job"]).release()
+
+
+def _fit(
+    run: Run,
+    placement: Placement,
+    search: Suggestions,
+    referee: Referee,
+    callbacks: list[tune.Callback],
+    wait_minutes: float,
+) -> None:
+    tuner = tune.Tuner(
+        _trainable(run, placement, wait_minutes),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=referee,
+            num_samples=-1,  # until the search says that it has ended
+            reuse_actors=placement.workers == 1,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            storage_path=str((run.path / "ray").resolve()),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=callbacks,
+            verbose=0,
+        ),
+    )
+    try:
+        with environment(**TUNE), _keys_kept_out_of_logs():
+            tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
+    except ValueError as error:
+        if "experiment snapshot" not in str(error):
+            raise
+        raise KeyboardInterrupt from error  # Tune was stopped before it began anything
+
+
+def _halving(sweep: Sweep) -> Halving | None:
+    """The rungs of a search; none for a list of points, nor where all would be finalists."""
+    strategy = sweep.strategy
+    if isinstance(strategy, Points) or strategy.trials <= FINALISTS:
+        return None
+    return Halving(grace=strategy.grace_epochs, reduction=strategy.reduction)
+
+
+@contextmanager
+def _keys_kept_out_of_logs() -> Iterator[None]:
+    """Tune hands the driver's AWS keys to its trials by a setting that Ray writes into its logs.
+
+    On this machine trials inherit the keys all the same; other nodes have their own, or a role.
+    """
+    passed_on = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {n for n in passed_on if not n.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = passed_on
+
+
+def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
+    """The function that Tune runs for each trial, with what it needs of the cluster."""
+    path = run.path.resolve()
+
+    def trial(config: dict[str, Any]) -> None:
+        params = dict(config)
+        task = Task(path, params.pop("trial"), params, threads=placement.cpus)
+        if placement.workers == 1:
+            device = torch.device("cuda" if placement.gpus else "cpu")
+            run_trial(task, tune.report, device)
+        else:
+            train_together(
+                task,
+                workers=placement.workers,
+                resources=placement.resources,
+                together=placement.together,
+                wait_seconds=60 * wait_minutes,
+                callbacks=[TuneReportCallback()],
+            )
+
+    if placement.workers == 1:
+        return tune.with_resources(trial, placement.resources)
+    # The trial itself only waits; a CPU for it could keep its own workers from ever starting.
+    return tune.with_resources(trial, {"node:__internal_head__": 0.001})

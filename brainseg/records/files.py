@@ -1,0 +1,79 @@
+"""Text, JSON and JSON lines on disk: written whole, appended and synced, read past a torn line."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` in one step: a reader sees the old text or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Append ``row`` as one line of JSON, on the disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # cut short by a crash: begin a line of its own
+                file.write(b"\n")
+        file.write(json.dumps(row).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file; none if it does not exist. A line cut short is passed over."""
+    return Lines(path).new()
+
+
+class Lines:
+    """A .jsonl file that grows: each look reads only what was appended since the last one.
+
+    A file that was replaced, shortened or removed is read from its start again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.anew = False  # whether the last look began at the start of the file
+        self._end = 0  # bytes read so far
+        self._last = b""  # the last line of them: elsewhere, or gone, in a file that was replaced
+
+    def new(self) -> list[dict[str, Any]]:
+        """The rows since the last look. A line cut short is passed over, or read once whole."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._end - len(self._last))
+                if file.read(len(self._last)) != self._last:
+                    self._end, self._last = file.seek(0), b""
+                self.anew = self._end == 0
+                lines = file.read().splitlines(keepends=True)
+        except (FileNotFoundError, NotADirectoryError):
+            self.anew, self._end, self._last = True, 0, b""
+            return []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                if not line.endswith(b"\n"):
+                    break  # somebody may still be writing it
+            self._end, self._last = self._end + len(line), line
+        return rows

@@ -1,0 +1,200 @@
+"""A trial's folder: its configuration, its rows, and how it ended."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from brainseg.records.files import Lines, read_json, read_lines, write_json, write_text
+from brainseg.records.timing import PARTS
+
+State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a trial ended, as its folder tells."""
+
+    state: State
+    dice: float | None  # best validation Dice; None if no epoch was finished
+    epoch: int
+    best_epoch: int
+    device_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialDir:
+    """Where one trial keeps its records."""
+
+    path: Path
+
+    @property
+    def trial(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def costs(self) -> Path:
+        """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
+        return self.path / "costs.jsonl"
+
+    @property
+    def begins(self) -> Path:
+        """When and where its workers began, a line each time that it was taken up."""
+        return self.path / "begins.jsonl"
+
+    @property
+    def patients(self) -> Path:
+        return self.path / "patients.csv"
+
+    @property
+    def last(self) -> Path:
+        """As ``patients``, at the config's last epoch: no epoch was chosen on these patients."""
+        return self.path / "last.csv"
+
+    @property
+    def panels(self) -> Path:
+        return self.path / "panels.npz"
+
+    @property
+    def stop(self) -> Path:
+        """There once the search told the trial to stop; holds the reason."""
+        return self.path / "stop"
+
+    @property
+    def until(self) -> int | None:
+        """The epoch after which the search wants the trial to pause; None: its last."""
+        path = self.path / "until"
+        return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def pause_after(self, epoch: int) -> None:
+        """Let the trial pause after ``epoch``; whoever trains it looks before each epoch."""
+        write_text(self.path / "until", f"{epoch}\n")
+
+    @property
+    def failure(self) -> Path:
+        """There once the trial failed for a reason that trying again cannot cure."""
+        return self.path / "failure"
+
+    @property
+    def lr_range(self) -> Path:
+        """The curve of the trial's learning-rate range test, where it took one."""
+        return self.path / "lr_range.csv"
+
+    @property
+    def frozen(self) -> Path:
+        """SHA-256 of the tensors that were frozen before the first step."""
+        return self.path / "frozen.json"
+
+    def audit(self) -> list[dict[str, Any]]:
+        """What was frozen until which epoch, and which of it changed: a row for each stage."""
+        path = self.path / "audit.json"
+        return list(read_json(path)) if path.exists() else []
+
+    def write_audit(self, stages: list[dict[str, Any]]) -> None:
+        write_json(self.path / "audit.json", stages)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an epoch."""
+        return read_lines(self.metrics)
+
+    def spent(self) -> list[dict[str, Any]]:
+        """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
+
+        An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
+        without a note its row of metrics says how long it took, all of it under `train`.
+        """
+        noted = read_lines(self.costs)
+        epochs = {cost["epoch"] for cost in noted}
+        rows = [row for row in self.rows() if row["epoch"] not in epochs]
+        unnoted = [
+            {"epoch": row["epoch"], "devices": row.get("devices", 1), "train": row["seconds"]}
+            for row in rows
+        ]
+        return [*noted, *(dict.fromkeys(PARTS, 0.0) | row for row in unnoted)]
+
+    def device_seconds(self) -> float:
+        """All that the trial spent, over all its devices."""
+        return DeviceSeconds(self).so_far()
+
+    def ending(self, crash: str = "") -> Ending:
+        """What became of the trial. A score is kept whatever the state.
+
+        Args:
+            crash: why its processes died, if they did so more often than they are tried again.
+        """
+        rows = self.rows()
+        state: State = "done"
+        reason = ""
+        if self.failure.exists():
+            state, reason = "failed", self.failure.read_text(encoding="utf-8")
+        elif crash:
+            state, reason = "failed", f"its processes died each time they were tried: {crash}"
+        elif self.stop.exists() and not self._is_finished():
+            state, reason = "stopped", self.stop.read_text(encoding="utf-8")
+        last = rows[-1] if rows else {}
+        if state == "done" and self.until and last["epoch"] < read_json(self.config)["epochs"]:
+            state = "paused"
+        return Ending(
+            state=state,
+            dice=last.get("best_dice"),
+            epoch=last.get("epoch", 0),
+            best_epoch=last.get("best_epoch", 0),
+            device_seconds=self.device_seconds(),
+            reason=reason,
+        )
+
+    def expected_costs(self, aims: Sequence[str], epochs: int) -> dict[str, float]:
+        """What a training of ``epochs`` costs in each of ``aims``; empty before its first epoch."""
+        rows = self.rows() if aims else []
+        if not rows:
+            return {}
+        whole = rows[-1]["seconds"] * rows[-1]["devices"] * epochs
+        return {aim: whole if aim == "device_seconds" else rows[-1][aim] for aim in aims}
+
+    def aims(self, objectives: Sequence[str]) -> tuple[float, ...]:
+        """The trial's value in each of ``objectives``, as far as it was trained."""
+        last = self.rows()[-1]
+        own = {"dice": last["best_dice"], "device_seconds": self.device_seconds()}
+        return tuple(float(own[aim] if aim in own else last[aim]) for aim in objectives)
+
+    def _is_finished(self) -> bool:
+        last = self.rows()[-1:] if self.config.exists() else []
+        return bool(last) and last[0]["epoch"] == read_json(self.config)["epochs"]
+
+    def keep_rows(self, last_epoch: int) -> None:
+        """Forget the rows after ``last_epoch``: the trial goes on from there."""
+        kept = [row for row in self.rows() if row["epoch"] <= last_epoch]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+class DeviceSeconds:
+    """The sum of what a trial has ``spent``, read on as its records grow."""
+
+    def __init__(self, folder: TrialDir) -> None:
+        self._costs, self._rows = Lines(folder.costs), Lines(folder.metrics)
+        self._noted, self._epochs = 0.0, set[int]()  # seconds, and the epochs that they are of
+        self._unnoted: dict[int, float] = {}  # by epoch
+
+    def so_far(self) -> float:
+        costs, rows = self._costs.new(), self._rows.new()
+        if self._costs.anew:
+            self._noted, self._epochs = 0.0, set()
+        if self._rows.anew:
+            self._unnoted = {}
+        for cost in costs:
+            self._noted += cost["devices"] * sum(cost[part] for part in PARTS)
+            self._epochs.add(cost["epoch"])
+        known = {row["epoch"]: row.get("devices", 1) * row["seconds"] for row in rows}
+        known = self._unnoted | known
+        self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}
+        return self._noted + sum(self._unnoted.values())

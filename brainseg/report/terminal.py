@@ -1,0 +1,117 @@
+"""The ranking in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from brainseg.analysis.arms import over_seeds
+from brainseg.analysis.cost_summary import ledger
+from brainseg.analysis.pareto import sentence, unbeaten
+from brainseg.records.files import read_json
+from brainseg.records.queries import in_folds
+from brainseg.records.run import Run
+from brainseg.report.formatting import duration, number
+from brainseg.report.results import blind, ranking
+from brainseg.report.sentences import (
+    answer,
+    audit_note,
+    blind_note,
+    doubt,
+    doubted,
+    drawn,
+    ending_note,
+    expects,
+    parts,
+    warnings,
+)
+from brainseg.search.expected_dice import EXPECTED
+
+
+def print_ranking(run: Run, console: Console) -> None:
+    """The ranking as a table for a terminal, and underneath what its figures mean."""
+    sweep, frame = read_json(run.sweep), ranking(run)
+    console.print(Text(sweep["question"], style="bold"))
+    console.print(Text(answer(run, frame)))
+    if said := doubted(run, frame):
+        console.print(Text(said))
+    trials = [_terminal_table(frame, blind(sweep))] if len(frame) else []
+    seeds = [_seed_table(means)] if len(means := over_seeds(run)) else []
+    for table in (*seeds, *trials) if in_folds(sweep) else (*trials, *seeds):
+        console.print(table)
+    for row in frame[frame["state"] == "failed"].to_dict("records"):
+        console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
+    for note in _notes(run, sweep, frame):
+        console.print(Text(note, style="dim"))
+    for path in filter(Path.exists, (run.report, run.results)):
+        console.print(Text(str(path)), soft_wrap=True)
+
+
+def _notes(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
+    split = sweep["split"]
+    params = [record.params for record in run.trials() if record.params] or [sweep["base"]]
+    sides = sorted({settings["image_size"] for settings in params})
+    pixels = " or ".join(f"{side}x{side}" for side in sides)
+    return [
+        f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
+        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(frame),
+        f"Split {drawn(split)}: {', '.join(parts(split))}.",
+        blind_note(sweep),
+        *audit_note(run),
+        *ending_note(run),
+        *filter(None, [sentence(unbeaten(run, sweep))]),
+        ledger(run).sentence(),
+        *warnings(sweep),
+        doubt(sweep),
+    ]
+
+
+def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    expected = ["Expected"] * expects(frame)
+    for name in ("#", "Trial", "Model", "Dice", *expected, "IoU", "Epochs", "State", "Time"):
+        right = name in ("#", "Dice", *expected, "IoU", "Epochs", "Time")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "Model")
+    for row in frame.to_dict("records"):
+        place = "" if pd.isna(row["rank"]) else str(row["rank"])
+        cells = [
+            place,
+            row["trial"],
+            f"{row['arm']}\n{row['varied']}".rstrip(),
+            number(row["dice"]),
+            *([number(row["expected_dice"])] if expected else []),
+            number(row["iou"]),
+            f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
+            row["state"],
+            duration(row["device_seconds"]),
+        ]
+        table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
+    table.add_section()
+    for one in baselines:
+        scores = (number(one["dice"]), *("" for _ in expected), number(one["iou"]))
+        table.add_row("", "", one["arm"], *scores, style="dim")
+    return table
+
+
+def _seed_table(seeds: pd.DataFrame) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    patients = ["Patients"] if seeds["patients"].any() else []
+    for name in ("Model", *patients, "Seeds", "Dice", "Lowest", "Highest", "Best epoch"):
+        table.add_column(name, justify="left" if name == "Model" else "right")
+    for row in seeds.to_dict("records"):
+        cells = [
+            f"{row['arm']}\n{row['varied']}".rstrip(),
+            *([str(row["patients"])] if patients else []),
+            str(row["seeds"]),
+            number(row["dice"]),
+            number(row["dice_low"]),
+            number(row["dice_high"]),
+            f"{row['best_epoch']:.1f}",
+        ]
+        table.add_row(*map(Text, cells))
+    return table

@@ -1,0 +1,152 @@
+"""Configurations as vectors: conditional hyperparameters as a tree."""
+
+from collections.abc import Mapping, Sequence
+from math import log
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from brainseg.config.distributions import Choice, Integers, LogUniform, Params, Value
+from brainseg.config.schema import flatten, leaves
+from brainseg.config.space import Space
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+
+
+class Tree:
+    """A space's paths in an order in which they can be drawn, each with its conditions.
+
+    A point is a row of codes, one a path: the number of the option of a choice, where a number
+    lies between the ends of its range, 0 to 1, and NaN where the point has no such path.
+    """
+
+    def __init__(self, space: Space[Any]) -> None:
+        self.ranges = space.distributions()
+        self.paths = list(self.ranges)
+        self.branches = [leaf.path for leaf in leaves(type(space.base)) if leaf.branches]
+        self.conditions = [self._conditions(space, path) for path in self.paths]
+        # A branch is drawn the more often the more there is to search on it.
+        self.weights = [
+            np.array([1.0 + self._below(f"{path}.{option}.") for option in self.options(path)])
+            for path in self.paths
+        ]
+
+    def draw(self, count: int, rng: Generator) -> Floats:
+        """Points at random, as codes: (count, P)."""
+        return self._pruned(self._anew(count, rng))
+
+    def near(self, codes: Floats, rng: Generator) -> Floats:
+        """Points, (C, P), with one or two values drawn anew; a number mostly moves a little.
+
+        What only the new branch has is drawn as well.
+        """
+        anew = self._anew(len(codes), rng)
+        moved = self._rounded(np.clip(codes + 0.15 * rng.standard_normal(codes.shape), 0, 1))
+        choices = np.array([bool(self.options(path)) for path in self.paths])
+        other = np.where(choices | (rng.random(codes.shape) < 0.3), anew, moved)
+        own = np.isfinite(codes)
+        chance = np.where(own, rng.random(codes.shape), 2.0)
+        count = np.minimum(own.sum(1), rng.integers(1, 3, len(codes)))
+        changed = chance.argsort(1).argsort(1) < count[:, None]
+        return self._pruned(np.where(~own, anew, np.where(changed, other, codes)))
+
+    def codes(self, points: Sequence[Mapping[str, Value]]) -> Floats:
+        """Points as codes, (len(points), P)."""
+        rows = [[self._code(path, point) for path in self.paths] for point in points]
+        return self._pruned(np.array(rows, float).reshape(len(points), len(self.paths)))
+
+    def point(self, codes: Floats) -> Params:
+        """One row of codes as a point."""
+        pairs = zip(self.paths, codes.tolist(), strict=True)
+        return {path: self._value(path, code) for path, code in pairs if code == code}
+
+    def features(self, codes: Floats) -> list[Floats]:
+        """Of each path, (C, F): the code of a number, one-hot of a choice; its centre for none."""
+        found = []
+        for path, column in zip(self.paths, codes.T, strict=True):
+            if options := self.options(path):
+                one_hot = column[:, None] == np.arange(len(options))
+                absent = np.isnan(column)[:, None] / len(options)
+                found.append((one_hot + absent) / np.sqrt(2))
+            else:
+                found.append(np.nan_to_num(column, nan=0.5)[:, None])
+        return found
+
+    def encoded(self, points: Sequence[Mapping[str, Value]]) -> list[Floats]:
+        """Features of points, as ``features`` of their codes."""
+        return self.features(self.codes(points))
+
+    def options(self, path: str) -> tuple[Value, ...]:
+        distribution = self.ranges[path]
+        return distribution.options if isinstance(distribution, Choice) else ()
+
+    def _below(self, prefix: str) -> int:
+        return sum(path.startswith(prefix) for path in self.paths)
+
+    def _conditions(self, space: Space[Any], path: str) -> list[tuple[int, int]]:
+        """The columns, and the number of the option each must hold, for ``path`` to exist."""
+        found: list[tuple[int, int]] = []
+        point: Params = {}
+        for branch in (branch for branch in self.branches if path.startswith(f"{branch}.")):
+            tag = path[len(branch) + 1 :].split(".")[0]
+            if branch not in self.ranges:
+                met = flatten(space.config(point))[branch] == tag
+                found += [] if met else [(0, -1)]
+            elif tag in self.options(branch):
+                found.append((self.paths.index(branch), self.options(branch).index(tag)))
+                point[branch] = tag
+            else:
+                found.append((0, -1))
+            if (0, -1) in found:
+                break
+        return found
+
+    def _anew(self, count: int, rng: Generator) -> Floats:
+        """A value for every path, whether it exists or not: (count, P)."""
+        units = rng.random((count, len(self.paths)))
+        for column, weights in enumerate(self.weights):
+            if len(weights):
+                shares = np.cumsum(weights)[:-1] / weights.sum()
+                units[:, column] = np.searchsorted(shares, units[:, column], side="right")
+        return self._rounded(units)
+
+    def _rounded(self, codes: Floats) -> Floats:
+        """Codes of integers moved to where an integer lies."""
+        for column, path in enumerate(self.paths):
+            d = self.ranges[path]
+            if isinstance(d, Integers):
+                last = (d.high - d.low) // d.step
+                codes[:, column] = np.minimum(np.floor(codes[:, column] * (last + 1)), last) / max(
+                    last, 1
+                )
+        return codes
+
+    def _pruned(self, codes: Floats) -> Floats:
+        """``codes`` without the paths whose conditions are not met."""
+        for column, conditions in enumerate(self.conditions):
+            for branch, option in conditions:
+                codes[codes[:, branch] != option, column] = np.nan
+        return codes
+
+    def _code(self, path: str, point: Mapping[str, Value]) -> float:
+        if path not in point:
+            return float("nan")
+        d, value = self.ranges[path], point[path]
+        if isinstance(d, Choice):
+            return float(d.options.index(value)) if value in d.options else float("nan")
+        if isinstance(d, LogUniform):
+            return log(float(value) / d.low) / log(d.high / d.low)
+        return (float(value) - d.low) / (d.high - d.low)
+
+    def _value(self, path: str, code: float) -> Value:
+        d = self.ranges[path]
+        if isinstance(d, Choice):
+            return d.options[int(code)]
+        if isinstance(d, Integers):
+            return d.low + d.step * round(code * (d.high - d.low) / d.step)
+        if isinstance(d, LogUniform):
+            return float(min(max(d.low * (d.high / d.low) ** code, d.low), d.high))
+        return float(min(d.low + (d.high - d.low) * code, d.high))

@@ -1,0 +1,172 @@
+"""A Gaussian process over configurations and epochs, with a trial's luck as a term of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log
+from typing import Any
+
+import numpy as np
+
+from brainseg.config.space import Space
+from brainseg.search.encoding import Floats, Numbers, Tree
+from brainseg.search.observations import Seen
+
+FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
+MOST = 120  # trials the process is given
+OWN = 0.3  # share of a trial's departure from its like that is its configuration's, not luck
+LOWEST = -1.2  # standard deviations below the median: how far below hardly matters
+FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
+
+
+def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
+    """The score that each trial is believed to be worth at its last epoch, (T,).
+
+    It names the best of many trials more surely than their own scores do, since luck is told from
+    merit by what their like have shown. A trial that has shown nothing is worth what its
+    configuration is expected to be; one that ended too low for the process to tell how low, see
+    LOWEST, is worth its own score at most. Zeros while fewer than two have shown anything.
+    """
+    if sum(bool(trial.best) for trial in seen) < 2:
+        return np.zeros(len(seen))
+    features = Tree(space).encoded([trial.params for trial in seen])
+    observed = observed_of(seen)
+    process = fitted(observed, features)
+    worth = process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
+    ended = [trial.best[-1] if len(trial.best) == trial.epochs else np.inf for trial in seen]
+    own = (np.array(ended) - observed.centre) / observed.spread
+    told: Floats = np.where(own < LOWEST, np.minimum(worth, own), worth)
+    return observed.centre + observed.spread * told
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Values that trials showed, standardised, each with the trial and how far it had come."""
+
+    of: Numbers  # (N,), number of the trial
+    depth: Floats  # (N,), 0 at the first epoch, 1 at the last
+    score: Floats  # (N,)
+    centre: float  # the score that is 0 here
+    spread: float  # and how much of one is 1
+
+
+def kept(seen: Sequence[Seen]) -> list[int]:
+    """The trials that the process is given: all, or of many those that ran, the furthest, some."""
+    begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
+    if len(begun) <= MOST:
+        return begun
+    begun.sort(key=lambda number: (not seen[number].running, -len(seen[number].best), number))
+    rest = begun[MOST // 2 :]
+    return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
+
+
+def observed_of(trials: Sequence[Seen]) -> _Observed:
+    stand = [len(trial.best) for trial in trials]
+    common = {epoch for epoch in set(stand) - {0} if stand.count(epoch) >= 3}
+    rows = [
+        (number, log(epoch) / log(max(trial.epochs, 2)), trial.best[epoch - 1])
+        for number, trial in enumerate(trials)
+        for epoch in sorted({len(trial.best)} | {e for e in common if e < len(trial.best)})
+        if epoch
+    ]
+    table = np.array(rows)
+    score = table[:, 2]
+    centre, spread = float(np.median(score)), float(score.std()) or 1.0
+    standard = np.maximum((score - centre) / spread, LOWEST)
+    return _Observed(table[:, 0].astype(int), table[:, 1], standard, centre, spread)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Hyperparameters: a length, and shares of the variance of a standardised score.
+
+    The defaults are those that best foretold the ends of simulated trials.
+    """
+
+    length: float = 0.6  # in codes: how far apart two values are nearly unrelated
+    pairs: float = 0.2  # share of the configuration's effect that is of pairs of paths
+    passing: float = 0.6  # share of the configuration's effect that changes with the epochs
+    trend: float = 1.0  # of training in general
+    trial: float = 0.15  # of one trial by chance, at all its epochs
+    noise: float = 0.1  # of one value at the last epoch
+    early: float = 0.3  # and how much more at the first
+
+
+class _Process:
+    """A Gaussian process over configurations and epochs, given what was observed."""
+
+    def __init__(self, observed: _Observed, features: list[Floats], scales: _Scales) -> None:
+        self.observed, self.features, self.scales = observed, features, scales
+        of, depth = observed.of, observed.depth
+        covariance = self._kernel(of, depth, of, depth) + scales.trial * (of[:, None] == of)
+        covariance += np.diag(scales.noise + scales.early * (1 - depth) ** 2)
+        self.factor = np.linalg.cholesky(covariance)
+        self.white = np.linalg.solve(self.factor, observed.score)
+
+    def evidence(self) -> float:
+        """Log of the marginal likelihood, but for a constant."""
+        return float(-(self.white**2).sum() / 2 - np.log(np.diag(self.factor)).sum())
+
+    def at_end(self, of: Numbers) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of points at their last epoch, chance left out."""
+        across = self._kernel(of, np.ones(len(of)), self.observed.of, self.observed.depth)
+        solved = np.linalg.solve(self.factor, across.T)
+        variance = 1 + self.scales.trend - (solved**2).sum(0)
+        return solved.T @ self.white, np.sqrt(np.maximum(variance, 1e-6))
+
+    def departures(self, trials: int) -> Floats:
+        """By how much each trial as a whole is believed to depart from its configuration, (T,)."""
+        weights = np.linalg.solve(self.factor.T, self.white)
+        return np.asarray(self.scales.trial * np.bincount(self.observed.of, weights, trials))
+
+    def expecting(self, running: Numbers) -> "_Process":
+        """This process, had the trials ``running`` ended as it expects."""
+        if not len(running):
+            return self
+        seen = self.observed
+        observed = replace(
+            seen,
+            of=np.concatenate([seen.of, running]),
+            depth=np.concatenate([seen.depth, np.ones(len(running))]),
+            score=np.concatenate([seen.score, self.at_end(running)[0]]),
+        )
+        return _Process(observed, self.features, self.scales)
+
+    def _kernel(self, of: Numbers, depth: Floats, of_b: Numbers, depth_b: Floats) -> Floats:
+        """Covariance of two sets of values: a sum over paths and over pairs of paths.
+
+        What the configuration gives is reckoned once a trial, not once a value of it.
+        """
+        s, paths = self.scales, max(1, len(self.features))
+        (one, at), (other, at_b) = (np.unique(part, return_inverse=True) for part in (of, of_b))
+        added, squares = np.zeros((len(one), len(other))), np.zeros((len(one), len(other)))
+        for feature in self.features:
+            near = np.exp(-_squared(feature[one] / s.length, feature[other] / s.length))
+            added += near
+            squares += near**2
+        of_pairs = (added**2 - squares) / max(1, paths * (paths - 1))
+        effect = ((1 - s.pairs) * added / paths + s.pairs * of_pairs)[at[:, None], at_b]
+        along = np.exp(-((depth[:, None] - depth_b) ** 2) / 0.2)
+        return np.asarray(effect * (1 - s.passing + s.passing * along) + s.trend * along)
+
+
+def fitted(observed: _Observed, features: list[Floats]) -> _Process:
+    """The process under the scales, of a few tried one after the other, with the best evidence.
+
+    Many values are thinned for the trying.
+    """
+    thin = slice(None, None, 1 + len(observed.of) // MOST)
+    of, depth, score = observed.of[thin], observed.depth[thin], observed.score[thin]
+    part = replace(observed, of=of, depth=depth, score=score)
+    best = _Process(part, features, _Scales())
+    for name, factors in FACTORS.items():
+        for factor in factors:
+            scales = replace(best.scales, **{name: getattr(best.scales, name) * factor})
+            best = max(best, _Process(part, features, scales), key=_Process.evidence)
+    return _Process(observed, features, best.scales)
+
+
+def _squared(a: Floats, b: Floats) -> Floats:
+    """Squared distances of rows, (len(a), len(b))."""
+    apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    squared: Floats = np.maximum(apart, 0)
+    return squared

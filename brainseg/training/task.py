@@ -1,0 +1,32 @@
+"""What a worker is given to train: a run, a trial, a number of threads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainseg.config.distributions import Params
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import TrialDir
+
+
+class TrialFailed(RuntimeError):
+    """The trial cannot succeed as it is configured; trying it again would not help."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial as a process needs to know it; all else is read from the run's folder."""
+
+    run: Path
+    trial: str
+    params: Params
+    threads: int = 1  # CPU threads for torch, and as many that prepare batches
+
+    @property
+    def folder(self) -> TrialDir:
+        return Run(self.run).trial(self.trial)
+
+    @property
+    def config(self) -> TrialConfig:
+        return build(TrialConfig(), self.params)
