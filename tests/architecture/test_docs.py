@@ -1,15 +1,22 @@
-"""What README and docs name is there: files, headings, benchmarks, and every package."""
+"""What README and docs name exists: files, headings, benchmarks, options, and every package."""
 
 import re
+from contextlib import redirect_stdout, suppress
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from brainseg.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w/.~$-])((?:brainseg|sweeps|cluster|tests|benchmarks|docs)/[\w./-]+)")
 PLACEHOLDERS = {"sweeps/X.py"}
+OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+COMMAND = re.compile(r"(?:\bbrainseg ([a-z][a-z-]+)|sweeps/\w+\.py)([^`\n#']*)")
 PENDING = {"docs/report.png"}  # a screenshot of a real report; remove this once it is there
 
 
@@ -38,6 +45,32 @@ def test_every_benchmark_named_exists(page: Path) -> None:
 def test_every_file_named_exists(page: Path) -> None:
     for path in set(PATH.findall(page.read_text())) - PLACEHOLDERS - PENDING:
         assert (ROOT / path.rstrip(".")).exists(), path
+
+
+@cache
+def options(*command: str) -> set[str]:
+    """What the command's own help lists."""
+    text = StringIO()
+    with redirect_stdout(text), suppress(SystemExit):
+        main([*command, "--help"])
+    return set(OPTION.findall(text.getvalue()))
+
+
+def commands(name: str) -> list[list[str]]:
+    """Where the options of a command are listed: some are those of a sweep or a second word's."""
+    return [[name], *{"plan": [["train"]], "weights": [["weights", "fetch"]]}.get(name, [])]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "log.md"],  # its commands are those of their day
+    ids=lambda page: page.name,
+)
+def test_every_option_shown_is_one_that_its_command_takes(page: Path) -> None:
+    text = page.read_text().replace("\\\n", " ")
+    for command, rest in COMMAND.findall(text):
+        known = set().union(*(options(*words) for words in commands(command or "train")))
+        assert set(OPTION.findall(rest)) <= known, (command, rest)
 
 
 def test_the_readme_names_every_package() -> None:
