@@ -8,10 +8,7 @@ Run        python sweeps/cyclical_lr.py --data FOLDER      (no folder: made-up p
 Answer     runs/cyclical_lr/report.html and results.csv
 """
 
-from brainseg.cli.main import run
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.space import Space
-from brainseg.config.sweep import Bayes, Sweep, grid
+from brainseg import Bayes, Space, Sweep, TrialConfig, grid, run
 
 SCHEDULES = ("cosine", "triangular", "triangular2", "exprange", "onecycle", "step", "constant")
 

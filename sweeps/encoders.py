@@ -7,10 +7,7 @@ Run        python sweeps/encoders.py --data FOLDER      (no folder: made-up pati
 Answer     runs/encoders/report.html and results.csv
 """
 
-from brainseg.cli.main import run
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.space import Space
-from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
+from brainseg import REPORT_MODELS, Bayes, Space, Sweep, TrialConfig, run
 
 sweep = Sweep(
     name="encoders",

@@ -7,10 +7,7 @@ Run        python sweeps/freezing.py --data FOLDER      (no folder: made-up pati
 Answer     runs/freezing/report.html, section "Over seeds", and results.csv
 """
 
-from brainseg.cli.main import run
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.space import Space
-from brainseg.config.sweep import Points, Sweep, grid
+from brainseg import Points, Space, Sweep, TrialConfig, grid, run
 
 sweep = Sweep(
     name="freezing",

@@ -10,11 +10,8 @@ Answer     runs/lgg_report/report.html, first section, with learning curves and 
            claims.csv and results.csv
 """
 
-from brainseg.cli.main import run
-from brainseg.config.claims import Best, Faster, Rougher, Worst
-from brainseg.config.hyperparameters import Augmentation, Dice, TrialConfig
-from brainseg.config.space import Space
-from brainseg.config.sweep import REPORT_MODELS, Points, Split, Sweep
+from brainseg import REPORT_MODELS, Points, Space, Split, Sweep, TrialConfig, run
+from brainseg.config import Augmentation, Best, Dice, Faster, Rougher, Worst
 
 PLAIN, VGG16, RESNET50, RESNET50_FROZEN = REPORT_MODELS
 PRETRAINED = {"model": "encoder", "model.encoder.weights": "imagenet"}

@@ -8,10 +8,7 @@ Run        brainseg weights fetch radimagenet-resnet50    (once; its licence is 
 Answer     runs/weights/report.html, sections "Over seeds" and "Learning curves", and results.csv
 """
 
-from brainseg.cli.main import run
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.space import Space
-from brainseg.config.sweep import Points, Sweep, grid
+from brainseg import Points, Space, Sweep, TrialConfig, grid, run
 
 sweep = Sweep(
     name="weights",

@@ -42,3 +42,15 @@ def test_importing_brainseg_and_its_command_line_loads_no_heavy_library() -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_public_face_loads_the_standard_library_alone() -> None:
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "from brainseg import Bayes, Budget, Points, Space, Split, Sweep, TrialConfig, run\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*loaded - set(sys.stdlib_module_names) - {'brainseg'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
