@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -159,6 +160,26 @@ def test_after_a_sweep_the_process_is_what_it_was_and_runs_another(
         run(SWEEP, [*words, "--name=third", "--workers=64", "--set=batch_size=128", "--offline"])
     assert state() == before
     assert ray.is_initialized() and ray.get_runtime_context().get_job_id() == job
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_sweep_in_good_order_and_leaves_the_process_as_it_was(
+    own_ray: None, patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Run(tmp_path / "again").trial("0000").metrics
+
+    def terminate() -> None:
+        while not rows.exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before, words = state(), [f"--data={patients}", f"--storage={tmp_path}", "--epochs=3000"]
+    Thread(target=terminate, daemon=True).start()
+    with pytest.raises(SystemExit) as ended:
+        run(SWEEP, [*words, "--wandb=off"])
+    assert ended.value.code == 130 and "interrupted" in capsys.readouterr().err
+    assert Run(tmp_path / "again").drivers()[-1]["reason"] == "interrupted"
+    assert state() == before
 
 
 @pytest.mark.ray

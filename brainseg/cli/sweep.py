@@ -11,7 +11,7 @@ from brainseg.cli.sweep_args import as_asked, asked_job
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
-from brainseg.process import environment
+from brainseg.process import environment, terminable
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def heeding_offline(args: argparse.Namespace) -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
+@terminable()
 def run_and_report(sweep: Sweep, job: "Job") -> None:
     """Run ``sweep`` or go on with it, then show and write its report."""
     from brainseg.launch.job import Ended

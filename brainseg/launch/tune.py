@@ -42,6 +42,7 @@ TUNE = {  # settings of Ray Tune, read from the environment
 RETRIES = 2  # of a trial whose process died, since its last new epoch; it goes on after that
 
 
+@terminable()  # here too: Ray has set a handler of its own since
 def tune_trials(
     run: Run,
     sweep: Sweep,
@@ -74,7 +75,7 @@ def tune_trials(
     try:
         referee = Referee(run, study, race, spending)
         callbacks = [recorder, waiting]
-        with terminable(), suppress(Interrupted):  # by ``waiting``, which says why
+        with suppress(Interrupted):  # by ``waiting``, which says why
             _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
         whole = bool(search.ended) and not race.running()
         if whole:
