@@ -34,7 +34,7 @@ from brainseg.config.hyperparameters import (
     Constant,
     Cosine,
     OneCycle,
-    Schedule,
+    ScheduleConfig,
     Triangular,
 )
 from brainseg.training.schedules import build_schedule
@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 TABLE = Path(__file__).with_name("curves.csv")
 MODELS = ("plain", *map(str, ENCODERS.options))
-SCHEDULES: dict[str, Schedule] = {
+SCHEDULES: dict[str, ScheduleConfig] = {
     "constant": Constant(),
     "cosine": Cosine(),
     "onecycle": OneCycle(),

@@ -25,7 +25,7 @@ from brainseg.config.sweep import Bayes, Sweep
 from brainseg.records.files import append_line, write_text
 from brainseg.records.run import Run
 from brainseg.search.halving import Halving
-from brainseg.search.scheduler import Race
+from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 from sweeps.encoders import sweep as ENCODERS
 
@@ -65,11 +65,11 @@ def record(study: Study, name: str, params: Params, epochs: int, rng: np.random.
 
 def seconds(study: Study, sweep: Sweep) -> float:
     """CPU seconds of a proposal; what is proposed is not begun, so each sees the same trials."""
-    race = Race(study.run, Halving(grace=4, reduction=3))
+    scheduler = TrialScheduler(study.run, Halving(grace=4, reduction=3))
     took = []
     for _ in range(PROPOSALS):
         began = time.process_time()
-        study.ask(race.seen(sweep.objectives))
+        study.ask(scheduler.observations(sweep.objectives))
         took.append(time.process_time() - began)
     return median(took)
 

@@ -9,10 +9,10 @@ Gives  two tables for each budget: the regret at its end, the share of random se
 Each seed is a world of its own, drawn from what recorded curves leave open (curve_simulator.py).
 Regret is the true Dice of the world's best configuration minus that of the one the sweep would
 name, by its own noisy observations of the trials that are done: in one table the one that showed
-the highest Dice in any epoch, in the other the one that stands highest by rungs.standing. Beside it
-stands the regret, at the budget's end, of the one that proposals.believed puts first. Random
-search's final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole trainings of the
-mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
+the highest Dice in any epoch, in the other the one that is highest by halving.smoothed_best. Beside
+it stands the regret, at the budget's end, of the one that gaussian_process.posterior_mean puts
+first. Random search's final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole
+trainings of the mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from benchmarks.simulated_sweep import Sweep, Trial, run
 from brainseg.config.distributions import Choice, Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
-from brainseg.search.encoding import Tree
-from brainseg.search.gaussian_process import believed
+from brainseg.search.encoding import SpaceEncoder
+from brainseg.search.gaussian_process import posterior_mean
 
 BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]
@@ -63,7 +63,7 @@ def length(point: Params) -> int:
 
 def best_of(truth: Truth, space: Space[TrialConfig], rng: Generator) -> tuple[float, float]:
     """The highest true Dice in the space, by dense sampling, and a mean trial's device-seconds."""
-    tree = Tree(space)
+    tree = SpaceEncoder(space)
     codes = tree.draw(3000, rng)
     quality, cost = _worth(truth, tree, codes)
     whole = float(cost.mean())
@@ -74,7 +74,7 @@ def best_of(truth: Truth, space: Space[TrialConfig], rng: Generator) -> tuple[fl
     return float(quality.max()), whole
 
 
-def _worth(truth: Truth, tree: Tree, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _worth(truth: Truth, tree: SpaceEncoder, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = [tree.point(row) for row in codes]
     lengths = np.array([length(point) for point in points])
     quality = np.empty(len(points))
@@ -130,8 +130,8 @@ def world(seed: int, *, start_epochs: float, workers: int, searched: bool) -> li
 
 
 def named_by_model(space: Space[TrialConfig], sweep: Sweep) -> Trial:
-    """Of the trials that are done the one that proposals.believed puts first."""
-    beliefs = believed(space, seen(sweep))
+    """Of the trials that are done the one that gaussian_process.posterior_mean puts first."""
+    beliefs = posterior_mean(space, seen(sweep))
     done = [trial for trial in sweep.trials if trial.state == "done"] or sweep.trials
     return max(done, key=lambda trial: float(beliefs[trial.number]))
 

@@ -19,9 +19,9 @@ from brainseg.config.hyperparameters import ENCODERS
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS
 from brainseg.search.acquisition import expected_improvement, propose
-from brainseg.search.encoding import Tree
+from brainseg.search.encoding import SpaceEncoder
 from brainseg.search.halving import Halving, Progress
-from brainseg.search.observations import Seen
+from brainseg.search.observations import Observation
 
 GRACE, REDUCTION = 4, 3
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
@@ -140,7 +140,7 @@ class Wandb:
     """
 
     def __init__(self, space: Space[Any], rng: Generator) -> None:
-        self.tree, self.rng = Tree(space), rng
+        self.tree, self.rng = SpaceEncoder(space), rng
 
     def __call__(self, sweep: Sweep) -> Params:
         ran = [trial for trial in sweep.trials if trial.seen(sweep.now)]
@@ -166,7 +166,7 @@ def _matern(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class Promoted:
-    """Ours: rungs.py says who goes on, ``source`` which point comes next."""
+    """Ours: halving.py says who goes on, ``source`` which point comes next."""
 
     def __init__(
         self,
@@ -215,18 +215,18 @@ def _progress(trial: Trial, epochs: int) -> Progress:
     return Progress(
         trial=str(trial.number),
         epochs=trial.epochs,
-        best=trial.standing[:epochs],
+        best=trial.smoothed_best[:epochs],
         cycle=cycle,
         state=state,
     )
 
 
-def seen(sweep: Sweep) -> list[Seen]:
+def seen(sweep: Sweep) -> list[Observation]:
     return [
-        Seen(
+        Observation(
             params=trial.params,
             epochs=trial.epochs,
-            best=trial.standing[: trial.seen(sweep.now)],
+            best=trial.smoothed_best[: trial.seen(sweep.now)],
             seconds=trial.seconds if trial.seen(sweep.now) else 0.0,
             running=trial.state == "running",
         )
@@ -251,7 +251,7 @@ def grid(space: Space[Any], rng: Generator) -> Iterator[Params]:
 
 
 def at_random(space: Space[Any], rng: Generator) -> Callable[[Sweep], Params]:
-    tree = Tree(space)
+    tree = SpaceEncoder(space)
     return lambda sweep: tree.point(tree.draw(1, rng)[0])
 
 

@@ -15,11 +15,11 @@ from numpy.random import Generator
 
 from benchmarks.curve_simulator import Truth
 from brainseg.config.distributions import Params
-from brainseg.search.halving import standing
+from brainseg.search.halving import smoothed_best
 
 Verdict = Literal["go on", "pause", "stop"]
 # Device-seconds spent, and the true Dice of what would be returned then: by the highest Dice that
-# was observed in one epoch, and by rungs.standing.
+# was observed in one epoch, and by halving.smoothed_best.
 Path = list[tuple[float, float, float]]
 
 
@@ -46,7 +46,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.best: tuple[float, ...] = tuple(np.maximum.accumulate(self.dice).tolist())
-        self.standing = standing(self.dice.tolist())
+        self.smoothed_best = smoothed_best(self.dice.tolist())
 
 
 @dataclass
@@ -124,7 +124,11 @@ def run(
             method.ended(trial)
         free.append(0)
         path.append(
-            (when * workers, returned(sweep.trials, "best"), returned(sweep.trials, "standing"))
+            (
+                when * workers,
+                returned(sweep.trials, "best"),
+                returned(sweep.trials, "smoothed_best"),
+            )
         )
     return _valued(path, truth), sweep
 

@@ -12,7 +12,7 @@ import time
 import torch
 
 from benchmarks.freezing import stepper
-from brainseg.config.hyperparameters import Encoder, Plain, TrialConfig, arm
+from brainseg.config.hyperparameters import Encoder, Plain, TrialConfig, configuration_name
 from brainseg.models.flops import work
 from brainseg.models.network import build_network
 from brainseg.planning.cost_model import line_through
@@ -41,7 +41,9 @@ def main() -> None:
     found = []
     for model in models:
         needs = work(model, channels=3, image_size=SIDE, images=IMAGES, frozen=0)
-        found.append((needs.step_flops, seconds(model), arm(TrialConfig(model=model))))
+        found.append(
+            (needs.step_flops, seconds(model), configuration_name(TrialConfig(model=model)))
+        )
     found.sort()
     (least, short, _), (most, long, _) = found[0], found[-1]
     line = line_through([least, most], [short, long])

@@ -5,7 +5,7 @@ from typing import Any
 
 from brainseg.records.queries import in_words, named, varied_paths
 from brainseg.records.run import Run
-from brainseg.search.multi_objective import front
+from brainseg.search.multi_objective import non_dominated
 
 
 def unbeaten(run: Run, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def unbeaten(run: Run, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     paths = varied_paths(done)
     values = [run.trial(record.trial).aims(aims) for record in done]
-    kept = front(values, [aim == "dice" for aim in aims])
+    kept = non_dominated(values, [aim == "dice" for aim in aims])
     rows = [
         {
             "trial": record.trial,

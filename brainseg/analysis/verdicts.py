@@ -25,9 +25,9 @@ from brainseg.config.claims import (
     Faster,
     Rougher,
     Worst,
-    arms_of,
+    configurations_of,
     from_record,
-    stands_for,
+    matches,
 )
 from brainseg.records.files import read_json
 from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
@@ -120,10 +120,10 @@ def _arms(run: Run) -> list[Arm]:
 
 def _verdict(run: Run, claim: Claim, arms: Sequence[Arm]) -> Verdict:
     meant = [
-        [arm for arm in arms if stands_for(point, arm.records[0].params)]
-        for point in arms_of(claim)
+        [arm for arm in arms if matches(point, arm.records[0].params)]
+        for point in configurations_of(claim)
     ]
-    for point, found in zip(arms_of(claim), meant, strict=True):
+    for point, found in zip(configurations_of(claim), meant, strict=True):
         if not found:
             words = ", ".join(f"{path}={value}" for path, value in point.items())
             why = f"No trial of {words} ran to its last epoch."

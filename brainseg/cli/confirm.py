@@ -101,7 +101,7 @@ def _data(args: argparse.Namespace, search: Run, data: dict[str, Any]) -> str:
 
 def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
-    from brainseg.config.hyperparameters import arm
+    from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import in_words, named, varied_between_arms
     from brainseg.search.confirmation import candidates, chosen_by, expected_seconds
 
@@ -109,13 +109,13 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
     known = {one.trial: one for one in candidates(search)}
     records = [TrialRecord("", "queued", params=dict(point)) for point in sweep.first]
     paths = varied_between_arms(records)
-    for point, own in zip(sweep.first, sweep.confirms.arms, strict=True):
+    for point, own in zip(sweep.first, sweep.confirms.origins, strict=True):
         told = ["one of the report's models"] * own.baseline
         if one := known.get(own.trial):
             early = ", though it was stopped early" * (one.state == "stopped")
             expected = f", {one.expected:.3f} expected" if one.expected is not None else ""
             told.append(f"the search's trial {own.trial}, Dice {one.dice:.3f}{expected}{early}")
-        words = named(arm(sweep.space.config(point)), in_words(point, paths))
+        words = named(configuration_name(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(told)}")
     print(chosen_by(search, sweep))
     whole = len(sweep.first) * len(sweep.strategy.repeats)

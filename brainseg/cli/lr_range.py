@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.options import add_split_options, add_sweep_options
 from brainseg.cli.sweep_args import as_asked, asked_job
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
@@ -114,7 +114,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     if off := modality_dropout_off(read_json(run.sweep)["data"], [config]):
         print(off)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{arm(config)}, on {(data.table['part'] == 'train').sum()} slices")
+    print(f"{configuration_name(config)}, on {(data.table['part'] == 'train').sum()} slices")
     return Trial(Task(run.path, sweep.name, params, threads=torch.get_num_threads()), device)
 
 

@@ -1,7 +1,7 @@
 """What an earlier study concluded, stated so that the records of a run can be held against it.
 
-An arm is named by a point, some paths and their values: it stands for every trial that has these
-values. A claim about an arm of several models holds if it holds for each of them.
+A claim names its configuration by some paths and their values: every trial that has these values
+matches. A claim about several models holds if it holds for each of them.
 
 A curve is the validation Dice after each epoch of a trial. Three numbers are taken from it:
 
@@ -22,35 +22,35 @@ Point = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Best:
-    """The arm's best Dice, mean over seeds, is above that of every other arm."""
+    """The configuration's best Dice, mean over seeds, is above that of every other."""
 
     text: str
-    arm: Point
+    configuration: Point
 
 
 @dataclass(frozen=True)
 class Worst:
-    """The arm's best Dice, mean over seeds, is below that of every other arm."""
+    """The configuration's best Dice, mean over seeds, is below that of every other."""
 
     text: str
-    arm: Point
+    configuration: Point
 
 
 @dataclass(frozen=True)
 class Faster:
-    """The arm converges in fewer epochs than another."""
+    """The configuration converges in fewer epochs than another."""
 
     text: str
-    arm: Point
+    configuration: Point
     than: Point
 
 
 @dataclass(frozen=True)
 class Rougher:
-    """The arm's curve is rougher than that of every other arm."""
+    """The configuration's curve is rougher than that of every other."""
 
     text: str
-    arm: Point
+    configuration: Point
 
 
 Claim = Best | Worst | Faster | Rougher
@@ -61,7 +61,8 @@ KINDS: dict[str, type[Claim]] = {
 
 def to_record(claim: Claim) -> dict[str, Any]:
     """The claim as JSON can hold it; ``from_record`` is the inverse."""
-    return {"kind": type(claim).__name__.lower(), **asdict(claim)}
+    fields = asdict(claim)
+    return {"kind": type(claim).__name__.lower(), "arm": fields.pop("configuration"), **fields}
 
 
 def from_record(record: Mapping[str, Any]) -> Claim:
@@ -71,20 +72,21 @@ def from_record(record: Mapping[str, Any]) -> Claim:
         ValueError: a kind that this version does not know.
     """
     fields = dict(record)
-    kind = fields.pop("kind")
+    kind, configuration = fields.pop("kind"), fields.pop("arm")
     if kind not in KINDS:
         raise ValueError(
             f"a claim is one of {', '.join(KINDS)}, got {kind!r}; the run was begun by another "
             "version of brainseg"
         )
-    return KINDS[kind](**fields)
+    return KINDS[kind](configuration=configuration, **fields)
 
 
-def arms_of(claim: Claim) -> tuple[Point, ...]:
-    """The arms that the claim names."""
-    return (claim.arm, claim.than) if isinstance(claim, Faster) else (claim.arm,)
+def configurations_of(claim: Claim) -> tuple[Point, ...]:
+    """The configurations that the claim names."""
+    rivals = (claim.than,) if isinstance(claim, Faster) else ()
+    return (claim.configuration, *rivals)
 
 
-def stands_for(arm: Point, params: Point) -> bool:
-    """Whether a trial of these hyperparameters is one of the arm's."""
-    return all(params.get(path) == value for path, value in arm.items())
+def matches(configuration: Point, params: Point) -> bool:
+    """Whether a trial of these hyperparameters is one of the configuration's."""
+    return all(params.get(path) == value for path, value in configuration.items())

@@ -13,7 +13,7 @@ Value = bool | int | float | str
 Params = dict[str, Value]
 
 
-class Trial(Protocol):
+class Suggester(Protocol):
     """What a distribution needs of ``optuna.Trial``; lets this module run without Optuna."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
@@ -36,7 +36,7 @@ class Uniform:
     def ends(self) -> tuple[Value, ...]:
         return float(self.low), float(self.high)
 
-    def suggest(self, trial: Trial, path: str) -> Value:
+    def suggest(self, trial: Suggester, path: str) -> Value:
         return trial.suggest_float(path, self.low, self.high)
 
     def holds(self, value: Value) -> bool:
@@ -58,7 +58,7 @@ class LogUniform:
     def ends(self) -> tuple[Value, ...]:
         return float(self.low), float(self.high)
 
-    def suggest(self, trial: Trial, path: str) -> Value:
+    def suggest(self, trial: Suggester, path: str) -> Value:
         return trial.suggest_float(path, self.low, self.high, log=True)
 
     def holds(self, value: Value) -> bool:
@@ -81,7 +81,7 @@ class Integers:
     def ends(self) -> tuple[Value, ...]:
         return self.low, self.high
 
-    def suggest(self, trial: Trial, path: str) -> Value:
+    def suggest(self, trial: Suggester, path: str) -> Value:
         return trial.suggest_int(path, self.low, self.high, step=self.step)
 
     def holds(self, value: Value) -> bool:
@@ -103,7 +103,7 @@ class Choice:
     def ends(self) -> tuple[Value, ...]:
         return self.options
 
-    def suggest(self, trial: Trial, path: str) -> Value:
+    def suggest(self, trial: Suggester, path: str) -> Value:
         value: Value = trial.suggest_categorical(path, self.options)
         return value
 

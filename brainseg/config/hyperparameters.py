@@ -202,7 +202,7 @@ class Augmentation:
 
 
 Optimizer = AdamW | Adam | Sgd
-Schedule = Cosine | OneCycle | Triangular | Triangular2 | ExpRange | Step | Constant
+ScheduleConfig = Cosine | OneCycle | Triangular | Triangular2 | ExpRange | Step | Constant
 Loss = Dice | DiceBce | FocalTversky | Lovasz
 
 
@@ -213,7 +213,7 @@ class TrialConfig:
     model: Encoder | Plain = Encoder()
     optimizer: Optimizer = AdamW()
     lr: Literal["given", "auto"] = "given"  # auto: a range test finds the peak, and cycles' floor
-    schedule: Schedule = Cosine()
+    schedule: ScheduleConfig = Cosine()
     loss: Loss = Dice()
     augment: Augmentation = Augmentation()
     normalise: Literal["patient", "image", "imagenet"] = (
@@ -232,7 +232,7 @@ class TrialConfig:
     fold: Annotated[int, Within(0)] = 0  # which one of the split's validates; 0 where it has none
 
 
-def arm(config: TrialConfig) -> str:
+def configuration_name(config: TrialConfig) -> str:
     """The model in words, as tables and legends name it: `resnet50, imagenet, first 2 frozen`."""
     if isinstance(config.model, Plain):
         return f"plain U-Net, width {config.model.width}"

@@ -8,7 +8,7 @@ from typing import (
     Generic,
 )
 
-from brainseg.config.distributions import Distribution, Params, Trial, Value
+from brainseg.config.distributions import Distribution, Params, Suggester, Value
 from brainseg.config.schema import (
     Leaf,
     T,
@@ -49,7 +49,7 @@ class Space(Generic[T]):
             _legal(value, leaf_of(type(self.base), path))
         self.config({})  # refuses an illegal base here, before anything is drawn
 
-    def __call__(self, trial: Trial) -> Params:
+    def __call__(self, trial: Suggester) -> Params:
         """Draw a point. Optuna's define-by-run form, so conditions need no support from Ray."""
         drawn: Params = {}
 

@@ -6,7 +6,7 @@ from itertools import product
 from math import inf
 from typing import Literal, get_args
 
-from brainseg.config.claims import Claim, arms_of
+from brainseg.config.claims import Claim, configurations_of
 from brainseg.config.distributions import Params, Value
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
@@ -44,7 +44,7 @@ class Points:
     """Nothing is drawn: each point, once with every seed and fold, is trained to its last epoch.
 
     All points come with the first seed and fold, then all with the second fold, and so on: every
-    arm grows evenly.
+    configuration grows evenly.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -131,7 +131,7 @@ class Confirms:
     name: str
     uid: str
     top: int  # how many of its configurations were asked for
-    arms: tuple[Origin, ...]  # one for each of the sweep's first points
+    origins: tuple[Origin, ...]  # one for each of the sweep's first points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         for claim in self.claims:
-            for arm in arms_of(claim):
-                build(self.space.base, arm)  # refuses a path that no trial could have
+            for configuration in configurations_of(claim):
+                build(self.space.base, configuration)  # refuses a path that no trial could have
         if isinstance(self.strategy, Points):
             _check_points(self.space, self.first)
         _check_budget(self)

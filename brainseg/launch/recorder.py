@@ -7,13 +7,13 @@ from ray import tune
 
 from brainseg.cluster.reachability import brief
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.data.dataset import Say
 from brainseg.records.files import write_text
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import Ending
-from brainseg.search.scheduler import Race
+from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 from brainseg.tracking import Mirror
 from brainseg.training import checkpoint
@@ -23,15 +23,21 @@ class Recorder(tune.Callback):
     """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
 
     def __init__(
-        self, run: Run, study: Study, race: Race, mirror: Mirror, trials: int, say: Say
+        self,
+        run: Run,
+        study: Study,
+        scheduler: TrialScheduler,
+        mirror: Mirror,
+        trials: int,
+        say: Say,
     ) -> None:
-        self.run, self.study, self.race, self.mirror = run, study, race, mirror
+        self.run, self.study, self.scheduler, self.mirror = run, study, scheduler, mirror
         self.trials, self.say = trials, say
         self._epochs: dict[str, int] = {}  # that trials have finished
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         params, name = _own(trial.config)
-        words = arm(build(TrialConfig(), params))
+        words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
         self.run.note(name, "running", arm=words, params=params)
         after = f" again after epoch {rows[-1]['epoch']}" if rows else ""
@@ -65,19 +71,19 @@ class Recorder(tune.Callback):
         ending = self.run.trial(name).ending(crash)
         if ending.state == "paused":
             self.run.note(name, "paused", **_facts(ending))
-            self.race.rests(name)
+            self.scheduler.pause(name)
             checkpoint.keep_newest(self.run.trial(name).path)
-            reason = self.race.waiting()[name]
+            reason = self.scheduler.pause_reasons()[name]
             self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
         else:
-            self.race.ends(name, failed=ending.state == "failed")
+            self.scheduler.finish(name, failed=ending.state == "failed")
             self._close(name, ending)
 
     def stop_waiting(self, why: str) -> None:
         """The search has ended: what still waits at a rung is stopped there for good."""
-        for name, reason in self.race.waiting().items():
+        for name, reason in self.scheduler.pause_reasons().items():
             write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
-            self.race.ends(name, failed=False)
+            self.scheduler.finish(name, failed=False)
             self._close(name, self.run.trial(name).ending())
 
     def _close(self, name: str, ending: Ending) -> None:

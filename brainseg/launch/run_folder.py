@@ -25,7 +25,7 @@ from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines
 from brainseg.records.files import read_json, write_json, write_text
 from brainseg.records.run import Run
-from brainseg.search.warm_start import Earlier, earlier_trials
+from brainseg.search.warm_start import PreviousTrial, previous_trials
 
 
 def open_run(
@@ -36,7 +36,7 @@ def open_run(
     made_up: bool,
     command: str,
     earlier: Path | None = None,
-) -> list[Earlier]:
+) -> list[PreviousTrial]:
     """Write what is asked and of which data; return the trials of the sweep it starts from.
 
     ``data.table`` has the columns of ``parted``.
@@ -45,7 +45,7 @@ def open_run(
         ValueError: the folder holds a sweep that asked something else, or the ``earlier`` one did.
     """
     asked = _asked(sweep, data, made_up)
-    learnt = earlier_trials(Run(earlier), sweep, asked) if earlier else []
+    learnt = previous_trials(Run(earlier), sweep, asked) if earlier else []
     asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
         _refuse_other(run, asked)
@@ -135,7 +135,9 @@ def _strategy(strategy: Bayes | Points) -> dict[str, Any]:
 
 
 def _confirms(confirms: Confirms) -> dict[str, Any]:
-    return {**asdict(confirms), "arms": [asdict(arm) for arm in confirms.arms]}
+    record = asdict(confirms)
+    origins = record.pop("origins")
+    return {**record, "arms": list(origins)}
 
 
 def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:

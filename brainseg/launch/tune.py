@@ -24,11 +24,11 @@ from brainseg.launch.tune_adapter import Referee, Suggestions
 from brainseg.launch.workers import train_together
 from brainseg.process import environment, terminable
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending
+from brainseg.search.budget import BudgetTracker
 from brainseg.search.halving import Halving
-from brainseg.search.scheduler import FINALISTS, Race
+from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
-from brainseg.search.warm_start import Earlier
+from brainseg.search.warm_start import PreviousTrial
 from brainseg.tracking import Mirror
 from brainseg.training.task import Task
 from brainseg.training.trial import run_trial
@@ -48,19 +48,24 @@ def tune_trials(
     sweep: Sweep,
     job: Job,
     vacancies: Vacancies,
-    earlier: Sequence[Earlier],
+    earlier: Sequence[PreviousTrial],
     say: Say,
 ) -> None:
     """Let Tune train what the search suggests, until it suggests no more."""
-    study, spending = Study(run, sweep, earlier), Spending(run, sweep.budget)
-    race = Race(run, _halving(sweep), earlier)
+    study, budget_tracker = Study(run, sweep, earlier), BudgetTracker(run, sweep.budget)
+    scheduler = TrialScheduler(run, _halving(sweep), earlier)
     workers = vacancies.placement.workers
     _release_killed(run)
     search = Suggestions(
-        study, race, spending, trials=sweep.trials, at_once=vacancies.at_once, workers=workers
+        study,
+        scheduler,
+        budget_tracker,
+        trials=sweep.trials,
+        at_once=vacancies.at_once,
+        workers=workers,
     )
     mirror = Mirror(run, job.wandb)
-    recorder = Recorder(run, study, race, mirror, sweep.trials, say)
+    recorder = Recorder(run, study, scheduler, mirror, sweep.trials, say)
     if search.is_over():
         recorder.stop_waiting(search.ended)  # if the driver before died in the middle of this
         if not run.is_whole():
@@ -73,11 +78,11 @@ def tune_trials(
     waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
     whole = False
     try:
-        referee = Referee(run, study, race, spending)
+        referee = Referee(run, study, scheduler, budget_tracker)
         callbacks = [recorder, waiting]
         with suppress(Interrupted):  # by ``waiting``, which says why
             _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
-        whole = bool(search.ended) and not race.running()
+        whole = bool(search.ended) and not scheduler.running()
         if whole:
             recorder.stop_waiting(search.ended)
             say(f"the search has ended: {search.ended}")

@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 
 from brainseg.records.files import write_text
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending
-from brainseg.search.scheduler import Race
+from brainseg.search.budget import BudgetTracker
+from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 
 
@@ -24,31 +24,31 @@ class Suggestions(Searcher):
     def __init__(
         self,
         study: Study,
-        race: Race,
-        spending: Spending,
+        scheduler: TrialScheduler,
+        budget_tracker: BudgetTracker,
         *,
         trials: int,
         at_once: Callable[[], int],
         workers: int = 1,
     ) -> None:
         super().__init__(metric="best_dice", mode="max")
-        self.study, self.race, self.spending = study, race, spending
+        self.study, self.scheduler, self.budget_tracker = study, scheduler, budget_tracker
         self.trials, self.workers = trials, workers  # trials in all; workers of one
         self.at_once = at_once  # trials that there is room for by now
         self.ended = ""  # why nothing more is begun
         left = study.unfinished()
         for name in left:
-            if name not in race.trials:  # asked for, and never begun
-                race.enters(name, study.params(name))
+            if name not in scheduler.trials:  # asked for, and never begun
+                scheduler.add(name, study.params(name))
         self._live: set[str] = set()  # trials of Tune that have not returned
-        self._left = [name for name in left if race.trials[name].state == "running"]
+        self._left = [name for name in left if scheduler.trials[name].state == "running"]
 
     def is_over(self) -> bool:
         """Whether there is nothing to do from the start; ``ended`` says why."""
         if self._left:
             return False
-        spent = self.spending.spent()
-        if not spent and (self.race.promotable() or self.race.finalist()):
+        spent = self.budget_tracker.spent()
+        if not spent and (self.scheduler.promotable() or self.scheduler.finalist()):
             return False
         self.ended = spent or self._enough()
         return bool(self.ended)
@@ -61,53 +61,55 @@ class Suggestions(Searcher):
         if name:
             self._live.add(trial_id)
             return {"trial": name, **self.study.params(name)}
-        return None if self.race.running() and not self.ended else Searcher.FINISHED
+        return None if self.scheduler.running() and not self.ended else Searcher.FINISHED
 
     def next(self) -> str | None:
         """The trial to be trained next; None where there is none, for now or for good."""
         if self.ended:
             return None
         name = self._left.pop(0) if self._left else None
-        if not name and (spent := self.spending.spent()):
+        if not name and (spent := self.budget_tracker.spent()):
             self.ended = spent
             return None
         if not name and self._must_save():
-            if finalist := self.race.finalist():
-                self.race.begins(finalist, to_the_end=True)
-            if finalist or self.race.running():
+            if finalist := self.scheduler.finalist():
+                self.scheduler.start(finalist, to_the_end=True)
+            if finalist or self.scheduler.running():
                 return finalist
-        if name := name or self.race.promotable():
-            self.race.begins(name)
+        if name := name or self.scheduler.promotable():
+            self.scheduler.start(name)
             return name
         enough = self._enough()
-        if enough and (name := self.race.finalist()):
-            self.race.begins(name, to_the_end=True)
+        if enough and (name := self.scheduler.finalist()):
+            self.scheduler.start(name, to_the_end=True)
         elif not enough:
             name = self._new()
-            self.race.begins(name)
-        elif not self.race.running():
+            self.scheduler.start(name)
+        elif not self.scheduler.running():
             self.ended = enough
         return name
 
     def _enough(self) -> str:
         """Why no new trial is begun, or nothing."""
-        begun = len(self.race.trials)
+        begun = len(self.scheduler.trials)
         if begun >= self.trials:
             return f"all {begun} trials were tried"
-        return self.spending.stalled() or self._exhausted()
+        return self.budget_tracker.stalled() or self._exhausted()
 
     def _must_save(self) -> bool:
         """Whether what is left of the budget is due to the best trials so far."""
-        return self.spending.nearly_spent(self.race.reserved(), self.at_once() * self.workers)
+        return self.budget_tracker.nearly_spent(
+            self.scheduler.reserved(), self.at_once() * self.workers
+        )
 
     def _exhausted(self) -> str:
-        if not self.spending.budget.terminator:
+        if not self.budget_tracker.budget.terminator:
             return ""
-        return self.study.exhausted(self.spending.noise())
+        return self.study.exhausted(self.budget_tracker.noise())
 
     def _new(self) -> str:
-        name = self.study.ask(self.race.seen(self.study.sweep.objectives))
-        self.race.enters(name, self.study.params(name))
+        name = self.study.ask(self.scheduler.observations(self.study.sweep.objectives))
+        self.scheduler.add(name, self.study.params(name))
         return name
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -134,17 +136,26 @@ class Suggestions(Searcher):
 class Referee(FIFOScheduler):
     """Hears each result before the trial goes on: it may pass its rung, or must stop for good."""
 
-    def __init__(self, run: Run, study: Study, race: Race, spending: Spending) -> None:
+    def __init__(
+        self, run: Run, study: Study, scheduler: TrialScheduler, budget_tracker: BudgetTracker
+    ) -> None:
         super().__init__()
-        self.run, self.study, self.race, self.spending = run, study, race, spending
+        self.run, self.study, self.scheduler, self.budget_tracker = (
+            run,
+            study,
+            scheduler,
+            budget_tracker,
+        )
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if "epoch" in result:
             name, epoch = trial.config["trial"], result["epoch"]
             self.study.observe(name, epoch, result["dice"])
-            self.race.hears(name, epoch, result["dice"], result["seconds"] * result["devices"])
-            self.spending.hears(name)
-            folder, spent = self.run.trial(name), self.spending.spent()
+            self.scheduler.on_epoch(
+                name, epoch, result["dice"], result["seconds"] * result["devices"]
+            )
+            self.budget_tracker.update(name)
+            folder, spent = self.run.trial(name), self.budget_tracker.spent()
             if spent and epoch < trial.config["epochs"] and not folder.stop.exists():
                 write_text(folder.stop, spent)
         return str(FIFOScheduler.CONTINUE)

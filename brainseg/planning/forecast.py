@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from brainseg.cluster.placement import Placement
-from brainseg.config.hyperparameters import Encoder, TrialConfig, arm
+from brainseg.config.hyperparameters import Encoder, TrialConfig, configuration_name
 from brainseg.config.sweep import Bayes, Points, Sweep
 from brainseg.models.encoders import require_known
 from brainseg.models.network import require_size
@@ -256,7 +256,10 @@ def _refused(config: TrialConfig, outcomes: Outcomes, place: Place) -> str:
 
 def _arm(config: TrialConfig, costs: Costs, outcomes: Outcomes, place: Place) -> Arm:
     named = partial(
-        Arm, name=arm(config), batch_size=config.batch_size, image_size=config.image_size
+        Arm,
+        name=configuration_name(config),
+        batch_size=config.batch_size,
+        image_size=config.image_size,
     )
     if why := _refused(config, outcomes, place):
         return named(obstacle=why)

@@ -13,7 +13,7 @@ from brainseg.cluster.autoscaler import autoscaling
 from brainseg.cluster.capacity import faults
 from brainseg.cluster.nodes import living, on_one
 from brainseg.cluster.placement import Placement
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Sweep
 from brainseg.data.dataset import Say, read_data
@@ -140,7 +140,7 @@ def _probe(
     run: Run, place: Place, measure_in: Callable[..., Measured | str], say: Say, key: TrialConfig
 ) -> Measured | str:
     """Measure one arm on a worker's share of its batch."""
-    say(f"measuring {arm(key)}")
+    say(f"measuring {configuration_name(key)}")
     trial = f"{len(list(run.path.glob('trials/*'))):04d}"
     share = replace(key, batch_size=key.batch_size // place.placement.workers)
     write_json(run.trial(trial).config, flatten(share))

@@ -28,7 +28,7 @@ def ranking(run: Run) -> pd.DataFrame:
 
     Scores are those of the best epoch, so far where a trial still runs. ``expected_dice`` is what a
     trial that is done is expected to be worth, NaN where that cannot be told, see
-    ``merit.expected_dice``; it does not rank, since the weights kept are of the best epoch.
+    ``expected_dice``; it does not rank, since the weights kept are of the best epoch.
     ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``,
     whose mean ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN
     where a range test found it; ``varied`` are the hyperparameters that differ between trials, but

@@ -26,21 +26,21 @@ from numpy.random import Generator
 
 from brainseg.config.distributions import Params
 from brainseg.config.space import Space
-from brainseg.search.encoding import Floats, Tree
+from brainseg.search.encoding import Floats, SpaceEncoder
 from brainseg.search.gaussian_process import FIRST, fitted, kept, observed_of
-from brainseg.search.observations import Seen
+from brainseg.search.observations import Observation
 
 DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates, and trials whose neighbours are
 MARGIN = 0.3  # standard deviations over the best that an improvement is counted from
 
 
-def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
+def propose(space: Space[Any], seen: Sequence[Observation], rng: Generator) -> Params:
     """The point to try next, one that ``space`` could draw and that is not among ``seen``.
 
     The same ``seen`` and an equally seeded ``rng`` give the same point. Only where the space holds
     no other, as far as the candidates go, is a point proposed twice.
     """
-    tree = Tree(space)
+    tree = SpaceEncoder(space)
     if not tree.paths:
         return {}
     past = tree.codes([trial.params for trial in seen])
@@ -57,7 +57,7 @@ def propose(space: Space[Any], seen: Sequence[Seen], rng: Generator) -> Params:
     return tree.point(codes[chosen])
 
 
-def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Floats:
+def _worth(tree: SpaceEncoder, seen: Sequence[Observation], past: Floats, codes: Floats) -> Floats:
     """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
     begun = kept(seen)
     trials = [seen[number] for number in begun]
@@ -72,7 +72,7 @@ def _worth(tree: Tree, seen: Sequence[Seen], past: Floats, codes: Floats) -> Flo
     return worth
 
 
-def _seconds(trials: Sequence[Seen], features: list[Floats]) -> Floats:
+def _seconds(trials: Sequence[Observation], features: list[Floats]) -> Floats:
     """Seconds of an epoch of each trial and point, by ridge regression of their logarithm."""
     table = np.concatenate(features, axis=1)
     known = [number for number, trial in enumerate(trials) if trial.seconds > 0]

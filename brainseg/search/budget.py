@@ -16,7 +16,7 @@ from brainseg.records.trial_folder import DeviceSeconds
 LATE = 3  # the last third of a training is where its Dice has settled
 
 
-class Spending:
+class BudgetTracker:
     """Wall time and device time of one run, this driver's included."""
 
     def __init__(self, run: Run, budget: Budget) -> None:
@@ -28,9 +28,9 @@ class Spending:
         self._meters: dict[str, DeviceSeconds] = {}
         self._device_seconds: dict[str, float] = {}
         for record in run.trials():
-            self.hears(record.trial)
+            self.update(record.trial)
 
-    def hears(self, trial: str) -> None:
+    def update(self, trial: str) -> None:
         """Read on in a trial's records: it has a new row, or has ended."""
         if trial not in self._meters:
             self._meters[trial] = DeviceSeconds(self.run.trial(trial))

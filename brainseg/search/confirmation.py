@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
@@ -30,7 +30,7 @@ class Candidate:
     trial: str  # the best of those that it was tried in
     trials: tuple[str, ...]
     dice: float  # best validation Dice, mean over its trials
-    expected: float | None  # Dice that they are expected to be worth, see merit.expected_dice
+    expected: float | None  # Dice that they are expected to be worth, see search/expected_dice.py
     state: str
 
 
@@ -70,7 +70,7 @@ def confirmation(
             name=search["name"],
             uid=search["uid"],
             top=top,
-            arms=tuple(arms.values()),
+            origins=tuple(arms.values()),
         ),
     )
 
@@ -84,7 +84,7 @@ def candidates(run: Run) -> list[Candidate]:
     scored = [r for r in run.trials() if r.state in ("done", "stopped") and r.dice is not None]
     expected = expected_dice(run)
     found = [_candidate(group, expected) for group in seed_groups(scored)]
-    return sorted(found, key=lambda one: (one.state != "done", -_merit(one)))
+    return sorted(found, key=lambda one: (one.state != "done", -_selection_score(one)))
 
 
 def chosen_by(run: Run, sweep: Sweep) -> str:
@@ -95,12 +95,12 @@ def chosen_by(run: Run, sweep: Sweep) -> str:
     lucky = min(found, key=lambda one: (one.state != "done", -one.dice))
     if lucky.expected is None:
         return "Chosen by the highest Dice of any epoch."
-    said = "Chosen by expected Dice, which tells merit from luck; the highest Dice of any epoch"
+    said = "Chosen by expected Dice, which tells quality from luck; the highest Dice of any epoch"
     if lucky == found[0]:
         return f"{said} puts the same one first."
     return (
-        f"{said}, {lucky.dice:.3f}, would put trial {lucky.trial} first, {arm(lucky.config)}, of "
-        f"which {lucky.expected:.3f} is expected."
+        f"{said}, {lucky.dice:.3f}, would put trial {lucky.trial} first, "
+        f"{configuration_name(lucky.config)}, of which {lucky.expected:.3f} is expected."
     )
 
 
@@ -110,8 +110,8 @@ def overtaken(run: Run, leader: str) -> str:
     if first is None or first.expected is None or first.state != "done" or leader in first.trials:
         return ""
     return (
-        f"Of trial {first.trial} ({arm(first.config)}) more is expected than of trial {leader}, "
-        f"which showed the highest Dice: {first.expected:.3f}, see expected Dice. "
+        f"Of trial {first.trial} ({configuration_name(first.config)}) more is expected than of "
+        f"trial {leader}, which showed the highest Dice: {first.expected:.3f}, see expected Dice. "
         f"`brainseg confirm {run.path}` settles it."
     )
 
@@ -130,7 +130,7 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
     usual = fmean(costs.values())
     one_repeat = sum(
         costs.get(arm.trial, usual) * sweep.space.config(point).epochs
-        for arm, point in zip(sweep.confirms.arms, sweep.first, strict=True)
+        for arm, point in zip(sweep.confirms.origins, sweep.first, strict=True)
     )
     return one_repeat * sweep.trials / len(sweep.first)
 
@@ -191,7 +191,7 @@ def _begun(
     return dict(zip(configs, arms, strict=True))
 
 
-def _merit(one: Candidate) -> float:
+def _selection_score(one: Candidate) -> float:
     return one.dice if one.expected is None else one.expected
 
 

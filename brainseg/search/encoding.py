@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 
-class Tree:
+class SpaceEncoder:
     """A space's paths in an order in which they can be drawn, each with its conditions.
 
     A point is a row of codes, one a path: the number of the option of a choice, where a number

@@ -1,4 +1,4 @@
-"""What each trial of a search is expected to be worth: its merit, told from its luck."""
+"""What each trial of a search is expected to be worth: its quality, told from its luck."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from brainseg.config.space import Space
 from brainseg.records.files import read_json
 from brainseg.records.queries import REPEATS, values_tried
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.gaussian_process import FIRST, believed
-from brainseg.search.observations import shown
+from brainseg.search.gaussian_process import FIRST, posterior_mean
+from brainseg.search.observations import observation_of
 
 EXPECTED = (
     "What a Gaussian process over the settings and curves of all trials expects one that ran to "
@@ -24,17 +24,17 @@ def expected_dice(run: Run) -> dict[str, float]:
     """By trial, the Dice that it is expected to be worth at its last epoch, if it has a score.
 
     Empty where that cannot be told: of a list of points, of a space with nothing to search, and
-    while fewer than ``proposals.FIRST`` trials have a score.
+    while fewer than ``gaussian_process.FIRST`` trials have a score.
     """
     sweep = read_json(run.sweep)
     if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
         return {}
     records = [record for record in run.trials() if record.state != "failed" and record.params]
-    seen = {record.trial: shown(run, record) for record in records}
+    seen = {record.trial: observation_of(run, record) for record in records}
     scored = [record for record in records if seen[record.trial].best]
     if len(scored) < FIRST:
         return {}
-    worth = believed(_space(sweep, scored), [seen[record.trial] for record in scored])
+    worth = posterior_mean(_space(sweep, scored), [seen[record.trial] for record in scored])
     return dict(zip((record.trial for record in scored), worth.tolist(), strict=True))
 
 

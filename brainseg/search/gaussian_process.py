@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from brainseg.config.space import Space
-from brainseg.search.encoding import Floats, Numbers, Tree
-from brainseg.search.observations import Seen
+from brainseg.search.encoding import Floats, Numbers, SpaceEncoder
+from brainseg.search.observations import Observation
 
 FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
 MOST = 120  # trials the process is given
@@ -18,17 +18,17 @@ LOWEST = -1.2  # standard deviations below the median: how far below hardly matt
 FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
 
 
-def believed(space: Space[Any], seen: Sequence[Seen]) -> Floats:
+def posterior_mean(space: Space[Any], seen: Sequence[Observation]) -> Floats:
     """The score that each trial is believed to be worth at its last epoch, (T,).
 
     It names the best of many trials more surely than their own scores do, since luck is told from
-    merit by what their like have shown. A trial that has shown nothing is worth what its
+    quality by what their like have shown. A trial that has shown nothing is worth what its
     configuration is expected to be; one that ended too low for the process to tell how low, see
     LOWEST, is worth its own score at most. Zeros while fewer than two have shown anything.
     """
     if sum(bool(trial.best) for trial in seen) < 2:
         return np.zeros(len(seen))
-    features = Tree(space).encoded([trial.params for trial in seen])
+    features = SpaceEncoder(space).encoded([trial.params for trial in seen])
     observed = observed_of(seen)
     process = fitted(observed, features)
     worth = process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
@@ -49,7 +49,7 @@ class _Observed:
     spread: float  # and how much of one is 1
 
 
-def kept(seen: Sequence[Seen]) -> list[int]:
+def kept(seen: Sequence[Observation]) -> list[int]:
     """The trials that the process is given: all, or of many those that ran, the furthest, some."""
     begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
     if len(begun) <= MOST:
@@ -59,7 +59,7 @@ def kept(seen: Sequence[Seen]) -> list[int]:
     return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
 
 
-def observed_of(trials: Sequence[Seen]) -> _Observed:
+def observed_of(trials: Sequence[Observation]) -> _Observed:
     stand = [len(trial.best) for trial in trials]
     common = {epoch for epoch in set(stand) - {0} if stand.count(epoch) >= 3}
     rows = [

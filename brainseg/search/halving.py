@@ -35,7 +35,7 @@ class Progress:
 
     trial: str
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # score after each finished epoch, see `standing`
+    best: tuple[float, ...] = ()  # score after each finished epoch, see `smoothed_best`
     cycle: int = 0  # epochs of a cycle of its learning rate; 0: not cyclical
     state: Literal["running", "paused", "done", "failed"] = "running"
 
@@ -58,20 +58,22 @@ class Halving:
 
     def reason(self, progress: Progress, trials: Sequence[Progress]) -> str:
         """Why ``progress``, one of ``trials``, pauses at the rung it has come to, or nothing."""
-        epoch, came = len(progress.best), self._came(progress, trials)
+        epoch, comparable = len(progress.best), self._comparable(progress, trials)
         if epoch not in self.rungs(progress.epochs, progress.cycle):
             return ""
         where = f"at epoch {epoch} of {progress.epochs}"
-        if len(came) < self.reduction:
-            return f"{where} it waits until {self.reduction} trials came so far, {len(came)} did"
-        places = len(came) // self.reduction
-        if _rank(progress, came) < places:
+        if len(comparable) < self.reduction:
+            return (
+                f"{where} it waits until {self.reduction} trials came so far, {len(comparable)} did"
+            )
+        places = len(comparable) // self.reduction
+        if _rank(progress, comparable) < places:
             return ""
-        bar = sorted((score for _, score in came), reverse=True)[places - 1]
-        lengths = [trial.epochs for trial, _ in came]
+        bar = sorted((score for _, score in comparable), reverse=True)[places - 1]
+        lengths = [trial.epochs for trial, _ in comparable]
         return (
             f"{where} its Dice {progress.best[-1]:.3f} is not above {bar:.3f}, "
-            f"the bar for 1 in {self.reduction} of the {len(came)} trials of "
+            f"the bar for 1 in {self.reduction} of the {len(comparable)} trials of "
             f"{_range(lengths)} epochs that came so far"
         )
 
@@ -81,7 +83,7 @@ class Halving:
         One that paused between rungs, its driver having ended, comes before all others.
         """
         failed: set[tuple[int, int, int]] = set()
-        for trial in sorted(_paused(trials), key=self._merit, reverse=True):
+        for trial in sorted(_paused(trials), key=self._priority, reverse=True):
             group = (self._level(trial), len(trial.best), trial.epochs)
             if group in failed:  # a better one of the same kind is below the bar
                 continue
@@ -93,25 +95,27 @@ class Halving:
     def finalist(self, trials: Sequence[Progress]) -> Progress | None:
         """The paused trial that deserves most to be run to its end, above its bar or not."""
 
-        def merit(trial: Progress) -> tuple[int, float]:
-            came = self._came(trial, trials)
-            return self._level(trial), -_rank(trial, came) / max(1, len(came))
+        def final_priority(trial: Progress) -> tuple[int, float]:
+            comparable = self._comparable(trial, trials)
+            return self._level(trial), -_rank(trial, comparable) / max(1, len(comparable))
 
-        return max(_paused(trials), key=merit, default=None)
+        return max(_paused(trials), key=final_priority, default=None)
 
     def _level(self, progress: Progress) -> int:
         """How many rungs it has come to."""
         rungs = self.rungs(progress.epochs, progress.cycle)
         return sum(rung <= len(progress.best) for rung in rungs)
 
-    def _merit(self, progress: Progress) -> tuple[bool, int, float]:
+    def _priority(self, progress: Progress) -> tuple[bool, int, float]:
         between = len(progress.best) not in self.rungs(progress.epochs, progress.cycle)
         return between, self._level(progress), progress.best[-1] if progress.best else 0.0
 
-    def _came(self, progress: Progress, trials: Sequence[Progress]) -> list[tuple[Progress, float]]:
+    def _comparable(
+        self, progress: Progress, trials: Sequence[Progress]
+    ) -> list[tuple[Progress, float]]:
         """The trials that ``progress`` is compared with, itself included, with their scores."""
         epoch, level = len(progress.best), self._level(progress)
-        came = []
+        comparable = []
         for peer in trials:
             shorter, longer = sorted((peer.epochs, progress.epochs))
             if peer.state == "failed" or longer > ALIKE * shorter:
@@ -119,14 +123,14 @@ class Halving:
             rungs = self.rungs(peer.epochs, peer.cycle)
             due = min(epoch, rungs[level - 1]) if 0 < level <= len(rungs) else epoch
             if len(peer.best) >= due > 0:
-                came.append((peer, peer.best[min(epoch, len(peer.best)) - 1]))
-        return came
+                comparable.append((peer, peer.best[min(epoch, len(peer.best)) - 1]))
+        return comparable
 
 
-def standing(dice: Sequence[float]) -> tuple[float, ...]:
+def smoothed_best(dice: Sequence[float]) -> tuple[float, ...]:
     """A trial's score after each finished epoch: the mean Dice of the best fifth of its epochs.
 
-    The single best epoch is luck as much as merit: of many noisy trials the one that shows the
+    The single best epoch is luck as much as quality: of many noisy trials the one that shows the
     highest Dice is rarely the best (benchmarks/search_efficiency.py). Until the ninth epoch the
     best fifth is one epoch.
     """
@@ -153,14 +157,14 @@ def _paused(trials: Iterable[Progress]) -> list[Progress]:
     return [trial for trial in trials if trial.state == "paused"]
 
 
-def _rank(progress: Progress, came: Sequence[tuple[Progress, float]]) -> int:
+def _rank(progress: Progress, comparable: Sequence[tuple[Progress, float]]) -> int:
     """How many are better; of equals, those that were begun earlier are."""
-    names = [trial.trial for trial, _ in came]
+    names = [trial.trial for trial, _ in comparable]
     if progress.trial not in names:
-        return len(came)
+        return len(comparable)
     own = names.index(progress.trial)
-    score = came[own][1]
-    return sum(s > score or (s == score and i < own) for i, (_, s) in enumerate(came))
+    score = comparable[own][1]
+    return sum(s > score or (s == score and i < own) for i, (_, s) in enumerate(comparable))
 
 
 def _range(lengths: Sequence[int]) -> str:

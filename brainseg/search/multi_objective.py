@@ -12,14 +12,16 @@ from math import inf, log
 
 from numpy.random import Generator
 
-from brainseg.search.observations import Seen
+from brainseg.search.observations import Observation
 
 RHO = 0.05  # weight of the sum beside the worst aim, Knowles' own
-Costs = Mapping[str, float]  # an aim -> what a whole training of the trial costs in it
+ObjectiveCosts = Mapping[str, float]  # an aim -> what a whole training of the trial costs in it
 
 
-def scalarised(seen: Sequence[tuple[Seen, Costs]], rng: Generator) -> list[Seen]:
-    """``seen`` with each Dice replaced by its merit under one random weighting of all aims.
+def scalarise(
+    seen: Sequence[tuple[Observation, ObjectiveCosts]], rng: Generator
+) -> list[Observation]:
+    """``seen`` with each Dice replaced by its value under one random weighting of all objectives.
 
     Dice and the logarithms of costs are scaled to 0 at the best seen and 1 at the worst. Without
     costs, the trials are as they were.
@@ -34,12 +36,14 @@ def scalarised(seen: Sequence[tuple[Seen, Costs]], rng: Generator) -> list[Seen]
     found = []
     for one, costs in seen:
         shares = [_share(log(costs[aim]), *ends[aim]) if aim in costs else 0.5 for aim in aims]
-        best = tuple(_merit([_share(score, *dice), *shares], weights) for score in one.best)
+        best = tuple(
+            scalarised_value([_share(score, *dice), *shares], weights) for score in one.best
+        )
         found.append(replace(one, best=best))
     return found
 
 
-def front(values: Sequence[Sequence[float]], maximised: Sequence[bool]) -> list[bool]:
+def non_dominated(values: Sequence[Sequence[float]], maximised: Sequence[bool]) -> list[bool]:
     """Which of ``values``, a row a trial, are beaten by no other: the Pareto front.
 
     A row beats another if it is nowhere worse and somewhere better.
@@ -64,7 +68,7 @@ def _share(value: float, best: float, worst: float) -> float:
     return 0.0 if best == worst else (value - best) / (worst - best)
 
 
-def _merit(shares: Sequence[float], weights: Sequence[float]) -> float:
+def scalarised_value(shares: Sequence[float], weights: Sequence[float]) -> float:
     """1 less the augmented Tchebycheff distance from the best of all aims."""
     parts = [weight * share for weight, share in zip(weights, shares, strict=True)]
     return 1 - (max(parts) + RHO * sum(parts))

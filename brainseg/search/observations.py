@@ -5,27 +5,29 @@ from dataclasses import dataclass
 
 from brainseg.config.distributions import Value
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.halving import standing
+from brainseg.search.halving import smoothed_best
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """A trial that was begun: what was tried, and what came of it so far."""
 
     params: Mapping[str, Value]  # the point; further paths, as a whole config has, do no harm
     epochs: int  # planned
-    best: tuple[float, ...] = ()  # score after each finished epoch, finite; see rungs.standing
+    best: tuple[
+        float, ...
+    ] = ()  # score after each finished epoch, finite; see halving.smoothed_best
     seconds: float = 0.0  # of one epoch; 0: not known yet
     running: bool = False
 
 
-def shown(run: Run, record: TrialRecord) -> Seen:
+def observation_of(run: Run, record: TrialRecord) -> Observation:
     """What a trial has shown so far, as its records tell."""
     rows = run.trial(record.trial).rows()
-    return Seen(
+    return Observation(
         params=record.params,
         epochs=int(record.params["epochs"]),
-        best=standing([row["dice"] for row in rows]),
+        best=smoothed_best([row["dice"] for row in rows]),
         seconds=rows[-1]["seconds"] if rows else 0.0,
         running=record.state == "running",
     )

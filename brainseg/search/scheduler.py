@@ -11,44 +11,48 @@ from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, Triangular2
 from brainseg.config.schema import build
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.halving import Halving, Progress, standing
-from brainseg.search.multi_objective import Costs
-from brainseg.search.observations import Seen
-from brainseg.search.warm_start import Earlier
+from brainseg.search.halving import Halving, Progress, smoothed_best
+from brainseg.search.multi_objective import ObjectiveCosts
+from brainseg.search.observations import Observation
+from brainseg.search.warm_start import PreviousTrial
 
 FINALISTS = 3  # trials that reach their last epoch at least, if as many were begun
 
 
-class Race:
+class TrialScheduler:
     """The trials of a run; where there are no rungs, none of them ever pauses."""
 
-    def __init__(self, run: Run, halving: Halving | None, earlier: Sequence[Earlier] = ()) -> None:
+    def __init__(
+        self, run: Run, halving: Halving | None, earlier: Sequence[PreviousTrial] = ()
+    ) -> None:
         self.run, self.halving, self.earlier = run, halving, earlier
         self.trials: dict[str, Progress] = {}
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
-        self._costs: dict[str, Costs] = {}  # of trials since whose last change they were read
+        self._costs: dict[
+            str, ObjectiveCosts
+        ] = {}  # of trials since whose last change they were read
         for record in run.trials():
             self._take_up(record)
 
     def _take_up(self, record: TrialRecord) -> None:
-        self.enters(record.trial, record.params)
+        self.add(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
             self._note(record.trial, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         states = {"paused": "paused", "failed": "failed", "running": "running"}
         self._set(record.trial, states.get(record.state, "done"))
         if record.state == "running" and self._at_its_pause(record.trial):
-            self.rests(record.trial)  # it had paused, and then the driver died
+            self.pause(record.trial)  # it had paused, and then the driver died
             self.run.note(record.trial, "paused")
 
-    def enters(self, name: str, params: Params) -> None:
+    def add(self, name: str, params: Params) -> None:
         """A trial is there, not begun yet."""
         config = build(TrialConfig(), params)
         self._params[name] = params
         self.trials[name] = Progress(trial=name, epochs=config.epochs, cycle=_cycle(config))
 
-    def begins(self, name: str, *, to_the_end: bool = False) -> None:
+    def start(self, name: str, *, to_the_end: bool = False) -> None:
         """It is trained from now on: until it pauses, or to its last epoch."""
         self._set(name, "running")
         progress, folder = self.trials[name], self.run.trial(name)
@@ -57,7 +61,7 @@ class Race:
         elif self.halving and (folder.until or 0) <= len(progress.best):
             folder.pause_after(self.halving.next_pause(progress))
 
-    def hears(self, name: str, epoch: int, dice: float, seconds: float) -> None:
+    def on_epoch(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """Another epoch is finished; a trial above its bar goes on without a pause."""
         self._note(name, epoch, dice, seconds)
         if self.halving and self._at_its_pause(name):
@@ -65,7 +69,7 @@ class Race:
             if not self.halving.reason(progress, list(self.trials.values())):
                 self.run.trial(name).pause_after(self.halving.next_pause(progress))
 
-    def rests(self, name: str) -> None:
+    def pause(self, name: str) -> None:
         """It has paused; rows that a dying process wrote and never reported count as well."""
         rows = self.run.trial(name).rows()
         if len(rows) > len(self.trials[name].best):
@@ -73,7 +77,7 @@ class Race:
                 self._note(name, row["epoch"], row["dice"], row["seconds"] * row["devices"])
         self._set(name, "paused")
 
-    def ends(self, name: str, *, failed: bool) -> None:
+    def finish(self, name: str, *, failed: bool) -> None:
         self._set(name, "failed" if failed else "done")
 
     def promotable(self) -> str | None:
@@ -88,7 +92,7 @@ class Race:
         found = self.halving.finalist(list(self.trials.values()))
         return found.trial if found else None
 
-    def waiting(self) -> dict[str, str]:
+    def pause_reasons(self) -> dict[str, str]:
         """Each paused trial with the reason why it pauses."""
         trials = list(self.trials.values())
         paused = [progress for progress in trials if progress.state == "paused"]
@@ -98,7 +102,7 @@ class Race:
     def running(self) -> bool:
         return any(progress.state == "running" for progress in self.trials.values())
 
-    def seen(self, objectives: Sequence[str]) -> list[tuple[Seen, Costs]]:
+    def observations(self, objectives: Sequence[str]) -> list[tuple[Observation, ObjectiveCosts]]:
         """What the search learns from, in the order of their beginning: all that did not fail."""
         found = [(one.seen, one.costs) for one in self.earlier]
         for name, progress in self.trials.items():
@@ -106,7 +110,7 @@ class Race:
                 if name not in self._costs:
                     folder = self.run.trial(name)
                     self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
-                found.append((self._seen(progress), self._costs[name]))
+                found.append((self._observation(progress), self._costs[name]))
         return found
 
     def trial_seconds(self) -> float:
@@ -129,8 +133,8 @@ class Race:
             return 0
         return max(0, FINALISTS - sum(map(self._reaches_its_end, self.trials.values())))
 
-    def _seen(self, progress: Progress) -> Seen:
-        return Seen(
+    def _observation(self, progress: Progress) -> Observation:
+        return Observation(
             params=self._params[progress.trial],
             epochs=progress.epochs,
             best=progress.best,
@@ -141,7 +145,7 @@ class Race:
     def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """An epoch that a process repeats, since it died before its checkpoint, counts once."""
         self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
-        self.trials[name] = replace(self.trials[name], best=standing(self._dice[name]))
+        self.trials[name] = replace(self.trials[name], best=smoothed_best(self._dice[name]))
         self._seconds[name] = seconds
         self._costs.pop(name, None)
 

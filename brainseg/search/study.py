@@ -22,16 +22,16 @@ from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Termin
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from brainseg.config.distributions import Distribution, Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
 from brainseg.records.files import read_json, write_json
 from brainseg.records.run import ENDED, Run
 from brainseg.search.acquisition import propose
-from brainseg.search.multi_objective import Costs, scalarised
-from brainseg.search.observations import Seen
-from brainseg.search.warm_start import Earlier
+from brainseg.search.multi_objective import ObjectiveCosts, scalarise
+from brainseg.search.observations import Observation
+from brainseg.search.warm_start import PreviousTrial
 
 TOLD = {
     "done": TrialState.COMPLETE,
@@ -44,7 +44,7 @@ FEWEST = 20  # complete trials before Optuna's terminator says anything, its own
 class Study:
     """What is known of the space, and the points that are still to be tried."""
 
-    def __init__(self, run: Run, sweep: Sweep, earlier: Sequence[Earlier] = ()) -> None:
+    def __init__(self, run: Run, sweep: Sweep, earlier: Sequence[PreviousTrial] = ()) -> None:
         storage = JournalStorage(JournalFileBackend(str(run.journal)))
         self.run, self.sweep = run, sweep
         directions = [
@@ -60,7 +60,7 @@ class Study:
             self._begin(earlier)
         self._live: dict[str, optuna.Trial] = {}
 
-    def _begin(self, earlier: Sequence[Earlier]) -> None:
+    def _begin(self, earlier: Sequence[PreviousTrial]) -> None:
         """Queue the sweep's first points, behind what an earlier sweep has tried."""
         there = len(self.study.get_trials(deepcopy=False))  # by a driver that died in here
         for one in earlier[there:]:
@@ -96,7 +96,7 @@ class Study:
                 self.study.tell(trial.number, state=TrialState.FAIL)
         return names
 
-    def ask(self, seen: Sequence[tuple[Seen, Costs]] = ()) -> str:
+    def ask(self, seen: Sequence[tuple[Observation, ObjectiveCosts]] = ()) -> str:
         """Take the next queued point or propose one; write the trial's config, return its name.
 
         Args:
@@ -110,17 +110,17 @@ class Study:
         space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
         config = space.config(space(trial))
         name = f"{trial.number:04d}"
-        trial.set_user_attr("arm", arm(config))
+        trial.set_user_attr("arm", configuration_name(config))
         self._live[name] = trial
         write_json(self.run.trial(name).config, flatten(config))
         return name
 
-    def _proposed(self, seen: Sequence[tuple[Seen, Costs]], number: int) -> Params:
+    def _proposed(self, seen: Sequence[tuple[Observation, ObjectiveCosts]], number: int) -> Params:
         """A new point; an interrupted study proposes what an uninterrupted one does."""
         strategy, space = self.sweep.strategy, self.sweep.space
         assert isinstance(strategy, Bayes), "a sweep of points queues all it will try"
         rng = np.random.default_rng([strategy.seed, number])
-        trials = scalarised(seen, rng)
+        trials = scalarise(seen, rng)
         if strategy.sampler == "gp":
             return propose(space, trials, rng)
         return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
@@ -173,7 +173,7 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
+def _as_told(one: PreviousTrial, sweep: Sweep) -> FrozenTrial:
     """A trial of an earlier sweep as one of this study."""
     drawn, pinned = sweep.space.split(one.seen.params)
     single = len(sweep.objectives) == 1
@@ -182,7 +182,7 @@ def _as_told(one: Earlier, sweep: Sweep) -> FrozenTrial:
         values=list(one.aims) if one.done or single else None,
         params=drawn,
         distributions=_distributions(sweep.space.distributions(), drawn),
-        user_attrs={"from": one.name, "arm": arm(one.config), "pinned": pinned},
+        user_attrs={"from": one.name, "arm": configuration_name(one.config), "pinned": pinned},
         intermediate_values=dict(enumerate(one.dice, start=1)) if single else None,
     )
 
@@ -217,7 +217,9 @@ def _distributions(
     return recorded.distributions
 
 
-def _drawn(space: Space[TrialConfig], seen: Sequence[Seen], sampler: str, seed: int) -> Params:
+def _drawn(
+    space: Space[TrialConfig], seen: Sequence[Observation], sampler: str, seed: int
+) -> Params:
     """A point by one of Optuna's samplers, told each trial at the last epoch it reached.
 
     What is under way or paused counts as pruned there, so that no truncated value is taken for a

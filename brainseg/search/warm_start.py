@@ -9,19 +9,19 @@ from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
 from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.multi_objective import Costs
-from brainseg.search.observations import Seen, shown
+from brainseg.search.multi_objective import ObjectiveCosts
+from brainseg.search.observations import Observation, observation_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
+class PreviousTrial:
     """A trial of another sweep that ended with a score."""
 
     name: str  # "encoders 0007"
     done: bool  # to its last epoch
-    seen: Seen
+    seen: Observation
     dice: tuple[float, ...]  # after each epoch
-    costs: Costs  # by the new sweep's objectives, of a whole training
+    costs: ObjectiveCosts  # by the new sweep's objectives, of a whole training
     aims: tuple[float, ...]  # values of all its objectives, as recorded
 
     @property
@@ -29,7 +29,7 @@ class Earlier:
         return build(TrialConfig(), self.seen.params)
 
 
-def earlier_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Earlier]:
+def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[PreviousTrial]:
     """The trials of ``run`` that ``sweep`` may learn from.
 
     Args:
@@ -56,9 +56,11 @@ def earlier_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Earlie
     ]
 
 
-def _earlier(run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]) -> Earlier:
-    folder, seen = run.trial(record.trial), shown(run, record)
-    return Earlier(
+def _earlier(
+    run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]
+) -> PreviousTrial:
+    folder, seen = run.trial(record.trial), observation_of(run, record)
+    return PreviousTrial(
         name=name,
         done=record.state == "done",
         seen=seen,

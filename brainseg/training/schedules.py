@@ -33,7 +33,7 @@ Schedule = Callable[[int], Setting]  # optimizer step, from 0 -> what it is take
 
 
 def build_schedule(
-    config: hyperparameters.Schedule,
+    config: hyperparameters.ScheduleConfig,
     *,
     peak: float,
     momentum: float,
@@ -61,7 +61,9 @@ def build_schedule(
     return setting
 
 
-def within(config: hyperparameters.Schedule, *, floor: float) -> hyperparameters.Schedule:
+def within(
+    config: hyperparameters.ScheduleConfig, *, floor: float
+) -> hyperparameters.ScheduleConfig:
     """A cyclical schedule with its floor, a share of the peak, replaced; any other as it is."""
     if isinstance(config, Triangular | Triangular2 | ExpRange):
         return replace(config, floor=floor)

@@ -13,7 +13,7 @@ from rich.console import Console
 from brainseg.analysis import verdicts
 from brainseg.config.claims import Best, Claim, Faster, Rougher, Worst, to_record
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
@@ -45,7 +45,7 @@ def trained(
     """A trial with this curve, whose patients score as given or, all of them, as its best."""
     name = f"{len(run.trials()):04d}"
     config = build(TrialConfig(), {**point, "seed": seed})
-    run.note(name, "running", arm=arm(config), params=flatten(config))
+    run.note(name, "running", arm=configuration_name(config), params=flatten(config))
     best = int(np.argmax(curve))
     for epoch, dice in enumerate(curve, start=1):
         row = {"epoch": epoch, "dice": dice, "iou": dice / 2, "lr": 1e-3, "seconds": 1.0}

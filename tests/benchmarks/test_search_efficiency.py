@@ -11,7 +11,7 @@ from benchmarks.search_efficiency import SPACE, best_of, ratio, value
 from benchmarks.search_methods import METHODS
 from benchmarks.simulated_sweep import Sweep, run
 from brainseg.config.distributions import Value
-from brainseg.search.encoding import Tree
+from brainseg.search.encoding import SpaceEncoder
 
 BUDGET, WORKERS = 8, 2
 
@@ -22,7 +22,7 @@ def truth(seed: int = 0) -> Truth:
 
 
 def points(count: int = 60, seed: int = 0) -> list[dict[str, Value]]:
-    tree = Tree(SPACE)
+    tree = SpaceEncoder(SPACE)
     return [tree.point(row) for row in tree.draw(count, np.random.default_rng(seed))]
 
 

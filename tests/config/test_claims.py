@@ -1,4 +1,4 @@
-"""Laws of the measures: what a curve converges to, how rough it is, which trials an arm means."""
+"""What a curve converges to, how rough it is, which trials a configuration stands for."""
 
 import json
 import math
@@ -12,9 +12,9 @@ from brainseg.config.claims import (
     Faster,
     Rougher,
     Worst,
-    arms_of,
+    configurations_of,
     from_record,
-    stands_for,
+    matches,
     to_record,
 )
 
@@ -37,15 +37,15 @@ def test_a_kind_of_another_version_is_refused_by_name() -> None:
         from_record({"kind": "kinder", "text": "", "arm": {}})
 
 
-def test_the_arms_of_a_comparison_are_both() -> None:
-    assert arms_of(Faster("c", {"a": 1}, {"b": 2})) == ({"a": 1}, {"b": 2})
+def test_the_configurations_of_a_comparison_are_both() -> None:
+    assert configurations_of(Faster("c", {"a": 1}, {"b": 2})) == ({"a": 1}, {"b": 2})
 
 
-def test_an_arm_stands_for_every_trial_that_has_its_values() -> None:
-    arm = {"model": "encoder", "model.encoder.name": "vgg16"}
-    assert stands_for(arm, {**arm, "seed": 3})
-    assert not stands_for(arm, {"model": "plain"})
-    assert stands_for({}, {"model": "plain"})
+def test_a_configuration_matches_every_trial_that_has_its_values() -> None:
+    configuration = {"model": "encoder", "model.encoder.name": "vgg16"}
+    assert matches(configuration, {**configuration, "seed": 3})
+    assert not matches(configuration, {"model": "plain"})
+    assert matches({}, {"model": "plain"})
 
 
 def test_both_curves_are_held_against_the_lower_best() -> None:

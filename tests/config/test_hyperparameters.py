@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from brainseg.config.distributions import Choice
-from brainseg.config.hyperparameters import Encoder, First, Plain, TrialConfig, Whole, arm
+from brainseg.config.hyperparameters import (
+    Encoder,
+    First,
+    Plain,
+    TrialConfig,
+    Whole,
+    configuration_name,
+)
 from brainseg.config.schema import build
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Split, Sweep
@@ -30,12 +37,14 @@ def sweep(**changes: Any) -> Sweep:
 
 
 def test_the_report_s_models_are_four_arms() -> None:
-    assert [arm(build(TrialConfig(), point)) for point in REPORT_MODELS] == REPORT_ARMS
+    assert [
+        configuration_name(build(TrialConfig(), point)) for point in REPORT_MODELS
+    ] == REPORT_ARMS
 
 
 def test_the_report_s_models_are_the_same_four_whatever_the_base() -> None:
     base = TrialConfig(model=Encoder(freeze=Whole()))
-    assert [arm(build(base, point)) for point in REPORT_MODELS] == REPORT_ARMS
+    assert [configuration_name(build(base, point)) for point in REPORT_MODELS] == REPORT_ARMS
 
 
 @pytest.mark.parametrize(
@@ -50,13 +59,13 @@ def test_the_report_s_models_are_the_same_four_whatever_the_base() -> None:
     ],
 )
 def test_an_arm_is_the_model_in_words(model: Encoder | Plain, name: str) -> None:
-    assert arm(TrialConfig(model=model)) == name
+    assert configuration_name(TrialConfig(model=model)) == name
 
 
 def test_an_arm_does_not_depend_on_how_it_is_trained() -> None:
     slow = build(TrialConfig(), {"epochs": 99, "optimizer": "sgd", "loss": "dicebce", "seed": 3})
     slow = replace(slow, fold=2)
-    assert arm(slow) == arm(TrialConfig())
+    assert configuration_name(slow) == configuration_name(TrialConfig())
 
 
 # Sweeps
@@ -69,7 +78,9 @@ def test_first_points_are_split_into_what_is_drawn_and_what_is_pinned() -> None:
 
 def test_the_report_s_models_can_open_a_sweep_over_models() -> None:
     points = sweep(first=REPORT_MODELS).points()
-    assert [arm(MODELS.config(drawn | pinned)) for drawn, pinned in points] == REPORT_ARMS
+    assert [
+        configuration_name(MODELS.config(drawn | pinned)) for drawn, pinned in points
+    ] == REPORT_ARMS
 
 
 def test_a_first_point_out_of_reach_of_the_searcher_is_refused() -> None:

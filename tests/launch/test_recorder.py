@@ -12,9 +12,9 @@ from brainseg.launch.recorder import Recorder
 from brainseg.launch.tune_adapter import Referee, Suggestions
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending
+from brainseg.search.budget import BudgetTracker
 from brainseg.search.halving import Halving
-from brainseg.search.scheduler import Race
+from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 from brainseg.tracking import Mirror
 
@@ -44,11 +44,11 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     run, said = Run(path), list[str]()
     path.mkdir()
     patience = Budget(patience=10 * trials)  # never lost, and looked at before each trial
-    study, spending = Study(run, sweep), Spending(run, patience)
-    race = Race(run, Halving(grace=epochs, reduction=3))
-    search = Suggestions(study, race, spending, trials=trials, at_once=lambda: 1)
-    recorder = Recorder(run, study, race, Mirror(run, "off"), trials, said.append)
-    referee = Referee(run, study, race, spending)
+    study, budget_tracker = Study(run, sweep), BudgetTracker(run, patience)
+    scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))
+    search = Suggestions(study, scheduler, budget_tracker, trials=trials, at_once=lambda: 1)
+    recorder = Recorder(run, study, scheduler, Mirror(run, "off"), trials, said.append)
+    referee = Referee(run, study, scheduler, budget_tracker)
     before = bytes_read()
     while (config := search.suggest("one")) != Suggestions.FINISHED:
         trial = Trial("one", config=config, stub=True)

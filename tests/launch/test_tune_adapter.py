@@ -11,8 +11,8 @@ from brainseg.config.schema import build
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget
 from brainseg.launch.tune_adapter import Suggestions
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending
-from brainseg.search.scheduler import FINALISTS, Race
+from brainseg.search.budget import BudgetTracker
+from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
 from tests.search.test_study import LISTED, end
 from tests.support.search_driver import SWEEP, Driver, dice
@@ -108,8 +108,10 @@ def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     under_way = killed.ask()
     killed.study.ask()  # killed before its config was written: the third point
     study = Study(run, LISTED)
-    spending = Spending(run, Budget())
-    search = Suggestions(study, Race(run, None), spending, trials=LISTED.trials, at_once=lambda: 9)
+    budget_tracker = BudgetTracker(run, Budget())
+    search = Suggestions(
+        study, TrialScheduler(run, None), budget_tracker, trials=LISTED.trials, at_once=lambda: 9
+    )
     rest = [search.suggest(f"tune-{i}") for i in range(LISTED.trials - 1)]
     assert rest[0]["trial"] == under_way
     assert search.suggest("tune-last") is None, "the others are under way"
@@ -159,9 +161,9 @@ def test_a_rung_that_was_reached_but_never_reported_is_judged_all_the_same(tmp_p
     driver.drive(2)
     name = driver.search.next()
     assert name
-    heard, driver.race.hears = driver.race.hears, lambda *told: None  # type: ignore[method-assign]
+    heard, driver.scheduler.on_epoch = driver.scheduler.on_epoch, lambda *told: None  # type: ignore[method-assign]
     driver.train(name)  # its process died after the row, before the report
-    driver.race.hears = heard  # type: ignore[method-assign]
+    driver.scheduler.on_epoch = heard  # type: ignore[method-assign]
     driver.drive()
     assert driver.search.ended and driver.order.count(name) <= 3
 

@@ -10,8 +10,8 @@ from brainseg.config.distributions import Choice, Integers, LogUniform, Params, 
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.config.space import Space
 from brainseg.search.acquisition import propose
-from brainseg.search.gaussian_process import believed
-from brainseg.search.observations import Seen
+from brainseg.search.gaussian_process import posterior_mean
+from brainseg.search.observations import Observation
 
 ENCODERS = Space(
     TrialConfig(),
@@ -66,14 +66,14 @@ def score(point: Mapping[str, Value]) -> float:
     return 0.8 - 0.3 * (rate + 3) ** 2 - 0.1 * (point.get("model.encoder.name") != "resnet34")
 
 
-def seen(point: Params, epochs: int = 30, ended: int = 30) -> Seen:
+def seen(point: Params, epochs: int = 30, ended: int = 30) -> Observation:
     curve = tuple(score(point) * (1 - np.exp(-e / 5)) for e in range(1, ended + 1))
-    return Seen(params=point, epochs=epochs, best=curve, seconds=2.0)
+    return Observation(params=point, epochs=epochs, best=curve, seconds=2.0)
 
 
-def past(space: Space[TrialConfig], trials: int, seed: int = 0) -> list[Seen]:
+def past(space: Space[TrialConfig], trials: int, seed: int = 0) -> list[Observation]:
     rng = np.random.default_rng(seed)
-    found: list[Seen] = []
+    found: list[Observation] = []
     for number in range(trials):
         point = propose(space, found, rng)
         found.append(seen(point, ended=(4, 12, 30)[number % 3]))
@@ -88,8 +88,10 @@ def test_a_proposal_is_a_point_that_the_space_could_draw(space: Space[TrialConfi
 
 def test_what_the_space_holds_may_be_told_as_well() -> None:
     drawn, rng = past(ENCODERS, 9), np.random.default_rng
-    whole = [Seen(params={**t.params, "seed": 0}, epochs=t.epochs, best=t.best) for t in drawn]
-    alone = [Seen(params=t.params, epochs=t.epochs, best=t.best) for t in drawn]
+    whole = [
+        Observation(params={**t.params, "seed": 0}, epochs=t.epochs, best=t.best) for t in drawn
+    ]
+    alone = [Observation(params=t.params, epochs=t.epochs, best=t.best) for t in drawn]
     assert propose(ENCODERS, whole, rng(1)) == propose(ENCODERS, alone, rng(1))
 
 
@@ -122,15 +124,17 @@ def test_a_space_with_nothing_or_one_thing_to_search_gets_that(
     held = Space(TrialConfig(), search=())
     one = Space(TrialConfig(), search=("batch_size",), narrow={"batch_size": Choice(16)})
     for space, point in ((held, {}), (one, {"batch_size": 16})):
-        told = [Seen(params=point, epochs=30, best=score(n), seconds=1.0) for n in range(trials)]
+        told = [
+            Observation(params=point, epochs=30, best=score(n), seconds=1.0) for n in range(trials)
+        ]
         assert propose(space, told, np.random.default_rng(0)) == point
-        beliefs = believed(space, told)
+        beliefs = posterior_mean(space, told)
         assert beliefs.shape == (trials,) and np.isfinite(beliefs).all()
 
 
 def test_with_nothing_to_search_luck_alone_tells_trials_apart() -> None:
-    told = [Seen(params={}, epochs=30, best=(n / 10,) * 30) for n in range(7)]
-    assert np.argmax(believed(Space(TrialConfig(), search=()), told)) == 6
+    told = [Observation(params={}, epochs=30, best=(n / 10,) * 30) for n in range(7)]
+    assert np.argmax(posterior_mean(Space(TrialConfig(), search=()), told)) == 6
 
 
 @pytest.mark.parametrize("best", [(), (0.5,) * 30], ids=["nothing shown", "all equal"])
@@ -159,7 +163,7 @@ def test_two_workers_are_not_sent_to_one_spot() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
     told = [seen({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.7, -3.4, -3.3, -2.6, -2.4)]
     first = propose(space, told, np.random.default_rng(0))
-    told.append(Seen(params=first, epochs=30, running=True))
+    told.append(Observation(params=first, epochs=30, running=True))
     second = propose(space, told, np.random.default_rng(0))
     assert first != second
 
@@ -179,19 +183,22 @@ def test_ranges_are_reached_from_end_to_end() -> None:
 def test_what_a_trial_is_worth_is_told_from_its_luck_by_its_like() -> None:
     space = Space(TrialConfig(), search=("model.encoder.name",))
 
-    def of(name: str, dice: float) -> Seen:
-        return Seen(params={"model.encoder.name": name}, epochs=30, best=(dice,) * 30)
+    def of(name: str, dice: float) -> Observation:
+        return Observation(params={"model.encoder.name": name}, epochs=30, best=(dice,) * 30)
 
     steady = [of("resnet34", dice) for dice in (0.80, 0.79, 0.81, 0.80)]
     lucky = [of("vgg16", dice) for dice in (0.60, 0.59, 0.82, 0.61)]
-    beliefs = believed(space, [*lucky, *steady])
+    beliefs = posterior_mean(space, [*lucky, *steady])
     assert max(range(8), key=lambda number: beliefs[number]) >= 4
 
 
 def test_a_trial_that_has_shown_nothing_is_worth_what_its_configuration_is() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
     told = [seen({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)]
-    new = [Seen(params={"optimizer.adamw.lr": lr}, epochs=30, running=True) for lr in (1e-3, 4e-3)]
-    beliefs = believed(space, [new[0], *told, new[1]])
+    new = [
+        Observation(params={"optimizer.adamw.lr": lr}, epochs=30, running=True)
+        for lr in (1e-3, 4e-3)
+    ]
+    beliefs = posterior_mean(space, [new[0], *told, new[1]])
     assert beliefs.shape == (8,) and beliefs[0] > beliefs[7]
-    assert believed(space, new).tolist() == [0, 0]
+    assert posterior_mean(space, new).tolist() == [0, 0]

@@ -7,7 +7,7 @@ import pytest
 from brainseg.config.sweep import Budget
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending, earlier_hours, since_improvement
+from brainseg.search.budget import BudgetTracker, earlier_hours, since_improvement
 
 
 def driver(run: Run, minute: int, event: str) -> None:
@@ -58,7 +58,7 @@ def test_device_hours_count_every_device_of_every_epoch(tmp_path: Path) -> None:
     run = Run(tmp_path)
     trained(run, "0000", [0.1, 0.2, 0.3], devices=4)
     trained(run, "0001", [0.1])
-    assert Spending(run, Budget()).device_hours * 3600 == pytest.approx(6.0 * (3 * 4 + 1))
+    assert BudgetTracker(run, Budget()).device_hours * 3600 == pytest.approx(6.0 * (3 * 4 + 1))
 
 
 def test_each_limit_is_named_when_it_is_reached(tmp_path: Path) -> None:
@@ -66,16 +66,18 @@ def test_each_limit_is_named_when_it_is_reached(tmp_path: Path) -> None:
     trained(run, "0000", [0.1] * 10)
     driver(run, 0, "begins")
     driver(run, 30, "ends")
-    assert not Spending(run, Budget(hours=0.6, device_hours=1)).spent()
-    assert Spending(run, Budget(hours=0.5)).spent() == "the budget of 0.5 hours is spent"
-    assert "device-hours" in Spending(run, Budget(device_hours=60 / 3600)).spent()
+    assert not BudgetTracker(run, Budget(hours=0.6, device_hours=1)).spent()
+    assert BudgetTracker(run, Budget(hours=0.5)).spent() == "the budget of 0.5 hours is spent"
+    assert "device-hours" in BudgetTracker(run, Budget(device_hours=60 / 3600)).spent()
 
 
 def test_what_is_left_is_shared_by_the_places(tmp_path: Path) -> None:
-    spending = Spending(Run(tmp_path), Budget(hours=1))
-    assert not spending.nearly_spent(3500, places=1) and spending.nearly_spent(3700, places=1)
-    assert not spending.nearly_spent(7100, places=2)
-    assert not Spending(Run(tmp_path), Budget()).nearly_spent(1e12, places=1)
+    budget_tracker = BudgetTracker(Run(tmp_path), Budget(hours=1))
+    assert not budget_tracker.nearly_spent(3500, places=1) and budget_tracker.nearly_spent(
+        3700, places=1
+    )
+    assert not budget_tracker.nearly_spent(7100, places=2)
+    assert not BudgetTracker(Run(tmp_path), Budget()).nearly_spent(1e12, places=1)
 
 
 def judged(*scores: tuple[str, float | None]) -> list[dict[str, object]]:
@@ -95,11 +97,11 @@ def test_a_trial_that_is_judged_again_counts_once() -> None:
 
 def test_noise_is_what_dice_moves_late_in_whole_trainings(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert Spending(run, Budget()).noise() == 0
+    assert BudgetTracker(run, Budget()).noise() == 0
     trained(run, "0000", [0.0, 0.3, 0.6] + [0.7, 0.72] * 9)
     run.note("0001", "paused", dice=0.9)
     # changes of +-0.02, so a deviation of 0.02 / sqrt(2) an epoch
-    assert Spending(run, Budget()).noise() == pytest.approx(0.02 / 2**0.5, rel=0.05)
+    assert BudgetTracker(run, Budget()).noise() == pytest.approx(0.02 / 2**0.5, rel=0.05)
 
 
 def test_patience_speaks_in_a_sentence(tmp_path: Path) -> None:
@@ -107,8 +109,8 @@ def test_patience_speaks_in_a_sentence(tmp_path: Path) -> None:
     trained(run, "0000", [0.6, 0.7])
     for n in range(1, 4):
         trained(run, f"000{n}", [0.2, 0.3])
-    assert not Spending(run, Budget()).stalled()
-    assert not Spending(run, Budget(patience=4)).stalled()
-    assert Spending(run, Budget(patience=3)).stalled() == (
+    assert not BudgetTracker(run, Budget()).stalled()
+    assert not BudgetTracker(run, Budget(patience=4)).stalled()
+    assert BudgetTracker(run, Budget(patience=3)).stalled() == (
         "none of the last 3 trials improved the best Dice, 0.700, by more than the noise, 0.000"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from brainseg.cli.main import main
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
@@ -53,7 +53,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(run: Run, point: Params, dice: float, state: Any = "done", seconds: float = 10.0) -> str:
     """Note a trial of the search as it ended."""
     trial, config = f"{len(run.trials()):04d}", SEARCH.space.config(point)
-    run.note(trial, "running", arm=arm(config), params=flatten(config))
+    run.note(trial, "running", arm=configuration_name(config), params=flatten(config))
     row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1}
     append_line(run.trial(trial).metrics, {**row, "seconds": seconds, "devices": 2})
     run.note(trial, state, dice=dice, epoch=1, best_epoch=1, device_seconds=2 * seconds)
@@ -73,12 +73,12 @@ def search(patients: Path, tmp_path: Path) -> Run:
 
 
 def arms(sweep: Sweep) -> list[str]:
-    return [arm(sweep.space.config(point)) for point in sweep.first]
+    return [configuration_name(sweep.space.config(point)) for point in sweep.first]
 
 
 def origins(sweep: Sweep) -> Sequence[Origin]:
     assert sweep.confirms
-    return sweep.confirms.arms
+    return sweep.confirms.origins
 
 
 def test_the_best_configurations_come_first_and_then_the_report_s_models(search: Run) -> None:

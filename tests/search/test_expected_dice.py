@@ -1,4 +1,4 @@
-"""A search's answer is named by merit: a lucky trial does not win over steadily better ones."""
+"""A search names its best by expected Dice: no lucky trial wins over steadily better ones."""
 
 from io import StringIO
 from pathlib import Path

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brainseg.search.halving import Halving, Progress, standing
+from brainseg.search.halving import Halving, Progress, smoothed_best
 
 HALVING = Halving(grace=4, reduction=3)
 
@@ -143,15 +143,17 @@ def test_of_finalists_of_other_lengths_the_better_among_its_peers_is_taken() -> 
     assert HALVING.finalist([*short[:1], replace(short[1], state="done"), *long]) == long[3]
 
 
-def test_a_standing_is_the_best_epoch_at_first_and_later_the_mean_of_the_best_fifth() -> None:
-    lucky = standing([0.9, *[0.5] * 29])
+def test_the_smoothed_best_is_the_best_epoch_at_first_and_later_the_mean_of_the_best_fifth() -> (
+    None
+):
+    lucky = smoothed_best([0.9, *[0.5] * 29])
     assert lucky[:9] == (0.9,) * 9
     assert lucky[9] == pytest.approx(0.7)
     assert lucky[29] == pytest.approx((0.9 + 5 * 0.5) / 6)
-    steady = standing([0.6] * 30)
+    steady = smoothed_best([0.6] * 30)
     assert steady[0] < lucky[0] and steady[29] > lucky[29]
 
 
-def test_a_standing_does_not_look_ahead() -> None:
+def test_the_smoothed_best_does_not_look_ahead() -> None:
     dice = np.random.default_rng(0).random(25).tolist()
-    assert standing(dice)[:11] == standing(dice[:11])
+    assert smoothed_best(dice)[:11] == smoothed_best(dice[:11])

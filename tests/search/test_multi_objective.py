@@ -3,26 +3,26 @@
 import numpy as np
 import pytest
 
-from brainseg.search.multi_objective import front, scalarised
-from brainseg.search.observations import Seen
+from brainseg.search.multi_objective import non_dominated, scalarise
+from brainseg.search.observations import Observation
 
 
-def seen(*scores: float) -> Seen:
-    return Seen(params={}, epochs=len(scores), best=scores)
+def seen(*scores: float) -> Observation:
+    return Observation(params={}, epochs=len(scores), best=scores)
 
 
 def test_the_front_is_who_is_beaten_by_nobody() -> None:
     values = [[0.9, 100], [0.8, 10], [0.7, 20], [0.9, 120], [0.5, 1]]
-    assert front(values, [True, False]) == [True, True, False, False, True]
+    assert non_dominated(values, [True, False]) == [True, True, False, False, True]
 
 
 def test_equals_do_not_beat_each_other() -> None:
-    assert front([[0.9, 1], [0.9, 1]], [True, False]) == [True, True]
+    assert non_dominated([[0.9, 1], [0.9, 1]], [True, False]) == [True, True]
 
 
 def test_the_front_agrees_with_brute_force_in_three_aims() -> None:
     values = np.random.default_rng(0).integers(0, 4, (60, 3)).astype(float)
-    kept = front(values.tolist(), [True, True, False])
+    kept = non_dominated(values.tolist(), [True, True, False])
     signed = values * [1, 1, -1]
     for row, mine in zip(signed, kept, strict=True):
         beaten = ((signed >= row).all(1) & (signed > row).any(1)).any()
@@ -31,7 +31,7 @@ def test_the_front_agrees_with_brute_force_in_three_aims() -> None:
 
 def test_without_costs_trials_are_what_they_were() -> None:
     trials = [seen(0.1, 0.2), seen(0.5)]
-    assert scalarised([(one, {}) for one in trials], np.random.default_rng(0)) == trials
+    assert scalarise([(one, {}) for one in trials], np.random.default_rng(0)) == trials
 
 
 @pytest.mark.parametrize("draw", range(20))
@@ -39,15 +39,15 @@ def test_who_is_better_in_every_aim_is_better_under_every_weighting(draw: int) -
     rng = np.random.default_rng(draw)
     trials = [(seen(0.9), {"parameters": 1e6}), (seen(0.5), {"parameters": 3e7})]
     trials.append((seen(0.4), {}))  # not trained yet: no cost is known
-    better, worse, _ = scalarised(trials, rng)
+    better, worse, _ = scalarise(trials, rng)
     assert better.best[0] > worse.best[0]
 
 
 def test_weightings_favour_now_one_aim_and_now_the_other() -> None:
     trials = [(seen(0.9), {"parameters": 3e7}), (seen(0.5), {"parameters": 1e6})]
     first = [
-        scalarised(trials, np.random.default_rng(draw))[0].best[0]
-        > scalarised(trials, np.random.default_rng(draw))[1].best[0]
+        scalarise(trials, np.random.default_rng(draw))[0].best[0]
+        > scalarise(trials, np.random.default_rng(draw))[1].best[0]
         for draw in range(40)
     ]
     assert 5 < sum(first) < 35
@@ -55,5 +55,5 @@ def test_weightings_favour_now_one_aim_and_now_the_other() -> None:
 
 def test_a_curve_keeps_its_order() -> None:
     trials = [(seen(0.1, 0.4, 0.4, 0.8), {"parameters": 2.0}), (seen(0.9), {"parameters": 1.0})]
-    curve = scalarised(trials, np.random.default_rng(3))[0].best
+    curve = scalarise(trials, np.random.default_rng(3))[0].best
     assert list(curve) == sorted(curve) and curve[1] == curve[2]

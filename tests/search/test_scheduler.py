@@ -10,7 +10,7 @@ from brainseg.config.schema import build, flatten
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.search.halving import Halving
-from brainseg.search.scheduler import FINALISTS, Race
+from brainseg.search.scheduler import FINALISTS, TrialScheduler
 
 HALVING = Halving(grace=2, reduction=3)
 
@@ -20,90 +20,94 @@ def params(**changes: object) -> Params:
     return flatten(build(TrialConfig(epochs=12), paths))  # type: ignore[arg-type]
 
 
-def enter(race: Race, name: str, **changes: object) -> None:
+def enter(scheduler: TrialScheduler, name: str, **changes: object) -> None:
     own = params(**changes)
-    race.run.note(name, "running", params=own)
-    race.enters(name, own)
-    race.begins(name)
+    scheduler.run.note(name, "running", params=own)
+    scheduler.add(name, own)
+    scheduler.start(name)
 
 
 def test_a_trial_is_told_where_to_pause_before_it_begins(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
-    enter(race, "0000")
-    assert race.run.trial("0000").until == 2
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    enter(scheduler, "0000")
+    assert scheduler.run.trial("0000").until == 2
 
 
 def test_a_cyclical_trial_pauses_at_the_end_of_a_cycle(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
-    enter(race, "0000", schedule="triangular", schedule__triangular__cycle_epochs=5)
-    assert race.run.trial("0000").until == 5
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    enter(scheduler, "0000", schedule="triangular", schedule__triangular__cycle_epochs=5)
+    assert scheduler.run.trial("0000").until == 5
 
 
 def test_where_nothing_is_halved_nobody_is_told_to_pause(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), None)
-    enter(race, "0000")
-    assert race.run.trial("0000").until is None
-    assert race.promotable() is race.finalist() is None and race.waiting() == {}
+    scheduler = TrialScheduler(Run(tmp_path), None)
+    enter(scheduler, "0000")
+    assert scheduler.run.trial("0000").until is None
+    assert (
+        scheduler.promotable() is scheduler.finalist() is None and scheduler.pause_reasons() == {}
+    )
 
 
 def test_a_trial_above_its_bar_goes_on_without_a_pause(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
     for name, dice in (("0000", 0.2), ("0001", 0.3)):
-        enter(race, name)
-        race.hears(name, 1, dice, 1.0)
-        race.hears(name, 2, dice, 1.0)
-        race.rests(name)
-    enter(race, "0002")
-    race.hears("0002", 1, 0.5, 1.0)
-    race.hears("0002", 2, 0.5, 1.0)
-    assert race.run.trial("0002").until == 6
-    assert race.run.trial("0000").until == 2
+        enter(scheduler, name)
+        scheduler.on_epoch(name, 1, dice, 1.0)
+        scheduler.on_epoch(name, 2, dice, 1.0)
+        scheduler.pause(name)
+    enter(scheduler, "0002")
+    scheduler.on_epoch("0002", 1, 0.5, 1.0)
+    scheduler.on_epoch("0002", 2, 0.5, 1.0)
+    assert scheduler.run.trial("0002").until == 6
+    assert scheduler.run.trial("0000").until == 2
 
 
 def test_an_epoch_that_a_dying_process_repeats_counts_once(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
-    enter(race, "0000")
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    enter(scheduler, "0000")
     for epoch, dice in ((1, 0.1), (1, 0.1), (2, 0.3), (2, 0.3)):
-        race.hears("0000", epoch, dice, 1.0)
-    assert race.trials["0000"].best == (0.1, 0.3)
+        scheduler.on_epoch("0000", epoch, dice, 1.0)
+    assert scheduler.trials["0000"].best == (0.1, 0.3)
 
 
 def test_a_finalist_is_chosen_until_enough_reach_their_end(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
     for n in range(5):
-        enter(race, f"000{n}")
+        enter(scheduler, f"000{n}")
         for epoch in (1, 2):
-            race.hears(f"000{n}", epoch, 0.1, 1.0)
-        race.rests(f"000{n}")
+            scheduler.on_epoch(f"000{n}", epoch, 0.1, 1.0)
+        scheduler.pause(f"000{n}")
     chosen = []
-    while name := race.finalist():
-        race.begins(name, to_the_end=True)
+    while name := scheduler.finalist():
+        scheduler.start(name, to_the_end=True)
         chosen.append(name)
-    assert len(chosen) == FINALISTS and race.lacking() == 0
-    assert all(race.run.trial(name).until == 12 for name in chosen)
+    assert len(chosen) == FINALISTS and scheduler.lacking() == 0
+    assert all(scheduler.run.trial(name).until == 12 for name in chosen)
 
 
 def test_seconds_of_a_whole_training_are_the_median_over_trials(tmp_path: Path) -> None:
-    race = Race(Run(tmp_path), HALVING)
-    assert race.trial_seconds() == 0
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    assert scheduler.trial_seconds() == 0
     for n, seconds in enumerate((1.0, 5.0, 2.0)):
-        enter(race, f"000{n}")
-        race.hears(f"000{n}", 1, 0.1, seconds)
-    assert race.trial_seconds() == 12 * 2.0
+        enter(scheduler, f"000{n}")
+        scheduler.on_epoch(f"000{n}", 1, 0.1, seconds)
+    assert scheduler.trial_seconds() == 12 * 2.0
 
 
 @pytest.mark.parametrize("state", ["done", "stopped", "failed", "paused"])
 def test_what_is_kept_can_be_read_from_the_records(tmp_path: Path, state: str) -> None:
-    race = Race(Run(tmp_path), HALVING)
-    enter(race, "0000")
+    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    enter(scheduler, "0000")
     for epoch in (1, 2):
         row = {"epoch": epoch, "dice": 0.4, "best_dice": 0.4, "seconds": 3.0, "devices": 1}
-        append_line(race.run.trial("0000").metrics, row)
-        race.hears("0000", epoch, 0.4, 3.0)
+        append_line(scheduler.run.trial("0000").metrics, row)
+        scheduler.on_epoch("0000", epoch, 0.4, 3.0)
     if state == "paused":
-        race.rests("0000")
+        scheduler.pause("0000")
     else:
-        race.ends("0000", failed=state == "failed")
-    race.run.note("0000", state)  # type: ignore[arg-type]
-    again = Race(race.run, HALVING)
-    assert again.trials == race.trials and again.seen(["dice"]) == race.seen(["dice"])
+        scheduler.finish("0000", failed=state == "failed")
+    scheduler.run.note("0000", state)  # type: ignore[arg-type]
+    again = TrialScheduler(scheduler.run, HALVING)
+    assert again.trials == scheduler.trials and again.observations(
+        ["dice"]
+    ) == scheduler.observations(["dice"])

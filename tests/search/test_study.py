@@ -14,7 +14,7 @@ from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Sweep
 from brainseg.records.files import append_line, write_text
 from brainseg.records.run import Run
-from brainseg.search.observations import Seen
+from brainseg.search.observations import Observation
 from brainseg.search.study import Study
 from tests.config.test_space import trials
 from tests.support.search_driver import SPACE, SWEEP
@@ -79,7 +79,7 @@ def test_an_interrupted_study_draws_what_an_uninterrupted_one_draws(
             name = study.ask(seen)
             found.append(study.params(name))
             score = float(np.sin(number))
-            seen.append((Seen(params=found[-1], epochs=1, best=(score,), seconds=1.0), {}))
+            seen.append((Observation(params=found[-1], epochs=1, best=(score,), seconds=1.0), {}))
             end(study, name, "done", score)
         return found
 
@@ -95,7 +95,7 @@ def test_proposals_learn_from_points_beside_the_space_too(tmp_path: Path, sample
     study = Study(Run(tmp_path), sweep)
     params = [study.params(study.ask()) for _ in range(9)]
     seen = [
-        (Seen(params=one, epochs=1, best=(0.1 * n,), seconds=1.0), {})
+        (Observation(params=one, epochs=1, best=(0.1 * n,), seconds=1.0), {})
         for n, one in enumerate(params)
     ]
     assert study.params(study.ask(seen))["optimizer"] == "adamw"
@@ -108,7 +108,7 @@ def test_a_proposal_walks_no_type_hints_however_many_trials_are_seen(
     strategy = Bayes(trials=99, sampler=sampler)  # type: ignore[arg-type]
     study, drawn = Study(Run(tmp_path), replace(SWEEP, first=(), strategy=strategy)), trials(40)
     seen = [
-        (Seen(params=flatten(SPACE.config(SPACE(trial))), epochs=1, best=(0.5,)), {})
+        (Observation(params=flatten(SPACE.config(SPACE(trial))), epochs=1, best=(0.5,)), {})
         for trial in drawn
     ]
     study.ask(seen[:1])

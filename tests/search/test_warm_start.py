@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from brainseg.config.schema import flatten
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
-from brainseg.search.observations import Seen
+from brainseg.search.observations import Observation
 from brainseg.search.study import Study
-from brainseg.search.warm_start import earlier_trials
+from brainseg.search.warm_start import previous_trials
 from tests.support.search_driver import SWEEP, Driver
 
 
@@ -38,7 +38,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> None:
-    found = earlier_trials(old, SWEEP, asked())
+    found = previous_trials(old, SWEEP, asked())
     study = Study(Run(tmp_path), SWEEP, found)
     told = [t for t in study.study.trials if "from" in t.user_attrs]
     records = [r for r in old.trials() if r.state in ("done", "stopped", "paused")]
@@ -53,7 +53,7 @@ def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> Non
 
 
 def test_points_that_ran_to_their_end_are_not_run_again(old: Run, tmp_path: Path) -> None:
-    found = earlier_trials(old, SWEEP, asked())
+    found = previous_trials(old, SWEEP, asked())
     done = {one.config for one in found if one.done}
     firsts = [SWEEP.space.config(point) for point in SWEEP.first]
     queued = Study(Run(tmp_path), SWEEP, found).study.get_trials(states=(TrialState.WAITING,))
@@ -63,10 +63,10 @@ def test_points_that_ran_to_their_end_are_not_run_again(old: Run, tmp_path: Path
 def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
     old: Run, tmp_path: Path
 ) -> None:
-    found = earlier_trials(old, replace(SWEEP, first=()), asked())
+    found = previous_trials(old, replace(SWEEP, first=()), asked())
     study = Study(Run(tmp_path), replace(SWEEP, first=()), found)
     seen = [(one.seen, one.costs) for one in found]
-    assert all(isinstance(one, Seen) and one.best for one, _ in seen)
+    assert all(isinstance(one, Observation) and one.best for one, _ in seen)
     name = study.ask(seen)
     assert name == f"{len(found):04d}"
     assert study.params(name) not in [one.params for one, _ in seen]
@@ -92,10 +92,10 @@ def test_another_space_data_or_split_is_refused_and_what_differs_is_said(
     old: Run, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError) as refused:
-        earlier_trials(old, SWEEP, asked(**changes))
+        previous_trials(old, SWEEP, asked(**changes))
     assert sentence in str(refused.value) and "--try" in str(refused.value)
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no sweep\.json"):
-        earlier_trials(Run(tmp_path), SWEEP, asked())
+        previous_trials(Run(tmp_path), SWEEP, asked())

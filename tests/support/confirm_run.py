@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.config.distributions import Params
-from brainseg.config.hyperparameters import TrialConfig, arm
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
@@ -49,7 +49,7 @@ def arm_of(
         for fold in range(max(folds, 1)):
             trial = f"{len(run.trials()):04d}"
             config = build(TrialConfig(), {**point, "seed": seed, "fold": fold})
-            run.note(trial, "running", arm=arm(config), params=flatten(config))
+            run.note(trial, "running", arm=configuration_name(config), params=flatten(config))
             if reason := (fails or {}).get((seed, fold)):
                 run.note(trial, "failed", reason=reason)
                 continue

@@ -11,9 +11,9 @@ from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
 from brainseg.launch.tune_adapter import Suggestions
 from brainseg.records.files import append_line, write_text
 from brainseg.records.run import Run
-from brainseg.search.budget import Spending
+from brainseg.search.budget import BudgetTracker
 from brainseg.search.halving import Halving
-from brainseg.search.scheduler import Race
+from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 
 SPACE = Space(
@@ -53,11 +53,15 @@ class Driver:
         bayes = self.sweep.strategy
         assert isinstance(bayes, Bayes)
         self.study = Study(self.run, self.sweep)
-        self.spending = Spending(self.run, self.sweep.budget)
+        self.budget_tracker = BudgetTracker(self.run, self.sweep.budget)
         halving = Halving(grace=bayes.grace_epochs, reduction=bayes.reduction)
-        self.race = Race(self.run, halving)
+        self.scheduler = TrialScheduler(self.run, halving)
         self.search = Suggestions(
-            self.study, self.race, self.spending, trials=bayes.trials, at_once=lambda: self.at_once
+            self.study,
+            self.scheduler,
+            self.budget_tracker,
+            trials=bayes.trials,
+            at_once=lambda: self.at_once,
         )
 
     def drive(self, steps: int = 10**6) -> None:
@@ -80,9 +84,9 @@ class Driver:
         ending = folder.ending()
         self.run.note(name, ending.state, dice=ending.dice, epoch=ending.epoch)
         if ending.state == "paused":
-            self.race.rests(name)
+            self.scheduler.pause(name)
         else:
-            self.race.ends(name, failed=False)
+            self.scheduler.finish(name, failed=False)
             self.study.tell(name)
 
     def epoch(self, name: str, epoch: int) -> None:
@@ -101,7 +105,7 @@ class Driver:
         }
         append_line(self.run.trial(name).costs, spent)
         self.study.observe(name, epoch, row["dice"])
-        self.race.hears(name, epoch, row["dice"], self.seconds)
-        self.spending.hears(name)
-        if spent := self.spending.spent():
+        self.scheduler.on_epoch(name, epoch, row["dice"], self.seconds)
+        self.budget_tracker.update(name)
+        if spent := self.budget_tracker.spent():
             write_text(self.run.trial(name).stop, spent)

@@ -29,7 +29,7 @@ CYCLICAL = [Triangular(), Triangular2(), ExpRange()]
 
 
 def settings(
-    config: hyperparameters.Schedule,
+    config: hyperparameters.ScheduleConfig,
     *,
     per_epoch: int = PER_EPOCH,
     epochs: int = EPOCHS,
@@ -41,11 +41,11 @@ def settings(
     return [schedule(step) for step in range(per_epoch * epochs)]
 
 
-def rates(config: hyperparameters.Schedule, *, per_epoch: int = PER_EPOCH) -> list[float]:
+def rates(config: hyperparameters.ScheduleConfig, *, per_epoch: int = PER_EPOCH) -> list[float]:
     return [setting.lr for setting in settings(config, per_epoch=per_epoch)]
 
 
-def momenta(config: hyperparameters.Schedule) -> list[float]:
+def momenta(config: hyperparameters.ScheduleConfig) -> list[float]:
     return [setting.momentum for setting in settings(config)]
 
 
@@ -72,7 +72,7 @@ def require_equal(found: list[Setting], expected: list[Setting]) -> None:
 
 @pytest.mark.parametrize("config", EVERY, ids=lambda config: type(config).__name__)
 def test_a_step_gets_the_same_setting_whatever_was_asked_before(
-    config: hyperparameters.Schedule,
+    config: hyperparameters.ScheduleConfig,
 ) -> None:
     expected = settings(config)
     asked = build_schedule(
@@ -85,7 +85,7 @@ def test_a_step_gets_the_same_setting_whatever_was_asked_before(
 @pytest.mark.parametrize("config", EVERY, ids=lambda config: type(config).__name__)
 @pytest.mark.parametrize(("per_epoch", "epochs"), [(1, 1), (1, 2), (7, 1), (3, 5)])
 def test_every_rate_of_a_short_run_is_between_nothing_and_the_peak(
-    config: hyperparameters.Schedule, per_epoch: int, epochs: int
+    config: hyperparameters.ScheduleConfig, per_epoch: int, epochs: int
 ) -> None:
     for setting in settings(config, per_epoch=per_epoch, epochs=epochs):
         assert 0 < setting.lr <= PEAK
@@ -95,14 +95,14 @@ def test_every_rate_of_a_short_run_is_between_nothing_and_the_peak(
 @pytest.mark.parametrize(
     "config", [config for config in EVERY if not isinstance(config, Step)], ids=str
 )
-def test_no_schedule_but_step_jumps(config: hyperparameters.Schedule) -> None:
+def test_no_schedule_but_step_jumps(config: hyperparameters.ScheduleConfig) -> None:
     found = rates(config, per_epoch=1000)
     assert max(abs(after - before) for before, after in pairwise(found)) < 0.001 * PEAK
 
 
 @pytest.mark.parametrize("config", EVERY[2:], ids=lambda config: type(config).__name__)
 def test_momentum_falls_as_the_rate_climbs_and_never_below_0(
-    config: hyperparameters.Schedule,
+    config: hyperparameters.ScheduleConfig,
 ) -> None:
     swinging = settings(replace(config, momentum_drop=0.15))
     for before, after in pairwise(swinging):
@@ -114,7 +114,7 @@ def test_momentum_falls_as_the_rate_climbs_and_never_below_0(
 
 
 @pytest.mark.parametrize("config", [Constant(), Step(), Cosine(), Triangular()], ids=str)
-def test_momentum_stays_where_nothing_drops_it(config: hyperparameters.Schedule) -> None:
+def test_momentum_stays_where_nothing_drops_it(config: hyperparameters.ScheduleConfig) -> None:
     assert set(momenta(config)) == {MOMENTUM}
 
 
@@ -246,5 +246,7 @@ def test_within_sets_the_floor_of_a_cycle_and_nothing_else(
 
 
 @pytest.mark.parametrize("config", EVERY[:4], ids=str)
-def test_within_leaves_a_schedule_without_cycles_as_it_is(config: hyperparameters.Schedule) -> None:
+def test_within_leaves_a_schedule_without_cycles_as_it_is(
+    config: hyperparameters.ScheduleConfig,
+) -> None:
     assert within(config, floor=0.37) is config
