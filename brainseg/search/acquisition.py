@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
+from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import norm
 
 from brainseg.config.distributions import Params
 from brainseg.config.space import Space
@@ -78,31 +80,16 @@ def _seconds(trials: Sequence[Observation], features: list[Floats]) -> Floats:
     known = [number for number, trial in enumerate(trials) if trial.seconds > 0]
     if not known:
         return np.ones(len(table))
-    told = np.log([trials[number].seconds for number in known])
+    log_seconds = np.log([trials[number].seconds for number in known])
     centre = table[known].mean(0)
     rows = table[known] - centre
-    slopes = np.linalg.solve(
-        rows.T @ rows + 0.1 * np.eye(len(centre)), rows.T @ (told - told.mean())
-    )
-    return np.asarray(np.exp(told.mean() + (table - centre) @ slopes))
+    ridge = cho_factor(rows.T @ rows + 0.1 * np.eye(len(centre)), lower=True)
+    slopes = cho_solve(ridge, rows.T @ (log_seconds - log_seconds.mean()))
+    return np.asarray(np.exp(log_seconds.mean() + (table - centre) @ slopes))
 
 
 def expected_improvement(mean: Floats, spread: Floats, best: float) -> Floats:
     """By how much normal variables are expected to exceed ``best``, where they do, (C,)."""
     gain = (mean - best) / spread
-    found: Floats = spread * (gain * _normal_below(gain) + _normal_density(gain))
-    return found
-
-
-def _normal_density(z: Floats) -> Floats:
-    density: Floats = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return density
-
-
-def _normal_below(z: Floats) -> Floats:
-    """The normal distribution function, to 1e-7: Abramowitz and Stegun (1964), 26.2.17."""
-    t = 1 / (1 + 0.2316419 * np.abs(z))
-    series = (0.319381530, -0.356563782, 1.781477937, -1.821255978, 1.330274429)
-    tail = _normal_density(z) * sum(c * t ** (i + 1) for i, c in enumerate(series))
-    below: Floats = np.where(z >= 0, 1 - tail, tail)
-    return below
+    improvement: Floats = spread * (gain * norm.cdf(gain) + norm.pdf(gain))
+    return improvement

@@ -6,6 +6,7 @@ from math import log
 from typing import Any
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 
 from brainseg.config.space import Space
 from brainseg.search.encoding import Floats, Numbers, SpaceEncoder
@@ -99,8 +100,8 @@ class _Process:
         of, depth = observed.of, observed.depth
         covariance = self._kernel(of, depth, of, depth) + scales.trial * (of[:, None] == of)
         covariance += np.diag(scales.noise + scales.early * (1 - depth) ** 2)
-        self.factor = np.linalg.cholesky(covariance)
-        self.white = np.linalg.solve(self.factor, observed.score)
+        self.factor: Floats = cholesky(covariance, lower=True)
+        self.white: Floats = solve_triangular(self.factor, observed.score, lower=True)
 
     def evidence(self) -> float:
         """Log of the marginal likelihood, but for a constant."""
@@ -109,13 +110,13 @@ class _Process:
     def at_end(self, of: Numbers) -> tuple[Floats, Floats]:
         """Mean and standard deviation of points at their last epoch, chance left out."""
         across = self._kernel(of, np.ones(len(of)), self.observed.of, self.observed.depth)
-        solved = np.linalg.solve(self.factor, across.T)
+        solved = solve_triangular(self.factor, across.T, lower=True)
         variance = 1 + self.scales.trend - (solved**2).sum(0)
         return solved.T @ self.white, np.sqrt(np.maximum(variance, 1e-6))
 
     def departures(self, trials: int) -> Floats:
         """By how much each trial as a whole is believed to depart from its configuration, (T,)."""
-        weights = np.linalg.solve(self.factor.T, self.white)
+        weights = solve_triangular(self.factor, self.white, lower=True, trans="T")
         return np.asarray(self.scales.trial * np.bincount(self.observed.of, weights, trials))
 
     def expecting(self, running: Numbers) -> "_Process":

@@ -9,7 +9,7 @@ import pytest
 from brainseg.config.distributions import Choice, Integers, LogUniform, Params, Value
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.config.space import Space
-from brainseg.search.acquisition import propose
+from brainseg.search.acquisition import expected_improvement, propose
 from brainseg.search.gaussian_process import posterior_mean
 from brainseg.search.observations import Observation
 
@@ -202,3 +202,10 @@ def test_a_trial_that_has_shown_nothing_is_worth_what_its_configuration_is() -> 
     beliefs = posterior_mean(space, [new[0], *told, new[1]])
     assert beliefs.shape == (8,) and beliefs[0] > beliefs[7]
     assert posterior_mean(space, new).tolist() == [0, 0]
+
+
+def test_expected_improvement_is_the_mean_of_what_exceeds_the_best() -> None:
+    mean, spread, best = np.array([0.0, 0.4, -2.0]), np.array([1.0, 0.1, 0.5]), 0.3
+    draws = mean + spread * np.random.default_rng(0).standard_normal((400_000, 3))
+    simulated = np.maximum(draws - best, 0).mean(0)
+    assert expected_improvement(mean, spread, best) == pytest.approx(simulated, abs=2e-3)
