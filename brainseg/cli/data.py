@@ -86,7 +86,7 @@ def _split(args: argparse.Namespace) -> None:
 
     split = asked_split(args)
     data = dataset.read_data(args.data, args.layout, print)
-    groups = partition.linked(data, print)
+    groups = partition.linked_patients(data, print)
     parts = split_table(data.table, split, groups)
     if split.folds:
         parts = split_terminal.in_folds(data.table, parts, split.folds, split.seed, groups)

@@ -100,7 +100,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     import torch
 
     from brainseg.data.dataset import read_data
-    from brainseg.data.partition import parted
+    from brainseg.data.partition import assign_split
     from brainseg.launch.run_folder import open_run
     from brainseg.launch.validate import check_channels, check_points, modality_dropout_off
     from brainseg.training.task import Task
@@ -109,7 +109,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})
     check_points([config], workers=1)
     check_channels([config], data.table, data.root)
-    data.table["part"] = parted(data, sweep.split, print)["part"]
+    data.table["part"] = assign_split(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)
     if off := modality_dropout_off(read_json(run.sweep)["data"], [config]):
         print(off)

@@ -8,14 +8,14 @@ import pandas as pd
 
 from brainseg.config.sweep import Confirms, Split
 from brainseg.data.dataset import Data, Say
-from brainseg.data.quality.duplicates import hash_slices, linked_patients
+from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
 from brainseg.data.table import fingerprint, read_table
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 
 
-def parted(
+def assign_split(
     data: Data, split: Split, say: Say, run: Run | None = None, confirms: Confirms | None = None
 ) -> pd.DataFrame:
     """The part of each slice, and its fold if there are any: as the run began, else drawn now.
@@ -28,7 +28,7 @@ def parted(
         begun = read_table(run.slices)
         if begun[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
             return begun[[name for name in ("part", "fold") if name in begun]]
-    groups = None if split.by == "slices" else linked(data, say)
+    groups = None if split.by == "slices" else linked_patients(data, say)
     if confirms:
         part = _as_searched(data, Run(Path(confirms.search)))
     else:
@@ -54,9 +54,9 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
     return begun["part"]
 
 
-def linked(data: Data, say: Say) -> Groups:
+def linked_patients(data: Data, say: Say) -> Groups:
     """Which patients share slices, or may be one person; they are not parted by a split."""
-    groups = linked_patients(data.table, hash_slices(data.table, data.root))
+    groups = group_patients(data.table, hash_slices(data.table, data.root))
     members = defaultdict(list)
     for patient, group in groups.items():
         members[group].append(patient)

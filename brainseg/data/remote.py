@@ -6,11 +6,9 @@ AWS_ACCESS_KEY_ID, ~/.aws, GOOGLE_APPLICATION_CREDENTIALS, a role), never from t
 is kept in records.
 """
 
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +19,8 @@ from typing import Any
 
 import fsspec
 from pyarrow import fs as arrow
+
+from brainseg.records.cache import fill_once, megabytes
 
 THREADS = 16  # small files wait for the network, not for a core
 CHUNK_BYTES = 1 << 22
@@ -87,7 +87,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
         )
     folder = cache / "data" / name
     if not folder.is_dir():
-        _copy_once(data, source, files, folder, say)
+        _copy(data, source, files, folder, say)
     return folder
 
 
@@ -138,50 +138,34 @@ def _under(path: str, base: str) -> str:
     return path.removeprefix(base.rstrip("/")).removeprefix("/")
 
 
-def _copy_once(
-    data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, say: Say
-) -> None:
-    """Copy unless another process did while this one waited for the lock."""
-    num_bytes = sum(file.size for file in files)
-    try:
-        with _locked(folder):
-            if not folder.is_dir():
-                _refuse_full_disk(folder.parent, num_bytes)
-                _copy(data, source, files, folder, say)
-    except OSError as error:
-        raise ValueError(
-            f"the cache must be a writable folder with room for {_megabytes(num_bytes)}, "
-            f"{folder.parent} is not ({error.strerror or error}); set BRAINSEG_CACHE to another"
-        ) from error
-
-
 def _copy(
     data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, say: Say
 ) -> None:
-    """Copy beside the place and rename: a folder of the final name is complete."""
-    copying = folder.with_suffix(".copying")
-    shutil.rmtree(copying, ignore_errors=True)  # of a dead process: we hold the lock
-    whole = f"{len(files)} files, {_megabytes(sum(file.size for file in files))}"
-    say(f"copying {whole} from {data} to {folder}")
-    started = said = time.monotonic()
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        copies = [pool.submit(_copy_file, data, source, file, copying) for file in files]
-        for count, done in enumerate(as_completed(copies), start=1):
-            done.result()
-            if time.monotonic() - said > SAY_SECONDS:
-                said = time.monotonic()
-                say(f"copied {count} of {whole}")
-        copying.rename(folder)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(copying, ignore_errors=True)
-    say(f"copied {whole} in {time.monotonic() - started:.0f} s")
+    """Copy all files into the cache, unless another process does."""
+    num_bytes = sum(file.size for file in files)
+    whole = f"{len(files)} files, {megabytes(num_bytes)}"
+
+    def fill(draft: Path) -> None:
+        say(f"copying {whole} from {data} to {folder}")
+        started = said = time.monotonic()
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            copies = [pool.submit(_copy_file, data, source, file, draft) for file in files]
+            for count, done in enumerate(as_completed(copies), start=1):
+                done.result()
+                if time.monotonic() - said > SAY_SECONDS:
+                    said = time.monotonic()
+                    say(f"copied {count} of {whole}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+        say(f"copied {whole} in {time.monotonic() - started:.0f} s")
+
+    fill_once(folder, fill, num_bytes=num_bytes)
 
 
-def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, copying: Path) -> None:
+def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, draft: Path) -> None:
     """Copy one file with its time, so that a copy on another node has the same fingerprint."""
-    target = copying / file.name
+    target = draft / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as local:
         for chunk in _chunks(data, source, file):
@@ -207,15 +191,6 @@ def _chunks(data: str, source: arrow.FileSystem, file: RemoteFile) -> Iterator[b
             if not chunk:
                 return
             yield chunk
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of one copy; the kernel frees it when the holder dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
@@ -257,16 +232,3 @@ def _refuse_listing(data: str, files: list[RemoteFile]) -> None:
             raise ValueError(
                 f"a file must stay inside its folder, {data} holds {file.name!r}; rename it"
             )
-
-
-def _refuse_full_disk(folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise ValueError(
-            f"the cache must have room for {_megabytes(num_bytes)}, {folder} has "
-            f"{_megabytes(free)} free; free some, or set BRAINSEG_CACHE to another disk"
-        )
-
-
-def _megabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB"

@@ -20,10 +20,10 @@ from brainseg.cluster.reachability import require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
 from brainseg.data.dataset import Say, read_data
-from brainseg.data.partition import counts, parted
+from brainseg.data.partition import assign_split, counts
 from brainseg.data.remote import is_address
 from brainseg.launch.job import Job
-from brainseg.launch.run_folder import alone, open_run
+from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials
 from brainseg.launch.validate import all_points, check_channels, check_points, modality_dropout_off
 from brainseg.process import kept
@@ -50,9 +50,9 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
     points = all_points(sweep)
     check_points(points, job.workers)
     check_channels(points, data.table, data.root)
-    parts = parted(data, sweep.split, say, run, sweep.confirms)
+    parts = assign_split(data, sweep.split, say, run, sweep.confirms)
     data.table[parts.columns] = parts
-    with alone(run):
+    with locked_run(run):
         earlier = open_run(
             run,
             sweep,

@@ -1,12 +1,9 @@
 """A sweep's folder: begun with what is asked and of which data, or found to be asked the same."""
 
-import fcntl
-import os
 import platform
-import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +21,7 @@ from brainseg.data.splits.draw import shared_patients
 from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines
 from brainseg.records.files import read_json, write_json, write_text
+from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
 from brainseg.search.warm_start import PreviousTrial, previous_trials
 
@@ -39,7 +37,7 @@ def open_run(
 ) -> list[PreviousTrial]:
     """Write what is asked and of which data; return the trials of the sweep it starts from.
 
-    ``data.table`` has the columns of ``parted``.
+    ``data.table`` has the columns that ``assign_split`` gives.
 
     Raises:
         ValueError: the folder holds a sweep that asked something else, or the ``earlier`` one did.
@@ -66,7 +64,7 @@ def open_run(
 
 
 @contextmanager
-def alone(run: Run) -> Iterator[None]:
+def locked_run(run: Run) -> Iterator[None]:
     """Hold the run's folder, so that no second driver works in it.
 
     Raises:
@@ -74,27 +72,20 @@ def alone(run: Run) -> Iterator[None]:
             cannot be written to.
     """
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
         write_text(run.path / "probe", "written, renamed and removed before the first trial\n")
         (run.path / "probe").unlink()
-        lock = (run.path / "lock").open("a+")
+        lock = ExitStack()
+        lock.enter_context(locked(run.path / "lock", wait=False))
+    except Held as held:
+        raise ValueError(
+            f"{run.path} is in use by {held.holder}; wait for it, stop it, or choose another --name"
+        ) from None
     except OSError as error:
         raise ValueError(
             f"{run.path} cannot be written to ({error.strerror}); free or mount it, or name "
             "another folder with --storage"
         ) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise ValueError(
-                f"{run.path} is in use by {lock.read().strip() or 'another process'}; wait for "
-                "it, stop it, or choose another --name"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
         yield
 
 

@@ -17,7 +17,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Sweep
 from brainseg.data.dataset import Say, read_data
-from brainseg.data.partition import parted
+from brainseg.data.partition import assign_split
 from brainseg.data.splits.draw import rows_of
 from brainseg.launch.job import Job
 from brainseg.launch.run import joined, place_trials
@@ -42,7 +42,7 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     data = read_data(job.data, job.layout, say)
     points = all_points(sweep)
     check_channels(points, data.table, data.root)
-    parts = parted(data, sweep.split, say)
+    parts = assign_split(data, sweep.split, say)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
     with ExitStack() as stack:

@@ -1,7 +1,11 @@
-"""Where a node keeps packed slices and copied files."""
+"""What a node keeps for later: where the cache lies, and how a folder of it comes to be, once."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+from brainseg.records.locks import locked
 
 
 def default_cache() -> Path:
@@ -9,3 +13,66 @@ def default_cache() -> Path:
     if chosen := os.environ.get("BRAINSEG_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainseg"
+
+
+def fill_once(
+    folder: Path, fill: Callable[[Path], None], *, num_bytes: int, lock: str = ""
+) -> None:
+    """Let ``fill`` write the files of ``folder``, unless it is there or another process does it.
+
+    The files are written to a draft, which is renamed at the end: a folder of the final name is
+    complete. What a process that died left of its draft is removed.
+
+    Args:
+        num_bytes: what the files will take on disk.
+        lock: name of the lock beside the folder; one name lets one process at a time fill a
+            folder. Default: the folder's own.
+
+    Raises:
+        ValueError: the cache cannot be written to, or has too little room.
+    """
+    lock_path = folder.with_name(lock) if lock else folder.with_suffix(".lock")
+    try:
+        with locked(lock_path):
+            if not folder.is_dir():
+                _fill(folder, fill, num_bytes, draft=lock_path.with_suffix(".partial"))
+    except OSError as error:
+        raise ValueError(
+            f"the cache must be a writable folder with room for {megabytes(num_bytes)}, "
+            f"{folder.parent} is not ({error.strerror or error}); set BRAINSEG_CACHE to another"
+        ) from error
+
+
+def _fill(folder: Path, fill: Callable[[Path], None], num_bytes: int, draft: Path) -> None:
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that died: we hold the lock
+    _require_room(folder.parent, num_bytes)
+    draft.mkdir()
+    try:
+        fill(draft)
+        _sync(draft)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's entries to disk; the data of a file does not include its name."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_room(folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise ValueError(
+            f"the cache must have room for {megabytes(num_bytes)}, {folder} has "
+            f"{megabytes(free)} free; free some, or set BRAINSEG_CACHE to another disk"
+        )

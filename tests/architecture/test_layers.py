@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOWEST = sorted(
-    path for name in ("config", "records") for path in (ROOT / "brainseg" / name).rglob("*.py")
+CONFIG, RECORDS = (
+    sorted((ROOT / "brainseg" / name).rglob("*.py")) for name in ("config", "records")
 )
 SWEEPS = sorted((ROOT / "sweeps").glob("*.py"))
 
@@ -25,9 +25,14 @@ def packages(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", LOWEST, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_config_and_records_need_the_standard_library_alone(path: Path) -> None:
+@pytest.mark.parametrize("path", CONFIG, ids=lambda path: path.stem)
+def test_config_needs_the_standard_library_alone(path: Path) -> None:
     assert packages(path) <= {"brainseg", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_records_need_the_standard_library_and_filelock(path: Path) -> None:
+    assert packages(path) <= {"brainseg", "filelock", *sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

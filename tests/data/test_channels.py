@@ -18,7 +18,7 @@ from brainseg.config.sweep import Split, Sweep
 from brainseg.data.channels import LGG, dropout_is_off, flair_channel, recorded_names, stand_in
 from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import scan
-from brainseg.data.partition import parted
+from brainseg.data.partition import assign_split
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.quality.check import check
 from brainseg.launch.job import Job
@@ -101,7 +101,7 @@ each_copy = pytest.mark.parametrize(
 def begun(root: Path, folder: Path) -> Run:
     folder.mkdir()
     run, data = Run(folder), read_data(str(root), "auto", lambda line: None)
-    data.table["part"] = parted(data, SWEEP.split, lambda line: None)["part"]
+    data.table["part"] = assign_split(data, SWEEP.split, lambda line: None)["part"]
     open_run(run, SWEEP, data, made_up=True, command="")
     return run
 
@@ -187,7 +187,9 @@ def test_a_run_that_began_before_names_were_kept_goes_on_as_it_began(
     del known["data"]["channels"]
     write_json(run.sweep, known)
     begun_again = read_data(str(phantoms), "auto", lambda line: None)
-    begun_again.table["part"] = parted(begun_again, SWEEP.split, lambda line: None, run)["part"]
+    begun_again.table["part"] = assign_split(begun_again, SWEEP.split, lambda line: None, run)[
+        "part"
+    ]
     open_run(run, SWEEP, begun_again, made_up=True, command="")  # not refused
     assert (shown_by(run) == before).all()
     old = {"layout": layout} if layout else {}

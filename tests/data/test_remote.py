@@ -26,11 +26,11 @@ from brainseg.config.sweep import Split, Sweep
 from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import open_pack
-from brainseg.data.partition import parted
+from brainseg.data.partition import assign_split
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.remote import is_address, local_copy, require_no_credentials
 from brainseg.data.table import fingerprint
-from brainseg.launch.run_folder import alone, open_run
+from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.training.task import Task
@@ -128,7 +128,7 @@ def test_a_bucket_becomes_a_folder_with_the_same_files(
     copy = local_copy(address, tmp_path, say=silent)
     assert copy.parent == tmp_path / "data"
     assert contents(copy) == contents(patients)
-    assert not list(copy.parent.glob("*.copying"))
+    assert not list(copy.parent.glob("*.partial"))
 
 
 def test_slices_are_found_and_packed_from_the_copy_as_from_the_original(
@@ -199,7 +199,7 @@ def test_what_a_killed_process_left_is_swept_up(
     address: str, patients: Path, tmp_path: Path
 ) -> None:
     name = local_copy(address, tmp_path / "a", say=silent).name
-    left = tmp_path / "b" / "data" / f"{name}.copying"
+    left = tmp_path / "b" / "data" / f"{name}.partial"
     left.mkdir(parents=True)
     (left / "half.tif").write_bytes(b"II*")
     assert contents(local_copy(address, tmp_path / "b", say=silent)) == contents(patients)
@@ -318,9 +318,9 @@ def begun(address: str, folder: Path) -> Run:
     config = TrialConfig(model=model, image_size=32, batch_size=2, epochs=1, precision="float32")
     sweep = Sweep(name="s", question="?", space=Space(config, search=()), split=Split(test=0.0))
     data = read_data(address, "auto", silent)
-    data.table["part"] = parted(data, sweep.split, silent)["part"]
+    data.table["part"] = assign_split(data, sweep.split, silent)["part"]
     run = Run(folder)
-    with alone(run):
+    with locked_run(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")
     return run
 

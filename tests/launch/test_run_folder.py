@@ -10,10 +10,10 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
 from brainseg.data.dataset import Data, read_data
-from brainseg.data.partition import linked, parted
+from brainseg.data.partition import assign_split, linked_patients
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
-from brainseg.launch.run_folder import alone, open_run
+from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from tests.data.splits.test_draw import refused
@@ -36,9 +36,9 @@ def data(patients: Path) -> Data:
 
 
 def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
-    parts = parted(data, sweep.split, silent, run, sweep.confirms)
+    parts = assign_split(data, sweep.split, silent, run, sweep.confirms)
     data.table[parts.columns] = parts
-    with alone(run):
+    with locked_run(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")
     return run
 
@@ -50,12 +50,12 @@ def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
     other = read_table(run.slices)
     other["part"] = other["part"].replace({"train": "test", "test": "train"})
     other.to_csv(run.slices, index=False)
-    assert parted(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
+    assert assign_split(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
 
 
 def test_a_run_split_by_a_file_goes_on_without_the_file(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
-    parts = parted(data, Split(seed=4), silent)["part"]
+    parts = assign_split(data, Split(seed=4), silent)["part"]
     split = pd.DataFrame({"patient": data.table["patient"], "split": parts}).drop_duplicates()
     split.to_csv(file, index=False)
     sweep = replace(SWEEP, split=Split(by=str(file)))
@@ -103,9 +103,9 @@ def test_folds_are_recorded_slice_by_slice_and_counted(data: Data, tmp_path: Pat
     assert list(known["split"]["counts"]) == ["test", "fold 0", "fold 1", "fold 2"]
     assert [part["patients"] for part in known["split"]["counts"].values()] == [2, 2, 2, 2]
     assert known["split"]["folds"] == 3 and known["split"]["shared_patients"] == 0
-    without = parted(data, replace(sweep.split, folds=0), silent)["part"]
+    without = assign_split(data, replace(sweep.split, folds=0), silent)["part"]
     assert ((table["part"] == "test") == (without == "test")).all(), "as without folds"
-    again = parted(data, sweep.split, silent, run)
+    again = assign_split(data, sweep.split, silent, run)
     pd.testing.assert_frame_equal(again, table[["part", "fold"]])
 
 
@@ -144,10 +144,10 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
         )
     said: list[str] = []
     data = read_data(str(root), "auto", silent)
-    groups = linked(data, said.append)
+    groups = linked_patients(data, said.append)
     assert groups[first] == groups[second]
     assert said == [f"{first}, {second} are linked (brainseg check says how): kept on one side"]
     for seed in range(8):
-        parts = parted(data, Split(seed=seed, test=0.3), silent)["part"]
+        parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()
         assert sides[first] == sides[second]

@@ -72,7 +72,7 @@ def hash_slices(table: pd.DataFrame, root: Path) -> list[Hash]:
         return [one for hashes in files for one in hashes]
 
 
-def linked_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
+def group_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
     """Every patient's group, called by its first patient; a split must not part a group.
 
     Linked are patients that share a slice, and names that differ in case or in a date alone.

@@ -15,9 +15,9 @@ from brainseg.data.phantom import draw_patient
 from brainseg.data.quality.duplicates import (
     Twins,
     alike_names,
+    group_patients,
     hash_slice,
     hash_slices,
-    linked_patients,
     repeats,
     twins,
 )
@@ -102,7 +102,7 @@ def test_no_two_real_patients_are_taken_for_one(lgg: Path) -> None:
     table = scan(lgg).table
     hashes = hash_slices(table, lgg)
     assert twins(table, hashes) == [] and repeats(table, hashes) == []
-    assert linked_patients(table, hashes) == {name: name for name in table["patient"]}
+    assert group_patients(table, hashes) == {name: name for name in table["patient"]}
 
 
 def test_neighbouring_slices_of_one_patient_are_no_twins(patients: list[list[Image]]) -> None:
@@ -133,16 +133,16 @@ def test_patients_who_share_a_slice_are_linked_over_any_number_of_steps(
 ) -> None:
     a, b, c = patients
     table, hashes = named(a, b, [*c[4:], *b[:2]], [*c[:4], a[5], b[6]])
-    assert linked_patients(table, hashes) == {"a": "a", "b": "a", "c": "a", "d": "a"}
+    assert group_patients(table, hashes) == {"a": "a", "b": "a", "c": "a", "d": "a"}
     apart = named(a, b, c)
-    assert linked_patients(*apart) == {"a": "a", "b": "b", "c": "c"}
+    assert group_patients(*apart) == {"a": "a", "b": "b", "c": "c"}
 
 
 def test_linked_patients_stay_on_one_side_of_the_split(patients: list[list[Image]]) -> None:
     a, b, c = patients
     table, hashes = named(a, b[:4], c[:4], b[4:], c[4:], [a[1], *(as_bytes(i // 2) for i in b)])
     table["tumour_pixels"], table["tumour"], table["site"] = 5, 1, ""
-    groups = linked_patients(table, hashes)
+    groups = group_patients(table, hashes)
     assert groups["a"] == groups["b"] == groups["d"] == groups["f"] != groups["c"]
     for seed in range(5):
         split = split_by_patient(table, validation=0.3, test=0, seed=seed, groups=groups)
@@ -166,7 +166,7 @@ def test_names_that_differ_in_more_than_a_date_are_not_alike(one: str, other: st
 def test_names_alone_link_patients() -> None:
     table = pd.DataFrame({"patient": ["P1", "p1", "q"], "slice": 1})
     hashes = [hash_slice(np.full((8, 8, 1), n, np.uint8)) for n in range(3)]
-    assert linked_patients(table, hashes) == {"P1": "P1", "p1": "P1", "q": "q"}
+    assert group_patients(table, hashes) == {"P1": "P1", "p1": "P1", "q": "q"}
 
 
 def test_a_hash_is_of_the_pixels_not_of_the_file(
@@ -189,4 +189,4 @@ def test_an_image_that_cannot_be_hashed_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_no_twins() -> None:
     table = pd.DataFrame({"patient": []})
-    assert twins(table, []) == [] and repeats(table, []) == [] and linked_patients(table, []) == {}
+    assert twins(table, []) == [] and repeats(table, []) == [] and group_patients(table, []) == {}
