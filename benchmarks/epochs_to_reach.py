@@ -22,7 +22,7 @@ def main() -> None:
     run = Run(args.run)
     curves: dict[str, list[list[float]]] = defaultdict(list)
     for record in run.trials():
-        curves[record.arm].append([row["dice"] for row in run.trial(record.trial).rows()])
+        curves[record.arm].append([row.dice for row in run.trial(record.trial).rows()])
     for arm, seeds in curves.items():
         means = [fmean(epoch) for epoch in zip(*seeds, strict=False)]
         print(f"{arm}, {len(seeds)} seeds: {' '.join(f'{mean:.3f}' for mean in means)}")

@@ -98,9 +98,9 @@ def collect(folder: Path) -> None:
                     "schedule": params["schedule"],
                     "cycle_epochs": cycle,
                     "seed": params["seed"],
-                    "epoch": row["epoch"],
-                    "dice": round(row["dice"], 4),
-                    "seconds": round(row["seconds"], 2),
+                    "epoch": row.epoch,
+                    "dice": round(row.dice, 4),
+                    "seconds": round(row.seconds, 2),
                 }
             )
     pd.DataFrame(rows).to_csv(TABLE, index=False)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import wandb
 
 from brainseg.records.files import Lines, read_json, write_json
+from brainseg.records.rows import EpochRow, columns
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
 
@@ -98,10 +99,11 @@ class Mirror:
         folder = self.run.trial(record.trial)
         live = self._open.get(record.trial) or self._begin(record)
         done = _copied(folder)
-        for row in self._rows.setdefault(record.trial, Lines(folder.metrics)).new():
-            if row["epoch"] > done:
-                live.log(_named(row), step=row["epoch"], commit=True)
-                write_json(_mark(folder), {"id": live.id, "epoch": row["epoch"]})
+        for line in self._rows.setdefault(record.trial, Lines(folder.metrics)).new():
+            row = EpochRow.from_json(line)
+            if row.epoch > done:
+                live.log(curve_points(row), step=row.epoch, commit=True)
+                write_json(_mark(folder), {"id": live.id, "epoch": row.epoch})
 
     def _finish(self, record: TrialRecord) -> None:
         self._copy(record)
@@ -134,7 +136,7 @@ class Mirror:
         live.define_metric("epoch")
         live.define_metric("*", step_metric="epoch")
         for name in SUMMARY_BEST:
-            live.define_metric(f"val/{name}", step_metric="epoch", summary="max")
+            live.define_metric(_curve(name), step_metric="epoch", summary="max")
         self._open[record.trial] = live
         return live
 
@@ -144,13 +146,15 @@ def _settings() -> wandb.Settings:
     return wandb.Settings(x_disable_stats=True, console="off", init_timeout=30, **unsaid)
 
 
-def _named(row: dict[str, Any]) -> dict[str, Any]:
+def curve_points(row: EpochRow) -> dict[str, Any]:
     """A row under the names that group curves in W&B: `train/loss`, `val/dice`, ..."""
-    plain = {"epoch", "lr", "momentum", "frozen_blocks", "best_dice", "best_epoch"}
-    plain |= {"seconds", "start_seconds", "train_seconds", "score_seconds", "devices"}
-    plain |= {"images_per_second", "milliseconds_per_image", "parameters"}
-    names = {"train_loss": "train/loss", "val_loss": "val/loss"}
-    return {names.get(k, k if k in plain else f"val/{k}"): v for k, v in row.items()}
+    return {_curve(name): value for name, value in row.to_json().items()}
+
+
+def _curve(name: str) -> str:
+    """What W&B calls the curve of a column."""
+    group = columns()[name].group if name in columns() else ""
+    return f"{group}/{name.removeprefix(f'{group}_')}" if group else name
 
 
 def _tags(record: TrialRecord) -> list[str]:

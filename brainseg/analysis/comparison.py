@@ -193,4 +193,4 @@ def _p_values(
 def _parameters(run: Run, group: Sequence[TrialRecord]) -> float:
     """Of the arm's network, as its trials noted it."""
     rows = (row for record in group for row in run.trial(record.trial).rows()[:1])
-    return float(next((row["parameters"] for row in rows if "parameters" in row), math.nan))
+    return float(next((row.parameters for row in rows if row.parameters), math.nan))

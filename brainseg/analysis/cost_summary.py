@@ -112,7 +112,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
         "state": record.state,
         **parts,
         "total": total,
-        "epochs": max([epochs, *(row["epoch"] for row in run.trial(record.trial).rows())]),
+        "epochs": max([epochs, *(row.epoch for row in run.trial(record.trial).rows())]),
         "saved_epochs": left,
         "saved": left * (total - parts["start"]) / paid if paid else 0.0,
     }

@@ -215,7 +215,7 @@ def _curve_contrast(
 
 def dice_curve(run: Run, trial: str) -> list[float]:
     """The validation Dice after each epoch of a trial."""
-    return [float(row["dice"]) for row in run.trial(trial).rows()]
+    return [row.dice for row in run.trial(trial).rows()]
 
 
 def _dice(run: Run, trials: Mapping[int, str]) -> dict[str, float]:

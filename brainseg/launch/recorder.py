@@ -11,6 +11,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.data.dataset import Say
 from brainseg.records.files import write_text
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import Ending
 from brainseg.search.scheduler import TrialScheduler
@@ -40,7 +41,7 @@ class Recorder(tune.Callback):
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
         self.run.note(name, "running", arm=words, params=params)
-        after = f" again after epoch {rows[-1]['epoch']}" if rows else ""
+        after = f" again after epoch {rows[-1].epoch}" if rows else ""
         self.say(f"[{name}] begins{after}: {words}")
 
     def on_trial_result(
@@ -49,14 +50,15 @@ class Recorder(tune.Callback):
         if "epoch" not in result:
             return
         params, name = _own(trial.config)
-        if result["epoch"] > self._epochs.get(name, 0):
-            self._epochs[name] = result["epoch"]
+        row = EpochRow.from_json(result)
+        if row.epoch > self._epochs.get(name, 0):
+            self._epochs[name] = row.epoch
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
         self.mirror.follow(self.run.record(name))
         self.say(
-            f"[{name}] epoch {result['epoch']}/{params['epochs']}  "
-            f"loss {result['train_loss']:.3f}  dice {result['dice']:.3f}  "
-            f"best {result['best_dice']:.3f}  {result['seconds']:.1f} s"
+            f"[{name}] epoch {row.epoch}/{params['epochs']}  "
+            f"loss {row.train_loss:.3f}  dice {row.dice:.3f}  "
+            f"best {row.best_dice:.3f}  {row.seconds:.1f} s"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

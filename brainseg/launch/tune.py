@@ -169,7 +169,7 @@ def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
         task = Task(path, params.pop("trial"), params, threads=placement.cpus)
         if placement.workers == 1:
             device = torch.device("cuda" if placement.gpus else "cpu")
-            run_trial(task, tune.report, device)
+            run_trial(task, lambda row: tune.report(row.to_json()), device)
         else:
             train_together(
                 task,

@@ -12,6 +12,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from brainseg.records.files import write_text
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.scheduler import TrialScheduler
@@ -149,14 +150,12 @@ class Referee(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if "epoch" in result:
-            name, epoch = trial.config["trial"], result["epoch"]
-            self.study.observe(name, epoch, result["dice"])
-            self.scheduler.on_epoch(
-                name, epoch, result["dice"], result["seconds"] * result["devices"]
-            )
+            name, row = trial.config["trial"], EpochRow.from_json(result)
+            self.study.observe(name, row.epoch, row.dice)
+            self.scheduler.on_epoch(name, row.epoch, row.dice, row.device_seconds)
             self.budget_tracker.update(name)
             folder, spent = self.run.trial(name), self.budget_tracker.spent()
-            if spent and epoch < trial.config["epochs"] and not folder.stop.exists():
+            if spent and row.epoch < trial.config["epochs"] and not folder.stop.exists():
                 write_text(folder.stop, spent)
         return str(FIFOScheduler.CONTINUE)
 

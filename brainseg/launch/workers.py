@@ -54,4 +54,4 @@ def train_together(
 
 
 def _worker(loop_config: dict[str, Any]) -> None:
-    run_trial(loop_config["task"], train.report, get_device())
+    run_trial(loop_config["task"], lambda row: train.report(row.to_json()), get_device())

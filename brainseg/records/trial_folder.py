@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
 from brainseg.records.files import Lines, read_json, read_lines, write_json, write_text
+from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PARTS
 
 State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
@@ -103,9 +105,9 @@ class TrialDir:
     def write_audit(self, stages: list[dict[str, Any]]) -> None:
         write_json(self.path / "audit.json", stages)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[EpochRow]:
         """One row an epoch."""
-        return read_lines(self.metrics)
+        return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
 
     def spent(self) -> list[dict[str, Any]]:
         """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
@@ -115,10 +117,10 @@ class TrialDir:
         """
         noted = read_lines(self.costs)
         epochs = {cost["epoch"] for cost in noted}
-        rows = [row for row in self.rows() if row["epoch"] not in epochs]
         unnoted = [
-            {"epoch": row["epoch"], "devices": row.get("devices", 1), "train": row["seconds"]}
-            for row in rows
+            {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
+            for row in self.rows()
+            if row.epoch not in epochs
         ]
         return [*noted, *(dict.fromkeys(PARTS, 0.0) | row for row in unnoted)]
 
@@ -141,14 +143,14 @@ class TrialDir:
             state, reason = "failed", f"its processes died each time they were tried: {crash}"
         elif self.stop.exists() and not self._is_finished():
             state, reason = "stopped", self.stop.read_text(encoding="utf-8")
-        last = rows[-1] if rows else {}
-        if state == "done" and self.until and last["epoch"] < read_json(self.config)["epochs"]:
+        last = rows[-1] if rows else None
+        if state == "done" and self.until and last and not self._is_finished():
             state = "paused"
         return Ending(
             state=state,
-            dice=last.get("best_dice"),
-            epoch=last.get("epoch", 0),
-            best_epoch=last.get("best_epoch", 0),
+            dice=last.best_dice if last else None,
+            epoch=last.epoch if last else 0,
+            best_epoch=last.best_epoch if last else 0,
             device_seconds=self.device_seconds(),
             reason=reason,
         )
@@ -158,23 +160,32 @@ class TrialDir:
         rows = self.rows() if aims else []
         if not rows:
             return {}
-        whole = rows[-1]["seconds"] * rows[-1]["devices"] * epochs
-        return {aim: whole if aim == "device_seconds" else rows[-1][aim] for aim in aims}
+        values = {"device_seconds": rows[-1].device_seconds * epochs}
+        return {aim: values[aim] if aim in values else self._value(rows[-1], aim) for aim in aims}
 
     def aims(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, as far as it was trained."""
         last = self.rows()[-1]
-        own = {"dice": last["best_dice"], "device_seconds": self.device_seconds()}
-        return tuple(float(own[aim] if aim in own else last[aim]) for aim in objectives)
+        values = {"dice": last.number("best_dice"), "device_seconds": self.device_seconds()}
+        return tuple(values[aim] if aim in values else self._value(last, aim) for aim in objectives)
+
+    def _value(self, row: EpochRow, aim: str) -> float:
+        value = row.number(aim)
+        if isnan(value):
+            raise ValueError(
+                f"an objective is a column of metrics.jsonl, {self.metrics} has no {aim}; "
+                "it was written by an earlier version: train the trial again"
+            )
+        return value
 
     def _is_finished(self) -> bool:
         last = self.rows()[-1:] if self.config.exists() else []
-        return bool(last) and last[0]["epoch"] == read_json(self.config)["epochs"]
+        return bool(last) and last[0].epoch == read_json(self.config)["epochs"]
 
     def keep_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""
-        kept = [row for row in self.rows() if row["epoch"] <= last_epoch]
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+        kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
+        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 class DeviceSeconds:
@@ -186,7 +197,8 @@ class DeviceSeconds:
         self._unnoted: dict[int, float] = {}  # by epoch
 
     def so_far(self) -> float:
-        costs, rows = self._costs.new(), self._rows.new()
+        costs = self._costs.new()
+        rows = [EpochRow.from_json(line) for line in self._rows.new()]
         if self._costs.anew:
             self._noted, self._epochs = 0.0, set()
         if self._rows.anew:
@@ -194,7 +206,6 @@ class DeviceSeconds:
         for cost in costs:
             self._noted += cost["devices"] * sum(cost[part] for part in PARTS)
             self._epochs.add(cost["epoch"])
-        known = {row["epoch"]: row.get("devices", 1) * row["seconds"] for row in rows}
-        known = self._unnoted | known
+        known = self._unnoted | {row.epoch: row.device_seconds for row in rows}
         self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}
         return self._noted + sum(self._unnoted.values())

@@ -11,6 +11,7 @@ from brainseg.analysis.arms import over_seeds
 from brainseg.analysis.scores import patients
 from brainseg.records.files import read_json, write_text
 from brainseg.records.queries import in_folds, in_words, leaks, seed_groups, varied_paths
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.search.expected_dice import expected_dice
 
@@ -103,15 +104,15 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
     rate, stages = f"optimizer.{params.get('optimizer')}.lr", folder.audit()
     return (
         vars(record)
-        | {score: best.get(score, math.nan) for score in SCORES}
+        | {score: best.number(score) if best else math.nan for score in SCORES}
         | {
-            "dice": best.get("dice", math.nan) if record.dice is None else record.dice,
+            "dice": (best.dice if best else math.nan) if record.dice is None else record.dice,
             "dice_q1": low,
             "dice_median": median,
             "dice_q3": high,
             "patients": len(own),
-            "best_epoch": best.get("epoch", record.best_epoch),
-            "epochs": max([record.epoch, *(row["epoch"] for row in epochs)]),
+            "best_epoch": best.epoch if best else record.best_epoch,
+            "epochs": max([record.epoch, *(row.epoch for row in epochs)]),
             "lr": math.nan if params.get("lr") == "auto" else params.get(rate, math.nan),
             "schedule": params.get("schedule", ""),
             "frozen_tensors": max((stage["tensors"] for stage in stages), default=math.nan),
@@ -121,7 +122,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
     )
 
 
-def _best(record: TrialRecord, epochs: list[dict[str, Any]]) -> dict[str, Any]:
+def _best(record: TrialRecord, epochs: list[EpochRow]) -> EpochRow | None:
     """The row of the best epoch: the one noted, or the best so far."""
-    best_epoch = record.best_epoch or (epochs[-1]["best_epoch"] if epochs else 0)
-    return next((row for row in epochs if row["epoch"] == best_epoch), {})
+    best_epoch = record.best_epoch or (epochs[-1].best_epoch if epochs else 0)
+    return next((row for row in epochs if row.epoch == best_epoch), None)

@@ -79,7 +79,7 @@ class BudgetTracker:
         for record in self.run.trials():
             if record.state == "done" and record.trial not in self._late:
                 rows = self.run.trial(record.trial).rows()
-                self._late[record.trial] = late_noise([row["dice"] for row in rows])
+                self._late[record.trial] = late_noise([row.dice for row in rows])
         found = [noise for noise in self._late.values() if noise is not None]
         return median(found) if found else 0.0
 

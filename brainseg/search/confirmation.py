@@ -122,7 +122,7 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
     An arm that the search did not try is taken to cost what its trials did on average.
     """
     costs = {
-        record.trial: fmean(row["seconds"] * row.get("devices", 1) for row in rows)
+        record.trial: fmean(row.device_seconds for row in rows)
         for record in run.trials()
         if (rows := run.trial(record.trial).rows())
     }

@@ -27,7 +27,7 @@ def observation_of(run: Run, record: TrialRecord) -> Observation:
     return Observation(
         params=record.params,
         epochs=int(record.params["epochs"]),
-        best=smoothed_best([row["dice"] for row in rows]),
-        seconds=rows[-1]["seconds"] if rows else 0.0,
+        best=smoothed_best([row.dice for row in rows]),
+        seconds=rows[-1].seconds if rows else 0.0,
         running=record.state == "running",
     )

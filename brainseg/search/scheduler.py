@@ -39,7 +39,7 @@ class TrialScheduler:
     def _take_up(self, record: TrialRecord) -> None:
         self.add(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
-            self._note(record.trial, row["epoch"], row["dice"], row["seconds"] * row["devices"])
+            self._note(record.trial, row.epoch, row.dice, row.device_seconds)
         states = {"paused": "paused", "failed": "failed", "running": "running"}
         self._set(record.trial, states.get(record.state, "done"))
         if record.state == "running" and self._at_its_pause(record.trial):
@@ -74,7 +74,7 @@ class TrialScheduler:
         rows = self.run.trial(name).rows()
         if len(rows) > len(self.trials[name].best):
             for row in rows:
-                self._note(name, row["epoch"], row["dice"], row["seconds"] * row["devices"])
+                self._note(name, row.epoch, row.dice, row.device_seconds)
         self._set(name, "paused")
 
     def finish(self, name: str, *, failed: bool) -> None:

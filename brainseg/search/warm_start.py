@@ -64,7 +64,7 @@ def _earlier(
         name=name,
         done=record.state == "done",
         seen=seen,
-        dice=tuple(row["dice"] for row in folder.rows()),
+        dice=tuple(row.dice for row in folder.rows()),
         costs=folder.expected_costs(objectives[1:], seen.epochs),
         aims=folder.aims(objectives),
     )

@@ -14,7 +14,6 @@ from copy import deepcopy
 from dataclasses import asdict
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +34,7 @@ from brainseg.evaluation.metrics import patient_table, summary
 from brainseg.models.freezing import changed
 from brainseg.records.cache import default_cache
 from brainseg.records.files import append_line, read_json, write_json, write_text
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.timing import Meter
 from brainseg.training import checkpoint
@@ -58,8 +58,7 @@ from brainseg.training.panels import panel_rows, write_panels
 from brainseg.training.schedules import Schedule, build_schedule, within
 from brainseg.training.task import Task, TrialFailed
 
-Row = dict[str, Any]
-Report = Callable[[Row], None]
+Report = Callable[[EpochRow], None]
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
 
 
@@ -234,35 +233,40 @@ class Trial:
     def told_to_stop(self) -> bool:
         return self.peers.agree(self.folder.stop.exists())
 
-    def run_epoch(self) -> Row:
+    def run_epoch(self) -> EpochRow:
         """Train, score, keep; return the epoch's row."""
         self.meter.charge("keep" if self.has_begun else "start")
         if self.learner.frozen_in(self.epoch) != self.learner.frozen:
             self.audit()
             self.learner.freeze_for(self.epoch)
         train_loss = self._train()
-        row = {"epoch": self.epoch + 1, "train_loss": train_loss, **self.score()}
+        scores = self.score()
         self.meter.charge("score")
         self.epoch += 1
-        is_best = row["dice"] > self.best_dice
+        is_best = scores["dice"] > self.best_dice
         if is_best:
-            self.best_dice, self.best_epoch = row["dice"], self.epoch
+            self.best_dice, self.best_epoch = scores["dice"], self.epoch
         images = self.steps * min(self.config.batch_size, len(self.train_rows))
-        row |= {
-            "best_dice": self.best_dice,
-            "best_epoch": self.best_epoch,
-            **asdict(self.schedule(self.epoch * self.steps - 1)),
-            "frozen_blocks": self.learner.frozen,
-            "images_per_second": images / self.meter.spent["train"],
-            **self._times(),
-            "devices": self.peers.world,
-            "parameters": self.parameters,
-        }
+        row = EpochRow.from_json(
+            {
+                "epoch": self.epoch,
+                "train_loss": train_loss,
+                **scores,
+                "best_dice": self.best_dice,
+                "best_epoch": self.best_epoch,
+                **asdict(self.schedule(self.epoch * self.steps - 1)),
+                "frozen_blocks": self.learner.frozen,
+                "images_per_second": images / self.meter.spent["train"],
+                **self._times(),
+                "devices": self.peers.world,
+                "parameters": self.parameters,
+            }
+        )
         self._keep(row, is_best)
         self.note_costs()
         return row
 
-    def _times(self) -> Row:
+    def _times(self) -> dict[str, float]:
         """Seconds of the epoch; of the start as well in the first one of this process."""
         spent = self.meter.spent
         times = {f"{part}_seconds": spent[part] for part in ("train", "score")}
@@ -334,7 +338,7 @@ class Trial:
         )
         return self.machine.to_device(torch.from_numpy(shown_NC))
 
-    def score(self) -> Row:
+    def score(self) -> dict[str, float]:
         """Score every validation slice exactly once, over all workers."""
         share_batch_statistics(self.learner.network, self.peers)
         batches = scoring_batches(
@@ -360,11 +364,11 @@ class Trial:
         scores = summary(self.counts_S3, self.scored_patients)
         return {"val_loss": loss, **scores, "milliseconds_per_image": 1000 * took}
 
-    def _keep(self, row: Row, is_best: bool) -> None:
+    def _keep(self, row: EpochRow, is_best: bool) -> None:
         """Checkpoint last: a crash before it repeats the epoch, so that nothing is lost."""
         if self.peers.rank:
             return
-        append_line(self.folder.metrics, row)
+        append_line(self.folder.metrics, row.to_json())
         if is_best:
             weights = self.learner.network.state_dict()
             checkpoint.save_best(self.folder.path, {"network": weights, "epoch": self.epoch})

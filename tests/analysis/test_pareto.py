@@ -20,7 +20,7 @@ def three_done(folder: Path, aims: list[str]) -> Run:
         rows = run.trial(trial).rows()
         run.trial(trial).metrics.unlink()
         for row in rows:
-            append_line(run.trial(trial).metrics, {**row, "parameters": parameters})
+            append_line(run.trial(trial).metrics, {**row.to_json(), "parameters": parameters})
         end(run, trial, "done")
     train(run, "0003", [0.9], {"model.encoder.name": "vgg16"})
     end(run, "0003", "stopped", f"fell behind {HOSTILE}")

@@ -329,8 +329,8 @@ def test_a_trial_on_two_hosts_scores_and_learns_as_on_one(cluster: Cluster) -> N
     assert table["tp"].sum() > 0 and table["dice"].max() < 1, "all or nothing would prove nothing"
     pd.testing.assert_frame_equal(table, again)
     for alone, pair in zip(runs[1].trial("0000").rows(), two.rows(), strict=True):
-        if alone["epoch"] <= 3:
-            assert alone["train_loss"] == pytest.approx(pair["train_loss"], rel=1e-4)
+        if alone.epoch <= 3:
+            assert alone.train_loss == pytest.approx(pair.train_loss, rel=1e-4)
 
 
 def test_after_ray_down_and_a_stop_on_each_worker_no_process_of_ray_is_left(

@@ -139,9 +139,9 @@ def test_optuna_keeps_what_a_stopped_trial_last_had_and_what_a_whole_one_had_at_
     for record in finished.trials():
         rows = finished.trial(record.trial).rows()
         if record.state == "stopped":
-            assert trials[record.trial].value == rows[-1]["dice"]
+            assert trials[record.trial].value == rows[-1].dice
         elif record.state == "done":
-            assert trials[record.trial].value == rows[-1]["best_dice"]
+            assert trials[record.trial].value == rows[-1].best_dice
 
 
 @pytest.mark.ray
@@ -170,7 +170,7 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
     for name, record in new.items():
         told = optuna_trials(run)[name]
         if record.state == "done":
-            assert told.values == [record.dice, run.trial(name).rows()[-1]["parameters"]]
+            assert told.values == [record.dice, run.trial(name).rows()[-1].parameters]
     assert "Dice against cost" in run.report.read_text()
     forgotten = sweep(patients, storage, "--name=second", "--trials=2", cwd=storage)
     assert forgotten.returncode == 2 and "from" in forgotten.stderr
@@ -192,7 +192,7 @@ def test_weights_named_by_a_relative_path_reach_the_trial(finished: Run) -> None
 def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
     for record in finished.trials():
         rows = finished.trial(record.trial).rows()
-        assert wandb_history(finished, record.trial) == [row["epoch"] for row in rows]
+        assert wandb_history(finished, record.trial) == [row.epoch for row in rows]
 
 
 @pytest.mark.ray
@@ -231,7 +231,7 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
     assert len(run.trials()) == 4
     for record in run.trials():
         assert record.state in ("done", "stopped")
-        epochs = [row["epoch"] for row in run.trial(record.trial).rows()]
+        epochs = [row.epoch for row in run.trial(record.trial).rows()]
         assert epochs == list(range(1, len(epochs) + 1))
         assert len(epochs) >= epochs_before.get(record.trial, 0)
     states: dict[str, list[str]] = {}

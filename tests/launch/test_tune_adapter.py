@@ -38,7 +38,7 @@ def test_a_paused_trial_goes_on_where_it_paused_and_is_running_to_optuna(tmp_pat
     again = [name for name in driver.order if driver.order.count(name) > 1]
     assert again, "somebody was taken up again"
     rows = driver.run.trial(again[0]).rows()
-    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.epoch for row in rows] == list(range(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 9, 14])
@@ -51,7 +51,7 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path, step
     later.drive()
     assert cut.order + later.order == whole.order
     rows = [
-        {r.trial: [row["best_dice"] for row in run.trial(r.trial).rows()] for r in run.trials()}
+        {r.trial: [row.best_dice for row in run.trial(r.trial).rows()] for r in run.trials()}
         for run in (whole.run, cut.run)
     ]
     assert rows[0] == rows[1]

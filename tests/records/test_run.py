@@ -19,6 +19,7 @@ def row(epoch: int, dice: float, **changes: Any) -> dict[str, Any]:
     """An epoch's row, of one second on two devices."""
     return {
         "epoch": epoch,
+        "dice": dice,
         "best_dice": dice,
         "best_epoch": epoch,
         "seconds": 1.0,
@@ -139,9 +140,9 @@ def test_the_rows_after_the_checkpoint_are_forgotten(trial: TrialDir) -> None:
     for epoch in (1, 2, 3, 4):
         append_line(trial.metrics, row(epoch, 0.1 * epoch))
     trial.keep_rows(2)
-    assert [kept["epoch"] for kept in trial.rows()] == [1, 2]
+    assert [kept.epoch for kept in trial.rows()] == [1, 2]
     append_line(trial.metrics, row(3, 0.5))
-    assert [kept["epoch"] for kept in trial.rows()] == [1, 2, 3]
+    assert [kept.epoch for kept in trial.rows()] == [1, 2, 3]
 
 
 def test_forgetting_mends_a_line_cut_short(trial: TrialDir) -> None:
@@ -149,7 +150,7 @@ def test_forgetting_mends_a_line_cut_short(trial: TrialDir) -> None:
     trial.metrics.write_bytes(trial.metrics.read_bytes() + b'{"epoch": 2, "di')
     trial.keep_rows(1)
     append_line(trial.metrics, row(2, 0.2))
-    assert [kept["epoch"] for kept in trial.rows()] == [1, 2]
+    assert [kept.epoch for kept in trial.rows()] == [1, 2]
 
 
 def test_a_trial_that_never_began_has_no_rows_to_forget(trial: TrialDir) -> None:

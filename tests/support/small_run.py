@@ -95,8 +95,9 @@ def paint(run: Run, trial: str, labels: list[str], epoch: int) -> None:
 
 def end(run: Run, trial: str, state: Any, reason: str = "") -> None:
     rows = run.trial(trial).rows()
-    best = max(rows, key=lambda row: row["dice"]) if rows else {}
-    run.note(trial, state, dice=best.get("dice"), epoch=len(rows), best_epoch=best.get("epoch", 0),
+    best = max(rows, key=lambda row: row.dice) if rows else None
+    run.note(trial, state, dice=best and best.dice, epoch=len(rows),
+             best_epoch=best.epoch if best else 0,
              device_seconds=60.0 * len(rows), reason=reason)  # fmt: skip
 
 

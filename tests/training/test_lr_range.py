@@ -274,7 +274,7 @@ def losses_at(run: Run, lr: float) -> list[float]:
     """The mean training loss of each epoch at one rate."""
     config = replace(TINY, optimizer=replace(TINY.optimizer, lr=lr))
     trial = Trial(Task(run.path, f"at-{lr}", flatten(config)), torch.device("cpu"))
-    return [trial.run_epoch()["train_loss"] for _ in range(config.epochs)]
+    return [trial.run_epoch().train_loss for _ in range(config.epochs)]
 
 
 def test_a_network_learns_within_the_bounds_and_not_far_above_them(run: Run) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,12 +38,13 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint, read_table
 from brainseg.records.files import read_json, write_json
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.lr_range import read_bounds
 from brainseg.training.task import Task, TrialFailed
-from brainseg.training.trial import Row, Trial, run_trial, train
+from brainseg.training.trial import Trial, run_trial, train
 
 CPU = torch.device("cpu")
 TIMED = (
@@ -78,13 +80,15 @@ def run(phantoms: Path, tmp_path: Path) -> Run:
     return run
 
 
-def trained(run: Run, trial: str, config: TrialConfig, report: Callable[[Row], None]) -> TrialDir:
+def trained(
+    run: Run, trial: str, config: TrialConfig, report: Callable[[EpochRow], None]
+) -> TrialDir:
     task = Task(run.path, trial, flatten(config))
     run_trial(task, report, CPU)
     return task.folder
 
 
-def nothing(row: Row) -> None:
+def nothing(row: EpochRow) -> None:
     pass
 
 
@@ -101,6 +105,11 @@ def join(rank: int, world: int, meeting: str, run: Path, trial: str, config: Tri
     dist.destroy_process_group()
 
 
+def untimed(row: EpochRow) -> dict[str, Any]:
+    """What must be the same however fast it was."""
+    return {name: value for name, value in row.to_json().items() if name not in TIMED}
+
+
 def weights(folder: TrialDir) -> dict[str, torch.Tensor]:
     loaded: dict[str, torch.Tensor] = torch.load(folder.path / "best.pt", weights_only=True)
     return loaded["network"]
@@ -110,8 +119,8 @@ def test_two_workers_train_and_score_what_one_would(run: Run, tmp_path: Path) ->
     alone = trained(run, "alone", TINY, nothing)
     pair = together(run, "pair", TINY, 2, tmp_path)
     for one, two in zip(alone.rows(), pair.rows(), strict=True):
-        assert one["train_loss"] == pytest.approx(two["train_loss"], rel=1e-4)
-        assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-4)
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
+        assert one.val_loss == pytest.approx(two.val_loss, rel=1e-4)
     table, other = pd.read_csv(alone.patients), pd.read_csv(pair.patients)
     assert table["patient"].tolist() == other["patient"].tolist()
     assert table["slices"].tolist() == other["slices"].tolist()
@@ -123,10 +132,7 @@ def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Ru
     for threads in (1, 2):
         trial = Trial(Task(run.path, f"of-{threads}", flatten(TINY), threads=threads), CPU)
         torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
-        rows = [trial.run_epoch() for _ in range(3)]
-        for row in rows:
-            for key in TIMED:
-                row.pop(key, None)
+        rows = [untimed(trial.run_epoch()) for _ in range(3)]
         found.append((rows, trial.patient_table().to_csv()))
     assert found[0] == found[1]
     of_one, of_two = weights(run.trial("of-1")), weights(run.trial("of-2"))
@@ -160,19 +166,16 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_never_was(run: Run) -> No
     config = replace(TINY, model=Plain(width=4, depth=2, dropout=0.2), epochs=4)
     whole = trained(run, "whole", config, nothing)
 
-    def cut(row: Row) -> None:
-        if row["epoch"] in (1, 3):
+    def cut(row: EpochRow) -> None:
+        if row.epoch in (1, 3):
             raise KeyboardInterrupt
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             trained(run, "cut", config, cut)
     again = trained(run, "cut", config, cut)
-    assert [row["epoch"] for row in again.rows()] == [1, 2, 3, 4]
-    for one, two in zip(whole.rows(), again.rows(), strict=True):
-        assert {k: v for k, v in one.items() if k not in TIMED} == {
-            k: v for k, v in two.items() if k not in TIMED
-        }
+    assert [row.epoch for row in again.rows()] == [1, 2, 3, 4]
+    assert [untimed(row) for row in whole.rows()] == [untimed(row) for row in again.rows()]
     for key, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(again)[key]), key
 
@@ -201,15 +204,15 @@ def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same
     whole = trained(run, "whole", config, nothing)
     assert whole.ending().reason == ""
 
-    def cut(row: Row) -> None:
-        if row["epoch"] == 2:
+    def cut(row: EpochRow) -> None:
+        if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         trained(run, "cut", config, cut)
     again = trained(run, "cut", config, nothing)
     assert again.ending().reason == ""
-    assert [row["lr"] for row in whole.rows()] == [row["lr"] for row in again.rows()]
+    assert [row.lr for row in whole.rows()] == [row.lr for row in again.rows()]
     one, other = last_state(whole), last_state(again)
     assert all(torch.equal(one["network"][key], other["network"][key]) for key in one["network"])
     assert again.audit() == whole.audit()
@@ -224,7 +227,7 @@ def last_state(folder: TrialDir) -> checkpoint.State:
 def test_gradual_unfreezing_trains_block_after_block_and_proves_the_rest_unmoved(run: Run) -> None:
     config = replace(TINY, model=replace(SMALL, freeze=Gradual(until=0.8)), epochs=5)
     folder = trained(run, "t", config, nothing)
-    assert [row["frozen_blocks"] for row in folder.rows()] == [5, 4, 3, 2, 0]
+    assert [row.frozen_blocks for row in folder.rows()] == [5, 4, 3, 2, 0]
     stages = folder.audit()
     assert [(stage["epoch"], stage["blocks"]) for stage in stages] == [
         (1, 5),
@@ -296,7 +299,7 @@ def test_a_row_written_just_before_the_crash_is_not_doubled(run: Run) -> None:
     folder = trained(run, "t", replace(TINY, epochs=1), nothing)
     shutil.copy(folder.metrics, folder.path / "copy")  # as if killed between row and checkpoint
     again = trained(run, "t", replace(TINY, epochs=2), nothing)
-    assert [row["epoch"] for row in again.rows()] == [1, 2]
+    assert [row.epoch for row in again.rows()] == [1, 2]
 
 
 def folded(run: Run, folds: int) -> pd.DataFrame:
@@ -325,14 +328,14 @@ def test_the_last_epoch_s_patients_are_kept_once_and_not_the_best_one_s(run: Run
     config = replace(TINY, epochs=2, optimizer=Sgd(lr=1e-9))
     states = []
 
-    def look(row: Row) -> None:
+    def look(row: EpochRow) -> None:
         states.append(run.trial("t").last.exists())
 
     folder = trained(run, "t", config, look)
     assert states == [False, True]
     last, rows = pd.read_csv(folder.last), folder.rows()
     assert last.columns.tolist() == pd.read_csv(folder.patients).columns.tolist()
-    assert last["dice"].mean() == pytest.approx(rows[-1]["dice"])
+    assert last["dice"].mean() == pytest.approx(rows[-1].dice)
 
 
 def test_a_trial_that_stopped_early_has_no_last_epoch(run: Run) -> None:
@@ -347,10 +350,10 @@ def test_killed_between_its_last_row_and_its_last_patients_a_trial_ends_with_bot
     cut.last.mkdir(parents=True)  # nothing can be written there: as if killed just before
     with pytest.raises(IsADirectoryError):
         trained(run, "cut", TINY, nothing)
-    assert [row["epoch"] for row in cut.rows()] == [1, 2, 3]
+    assert [row.epoch for row in cut.rows()] == [1, 2, 3]
     cut.last.rmdir()
     trained(run, "cut", TINY, nothing)
-    assert [row["epoch"] for row in cut.rows()] == [1, 2, 3]
+    assert [row.epoch for row in cut.rows()] == [1, 2, 3]
     assert cut.last.read_text() == whole.last.read_text()
 
 
@@ -364,14 +367,14 @@ def test_killed_between_its_last_patients_and_its_last_checkpoint_it_ends_with_t
     write_json(folder.path / "checkpoints.json", entries[1:])  # that of the first epoch
     trained(run, "t", replace(TINY, epochs=2), nothing)
     assert folder.last.read_text() == last
-    assert [row["dice"] for row in folder.rows()] == [row["dice"] for row in rows]
+    assert [row.dice for row in folder.rows()] == [row.dice for row in rows]
 
 
 def test_a_trial_that_had_ended_when_its_driver_died_is_left_as_it_is(run: Run) -> None:
     folder = trained(run, "t", replace(TINY, epochs=1), nothing)
     rows = folder.rows()
 
-    def never(row: Row) -> None:
+    def never(row: EpochRow) -> None:
         raise AssertionError("an epoch too many")
 
     trained(run, "t", replace(TINY, epochs=1), never)
@@ -381,7 +384,7 @@ def test_a_trial_that_had_ended_when_its_driver_died_is_left_as_it_is(run: Run) 
 def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) -> None:
     folder = run.trial("t")
 
-    def stop_after_first(row: Row) -> None:
+    def stop_after_first(row: EpochRow) -> None:
         folder.stop.write_text("fell behind")
 
     trained(run, "t", TINY, stop_after_first)
@@ -399,7 +402,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_names_the_slices(run: Run
 
 
 def test_damaged_checkpoints_fail_the_trial_instead_of_starting_it_afresh(run: Run) -> None:
-    def cut(row: Row) -> None:
+    def cut(row: EpochRow) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -423,20 +426,20 @@ def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> 
 
 
 def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run: Run) -> None:
-    def cut(row: Row) -> None:
-        if row["epoch"] == 2:
+    def cut(row: EpochRow) -> None:
+        if row.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         trained(run, "t", TINY, cut)
     rows = trained(run, "t", TINY, nothing).rows()
-    assert [row.get("start_seconds", 0) > 0 for row in rows] == [True, False, True]
+    assert [(row.start_seconds or 0) > 0 for row in rows] == [True, False, True]
     network = Trial(Task(run.path, "other", flatten(TINY)), CPU).learner.network
     for row in rows:
-        assert row["parameters"] == sum(p.numel() for p in network.parameters())
-        assert row["seconds"] == pytest.approx(row["train_seconds"] + row["score_seconds"])
+        assert row.parameters == sum(p.numel() for p in network.parameters())
+        assert row.seconds == pytest.approx(row.train_seconds + row.score_seconds)
         slices = len(Trial(Task(run.path, "other", flatten(TINY)), CPU).validation_rows)
-        assert 0 < row["milliseconds_per_image"] * slices <= 1000 * row["score_seconds"]
+        assert 0 < row.milliseconds_per_image * slices <= 1000 * row.score_seconds
 
 
 def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) -> None:
@@ -445,7 +448,7 @@ def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) 
     passed = time.monotonic() - begun
     for part in ("train", "score"):
         noted = sum(cost[part] for cost in folder.spent())
-        assert noted == pytest.approx(sum(row[f"{part}_seconds"] for row in folder.rows()))
+        assert noted == pytest.approx(sum(row.number(f"{part}_seconds") for row in folder.rows()))
     assert all(cost["keep"] > 0 for cost in folder.spent())
     assert folder.spent()[0]["start"] > 0 and folder.spent()[0]["devices"] == 1
     assert 0.5 * passed < folder.device_seconds() <= passed
@@ -454,7 +457,7 @@ def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) 
 def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
     folder = together(run, "pair", TINY, 2, tmp_path)
     assert {cost["devices"] for cost in folder.spent()} == {2}
-    assert folder.device_seconds() > 2 * sum(row["seconds"] for row in folder.rows())
+    assert folder.device_seconds() > 2 * sum(row.seconds for row in folder.rows())
 
 
 def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:

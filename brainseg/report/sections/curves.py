@@ -63,7 +63,7 @@ def curve_of(run: Run, record: TrialRecord, words: str, best_epoch: int) -> Curv
     return Curve(
         record.trial,
         words,
-        pd.DataFrame(run.trial(record.trial).rows()),
+        pd.DataFrame([row.to_json() for row in run.trial(record.trial).rows()]),
         best_epoch,
         scores.patients(run, record.trial),
         record.params.get("loss", ""),

@@ -6,34 +6,22 @@ from typing import Any
 import pandas as pd
 
 from brainseg.records import queries
+from brainseg.records.rows import columns
 from brainseg.report import formatting, results, sentences
 from brainseg.report.figures import patients, style
 from brainseg.report.html import Html, table
 from brainseg.search.expected_dice import EXPECTED
 
-HEADS = {  # what the table calls the scores
-    "iou": "IoU",
-    "micro_dice": "micro Dice",
-    "tumour_slice_dice": "tumour slices",
-    "slice_dice_empty1": "empty = 1",
-    "false_alarm": "false alarm",
-}
+HEADS = {score: columns()[score].head for score in results.SCORES}
 EXPECTED_HEAD = "expected Dice"
 WORDS = ("trial", "over patients", "state")  # columns that are no numbers
 WRAPPED = ("model", "differs in", "why")
 METRICS = {
-    "Dice": "The score that ranks. Per patient, over all slices at once, 2tp / (2tp + fp + fn) in "
-    "pixels; then the mean over patients. A patient without tumour counts 1 if nothing is "
-    "predicted, else 0.",
+    "Dice": columns()["dice"].meaning,
     EXPECTED_HEAD: EXPECTED,
     "over patients": "The validation patients' own Dice on an axis from 0 to 1: bar over the "
     "middle half (its ends stand beside it), line at the median, dot at the mean.",
-    "IoU": "The same with tp / (tp + fp + fn).",
-    "micro Dice": "2tp / (2tp + fp + fn) over the pixels of all patients together.",
-    "tumour slices": "Mean slice Dice over the slices that have tumour.",
-    "empty = 1": "Mean slice Dice over all slices, an empty slice left empty counting 1. Many "
-    "notebooks report it; what predicting nothing scores is below the ranking.",
-    "false alarm": "Share of the slices without tumour in which some is predicted; less is better.",
+    **{head: columns()[score].meaning for score, head in HEADS.items()},
     "epochs": "The best, whose scores these are / how many were finished.",
     "device time": "How long the trial held its devices, times their number.",
 }
