@@ -6,7 +6,6 @@ from typing import Any
 from ray import tune
 
 from brainseg.cluster.reachability import brief
-from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.data.dataset import Say
@@ -37,7 +36,8 @@ class Recorder(tune.Callback):
         self._epochs: dict[str, int] = {}  # that trials have finished
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        params, name = _own(trial.config)
+        name = trial.config["trial"]
+        params = self.run.trial(name).params()
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
         self.run.note(name, "running", arm=words, params=params)
@@ -49,14 +49,13 @@ class Recorder(tune.Callback):
     ) -> None:
         if "epoch" not in result:
             return
-        params, name = _own(trial.config)
-        row = EpochRow.from_json(result)
+        name, row = trial.config["trial"], EpochRow.from_json(result)
         if row.epoch > self._epochs.get(name, 0):
             self._epochs[name] = row.epoch
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
         self.mirror.follow(self.run.record(name))
         self.say(
-            f"[{name}] epoch {row.epoch}/{params['epochs']}  "
+            f"[{name}] epoch {row.epoch}/{self.scheduler.trials[name].epochs}  "
             f"loss {row.train_loss:.3f}  dice {row.dice:.3f}  "
             f"best {row.best_dice:.3f}  {row.seconds:.1f} s"
         )
@@ -69,7 +68,7 @@ class Recorder(tune.Callback):
 
     def _end(self, trial: Any, crash: str = "") -> None:
         """What a trial's return means follows from its folder: it paused, or it has ended."""
-        _, name = _own(trial.config)
+        name = trial.config["trial"]
         ending = self.run.trial(name).ending(crash)
         if ending.state == "paused":
             self.run.note(name, "paused", **_facts(ending))
@@ -110,8 +109,3 @@ def _cause(trial: Any) -> str:
 
 def _facts(ending: Ending) -> dict[str, Any]:
     return {name: value for name, value in asdict(ending).items() if name != "state"}
-
-
-def _own(config: dict[str, Any]) -> tuple[Params, str]:
-    params = dict(config)
-    return params, str(params.pop("trial"))

@@ -165,8 +165,7 @@ def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
     path = run.path.resolve()
 
     def trial(config: dict[str, Any]) -> None:
-        params = dict(config)
-        task = Task(path, params.pop("trial"), params, threads=placement.cpus)
+        task = Task(path, config["trial"], threads=placement.cpus)
         if placement.workers == 1:
             device = torch.device("cuda" if placement.gpus else "cpu")
             run_trial(task, lambda row: tune.report(row.to_json()), device)

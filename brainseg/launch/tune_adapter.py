@@ -61,7 +61,7 @@ class Suggestions(Searcher):
         name = self.next()
         if name:
             self._live.add(trial_id)
-            return {"trial": name, **self.study.params(name)}
+            return {"trial": name}
         return None if self.scheduler.running() and not self.ended else Searcher.FINISHED
 
     def next(self) -> str | None:
@@ -155,7 +155,8 @@ class Referee(FIFOScheduler):
             self.scheduler.on_epoch(name, row.epoch, row.dice, row.device_seconds)
             self.budget_tracker.update(name)
             folder, spent = self.run.trial(name), self.budget_tracker.spent()
-            if spent and row.epoch < trial.config["epochs"] and not folder.stop.exists():
+            is_last = row.epoch == self.scheduler.trials[name].epochs
+            if spent and not is_last and not folder.stop.exists():
                 write_text(folder.stop, spent)
         return str(FIFOScheduler.CONTINUE)
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.training import checkpoint
 from brainseg.training.lr_range import FEWEST
@@ -134,7 +133,7 @@ def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: float) -> Meas
 
 def main() -> None:
     run, trial, threads = Run(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-    task = Task(run.path, trial, read_json(run.trial(trial).config), threads=threads)
+    task = Task(run.path, trial, threads=threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         print(json.dumps(asdict(measure(task, device))))

@@ -3,7 +3,8 @@
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
       slices.csv     every slice with the part it belongs to; of folds also its fold, -1 for test
-      trials.jsonl   append-only: one line a change of a trial's state
+      trials.jsonl   append-only: one line a change of a trial's state; the params in it are for
+                     other readers, ours take them from config.json
       drivers.jsonl  append-only: when a driver began and ended, and why it ended
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
@@ -112,9 +113,18 @@ class Run:
             records.clear()
         for row in rows:
             changes = {name: value for name, value in row.items() if name != "time"}
-            known = records.get(row["trial"])
-            records[row["trial"]] = replace(known, **changes) if known else TrialRecord(**changes)
+            known = records.get(row["trial"]) or self._new_record(row["trial"])
+            if known.params:
+                changes.pop("params", None)
+            records[row["trial"]] = replace(known, **changes)
         return records
+
+    def _new_record(self, trial: str) -> TrialRecord:
+        """Of a trial that was just noted; its params are config.json's, where there is one."""
+        folder = self.trial(trial)
+        return TrialRecord(
+            trial, "queued", params=folder.params() if folder.config.exists() else {}
+        )
 
     @cached_property
     def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:

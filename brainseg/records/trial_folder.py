@@ -38,7 +38,12 @@ class TrialDir:
 
     @property
     def config(self) -> Path:
+        """The whole configuration, written before the trial begins and never changed."""
         return self.path / "config.json"
+
+    def params(self) -> dict[str, Any]:
+        """The trial's configuration as one flat dict."""
+        return dict(read_json(self.config))
 
     @property
     def metrics(self) -> Path:
@@ -180,7 +185,7 @@ class TrialDir:
 
     def _is_finished(self) -> bool:
         last = self.rows()[-1:] if self.config.exists() else []
-        return bool(last) and last[0].epoch == read_json(self.config)["epochs"]
+        return bool(last) and last[0].epoch == self.params()["epochs"]
 
     def keep_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""

@@ -26,7 +26,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import write_json
 from brainseg.records.run import ENDED, Run
 from brainseg.search.acquisition import propose
 from brainseg.search.multi_objective import ObjectiveCosts, scalarise
@@ -140,8 +140,7 @@ class Study:
         self.study.tell(trial, values, TOLD[record.state])
 
     def params(self, name: str) -> Params:
-        params: Params = read_json(self.run.trial(name).config)
-        return params
+        return self.run.trial(name).params()
 
     def exhausted(self, noise: float) -> str:
         """Why Optuna's terminator expects no better Dice than noise could bring, or nothing.

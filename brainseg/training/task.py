@@ -1,9 +1,9 @@
 """What a worker is given to train: a run, a trial, a number of threads."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.records.run import Run
@@ -20,13 +20,12 @@ class Task:
 
     run: Path
     trial: str
-    params: Params
     threads: int = 1  # CPU threads for torch, and as many that prepare batches
 
     @property
     def folder(self) -> TrialDir:
         return Run(self.run).trial(self.trial)
 
-    @property
+    @cached_property
     def config(self) -> TrialConfig:
-        return build(TrialConfig(), self.params)
+        return build(TrialConfig(), self.folder.params())

@@ -300,11 +300,10 @@ def test_the_data_are_packed_once_on_each_host(cluster: Cluster, wide: tuple[Run
 
 RESCORE = """
 import sys, pathlib, torch
-from brainseg.records.files import read_json
-from brainseg.training.task import Task, Trial
+from brainseg.training.task import Task
+from brainseg.training.trial import Trial
 run, to = map(pathlib.Path, sys.argv[1:])
-params = read_json(run / "trials/0000/config.json")
-trial = Trial(Task(run, "again", params), torch.device("cpu"))
+trial = Trial(Task(run, "0000"), torch.device("cpu"))
 best = torch.load(run / "trials/0000/best.pt", weights_only=True)
 trial.learner.network.load_state_dict(best["network"])
 trial.score()

@@ -28,7 +28,6 @@ from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
 from brainseg.report.data_terminal import facts
 from brainseg.report.sections.slices import _shown_channel
-from brainseg.training.task import Task
 from brainseg.training.trial import Trial
 from tests.support.scans import (
     as_lgg,
@@ -41,6 +40,7 @@ from tests.support.scans import (
     problems,
     write_picture,
 )
+from tests.support.tasks import task_of
 
 Copy = Callable[[Path, Path], None]
 CONFIG = TrialConfig(
@@ -108,7 +108,7 @@ def begun(root: Path, folder: Path) -> Run:
 
 def shown_by(run: Run) -> Any:
     """The channel that each channel of every slice shows in an epoch of a trial of the run."""
-    trial = Trial(Task(run.path, "0000", flatten(CONFIG)), torch.device("cpu"))
+    trial = Trial(task_of(run, "0000", CONFIG), torch.device("cpu"))
     return trial._shown_channels(1).numpy()
 
 

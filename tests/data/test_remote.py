@@ -21,6 +21,7 @@ import torch
 from pyarrow import fs
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
+from brainseg.config.schema import build
 from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
 from brainseg.data.dataset import read_data
@@ -33,8 +34,8 @@ from brainseg.data.table import fingerprint
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
-from brainseg.training.task import Task
 from brainseg.training.trial import run_trial, train
+from tests.support.tasks import task_of
 
 KEY, SECRET = "CANARYKEY", "canary/secret"
 
@@ -337,7 +338,7 @@ def test_a_trial_on_another_node_reads_its_own_copy_and_no_record_holds_a_key(
     recorded = read_json(run.sweep)
     assert recorded["data"]["root"] == address
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "worker"))
-    task = Task(run.path, "0000", recorded["base"])
+    task = task_of(run, "0000", build(TrialConfig(), recorded["base"]))
     train(task, lambda row: None, torch.device("cpu"))
     assert len(task.folder.rows()) == 1
     copies = [tmp_path / node / "data" / recorded["data"]["copy"] for node in ("head", "worker")]
@@ -352,7 +353,7 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
     run = begun(address, tmp_path / "run")
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "worker"))
-    task = Task(run.path, "0000", read_json(run.sweep)["base"])
+    task = task_of(run, "0000", build(TrialConfig(), read_json(run.sweep)["base"]))
     run_trial(task, lambda row: None, torch.device("cpu"))
     assert "changed since it began" in task.folder.failure.read_text()
 

@@ -80,7 +80,8 @@ def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
     after = Driver(Run(tmp_path), at_once=3)
     first = [after.search.suggest(f"tune-{i}") for i in range(3)]
     assert [config["trial"] for config in first[:2]] == names
-    assert first[2]["model.encoder.name"] == "resnet50"  # the lost trial's point, drawn anew
+    point = after.run.trial(first[2]["trial"]).params()
+    assert point["model.encoder.name"] == "resnet50"  # the lost trial's point, drawn anew
     states = {t.number: t.state for t in after.study.study.trials}
     assert states[lost.number] == TrialState.FAIL
 
@@ -115,10 +116,8 @@ def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     rest = [search.suggest(f"tune-{i}") for i in range(LISTED.trials - 1)]
     assert rest[0]["trial"] == under_way
     assert search.suggest("tune-last") is None, "the others are under way"
-    whole = [build(TrialConfig(), study.params("0000"))]
-    whole += [
-        build(TrialConfig(), {k: v for k, v in config.items() if k != "trial"}) for config in rest
-    ]
+    names = ["0000", *(config["trial"] for config in rest)]
+    whole = [build(TrialConfig(), study.params(name)) for name in names]
     expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
     assert len(whole) == 8 and set(whole) == expected
     assert not any(run.trial(config["trial"]).until for config in rest), "a list never pauses"

@@ -19,7 +19,7 @@ from brainseg.planning.probe import Measured, in_own_process, measure
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.lr_range import STEPS
-from brainseg.training.task import Task
+from tests.support.tasks import task_of
 
 SMALL = TrialConfig(image_size=32, batch_size=4, epochs=4, precision="float32")
 PLAIN = replace(SMALL, model=Plain(width=4))
@@ -136,7 +136,7 @@ def test_real_arms_are_measured_and_the_memory_of_one_follows_from_the_others(ru
 
 
 def test_measuring_leaves_no_row_and_changes_no_trial(run: Run) -> None:
-    task = Task(run.path, "in-here", flatten(PLAIN))
+    task = task_of(run, "in-here", PLAIN)
     measure(task, torch.device("cpu"))
     assert not task.folder.metrics.read_text() and not task.folder.costs.exists()
 

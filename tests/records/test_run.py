@@ -268,3 +268,11 @@ def test_a_sweep_that_never_began_has_no_trials(tmp_path: Path) -> None:
 
 def test_a_trial_that_ended_is_no_longer_queued_or_running() -> None:
     assert set(ENDED) == {"done", "stopped", "failed"}
+
+
+def test_a_trial_s_configuration_is_what_its_folder_holds(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write_json(run.trial("0000").config, {"epochs": 7})
+    run.note("0000", "running", params={"epochs": 9})
+    run.note("0001", "running", params={"epochs": 5})  # as a run that somebody copied in part
+    assert [record.params["epochs"] for record in run.trials()] == [7, 5]

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from brainseg.config.hyperparameters import Augmentation, Constant, Plain, TrialConfig
-from brainseg.config.schema import flatten
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
@@ -21,8 +20,8 @@ from brainseg.records.run import Run
 from brainseg.training.loop import NotFinite
 from brainseg.training.lr_range import Curve, range_test, read_bounds, suggest, write_curve
 from brainseg.training.schedules import Schedule, Setting
-from brainseg.training.task import Task
 from brainseg.training.trial import Trial
+from tests.support.tasks import task_of
 
 torch.set_num_threads(1)
 
@@ -273,12 +272,12 @@ TINY = TrialConfig(
 def losses_at(run: Run, lr: float) -> list[float]:
     """The mean training loss of each epoch at one rate."""
     config = replace(TINY, optimizer=replace(TINY.optimizer, lr=lr))
-    trial = Trial(Task(run.path, f"at-{lr}", flatten(config)), torch.device("cpu"))
+    trial = Trial(task_of(run, f"at-{lr}", config), torch.device("cpu"))
     return [trial.run_epoch().train_loss for _ in range(config.epochs)]
 
 
 def test_a_network_learns_within_the_bounds_and_not_far_above_them(run: Run) -> None:
-    curve = Trial(Task(run.path, "test", flatten(TINY)), torch.device("cpu")).range_test()
+    curve = Trial(task_of(run, "test", TINY), torch.device("cpu")).range_test()
     bounds = suggest(curve)
     assert 1e-6 < bounds.low < bounds.high < 1
     start = fmean(curve.start())

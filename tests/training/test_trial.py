@@ -32,7 +32,6 @@ from brainseg.config.hyperparameters import (
     Triangular,
     Triangular2,
 )
-from brainseg.config.schema import flatten
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
@@ -43,8 +42,9 @@ from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.lr_range import read_bounds
-from brainseg.training.task import Task, TrialFailed
+from brainseg.training.task import TrialFailed
 from brainseg.training.trial import Trial, run_trial, train
+from tests.support.tasks import task_of
 
 CPU = torch.device("cpu")
 TIMED = (
@@ -83,7 +83,7 @@ def run(phantoms: Path, tmp_path: Path) -> Run:
 def trained(
     run: Run, trial: str, config: TrialConfig, report: Callable[[EpochRow], None]
 ) -> TrialDir:
-    task = Task(run.path, trial, flatten(config))
+    task = task_of(run, trial, config)
     run_trial(task, report, CPU)
     return task.folder
 
@@ -101,7 +101,7 @@ def together(run: Run, trial: str, config: TrialConfig, workers: int, folder: Pa
 
 def join(rank: int, world: int, meeting: str, run: Path, trial: str, config: TrialConfig) -> None:
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
-    train(Task(run, trial, flatten(config)), nothing, CPU)
+    train(task_of(Run(run), trial, config), nothing, CPU)
     dist.destroy_process_group()
 
 
@@ -130,7 +130,7 @@ def test_two_workers_train_and_score_what_one_would(run: Run, tmp_path: Path) ->
 def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Run) -> None:
     found = []
     for threads in (1, 2):
-        trial = Trial(Task(run.path, f"of-{threads}", flatten(TINY), threads=threads), CPU)
+        trial = Trial(task_of(run, f"of-{threads}", TINY, threads=threads), CPU)
         torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
         rows = [untimed(trial.run_epoch()) for _ in range(3)]
         found.append((rows, trial.patient_table().to_csv()))
@@ -142,7 +142,7 @@ def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Ru
 def scored(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) -> None:
     """Score a network as it was made, and write the table that rank 0 arrives at."""
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
-    trial = Trial(Task(run, "t", flatten(config)), CPU)
+    trial = Trial(task_of(Run(run), "t", config), CPU)
     trial.score()
     if rank == 0:
         trial.patient_table().to_csv(f"{meeting}.csv", index=False)
@@ -153,7 +153,7 @@ def test_the_same_weights_give_exactly_the_same_table_on_three_workers_as_on_one
     run: Run, tmp_path: Path
 ) -> None:
     config = replace(TINY, model=Encoder(name="resnet18", weights="none"))
-    alone = Trial(Task(run.path, "t", flatten(config)), CPU)
+    alone = Trial(task_of(run, "t", config), CPU)
     alone.score()
     meeting = str(tmp_path / "meeting")
     mp.spawn(scored, (3, meeting, run.path, config), nprocs=3)
@@ -244,7 +244,7 @@ def test_gradual_unfreezing_trains_block_after_block_and_proves_the_rest_unmoved
 
 def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
     config = replace(TINY, model=replace(SMALL, freeze=First(blocks=1)), epochs=1)
-    trial = Trial(Task(run.path, "t", flatten(config)), CPU)
+    trial = Trial(task_of(run, "t", config), CPU)
     trial.restore()
     with torch.no_grad():
         trial.learner.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
@@ -256,7 +256,7 @@ def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
 def joined_weights(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) -> None:
     """Train as one of several, and keep what this worker's network has become."""
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
-    trial = Trial(Task(run, "t", flatten(config)), CPU)
+    trial = Trial(task_of(Run(run), "t", config), CPU)
     trial.restore()
     for _ in range(config.epochs):
         trial.run_epoch()
@@ -285,8 +285,8 @@ def test_workers_stay_equal_while_blocks_thaw_and_after_a_range_test(
 def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run) -> None:
     schedule = Triangular(cycle_epochs=2)
     config = replace(TINY, schedule=schedule, lr="auto", model=NORMED, loss=DiceBce())
-    trial = Trial(Task(run.path, "t", flatten(config)), CPU)
-    fresh = Trial(Task(run.path, "fresh", flatten(replace(config, lr="given"))), CPU)
+    trial = Trial(task_of(run, "t", config), CPU)
+    fresh = Trial(task_of(run, "fresh", replace(config, lr="given")), CPU)
     bounds = read_bounds(run.trial("t").lr_range)
     assert trial.schedule(0).lr == pytest.approx(bounds.low)
     assert trial.schedule(trial.steps).lr == pytest.approx(bounds.high)
@@ -317,7 +317,7 @@ def test_the_fold_that_the_config_names_validates_and_the_others_train(run: Run)
     table = folded(run, 2)
     for fold in (0, 1):
         config = replace(TINY, epochs=1, fold=fold)
-        trial = Trial(Task(run.path, f"{fold}", flatten(config)), CPU)
+        trial = Trial(task_of(run, f"{fold}", config), CPU)
         seen = set(table["patient"].iloc[trial.train_rows])
         last = pd.read_csv(trained(run, f"{fold}", config, nothing).last)
         assert set(last["patient"]) == set(table.loc[table["fold"] == fold, "patient"])
@@ -414,7 +414,7 @@ def test_damaged_checkpoints_fail_the_trial_instead_of_starting_it_afresh(run: R
 
 
 def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> None:
-    trial = Trial(Task(run.path, "t", flatten(TINY)), CPU)
+    trial = Trial(task_of(run, "t", TINY), CPU)
     trial.run_epoch()
     with np.load(run.trial("t").panels) as panels:
         assert panels["images"].shape == (2, 32, 32, 3)
@@ -434,11 +434,11 @@ def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run:
         trained(run, "t", TINY, cut)
     rows = trained(run, "t", TINY, nothing).rows()
     assert [(row.start_seconds or 0) > 0 for row in rows] == [True, False, True]
-    network = Trial(Task(run.path, "other", flatten(TINY)), CPU).learner.network
+    network = Trial(task_of(run, "other", TINY), CPU).learner.network
     for row in rows:
         assert row.parameters == sum(p.numel() for p in network.parameters())
         assert row.seconds == pytest.approx(row.train_seconds + row.score_seconds)
-        slices = len(Trial(Task(run.path, "other", flatten(TINY)), CPU).validation_rows)
+        slices = len(Trial(task_of(run, "other", TINY), CPU).validation_rows)
         assert 0 < row.milliseconds_per_image * slices <= 1000 * row.score_seconds
 
 

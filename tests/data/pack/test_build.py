@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
-from brainseg.config.schema import flatten
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.intensity import levels, to_bytes
 from brainseg.data.pack.store import open_pack
@@ -20,9 +19,9 @@ from brainseg.data.table import fingerprint
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
-from brainseg.training.task import Task
 from brainseg.training.trial import run_trial
 from tests.support.scans import as_nifti, blob, noise, write_picture, write_volume
+from tests.support.tasks import task_of
 
 
 def packed(root: Path, cache: Path, image_size: int = 16, channels: int = 1) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def trained(root: Path, folder: Path, config: TrialConfig) -> TrialDir:
     folder.mkdir()
     table.to_csv(run.slices, index=False)
     write_json(run.sweep, {"data": {"root": str(root), "fingerprint": fingerprint(table, root)}})
-    task = Task(run.path, "t", flatten(config))
+    task = task_of(run, "t", config)
     run_trial(task, lambda row: None, torch.device("cpu"))
     reason = task.folder.ending().reason
     assert not reason, reason

@@ -1,0 +1,13 @@
+"""A trial's configuration on disk, and the task to train it."""
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import flatten
+from brainseg.records.files import write_json
+from brainseg.records.run import Run
+from brainseg.training.task import Task
+
+
+def task_of(run: Run, trial: str, config: TrialConfig, *, threads: int = 1) -> Task:
+    """What the search leaves of a new trial, and what a worker is given of it."""
+    write_json(run.trial(trial).config, flatten(config))
+    return Task(run.path, trial, threads=threads)
