@@ -7,9 +7,7 @@ lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
 nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +32,7 @@ from brainseg.data.formats.volumes import (
     looks_like_nnunet,
 )
 from brainseg.data.readers.images import read_mask
+from brainseg.data.readers.memo import memoised
 from brainseg.data.readers.paths import visible_files
 from brainseg.data.readers.problems import Problem
 from brainseg.data.table import COLUMNS
@@ -71,7 +70,7 @@ def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
 
 
 def read_folder(root: Path, layout: str = "auto") -> Contents:
-    """Return a folder's contents; every mask is read, no image is.
+    """Return a folder's contents; masks that are not known yet are read, no image is.
 
     ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is not
     binary.
@@ -81,11 +80,8 @@ def read_folder(root: Path, layout: str = "auto") -> Contents:
     if problems:
         more = f" ({len(problems) - 1} more: brainseg check lists all)" if problems[1:] else ""
         raise ValueError(f"{problems[0]}{more}")
-    places = table[["mask", "index", "axis"]].itertuples(index=False, name=None)
-    by_file = [list(group) for _, group in groupby(places, key=lambda place: place[0])]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        areas = pool.map(lambda group: [read_mask(root, *p).sum() for p in group], by_file)
-        area = np.array([pixels for group in areas for pixels in group], int)
+    places = list(table[["mask", "index", "axis"]].itertuples(index=False, name=None))
+    area = memoised("areas", root, places, lambda place: read_mask(root, *place).sum(), np.int64)
     table.insert(4, "tumour", (area > 0).astype(int))
     table.insert(5, "tumour_pixels", area)
     return contents

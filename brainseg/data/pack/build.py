@@ -10,10 +10,11 @@ Shapes: H rows, W columns, C channels, D = C + 1 (the channels of an image and, 
 
 import errno
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.pack.intensity import Levels, levels, to_bytes
+from brainseg.data.pack.intensity import levels, to_bytes
 from brainseg.data.readers.images import read_image, read_mask, single_threaded
 
 Pixels = NDArray[np.uint8]
@@ -57,9 +58,13 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
     ):
 
         def write(places: list[Place]) -> None:
-            levels_C2, dtype = _levels(root, places, channels)
-            for place in places:
-                image_HWC = _image(root, place, channels, dtype)
+            images = _images(root, places, channels)
+            if (first := next(images)).dtype == np.uint8:
+                images, levels_C2 = chain([first], images), levels([first])
+            else:  # the levels of one image follow from all the images of its patient
+                images = iter(kept := [first, *images])
+                levels_C2 = levels(kept)
+            for place, image_HWC in zip(places, images, strict=True):
                 mask_HW = _mask(root, place, image_HWC)
                 slice_HWD = _packed(to_bytes(image_HWC, levels_C2), mask_HW, shape[0])
                 slices[place.row] = slice_HWD
@@ -114,24 +119,19 @@ def _by_patient(table: pd.DataFrame) -> list[list[Place]]:
     return [list(own) for _, own in groupby(by_patient, key=lambda place: place.patient)]
 
 
-def _levels(root: Path, places: list[Place], channels: int) -> tuple[Levels, np.dtype[Any]]:
-    """What becomes 0 and 255 in each channel of a patient, and the type of all its images."""
-    first = read_image(root, places[0].image, places[0].index, places[0].axis)
-    if first.dtype == np.uint8:
-        return levels([first]), first.dtype
-    images = (_image(root, place, channels, first.dtype) for place in places)
-    return levels(images), first.dtype
-
-
-def _image(root: Path, place: Place, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    image_HWC = read_image(root, place.image, place.index, place.axis)
-    _refuse_other_channels(place.image, image_HWC, channels)
-    if image_HWC.dtype != dtype:
-        raise ValueError(
-            f"the images of a patient must be of one type, {place.image} holds {image_HWC.dtype} "
-            f"and another image of {place.patient} {dtype}; export all as one"
-        )
-    return image_HWC
+def _images(root: Path, places: list[Place], channels: int) -> Iterator[NDArray[Any]]:
+    """The images of a patient, each read when it is asked for; all must be of the first's type."""
+    dtype: np.dtype[Any] | None = None
+    for place in places:
+        image_HWC = read_image(root, place.image, place.index, place.axis)
+        _refuse_other_channels(place.image, image_HWC, channels)
+        dtype = dtype or image_HWC.dtype
+        if image_HWC.dtype != dtype:
+            raise ValueError(
+                f"the images of a patient must be of one type, {place.image} holds "
+                f"{image_HWC.dtype} and another image of {place.patient} {dtype}; export all as one"
+            )
+        yield image_HWC
 
 
 def _mask(root: Path, place: Place, image_HWC: NDArray[Any]) -> Pixels:

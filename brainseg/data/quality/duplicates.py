@@ -11,9 +11,8 @@ Shapes: H rows, W columns, C channels, N slices, P pixels of a thumbnail, B byte
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.data.readers.images import read_image
+from brainseg.data.readers.memo import memoised
 
 SIDE = 48  # pixels of a thumbnail
 LOW_BITS = 12  # of 64 that may differ; up to 12 did between a slice and its changed copy
@@ -31,6 +31,9 @@ ALIKE = 0.96  # correlation; up to 0.88 between 24 real patients, hardly ever be
 BLANK = 0.25  # of the contrast of the patient's richest slice; below it there is too little to see
 TINY = 1e-30  # above 0, for division
 BLOCK = 1 << 22  # pairs compared at a time: 32 MB
+ON_DISK = np.dtype(
+    [("exact", "S32"), ("signs", "u1", 24), ("detail", "i1", SIDE**2), ("contrast", "f8")]
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,20 @@ def hash_slice(image_HWC: NDArray[Any]) -> Hash:
 
 
 def hash_slices(table: pd.DataFrame, root: Path) -> list[Hash]:
-    """The hash of every row; a ValueError names the first image that cannot be read."""
-    places = table[["image", "index", "axis"]].itertuples(index=False, name=None)
-    by_file = [list(group) for _, group in groupby(places, key=lambda place: place[0])]
-    with ThreadPoolExecutor() as pool:  # a volume to one thread, which opens it once
-        files = pool.map(lambda group: [hash_slice(read_image(root, *p)) for p in group], by_file)
-        return [one for hashes in files for one in hashes]
+    """The hash of every row; a ValueError names the first image that cannot be read.
+
+    Images whose hashes are known, and that have not changed since, are not read.
+    """
+    places = list(table[["image", "index", "axis"]].itertuples(index=False, name=None))
+    rows = memoised("hashes", root, places, lambda place: _row(read_image(root, *place)), ON_DISK)
+    return [
+        Hash(row["exact"].decode(), row["signs"], row["detail"], row["contrast"]) for row in rows
+    ]
+
+
+def _row(image_HWC: NDArray[Any]) -> tuple[Any, ...]:
+    hashed = hash_slice(image_HWC)
+    return hashed.exact, hashed.signs_B, hashed.detail_P, hashed.contrast
 
 
 def group_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:

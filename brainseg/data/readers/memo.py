@@ -1,0 +1,106 @@
+"""What was worked out of the pixels of a slice, kept on disk for as long as its files stay.
+
+A file is taken as unchanged while its size, its time of modification and its time of change (which
+no program can set back) stay. So a folder that was read once is not decoded again.
+
+    <cache>/facts/<kind>-<digest of the root>.npy   a row for each slice
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from brainseg.data.readers.paths import JOINT
+from brainseg.records.cache import default_cache
+
+FORMAT = 1  # raise it whenever the same files give other values
+SETTLED_NS = 2 * 10**9  # times of files are as coarse as 2 s: a younger one may change unnoticed
+
+Place = tuple[str, int, int]  # files of a slice, joined by "|"; index and axis of its cut
+
+
+def memoised(
+    kind: str,
+    root: Path,
+    places: Sequence[Place],
+    compute: Callable[[Place], Any],
+    dtype: DTypeLike,
+) -> NDArray[Any]:
+    """Return ``compute`` of each place, computed only where the cache does not hold it.
+
+    Places of one file that follow each other are computed by one thread, so that a volume is read
+    once. A cache that cannot be read or written costs time, nothing else.
+
+    Raises:
+        whatever ``compute`` raises, at the first such place.
+    """
+    path = default_cache() / "facts" / f"{kind}-{_digest(FORMAT, str(root.resolve()))}.npy"
+    rows = np.zeros(len(places), [("key", "S32"), ("value", dtype)])
+    rows["key"] = _keys(root, places)
+    known = _load(path, rows.dtype)
+    position = {key: row for row, key in enumerate(known["key"].tolist())}
+    old = [row for row, key in enumerate(rows["key"].tolist()) if key and key in position]
+    rows["value"][old] = known["value"][[position[key] for key in rows["key"][old].tolist()]]
+    missing = sorted(set(range(len(places))) - set(old))
+    by_file = [list(slices) for _, slices in groupby(missing, key=lambda row: places[row][0])]
+    with ThreadPoolExecutor() as pool:
+        computed = pool.map(lambda file: [compute(places[row]) for row in file], by_file)
+        for file, values in zip(by_file, computed, strict=True):
+            rows["value"][file] = values
+    if missing:
+        _save(path, rows)
+    return rows["value"]
+
+
+def _keys(root: Path, places: Sequence[Place]) -> list[str]:
+    """What a place's value depends on; "" where a file is too young to tell whether it changes."""
+    files = dict.fromkeys(name for joined, _, _ in places for name in joined.split(JOINT))
+    newest = time.time_ns() - SETTLED_NS
+    stamps = {name: _stamp(f"{root}/{name}", newest) for name in files}
+    keys = []
+    for place in places:
+        depends_on = [stamps[name] for name in place[0].split(JOINT)]
+        keys.append(_digest(place, depends_on) if all(depends_on) else "")
+    return keys
+
+
+def _stamp(path: str, newest: int) -> tuple[int, ...]:
+    """() of a file that is missing, or that was modified after ``newest``."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return ()
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if stat.st_mtime_ns < newest else ()
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b(os.fsencode(repr(parts)), digest_size=16).hexdigest()
+
+
+def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The rows on disk; none where the file is missing, damaged or of another version."""
+    try:
+        rows: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return np.zeros(0, dtype)
+    return rows if rows.dtype == dtype and rows.ndim == 1 else np.zeros(0, dtype)
+
+
+def _save(path: Path, rows: NDArray[Any]) -> None:
+    """Replace the file in one step; of two processes the later one's rows stay."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent) as scratch:
+            draft = Path(scratch) / path.name
+            np.save(draft, rows)
+            draft.replace(path)
