@@ -12,9 +12,19 @@ import pandas as pd
 
 from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
-from brainseg.records.timing import PARTS
+from brainseg.records.timing import PHASES
 
-COLUMNS = ("phase", "trial", "arm", "state", *PARTS, "total", "epochs", "saved_epochs", "saved")
+COLUMNS = (
+    "phase",
+    "trial",
+    "arm",
+    "state",
+    *PHASES.values(),
+    "total",
+    "epochs",
+    "saved_epochs",
+    "saved",
+)
 UNITS = ((1800.0, 3600.0, "device-hours"), (30.0, 60.0, "device-minutes"))
 NOT_COUNTED = (
     "Start: building the network, opening the data, a range test, restoring a checkpoint. Keep: "
@@ -43,7 +53,7 @@ class Ledger:
     def by_phase(self) -> pd.DataFrame:
         """One row a phase and state: ``trials``, device-seconds, epochs run and saved."""
         groups = self.trials.groupby(["phase", "state"], sort=False)
-        sums = groups[[*PARTS, "total", "epochs", "saved_epochs", "saved"]].sum()
+        sums = groups[[*PHASES.values(), "total", "epochs", "saved_epochs", "saved"]].sum()
         sums.insert(0, "trials", groups.size())
         return sums.reset_index()
 
@@ -101,8 +111,8 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
-    costs, epochs = run.trial(record.trial).spent(), record.epoch
-    parts = {part: sum(cost["devices"] * cost[part] for cost in costs) for part in PARTS}
+    costs, epochs = run.trial(record.trial).costs(), record.epoch
+    parts = {part: sum(cost["devices"] * cost[part] for cost in costs) for part in PHASES.values()}
     total = float(sum(parts.values()))
     paid = len([cost for cost in costs if cost["train"]])  # some epochs twice, after a crash
     left = record.params.get("epochs", epochs) - epochs if record.state == "stopped" else 0
@@ -120,7 +130,7 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
 
 def _device(runs: list[Run]) -> str:
     """What one device is, as the trials noted it."""
-    costs = [cost for run in runs for one in run.trials() for cost in run.trial(one.trial).spent()]
+    costs = [cost for run in runs for one in run.trials() for cost in run.trial(one.trial).costs()]
     kinds = {cost["device"] for cost in costs if "device" in cost}
     if kinds == {"cuda"}:
         return "one GPU"

@@ -18,7 +18,7 @@ def unbeaten(run: Run, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(aims) == 1 or not done:
         return []
     paths = varied_paths(done)
-    values = [run.trial(record.trial).aims(aims) for record in done]
+    values = [run.trial(record.trial).objective_values(aims) for record in done]
     kept = non_dominated(values, [aim == "dice" for aim in aims])
     rows = [
         {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brainseg.models.catalogue import Facts
+    from brainseg.models.catalogue import EncoderFacts
 
 MEASURED = 20  # of timm's at once: building all 1300 takes half an hour
 PIPE = 100_000  # columns that no table reaches: a pipe gets whole cells
@@ -55,7 +55,7 @@ def _encoders(args: argparse.Namespace) -> None:
         print(args.csv)
 
 
-def _facts(names: Sequence[str]) -> "dict[str, Facts | str]":
+def _facts(names: Sequence[str]) -> "dict[str, EncoderFacts | str]":
     """Facts of each encoder or why it has none; of none at all where too many would be built."""
     from rich.console import Console
     from rich.progress import track
@@ -70,7 +70,7 @@ def _facts(names: Sequence[str]) -> "dict[str, Facts | str]":
 
 
 def _print_table(
-    names: Sequence[str], facts: "Mapping[str, Facts | str]", console: "Console"
+    names: Sequence[str], facts: "Mapping[str, EncoderFacts | str]", console: "Console"
 ) -> None:
     from rich import box
     from rich.table import Table
@@ -96,13 +96,13 @@ def _print_table(
         )
 
 
-def _print_one(name: str, facts: "Mapping[str, Facts | str]", console: "Console") -> None:
+def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "Console") -> None:
     """All about one encoder: what each block holds, and which decoders take it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from brainseg.models.network import takers
+    from brainseg.models.network import compatible_decoders
 
     fact = facts[name]
     if isinstance(fact, str):
@@ -113,7 +113,7 @@ def _print_one(name: str, facts: "Mapping[str, Facts | str]", console: "Console"
     )
     console.print(Text(figures, style="bold"))
     console.print(Text(f"weights: {_weights(name)}"))
-    console.print(Text(f"decoders: {', '.join(takers(name))}"))
+    console.print(Text(f"decoders: {', '.join(compatible_decoders(name))}"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("Frozen blocks", "Adds parameters", "Frozen parameters"):
         table.add_column(column, justify="right")
@@ -135,7 +135,7 @@ def in_runs(modules: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def _figures(fact: "Facts | str") -> tuple[str, str, str, str]:
+def _figures(fact: "EncoderFacts | str") -> tuple[str, str, str, str]:
     if isinstance(fact, str):
         return "", "", "", "see below"
     frozen = " / ".join(f"{count / 1e6:.2f}" for count in fact.frozen)
@@ -152,7 +152,7 @@ def _weights(name: str) -> str:
     return "; ".join(f"{', '.join(keys)} ({licence})" for licence, keys in by_licence.items())
 
 
-def _write_csv(names: Sequence[str], facts: "Mapping[str, Facts | str]", path: Path) -> None:
+def _write_csv(names: Sequence[str], facts: "Mapping[str, EncoderFacts | str]", path: Path) -> None:
     from brainseg.records.files import write_text
 
     rows = [_row(name, facts.get(name, "not measured")) for name in names]
@@ -168,7 +168,7 @@ def _write_csv(names: Sequence[str], facts: "Mapping[str, Facts | str]", path: P
         raise ValueError(f"{path} cannot be written ({why}); name another file") from None
 
 
-def _row(name: str, fact: "Facts | str") -> dict[str, object]:
+def _row(name: str, fact: "EncoderFacts | str") -> dict[str, object]:
     row: dict[str, object] = {"encoder": name, "weights": _weights(name)}
     if isinstance(fact, str):
         return row | {"note": fact}

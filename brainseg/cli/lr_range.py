@@ -20,7 +20,7 @@ from brainseg.records.run import Run
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
-    from brainseg.training.lr_range import Bounds, Curve, Watch
+    from brainseg.training.lr_range import Bounds, OnStep, RangeCurve
     from brainseg.training.schedules import Setting
     from brainseg.training.trial import Trial
 
@@ -61,9 +61,9 @@ def _lr_range(args: argparse.Namespace) -> None:
     folder = _made(args.out.expanduser())
     params = {**flatten(sweep.space.config({})), "lr": "given"}
     try:
-        with TemporaryDirectory(prefix="brainseg-") as run, _progress(args.steps) as watch:
+        with TemporaryDirectory(prefix="brainseg-") as run, _progress(args.steps) as on_step:
             curve = _trial(Run(Path(run)), sweep, job, params).range_test(
-                steps=args.steps, lowest=args.lowest, highest=args.highest, watch=watch
+                steps=args.steps, lowest=args.lowest, highest=args.highest, on_step=on_step
             )
     except torch.OutOfMemoryError:
         raise ValueError("out of GPU memory; try a smaller batch_size or image_size") from None
@@ -119,7 +119,7 @@ def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     return Trial(Task(run.path, sweep.name, threads=torch.get_num_threads()), device)
 
 
-def _kept(curve: "Curve", folder: Path) -> "Bounds":
+def _kept(curve: "RangeCurve", folder: Path) -> "Bounds":
     """The suggested bounds; curve and picture are written, the picture also where there are none.
 
     Raises:
@@ -153,7 +153,7 @@ def _made(folder: Path) -> Path:
 
 
 @contextmanager
-def _progress(steps: int) -> "Iterator[Watch]":
+def _progress(steps: int) -> "Iterator[OnStep]":
     """A bar on a terminal, otherwise a line every tenth of the steps."""
     from rich.console import Console
     from rich.progress import Progress
@@ -162,10 +162,10 @@ def _progress(steps: int) -> "Iterator[Watch]":
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("range test", total=steps)
 
-        def watch(setting: "Setting", loss: float) -> None:
+        def on_step(setting: "Setting", loss: float) -> None:
             step, found = next(taken), f"rate {setting.lr:.1e}  loss {loss:.3f}"
             bar.update(task, completed=step, description=found)
             if not console.is_terminal and step % max(1, steps // 10) == 0:
                 print(f"step {step}/{steps}  {found}")
 
-        yield watch
+        yield on_step

@@ -57,8 +57,7 @@ def open_run(
         "command": command,
         "versions": _versions(),
     }
-    data.table.to_csv(run.path / "slices.part", index=False)
-    (run.path / "slices.part").replace(run.slices)
+    write_text(run.slices, data.table.to_csv(index=False))
     write_json(run.sweep, {**asked, **about})
     return learnt
 

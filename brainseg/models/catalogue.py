@@ -32,7 +32,7 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class EncoderFacts:
     """An encoder measured for images of 3 channels and 256 x 256 pixels."""
 
     parameters: int
@@ -52,7 +52,7 @@ class Facts:
         return self.parameters - sum(block.parameters for block in self.blocks)
 
 
-def measure(name: str) -> Facts:
+def measure(name: str) -> EncoderFacts:
     """Build an encoder and measure it.
 
     Raises:
@@ -60,7 +60,7 @@ def measure(name: str) -> Facts:
     """
     encoders.require_known(name)
     try:
-        encoder = encoders.without_numbers(lambda: encoders.build_encoder(name, 3, PIXELS)).eval()
+        encoder = encoders.on_meta_device(lambda: encoders.build_encoder(name, 3, PIXELS)).eval()
         blocks = freezing.blocks(encoder, 3, PIXELS)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             features = encoder(torch.empty(1, 3, PIXELS, PIXELS, device="meta"))
@@ -70,7 +70,7 @@ def measure(name: str) -> Facts:
             f"it is made for {encoders.fixed_size(name)}"
         ) from None
     sizes = {key: parameter.numel() for key, parameter in encoder.named_parameters()}
-    return Facts(
+    return EncoderFacts(
         parameters=sum(sizes.values()),
         stride=PIXELS // features[-1].shape[-1],
         gflops=counter.get_total_flops() / 1e9,
@@ -86,7 +86,7 @@ def measure(name: str) -> Facts:
 
 def look_up(
     names: Sequence[str], watch: Callable[[Sequence[str]], Iterable[str]] = lambda names: names
-) -> dict[str, Facts | str]:
+) -> dict[str, EncoderFacts | str]:
     """Facts of each encoder, or why it has none; measured where the cache has nothing.
 
     ``watch`` passes on the names that must be measured, as a progress bar does. What an interrupted
@@ -138,10 +138,10 @@ def _measured(name: str) -> dict[str, Any] | str:
         return str(error)
 
 
-def _from_json(value: Any) -> Facts | str:
+def _from_json(value: Any) -> EncoderFacts | str:
     if isinstance(value, str):
         return value
     blocks = (
         Block(parameters=b["parameters"], modules=tuple(b["modules"])) for b in value["blocks"]
     )
-    return Facts(**value | {"blocks": tuple(blocks)})
+    return EncoderFacts(**value | {"blocks": tuple(blocks)})

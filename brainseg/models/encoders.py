@@ -127,7 +127,7 @@ def fixed_size(name: str) -> int | None:
     return size
 
 
-def without_numbers(make: Callable[[], M]) -> M:
+def on_meta_device(make: Callable[[], M]) -> M:
     """What ``make`` makes on PyTorch's meta device: all shapes, no numbers, so little work."""
     with torch.device("meta"), _RealRanges():
         return make().to("meta")  # a first layer of other than 3 channels is made with numbers
@@ -148,7 +148,7 @@ class _RealRanges(TorchFunctionMode):
 def _no_feature_maps(name: str) -> str:
     """Why the library cannot make an encoder of one of timm's models; empty if it can."""
     try:
-        without_numbers(lambda: smp.encoders.get_encoder(name, weights=None))
+        on_meta_device(lambda: smp.encoders.get_encoder(name, weights=None))
     except Exception as error:  # each family of timm's raises its own kind
         return f"{type(error).__name__}: {error}"
     return ""

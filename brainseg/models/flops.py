@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainseg.config.hyperparameters import Encoder, Plain
 from brainseg.models import freezing
-from brainseg.models.encoders import without_numbers
+from brainseg.models.encoders import on_meta_device
 from brainseg.models.network import Network, build_network
 
 FLOAT = 4  # bytes
@@ -132,7 +132,7 @@ def _bare(model: Encoder | Plain) -> Encoder | Plain:
 @cache
 def _network(model: Encoder | Plain, channels: int, image_size: int) -> Network:
     try:
-        return without_numbers(lambda: build_network(model, channels, image_size))
+        return on_meta_device(lambda: build_network(model, channels, image_size))
     except Exception as error:  # each family of encoders raises its own kind
         if isinstance(error, ValueError):
             raise

@@ -70,7 +70,7 @@ def freeze(encoder: nn.Module, blocks: Blocks, count: int) -> None:
         parameter.requires_grad_(name in trained)
 
 
-def still_modules(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[nn.Module]:
+def modules_in_eval(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[nn.Module]:
     """Modules through which nothing is trained: to be kept in evaluation mode.
 
     Those with parameters of which none is trained, and those without any (dropout, stochastic

@@ -38,7 +38,7 @@ class Network(nn.Module):
         super().__init__()
         self.body, self.blocks = body, blocks
         self._input = {"channels": channels, "pixels": pixels}
-        self._still: list[nn.Module] = []
+        self._in_eval: list[nn.Module] = []
 
     @property
     def encoder(self) -> nn.Module:
@@ -48,11 +48,11 @@ class Network(nn.Module):
         """Freeze the encoder's first ``count`` blocks, and what belongs to none; no others."""
         if self.blocks:
             freezing.freeze(self.encoder, self.blocks, count)
-            self._still = freezing.still_modules(self.encoder, **self._input)
+            self._in_eval = freezing.modules_in_eval(self.encoder, **self._input)
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of every tensor of the encoder that is frozen now."""
-        return freezing.fingerprints(self.encoder, self._still) if self.blocks else {}
+        return freezing.fingerprints(self.encoder, self._in_eval) if self.blocks else {}
 
     def rate_scales(self, decay: float) -> dict[str, float]:
         """Share of the learning rate of each of the encoder's parameters."""
@@ -69,7 +69,7 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As in PyTorch, but frozen parts, their dropout and batch norm stay in evaluation mode."""
         super().train(mode)
-        for module in self._still:
+        for module in self._in_eval:
             module.eval()
         return self
 
@@ -153,7 +153,7 @@ def require_buildable(
         return
     remedy = "take another encoder, or the decoder 'unet'"
     try:
-        made = encoders.without_numbers(lambda: _body(config, channels, image_size)).train()
+        made = encoders.on_meta_device(lambda: _body(config, channels, image_size)).train()
         remedy = "take larger images, or more of them for each worker"
         with torch.no_grad():
             made(torch.empty(images, channels, image_size, image_size, device="meta"))
@@ -174,14 +174,14 @@ def require_freezable(config: Encoder, channels: int = 3, image_size: int = 256)
         ValueError: with how many it has.
     """
     if isinstance(config.freeze, First):
-        bare = encoders.without_numbers(
+        bare = encoders.on_meta_device(
             lambda: encoders.build_encoder(config.name, channels, image_size)
         )
         count = len(freezing.blocks(bare, channels, image_size))
         freezing.frozen_blocks(config.freeze, count, epoch=0, epochs=1)
 
 
-def takers(name: str) -> list[str]:
+def compatible_decoders(name: str) -> list[str]:
     """The decoders that take an encoder, at 256 pixels."""
     found = []
     for decoder in get_args(get_type_hints(Encoder)["decoder"]):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from brainseg.config.schema import did_you_mean
 from brainseg.models.encoders import (
     TIMM,
-    without_numbers,
+    on_meta_device,
 )
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 # Under which key files keep their tensors, and what they put before a tensor's name.
 CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network")
 WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network")
@@ -24,7 +24,7 @@ HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear")
 REST = ("decoder", "segmentation_head", "classification_head")
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> StateDict:
     """The tensors of a file by their names, out of whatever container they lie in."""
     try:
         if path.suffix == ".safetensors":
@@ -46,7 +46,7 @@ def _holds(state: dict[str, Any], container: str) -> bool:
     return isinstance(state.get(container), dict)
 
 
-def load_state(encoder: nn.Module, state: State, path: Path, name: str) -> None:
+def load_state(encoder: nn.Module, state: StateDict, path: Path, name: str) -> None:
     """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
     own = encoder.state_dict()
     fits = [_fitted(state, own, prefix) for prefix in _prefixes(state, own)]
@@ -68,7 +68,7 @@ def load_state(encoder: nn.Module, state: State, path: Path, name: str) -> None:
     encoder.load_state_dict(own | found)
 
 
-def _prefixes(state: State, own: State) -> set[str]:
+def _prefixes(state: StateDict, own: StateDict) -> set[str]:
     """What a file may have put before the encoder's names: nothing, or wrappers and no more."""
     anchors = tuple(_aliases(next(iter(own))))
     found = {""}
@@ -80,13 +80,13 @@ def _prefixes(state: State, own: State) -> set[str]:
     return found
 
 
-def _fitted(state: State, own: State, prefix: str) -> tuple[State, list[str]]:
+def _fitted(state: StateDict, own: StateDict, prefix: str) -> tuple[StateDict, list[str]]:
     """Tensors for ``own`` of a file with ``prefix`` before their names, and names of the others.
 
     Of the others, heads and what surrounds an encoder are not told.
     """
     theirs = {alias: key for key in own for alias in _aliases(key)}
-    found: State = {}
+    found: StateDict = {}
     extra: list[str] = []
     for key, tensor in state.items():
         mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
@@ -121,7 +121,7 @@ def _dropped_by_timm(name: str) -> set[str]:
     """Tensors of timm's whole model: what its encoder does not have of them was left away."""
     if not name.startswith(TIMM):
         return set()
-    whole = without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
+    whole = on_meta_device(lambda: timm.create_model(name.removeprefix(TIMM)))
     return set(whole.state_dict())
 
 

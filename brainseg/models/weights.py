@@ -16,7 +16,7 @@ from brainseg.models.encoders import (
     published_weights,
     size_options,
 )
-from brainseg.models.state_dicts import State, load_state, read_state
+from brainseg.models.state_dicts import StateDict, load_state, read_state
 from brainseg.records.files import read_json
 
 FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first there is
@@ -138,7 +138,7 @@ def _hub_file(name: str, weights: str) -> Path:
         raise _unreachable(name, weights) from None
 
 
-def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) -> State:
+def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) -> StateDict:
     """Tensors of one of timm's encoders with the weights that timm publishes for it."""
     bare = name.removeprefix(TIMM).partition(".")[0]
     tags = published_weights(name)

@@ -89,7 +89,7 @@ def _step_seconds(trial: Trial) -> float:
 
     low, high = FAINT
     with suppress(_Enough):
-        trial.range_test(steps=FEWEST, lowest=low, highest=high, watch=watch)
+        trial.range_test(steps=FEWEST, lowest=low, highest=high, on_step=watch)
     warm = ticks[WARM_UP - 1 :]
     return median(after - before for before, after in pairwise(warm))
 

@@ -1,28 +1,30 @@
-"""Where a trial's time goes: to start, to train, to score, to keep what it found."""
+"""Where a trial's time goes: to set it up, to train, to validate, to save what came of it."""
 
 import time
 
-PARTS = ("start", "train", "score", "keep")
+# The phases of an epoch, and what costs.jsonl calls each.
+PHASES = {"setup": "start", "train": "train", "validate": "score", "save": "keep"}
 
 
-class Meter:
-    """Seconds since it was made or last read, each charged to one of ``PARTS``.
+class PhaseTimer:
+    """Seconds since it was made or last read, each charged to one of ``PHASES``.
 
     Attributes:
-        spent: seconds of each part since the last reading.
+        spent: seconds of each phase since the last reading.
     """
 
     def __init__(self) -> None:
         self._since = time.monotonic()
-        self.spent = dict.fromkeys(PARTS, 0.0)
+        self.spent = dict.fromkeys(PHASES, 0.0)
 
-    def charge(self, part: str) -> None:
-        """Charge all the time since the last charge to ``part``."""
+    def charge(self, phase: str) -> None:
+        """Charge all the time since the last charge to ``phase``."""
         now = time.monotonic()
-        self.spent[part] += now - self._since
+        self.spent[phase] += now - self._since
         self._since = now
 
     def read(self) -> dict[str, float]:
-        """What was charged since the last reading; the next one begins at nothing."""
-        found, self.spent = self.spent, dict.fromkeys(PARTS, 0.0)
-        return found
+        """Seconds since the last reading, under the names of costs.jsonl; begins again at zero."""
+        seconds = {PHASES[phase]: value for phase, value in self.spent.items()}
+        self.spent = dict.fromkeys(PHASES, 0.0)
+        return seconds

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from brainseg.records.files import Lines, read_json, read_lines, write_json, write_text
 from brainseg.records.rows import EpochRow
-from brainseg.records.timing import PARTS
+from brainseg.records.timing import PHASES
 
 State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
 
@@ -50,7 +50,7 @@ class TrialDir:
         return self.path / "metrics.jsonl"
 
     @property
-    def costs(self) -> Path:
+    def costs_path(self) -> Path:
         """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
         return self.path / "costs.jsonl"
 
@@ -78,7 +78,7 @@ class TrialDir:
         return self.path / "stop"
 
     @property
-    def until(self) -> int | None:
+    def pause_epoch(self) -> int | None:
         """The epoch after which the search wants the trial to pause; None: its last."""
         path = self.path / "until"
         return int(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -114,20 +114,20 @@ class TrialDir:
         """One row an epoch."""
         return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
 
-    def spent(self) -> list[dict[str, Any]]:
+    def costs(self) -> list[dict[str, Any]]:
         """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
 
         An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
         without a note its row of metrics says how long it took, all of it under `train`.
         """
-        noted = read_lines(self.costs)
+        noted = read_lines(self.costs_path)
         epochs = {cost["epoch"] for cost in noted}
         unnoted = [
             {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
             for row in self.rows()
             if row.epoch not in epochs
         ]
-        return [*noted, *(dict.fromkeys(PARTS, 0.0) | row for row in unnoted)]
+        return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
 
     def device_seconds(self) -> float:
         """All that the trial spent, over all its devices."""
@@ -149,7 +149,7 @@ class TrialDir:
         elif self.stop.exists() and not self._is_finished():
             state, reason = "stopped", self.stop.read_text(encoding="utf-8")
         last = rows[-1] if rows else None
-        if state == "done" and self.until and last and not self._is_finished():
+        if state == "done" and self.pause_epoch and last and not self._is_finished():
             state = "paused"
         return Ending(
             state=state,
@@ -168,7 +168,7 @@ class TrialDir:
         values = {"device_seconds": rows[-1].device_seconds * epochs}
         return {aim: values[aim] if aim in values else self._value(rows[-1], aim) for aim in aims}
 
-    def aims(self, objectives: Sequence[str]) -> tuple[float, ...]:
+    def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, as far as it was trained."""
         last = self.rows()[-1]
         values = {"dice": last.number("best_dice"), "device_seconds": self.device_seconds()}
@@ -187,17 +187,17 @@ class TrialDir:
         last = self.rows()[-1:] if self.config.exists() else []
         return bool(last) and last[0].epoch == self.params()["epochs"]
 
-    def keep_rows(self, last_epoch: int) -> None:
+    def truncate_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""
         kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 class DeviceSeconds:
-    """The sum of what a trial has ``spent``, read on as its records grow."""
+    """The sum of a trial's ``costs``, read on as its records grow."""
 
     def __init__(self, folder: TrialDir) -> None:
-        self._costs, self._rows = Lines(folder.costs), Lines(folder.metrics)
+        self._costs, self._rows = Lines(folder.costs_path), Lines(folder.metrics)
         self._noted, self._epochs = 0.0, set[int]()  # seconds, and the epochs that they are of
         self._unnoted: dict[int, float] = {}  # by epoch
 
@@ -209,7 +209,7 @@ class DeviceSeconds:
         if self._rows.anew:
             self._unnoted = {}
         for cost in costs:
-            self._noted += cost["devices"] * sum(cost[part] for part in PARTS)
+            self._noted += cost["devices"] * sum(cost[part] for part in PHASES.values())
             self._epochs.add(cost["epoch"])
         known = self._unnoted | {row.epoch: row.device_seconds for row in rows}
         self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}

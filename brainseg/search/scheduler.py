@@ -58,7 +58,7 @@ class TrialScheduler:
         progress, folder = self.trials[name], self.run.trial(name)
         if to_the_end:
             folder.pause_after(progress.epochs)
-        elif self.halving and (folder.until or 0) <= len(progress.best):
+        elif self.halving and (folder.pause_epoch or 0) <= len(progress.best):
             folder.pause_after(self.halving.next_pause(progress))
 
     def on_epoch(self, name: str, epoch: int, dice: float, seconds: float) -> None:
@@ -155,12 +155,12 @@ class TrialScheduler:
 
     def _at_its_pause(self, name: str) -> bool:
         progress = self.trials[name]
-        return len(progress.best) == self.run.trial(name).until != progress.epochs
+        return len(progress.best) == self.run.trial(name).pause_epoch != progress.epochs
 
     def _reaches_its_end(self, progress: Progress) -> bool:
         if progress.state == "done":
             return len(progress.best) == progress.epochs
-        until = self.run.trial(progress.trial).until
+        until = self.run.trial(progress.trial).pause_epoch
         return progress.state == "running" and until in (None, progress.epochs)
 
 

@@ -136,7 +136,7 @@ class Study:
         trial = self._live.pop(name)
         values = None
         if record.state == "done":
-            values = list(self.run.trial(name).aims(self.sweep.objectives))
+            values = list(self.run.trial(name).objective_values(self.sweep.objectives))
         self.study.tell(trial, values, TOLD[record.state])
 
     def params(self, name: str) -> Params:

@@ -66,7 +66,7 @@ def _earlier(
         seen=seen,
         dice=tuple(row.dice for row in folder.rows()),
         costs=folder.expected_costs(objectives[1:], seen.epochs),
-        aims=folder.aims(objectives),
+        aims=folder.objective_values(objectives),
     )
 
 

@@ -12,19 +12,18 @@ the learning rate from the step, so that the epoch is all there is to restore.
 import hashlib
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json, replacing, write_json
 
-State = dict[str, Any]
+Checkpoint = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-def save_latest(folder: Path, epoch: int, state: State) -> None:
+def save_latest(folder: Path, epoch: int, state: Checkpoint) -> None:
     """Keep ``state`` as the newest of two."""
     name = f"latest-{epoch:04d}.pt"
     entries = [{"file": name, "sha256": _write(folder / name, state)}, *_entries(folder)]
@@ -36,7 +35,7 @@ def save_latest(folder: Path, epoch: int, state: State) -> None:
         (folder / entry["file"]).unlink(missing_ok=True)
 
 
-def load_latest(folder: Path) -> State | None:
+def load_latest(folder: Path) -> Checkpoint | None:
     """The newest whole state, or None if the trial has none yet.
 
     Raises:
@@ -47,7 +46,7 @@ def load_latest(folder: Path) -> State | None:
     for entry in entries:
         path = folder / entry["file"]
         if path.exists() and _hash(path.read_bytes()) == entry["sha256"]:
-            state: State = torch.load(path, map_location="cpu", weights_only=True)
+            state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             return state
         log.warning("%s is damaged or missing; going back to the checkpoint before it", path)
     if entries:
@@ -58,7 +57,7 @@ def load_latest(folder: Path) -> State | None:
     return None
 
 
-def save_best(folder: Path, state: State) -> None:
+def save_best(folder: Path, state: Checkpoint) -> None:
     _write(folder / "best.pt", state)
 
 
@@ -81,16 +80,14 @@ def _entries(folder: Path) -> list[dict[str, str]]:
     return list(read_json(index)) if index.exists() else []
 
 
-def _write(path: Path, state: State) -> str:
+def _write(path: Path, state: Checkpoint) -> str:
     """Write and rename; return the SHA-256 of the bytes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
+    for torn in path.parent.glob(f".{path.name}.*"):  # of a process that was killed while writing
+        torn.unlink()
+    with replacing(path) as file:
         file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return _hash(buffer.getbuffer())
 
 

@@ -1,4 +1,4 @@
-"""The processes that train one network together, found in torch.distributed."""
+"""The processes that train one network together, known from torch.distributed."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,33 +11,33 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Peers:
-    """This process among those that train one network together."""
+class Ranks:
+    """This process, ``rank``, among the ``world`` processes that train one network together."""
 
     rank: int
     world: int
 
     @classmethod
-    def found(cls) -> "Peers":
+    def current(cls) -> "Ranks":
         joined = dist.is_available() and dist.is_initialized()
         return cls(dist.get_rank(), dist.get_world_size()) if joined else cls(0, 1)
 
-    def add_up(self, tensor: Tensor) -> Tensor:
-        """The sum of every worker's ``tensor``."""
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """The sum of every rank's ``tensor``, in place."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def agree(self, value: T) -> T:
-        """Rank 0's ``value``, on every worker."""
+    def broadcast(self, value: T) -> T:
+        """Rank 0's ``value``, on every rank."""
         if self.world == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def gather(self, value: T) -> list[T]:
-        """Every worker's ``value``, in the order of their ranks."""
+    def all_gather(self, value: T) -> list[T]:
+        """Every rank's ``value``, in the order of the ranks."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -45,19 +45,20 @@ class Peers:
         return values
 
 
-def distributed(network: nn.Module, peers: Peers) -> nn.Module:
-    if peers.world == 1:
+def distributed(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """``network`` in DDP; as it is where one process trains it alone."""
+    if ranks.world == 1:
         return network
     return DistributedDataParallel(network, broadcast_buffers=False)
 
 
-def share_batch_statistics(network: nn.Module, peers: Peers) -> None:
-    """Give every worker the mean of all workers' batch-norm statistics, so that all score alike.
+def share_batch_statistics(network: nn.Module, ranks: Ranks) -> None:
+    """Give every rank the mean of all ranks' batch-norm statistics, so that all score alike.
 
     Those of frozen parts are the same everywhere, and are not touched.
     """
     for module in network.modules():
         for buffer in module.buffers(recurse=False):
-            if peers.world > 1 and module.training and buffer.is_floating_point():
-                peers.add_up(buffer)
-                buffer /= peers.world
+            if ranks.world > 1 and module.training and buffer.is_floating_point():
+                ranks.all_reduce(buffer)
+                buffer /= ranks.world

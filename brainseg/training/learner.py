@@ -8,7 +8,7 @@ from torch import nn
 from brainseg.config.hyperparameters import Encoder, Nothing, TrialConfig
 from brainseg.models.freezing import frozen_blocks
 from brainseg.models.network import build_network
-from brainseg.training.distributed import Peers, distributed
+from brainseg.training.distributed import Ranks, distributed
 from brainseg.training.optim import build_optimizer
 
 
@@ -22,16 +22,16 @@ class Learner:
         frozen: how many of the encoder's first blocks are frozen now.
     """
 
-    def __init__(self, config: TrialConfig, device: torch.device, peers: Peers) -> None:
-        self.config, self.peers = config, peers
+    def __init__(self, config: TrialConfig, device: torch.device, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
         network = build_network(config.model, config.channels, config.image_size).to(device)
-        if config.sync_batch_norm and peers.world > 1:
+        if config.sync_batch_norm and ranks.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network
-        self.begin_anew(network.state_dict())
+        self.reset(network.state_dict())
 
-    def begin_anew(self, weights: dict[str, Any]) -> None:
-        """Go back to before the first epoch, with ``weights``."""
+    def reset(self, weights: dict[str, Any]) -> None:
+        """Return to the state before the first epoch, with ``weights``."""
         self.network.load_state_dict(weights)
         self._freeze(self.frozen_in(self.config.epochs - 1))
         model = self.config.model
@@ -55,14 +55,14 @@ class Learner:
         """DDP is wrapped anew: beneath an old wrapper, workers would diverge without a word."""
         self.frozen = count
         self.network.freeze(count)
-        self.wrapped = distributed(self.network, self.peers)
+        self.wrapped = distributed(self.network, self.ranks)
 
     def state(self) -> dict[str, Any]:
         """All that training has changed so far."""
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def go_on(self, state: dict[str, Any], epoch: int) -> None:
-        """Take up the ``state`` after ``epoch`` epochs."""
+    def load_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Restore the ``state`` that was saved after ``epoch`` epochs."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.freeze_for(epoch - 1)

@@ -14,7 +14,7 @@ from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels
 from brainseg.training.losses import Loss, total_over_workers
 from brainseg.training.optim import set_rates
-from brainseg.training.schedules import Schedule
+from brainseg.training.schedules import ScheduleFunction
 
 
 class NotFinite(ArithmeticError):
@@ -58,7 +58,7 @@ def train_steps(
     batches: Iterable[Batch],
     loss: Loss,
     optimizer: Optimizer,
-    schedule: Schedule,
+    schedule: ScheduleFunction,
     machine: Machine,
     *,
     scaling_NC3: Tensor,

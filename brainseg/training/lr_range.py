@@ -17,7 +17,7 @@ import numpy as np
 
 from brainseg.records.files import write_text
 from brainseg.training.loop import NotFinite
-from brainseg.training.schedules import Schedule, Setting
+from brainseg.training.schedules import ScheduleFunction, Setting
 
 FEWEST = 10  # steps
 STEPS = 200  # of a trial's own test
@@ -30,15 +30,15 @@ TURNED = 0.5  # share of the fall
 TREMORS = 2.5  # usual changes from a loss to the next; chance makes a fall of two (simulated)
 COLUMNS = ("lr", "loss", "smoothed", "bound")
 
-Watch = Callable[[Setting, float], None]  # told of every step: how it was taken, the loss after it
+OnStep = Callable[[Setting, float], None]  # called after a step with its setting and its loss
 
 
-def unwatched(setting: Setting, loss: float) -> None:
-    """A watch that does nothing."""
+def ignore_step(setting: Setting, loss: float) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
-class Curve:
+class RangeCurve:
     """The loss after one step at each of the rates, which grow."""
 
     lrs: tuple[float, ...]
@@ -73,7 +73,7 @@ class Bounds:
     high: float
 
 
-def suggest(curve: Curve) -> Bounds:
+def suggest(curve: RangeCurve) -> Bounds:
     """The rates where the smoothed loss begins to fall and where it has nearly stopped to.
 
     The fall is from the mean of the start to the lowest smoothed loss before it turns, which it
@@ -106,21 +106,21 @@ def suggest(curve: Curve) -> Bounds:
 
 
 def range_test(
-    step_losses: Callable[[Schedule], Iterator[float]],
+    step_losses: Callable[[ScheduleFunction], Iterator[float]],
     *,
     momentum: float,
     lowest: float = 1e-7,
     highest: float = 10.0,
     steps: int = STEPS,
-    watch: Watch = unwatched,
-) -> Curve:
+    on_step: OnStep = ignore_step,
+) -> RangeCurve:
     """Take ``steps`` steps, each at a higher rate; end early where the loss has diverged.
 
     Args:
         step_losses: trains under a schedule and yields the loss of each step, taken before it, as
             ``loop.train_steps`` does. One loss more than steps is taken, that after the last.
         momentum: of every step.
-        watch: is told of every step, with the loss after it.
+        on_step: called after every step, with the loss after it.
 
     Raises:
         ValueError: rates that do not grow, few steps, or no loss that is a number.
@@ -135,7 +135,7 @@ def range_test(
     try:
         for step, loss in enumerate(islice(step_losses(schedule), 1, steps + 1)):
             found.append(loss)
-            watch(schedule(step), loss)
+            on_step(schedule(step), loss)
             if _has_diverged(found):
                 break
     except NotFinite as error:  # the last rate taken was too high: the curve ends before it
@@ -144,10 +144,10 @@ def range_test(
                 f"a range test begins with a finite loss, at the rate {lowest:.2g} {error}; "
                 "begin lower, or look at data and weights"
             ) from error
-    return Curve(tuple(schedule(step).lr for step in range(len(found))), tuple(found))
+    return RangeCurve(tuple(schedule(step).lr for step in range(len(found))), tuple(found))
 
 
-def write_curve(path: Path, curve: Curve, bounds: Bounds) -> None:
+def write_curve(path: Path, curve: RangeCurve, bounds: Bounds) -> None:
     """Write a line a step as CSV; the steps at the two bounds say so."""
     assert {bounds.low, bounds.high} <= set(curve.lrs), f"{bounds} are no rates of the curve"
     text = StringIO()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from brainseg.data.pack.store import Pack
+from brainseg.records.files import replacing
 
 PANELS = 6  # slices shown, at most
 
@@ -33,13 +34,12 @@ def write_panels(
     epoch: int,
 ) -> None:
     """Write images, truths and predictions (uint8) of the slices ``rows``, in one step."""
-    temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        temporary,
-        images=pack.images_NHWC[rows],
-        truths=pack.masks_NHW[rows],
-        predictions=predictions_BHW,
-        labels=np.array(labels),
-        epoch=epoch,
-    )
-    temporary.replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            images=pack.images_NHWC[rows],
+            truths=pack.masks_NHW[rows],
+            predictions=predictions_BHW,
+            labels=np.array(labels),
+            epoch=epoch,
+        )

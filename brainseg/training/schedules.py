@@ -29,7 +29,7 @@ class Setting:
     momentum: float  # of SGD; beta1 of Adam and AdamW
 
 
-Schedule = Callable[[int], Setting]  # optimizer step, from 0 -> what it is taken with
+ScheduleFunction = Callable[[int], Setting]  # optimizer step, from 0 -> what it is taken with
 
 
 def build_schedule(
@@ -39,7 +39,7 @@ def build_schedule(
     momentum: float,
     steps_per_epoch: int,
     epochs: int,
-) -> Schedule:
+) -> ScheduleFunction:
     """The setting of each of ``steps_per_epoch * epochs`` steps.
 
     Args:

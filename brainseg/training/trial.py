@@ -1,7 +1,7 @@
 """One trial from its first epoch to its last, or from wherever it was cut off.
 
 Knows nothing of Ray or of who calls it. Where several processes train one network together, it
-finds its peers in torch.distributed.
+finds its ranks in torch.distributed.
 
 Shapes: B images, H rows, W columns, C channels, S slices of the pack.
 """
@@ -36,26 +36,26 @@ from brainseg.records.cache import default_cache
 from brainseg.records.files import append_line, read_json, write_json, write_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
-from brainseg.records.timing import Meter
+from brainseg.records.timing import PhaseTimer
 from brainseg.training import checkpoint
-from brainseg.training.distributed import Peers, share_batch_statistics
+from brainseg.training.distributed import Ranks, share_batch_statistics
 from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine, NotFinite, score_epoch, train_steps
 from brainseg.training.losses import build_loss
 from brainseg.training.lr_range import (
     STEPS,
     Bounds,
-    Curve,
-    Watch,
+    OnStep,
+    RangeCurve,
+    ignore_step,
     range_test,
     read_bounds,
     suggest,
-    unwatched,
     write_curve,
 )
 from brainseg.training.optim import momentum_of
 from brainseg.training.panels import panel_rows, write_panels
-from brainseg.training.schedules import Schedule, build_schedule, within
+from brainseg.training.schedules import ScheduleFunction, build_schedule, within
 from brainseg.training.task import Task, TrialFailed
 
 Report = Callable[[EpochRow], None]
@@ -72,7 +72,7 @@ def run_trial(task: Task, report: Report, device: torch.device) -> None:
         reason = "out of GPU memory; try a smaller batch_size or image_size"
     else:
         return
-    if Peers.found().rank == 0:
+    if Ranks.current().rank == 0:
         write_text(task.folder.failure, reason)
 
 
@@ -98,18 +98,18 @@ class Trial:
     """The state of a running trial: network, optimizer, epochs done, best so far."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
-        self.meter, self.has_begun = Meter(), False
+        self.timer, self.has_begun = PhaseTimer(), False
         config = task.config
         torch.set_num_threads(task.threads)
         torch.manual_seed(config.seed)
-        self.config, self.folder, self.peers = config, task.folder, Peers.found()
+        self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
         self.threads = task.threads
         self.machine = Machine(device, _bfloat16(config.precision, device))
         self._read_data(Run(task.run))
         self.steps = steps_per_epoch(len(self.train_rows), config.batch_size)
         self.loss = build_loss(config.loss)
         self.epoch, self.best_dice, self.best_epoch = 0, -1.0, 0
-        self.learner = Learner(config, device, self.peers)
+        self.learner = Learner(config, device, self.ranks)
         self.parameters = sum(p.numel() for p in self.learner.network.parameters())
         self.schedule = self._schedule()
 
@@ -130,7 +130,7 @@ class Trial:
         self.slice_numbers = table["slice"].tolist()
         self.train_rows, self.validation_rows = rows_of(table, self.config.fold)
 
-    def _schedule(self) -> Schedule:
+    def _schedule(self) -> ScheduleFunction:
         """The learning rate of every step, between bounds that a range test found if asked for."""
         config, optimizer = self.config.schedule, self.config.optimizer
         peak = optimizer.lr
@@ -148,14 +148,14 @@ class Trial:
     def _bounds(self) -> Bounds:
         """Of the trial's own range test, taken once; it leaves the network as it was."""
         bounds = read_bounds(self.folder.lr_range) if self.folder.lr_range.exists() else None
-        bounds = self.peers.agree(bounds)
+        bounds = self.ranks.broadcast(bounds)
         if bounds is None:
             before = deepcopy(self.learner.network.state_dict())
             curve = self.range_test()
-            bounds = self.peers.agree(suggest(curve))
-            if self.peers.rank == 0:
+            bounds = self.ranks.broadcast(suggest(curve))
+            if self.ranks.rank == 0:
                 write_curve(self.folder.lr_range, curve, bounds)
-            self.learner.begin_anew(before)
+            self.learner.reset(before)
         return bounds
 
     def range_test(
@@ -164,12 +164,12 @@ class Trial:
         steps: int = STEPS,
         lowest: float = 1e-7,
         highest: float = 10.0,
-        watch: Watch = unwatched,
-    ) -> Curve:
+        on_step: OnStep = ignore_step,
+    ) -> RangeCurve:
         """The loss under a growing learning rate; network and optimizer are left as it ends."""
         unseen = self.config.epochs  # no epoch of the training draws the same random numbers
 
-        def losses(schedule: Schedule) -> Iterator[float]:
+        def losses(schedule: ScheduleFunction) -> Iterator[float]:
             for k in range(steps // self.steps + 1):  # the last step's loss is seen after it
                 yield from self._train_steps(unseen + k, schedule, k * self.steps)
 
@@ -179,7 +179,7 @@ class Trial:
             steps=steps,
             lowest=lowest,
             highest=highest,
-            watch=watch,
+            on_step=on_step,
         )
 
     def audit(self) -> None:
@@ -191,13 +191,13 @@ class Trial:
         if not self.learner.network.blocks:
             return
         wrong: list[str] = []
-        if self.peers.rank == 0:
+        if self.ranks.rank == 0:
             now = self.learner.network.fingerprints()
             wrong = changed(read_json(self.folder.frozen), now)
             stage = {"epoch": self.epoch, "blocks": self.learner.frozen}
             earlier = [done for done in self.folder.audit() if done["epoch"] < self.epoch]
             self.folder.write_audit([*earlier, {**stage, "tensors": len(now), "changed": wrong}])
-        if wrong := self.peers.agree(wrong):
+        if wrong := self.ranks.broadcast(wrong):
             raise TrialFailed(
                 f"{len(wrong)} frozen tensors changed, the first is {wrong[0]!r}: a fault in "
                 "brainseg; please report it with this trial's config.json"
@@ -206,42 +206,42 @@ class Trial:
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         state = checkpoint.load_latest(self.folder.path)
-        if not state and self.peers.rank == 0:
+        if not state and self.ranks.rank == 0:
             write_json(self.folder.frozen, self.learner.network.fingerprints())
         if state:
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             self.best_dice = state["best_dice"]
-            self.learner.go_on(state, self.epoch)
-        if self.peers.rank == 0:
-            self.folder.keep_rows(self.epoch)
+            self.learner.load_state(state, self.epoch)
+        if self.ranks.rank == 0:
+            self.folder.truncate_rows(self.epoch)
 
     def note_begin(self) -> None:
         """Append where each worker is, and on what."""
         device = self.machine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         place = {"host": socket.gethostname(), "device": str(device), "name": name}
-        places = self.peers.gather(place)
-        if self.peers.rank == 0:
+        places = self.ranks.all_gather(place)
+        if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
             append_line(self.folder.begins, {"at": at, "epoch": self.epoch, "workers": places})
 
     def last_epoch(self) -> int:
         """The last epoch to train now: the config's, or the one to pause after."""
-        until = self.folder.until
-        return self.peers.agree(min(self.config.epochs, until or self.config.epochs))
+        until = self.folder.pause_epoch
+        return self.ranks.broadcast(min(self.config.epochs, until or self.config.epochs))
 
     def told_to_stop(self) -> bool:
-        return self.peers.agree(self.folder.stop.exists())
+        return self.ranks.broadcast(self.folder.stop.exists())
 
     def run_epoch(self) -> EpochRow:
         """Train, score, keep; return the epoch's row."""
-        self.meter.charge("keep" if self.has_begun else "start")
+        self.timer.charge("save" if self.has_begun else "setup")
         if self.learner.frozen_in(self.epoch) != self.learner.frozen:
             self.audit()
             self.learner.freeze_for(self.epoch)
         train_loss = self._train()
         scores = self.score()
-        self.meter.charge("score")
+        self.timer.charge("validate")
         self.epoch += 1
         is_best = scores["dice"] > self.best_dice
         if is_best:
@@ -256,9 +256,9 @@ class Trial:
                 "best_epoch": self.best_epoch,
                 **asdict(self.schedule(self.epoch * self.steps - 1)),
                 "frozen_blocks": self.learner.frozen,
-                "images_per_second": images / self.meter.spent["train"],
+                "images_per_second": images / self.timer.spent["train"],
                 **self._times(),
-                "devices": self.peers.world,
+                "devices": self.ranks.world,
                 "parameters": self.parameters,
             }
         )
@@ -268,21 +268,21 @@ class Trial:
 
     def _times(self) -> dict[str, float]:
         """Seconds of the epoch; of the start as well in the first one of this process."""
-        spent = self.meter.spent
-        times = {f"{part}_seconds": spent[part] for part in ("train", "score")}
-        times |= {"seconds": spent["train"] + spent["score"]}
+        spent = self.timer.spent
+        times = {"train_seconds": spent["train"], "score_seconds": spent["validate"]}
+        times |= {"seconds": spent["train"] + spent["validate"]}
         if not self.has_begun:
-            times |= {"start_seconds": spent["start"]}
+            times |= {"start_seconds": spent["setup"]}
         self.has_begun = True
         return times
 
     def note_costs(self) -> None:
         """Append what was spent since the last note; of a killed process that is never known."""
-        self.meter.charge("keep" if self.has_begun else "start")
-        if self.peers.rank == 0:
+        self.timer.charge("save" if self.has_begun else "setup")
+        if self.ranks.rank == 0:
             place = {"device": self.machine.device.type, "threads": self.threads}
-            cost = {"epoch": self.epoch, **self.meter.read(), "devices": self.peers.world, **place}
-            append_line(self.folder.costs, cost)
+            cost = {"epoch": self.epoch, **self.timer.read(), "devices": self.ranks.world, **place}
+            append_line(self.folder.costs_path, cost)
 
     def _train(self) -> float:
         """The mean loss of one epoch's steps."""
@@ -295,11 +295,13 @@ class Trial:
             slices = ", ".join(self._name(row) for row in error.rows)
             raise TrialFailed(f"{error}, on the batch of {slices}") from error
         finally:
-            self.meter.charge("train")
+            self.timer.charge("train")
 
-    def _train_steps(self, epoch: int, schedule: Schedule, first_step: int) -> Iterator[float]:
+    def _train_steps(
+        self, epoch: int, schedule: ScheduleFunction, first_step: int
+    ) -> Iterator[float]:
         """The loss of each step; random numbers follow from (seed, epoch, worker) alone."""
-        entropy = np.random.SeedSequence([self.config.seed, epoch, self.peers.rank])
+        entropy = np.random.SeedSequence([self.config.seed, epoch, self.ranks.rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
         batches = training_batches(
             self.pack,
@@ -308,8 +310,8 @@ class Trial:
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,
-            rank=self.peers.rank,
-            world=self.peers.world,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
             threads=min(self.threads, PREPARERS),
         )
         with closing(batches):
@@ -340,13 +342,13 @@ class Trial:
 
     def score(self) -> dict[str, float]:
         """Score every validation slice exactly once, over all workers."""
-        share_batch_statistics(self.learner.network, self.peers)
+        share_batch_statistics(self.learner.network, self.ranks)
         batches = scoring_batches(
             self.pack,
             self.validation_rows,
             batch_size=self.config.batch_size,
-            rank=self.peers.rank,
-            world=self.peers.world,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
         )
         self.machine.wait()
         start = time.monotonic()
@@ -355,10 +357,10 @@ class Trial:
         )
         self.machine.wait()
         took = (time.monotonic() - start) / max(int(share.visits_S.sum()), 1)
-        visits_S = self.peers.add_up(share.visits_S)[torch.as_tensor(self.validation_rows)]
+        visits_S = self.ranks.all_reduce(share.visits_S)[torch.as_tensor(self.validation_rows)]
         assert (visits_S == 1).all(), "every validation slice is scored exactly once"
-        counts_S3 = self.peers.add_up(share.counts_S3).cpu().numpy()
-        loss = self.loss.of(self.peers.add_up(share.sums)).item()
+        counts_S3 = self.ranks.all_reduce(share.counts_S3).cpu().numpy()
+        loss = self.loss.of(self.ranks.all_reduce(share.sums)).item()
         self.counts_S3 = counts_S3[self.validation_rows]
         self.scored_patients = [self.patients[row] for row in self.validation_rows]
         scores = summary(self.counts_S3, self.scored_patients)
@@ -366,7 +368,7 @@ class Trial:
 
     def _keep(self, row: EpochRow, is_best: bool) -> None:
         """Checkpoint last: a crash before it repeats the epoch, so that nothing is lost."""
-        if self.peers.rank:
+        if self.ranks.rank:
             return
         append_line(self.folder.metrics, row.to_json())
         if is_best:

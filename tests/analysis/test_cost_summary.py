@@ -8,7 +8,7 @@ from rich.console import Console
 from brainseg.analysis.cost_summary import ledger, unit_of
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
-from brainseg.records.timing import PARTS, Meter
+from brainseg.records.timing import PHASES, PhaseTimer
 from brainseg.report import page, terminal
 from tests.support.small_run import begin, end, four_trials, train
 
@@ -16,19 +16,19 @@ from tests.support.small_run import begin, end, four_trials, train
 def pay(run: Run, trial: str, *epochs: int, device: str = "cpu", threads: int = 2) -> None:
     """Costs of 100 s an epoch on each of two devices: 10, 60, 20 and 10."""
     for epoch in epochs:
-        parts = dict(zip(PARTS, (10.0, 60.0, 20.0, 10.0), strict=True))
+        parts = dict(zip(PHASES.values(), (10.0, 60.0, 20.0, 10.0), strict=True))
         place = {"devices": 2, "device": device, "threads": threads}
-        append_line(run.trial(trial).costs, {"epoch": epoch, **parts, **place})
+        append_line(run.trial(trial).costs_path, {"epoch": epoch, **parts, **place})
 
 
-def test_a_meter_charges_all_the_time_once() -> None:
-    meter = Meter()
-    meter.charge("start")
-    meter.charge("train")
-    first = meter.read()
-    assert set(first) == set(PARTS) and min(first.values()) >= 0
+def test_a_timer_charges_all_the_time_once() -> None:
+    timer = PhaseTimer()
+    timer.charge("setup")
+    timer.charge("train")
+    first = timer.read()
+    assert set(first) == set(PHASES.values()) and min(first.values()) >= 0
     assert first["score"] == first["keep"] == 0
-    assert set(meter.read().values()) == {0.0}
+    assert set(timer.read().values()) == {0.0}
 
 
 def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_note(
@@ -49,7 +49,7 @@ def test_costs_add_up_by_phase_and_by_how_trials_ended(tmp_path: Path) -> None:
     assert found.trials["total"].tolist() == [120, 180, 60, 120]
     sums = found.by_phase().set_index("state")
     assert set(sums["phase"]) == {"search"}
-    assert sums["total"].sum() == 480 == sums[list(PARTS)].to_numpy().sum()
+    assert sums["total"].sum() == 480 == sums[list(PHASES.values())].to_numpy().sum()
     assert sums.loc["stopped", "trials"] == 1 and sums.loc["stopped", "epochs"] == 2
 
 

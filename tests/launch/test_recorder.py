@@ -32,7 +32,7 @@ def epoch(run: Run, name: str, number: int) -> dict[str, float]:
     row |= {"seconds": 1.0, "train_loss": 0.5, "parameters": 7}
     append_line(run.trial(name).metrics, row)
     cost = {"epoch": number, "start": 0.0, "train": 1.0, "score": 0.0, "keep": 0.0, "devices": 1}
-    append_line(run.trial(name).costs, cost)
+    append_line(run.trial(name).costs_path, cost)
     return row
 
 

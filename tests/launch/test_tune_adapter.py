@@ -120,7 +120,7 @@ def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     whole = [build(TrialConfig(), study.params(name)) for name in names]
     expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
     assert len(whole) == 8 and set(whole) == expected
-    assert not any(run.trial(config["trial"]).until for config in rest), "a list never pauses"
+    assert not any(run.trial(config["trial"]).pause_epoch for config in rest), "a list never pauses"
 
 
 def test_a_spent_budget_stops_what_runs_and_begins_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from brainseg.models import catalogue, encoders, freezing
-from brainseg.models.catalogue import Block, Facts, cache_file, look_up, measure, whole_modules
+from brainseg.models.catalogue import (
+    Block,
+    EncoderFacts,
+    cache_file,
+    look_up,
+    measure,
+    whole_modules,
+)
 from tests.support.encoders import shared
 
 torch.set_num_threads(1)
@@ -56,7 +63,7 @@ def test_parameters_that_reach_no_feature_map_are_idle() -> None:
 
 @pytest.mark.parametrize("name", ["vgg11", "mit_b0", "tu-resnet10t"])
 def test_the_modules_of_all_blocks_hold_every_parameter_once(name: str) -> None:
-    encoder = encoders.without_numbers(lambda: encoders.build_encoder(name))
+    encoder = encoders.on_meta_device(lambda: encoders.build_encoder(name))
     parts = [part for block in measure(name).blocks for part in block.modules]
     held = [key for key, _ in encoder.named_parameters() for part in parts if _holds(part, key)]
     assert sorted(held) == sorted(key for key, _ in encoder.named_parameters())
@@ -91,7 +98,7 @@ def test_what_cannot_be_measured_is_refused(name: str, message: str) -> None:
 @pytest.mark.every_encoder
 def test_every_encoder_of_the_library_has_figures_and_blocks() -> None:
     for name, facts in look_up(encoders.catalogue()).items():
-        assert isinstance(facts, Facts), name
+        assert isinstance(facts, EncoderFacts), name
         assert facts.stride == 32 and facts.gflops > 0, name
         assert 4 <= len(facts.blocks) <= 5, name
         assert 0 <= facts.idle < facts.parameters, name
@@ -112,7 +119,9 @@ def test_what_was_measured_once_is_read_and_equal() -> None:
     again = look_up([*names, "vgg11"], watch)
     assert asked == [names, ["vgg11"]]
     assert {name: again[name] for name in names} == first
-    assert isinstance(first["resnet18"], Facts) and isinstance(first["resnet18"].blocks[0], Block)
+    assert isinstance(first["resnet18"], EncoderFacts) and isinstance(
+        first["resnet18"].blocks[0], Block
+    )
     assert str(first["tu-vit_tiny_patch16_224"]).startswith("an encoder must have feature maps")
 
 
@@ -136,7 +145,7 @@ def test_a_cache_that_cannot_be_read_is_made_anew(text: str) -> None:
 
 def test_a_cache_that_cannot_be_written_is_done_without(cache: Path) -> None:
     cache.write_text("a file where a folder should be")
-    assert isinstance(look_up(["resnet18"])["resnet18"], Facts)
+    assert isinstance(look_up(["resnet18"])["resnet18"], EncoderFacts)
 
 
 def test_the_cache_is_of_the_versions_that_were_measured() -> None:

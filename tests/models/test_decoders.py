@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from brainseg.config.hyperparameters import Encoder, Plain
-from brainseg.models.network import DECODERS, build_network, require_buildable, require_size, takers
+from brainseg.models.network import (
+    DECODERS,
+    build_network,
+    compatible_decoders,
+    require_buildable,
+    require_size,
+)
 
 torch.set_num_threads(1)
 
@@ -20,7 +26,7 @@ def images(count: int, size: int, channels: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def test_the_decoders_are_those_of_the_config() -> None:
-    assert takers("resnet18") == list(DECODERS)
+    assert compatible_decoders("resnet18") == list(DECODERS)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -10,10 +10,10 @@ from brainseg.models.encoders import (
     catalogue,
     fixed_size,
     matching,
+    on_meta_device,
     published_weights,
     require_known,
     size_options,
-    without_numbers,
 )
 
 torch.set_num_threads(1)
@@ -175,14 +175,14 @@ def test_only_encoders_made_for_one_size_are_told_the_image_size(
 
 @pytest.mark.parametrize("name", ["tu-hiera_tiny_224", "tu-coatnet_nano_rw_224"])
 def test_an_encoder_made_for_one_size_takes_another(name: str) -> None:
-    encoder = without_numbers(lambda: build_encoder(name, 2, 96)).eval()
+    encoder = on_meta_device(lambda: build_encoder(name, 2, 96)).eval()
     features = encoder(torch.empty(1, 2, 96, 96, device="meta"))
     assert [feature.shape[-1] for feature in features][-1] == 3
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mit_b0", "efficientnet-b0"])
 def test_an_encoder_without_numbers_has_the_shapes_of_one_with_them(name: str) -> None:
-    real, bare = build_encoder(name).eval(), without_numbers(lambda: build_encoder(name)).eval()
+    real, bare = build_encoder(name).eval(), on_meta_device(lambda: build_encoder(name)).eval()
     assert {k: v.shape for k, v in real.state_dict().items()} == {
         k: v.shape for k, v in bare.state_dict().items()
     }

@@ -11,8 +11,8 @@ from brainseg.models.freezing import (
     changed,
     freeze,
     frozen_blocks,
+    modules_in_eval,
     rate_scales,
-    still_modules,
 )
 from brainseg.models.network import build_network
 from tests.support.encoders import encoder, same, shared
@@ -171,11 +171,11 @@ def test_a_module_stands_still_when_nothing_in_it_is_trained_nor_passes_a_gradie
     network = encoder("resnet18")
     found = blocks(network)
     freeze(network, found, 1)
-    assert names(network, still_modules(network)) == {"conv1", "bn1", "relu", "maxpool"}
+    assert names(network, modules_in_eval(network)) == {"conv1", "bn1", "relu", "maxpool"}
     freeze(network, found, len(found))
-    assert network in still_modules(network)
+    assert network in modules_in_eval(network)
     freeze(network, found, 0)
-    assert still_modules(network) == []
+    assert modules_in_eval(network) == []
 
 
 class Dropping(nn.Module):
@@ -194,7 +194,7 @@ class Dropping(nn.Module):
 def test_dropout_stands_still_in_front_of_what_is_trained_and_nowhere_else() -> None:
     network = Dropping()
     freeze(network, blocks(network), 1)
-    assert names(network, still_modules(network)) == {"first", "early"}
+    assert names(network, modules_in_eval(network)) == {"first", "early"}
 
 
 # The law, for every encoder

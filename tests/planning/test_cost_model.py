@@ -138,7 +138,7 @@ def test_real_arms_are_measured_and_the_memory_of_one_follows_from_the_others(ru
 def test_measuring_leaves_no_row_and_changes_no_trial(run: Run) -> None:
     task = task_of(run, "in-here", PLAIN)
     measure(task, torch.device("cpu"))
-    assert not task.folder.metrics.read_text() and not task.folder.costs.exists()
+    assert not task.folder.metrics.read_text() and not task.folder.costs_path.exists()
 
 
 def test_an_arm_that_cannot_be_measured_is_a_sentence(run: Run) -> None:

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from brainseg.records.files import Lines, append_line, read_json, read_lines, write_json, write_text
+from brainseg.records.files import (
+    Lines,
+    append_line,
+    read_json,
+    read_lines,
+    replacing,
+    write_json,
+    write_text,
+)
 from brainseg.records.run import ENDED, Run, TrialRecord
-from brainseg.records.timing import PARTS
+from brainseg.records.timing import PHASES
 from brainseg.records.trial_folder import DeviceSeconds, TrialDir
 
 ROWS = [{"epoch": 1, "dice": 0.25}, {"epoch": 2, "note": 'Ä "}\u2028{'}]
@@ -61,6 +69,17 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(UnicodeEncodeError):
         write_text(path, "half a pair: \ud800")
     assert path.read_text() == "old"
+
+
+def test_a_file_that_is_not_written_to_its_end_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half of a n")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_json_is_read_back_with_its_order(tmp_path: Path) -> None:
@@ -139,7 +158,7 @@ def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path: Path, now: li
 def test_the_rows_after_the_checkpoint_are_forgotten(trial: TrialDir) -> None:
     for epoch in (1, 2, 3, 4):
         append_line(trial.metrics, row(epoch, 0.1 * epoch))
-    trial.keep_rows(2)
+    trial.truncate_rows(2)
     assert [kept.epoch for kept in trial.rows()] == [1, 2]
     append_line(trial.metrics, row(3, 0.5))
     assert [kept.epoch for kept in trial.rows()] == [1, 2, 3]
@@ -148,13 +167,13 @@ def test_the_rows_after_the_checkpoint_are_forgotten(trial: TrialDir) -> None:
 def test_forgetting_mends_a_line_cut_short(trial: TrialDir) -> None:
     append_line(trial.metrics, row(1, 0.1))
     trial.metrics.write_bytes(trial.metrics.read_bytes() + b'{"epoch": 2, "di')
-    trial.keep_rows(1)
+    trial.truncate_rows(1)
     append_line(trial.metrics, row(2, 0.2))
     assert [kept.epoch for kept in trial.rows()] == [1, 2]
 
 
 def test_a_trial_that_never_began_has_no_rows_to_forget(trial: TrialDir) -> None:
-    trial.keep_rows(0)
+    trial.truncate_rows(0)
     assert trial.rows() == []
 
 
@@ -198,10 +217,10 @@ def test_device_seconds_that_are_read_on_are_those_read_whole(trial: TrialDir) -
         append_line(trial.metrics, row(epoch, 0.5, seconds=epoch + 0.25))
         if noted:
             cost = {"start": 0.5, "train": 1.0, "score": 0.25, "keep": 0.0}
-            append_line(trial.costs, {"epoch": epoch, "devices": 2, **cost})
+            append_line(trial.costs_path, {"epoch": epoch, "devices": 2, **cost})
 
     def agree() -> float:
-        whole = sum(c["devices"] * sum(c[part] for part in PARTS) for c in trial.spent())
+        whole = sum(c["devices"] * sum(c[part] for part in PHASES.values()) for c in trial.costs())
         assert meter.so_far() == trial.device_seconds() == pytest.approx(whole)
         return whole
 
@@ -209,10 +228,10 @@ def test_device_seconds_that_are_read_on_are_those_read_whole(trial: TrialDir) -
     spend(1, noted=True)
     spend(2, noted=False)  # it died before its note
     assert agree() == 2 * (1.75 + 2.25)
-    trial.keep_rows(1)
+    trial.truncate_rows(1)
     spend(2, noted=True)
     assert agree() == 2 * (1.75 + 1.75)
-    trial.keep_rows(1)
+    trial.truncate_rows(1)
     spend(2, noted=True)
     spend(3, noted=True)
     assert agree() == 2 * 4 * 1.75

@@ -32,7 +32,7 @@ def trained(run: Run, trial: str, dice: list[float], devices: int = 1) -> None:
             "keep": 0.0,
             "devices": devices,
         }
-        append_line(run.trial(trial).costs, spent)
+        append_line(run.trial(trial).costs_path, spent)
     run.note(trial, "done", dice=max(dice))
 
 

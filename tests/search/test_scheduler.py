@@ -30,19 +30,19 @@ def enter(scheduler: TrialScheduler, name: str, **changes: object) -> None:
 def test_a_trial_is_told_where_to_pause_before_it_begins(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), HALVING)
     enter(scheduler, "0000")
-    assert scheduler.run.trial("0000").until == 2
+    assert scheduler.run.trial("0000").pause_epoch == 2
 
 
 def test_a_cyclical_trial_pauses_at_the_end_of_a_cycle(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), HALVING)
     enter(scheduler, "0000", schedule="triangular", schedule__triangular__cycle_epochs=5)
-    assert scheduler.run.trial("0000").until == 5
+    assert scheduler.run.trial("0000").pause_epoch == 5
 
 
 def test_where_nothing_is_halved_nobody_is_told_to_pause(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), None)
     enter(scheduler, "0000")
-    assert scheduler.run.trial("0000").until is None
+    assert scheduler.run.trial("0000").pause_epoch is None
     assert (
         scheduler.promotable() is scheduler.finalist() is None and scheduler.pause_reasons() == {}
     )
@@ -58,8 +58,8 @@ def test_a_trial_above_its_bar_goes_on_without_a_pause(tmp_path: Path) -> None:
     enter(scheduler, "0002")
     scheduler.on_epoch("0002", 1, 0.5, 1.0)
     scheduler.on_epoch("0002", 2, 0.5, 1.0)
-    assert scheduler.run.trial("0002").until == 6
-    assert scheduler.run.trial("0000").until == 2
+    assert scheduler.run.trial("0002").pause_epoch == 6
+    assert scheduler.run.trial("0000").pause_epoch == 2
 
 
 def test_an_epoch_that_a_dying_process_repeats_counts_once(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_finalist_is_chosen_until_enough_reach_their_end(tmp_path: Path) -> No
         scheduler.start(name, to_the_end=True)
         chosen.append(name)
     assert len(chosen) == FINALISTS and scheduler.lacking() == 0
-    assert all(scheduler.run.trial(name).until == 12 for name in chosen)
+    assert all(scheduler.run.trial(name).pause_epoch == 12 for name in chosen)
 
 
 def test_seconds_of_a_whole_training_are_the_median_over_trials(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Driver:
         folder = self.run.trial(name)
         params = self.study.params(name)
         self.run.note(name, "running", params=params)
-        while (done := len(folder.rows())) < (folder.until or params["epochs"]):
+        while (done := len(folder.rows())) < (folder.pause_epoch or params["epochs"]):
             if folder.stop.exists():
                 break
             self.epoch(name, done + 1)
@@ -103,7 +103,7 @@ class Driver:
             "keep": 0.0,
             "devices": 1,
         }
-        append_line(self.run.trial(name).costs, spent)
+        append_line(self.run.trial(name).costs_path, spent)
         self.study.observe(name, epoch, row["dice"])
         self.scheduler.on_epoch(name, epoch, row["dice"], self.seconds)
         self.budget_tracker.update(name)

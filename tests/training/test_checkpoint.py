@@ -145,8 +145,17 @@ def test_a_process_killed_before_the_index_was_written_goes_on_from_the_one_befo
 ) -> None:
     save_latest(tmp_path, 1, state(1))
     torch.save(state(2), tmp_path / "latest-0002.pt")
-    (tmp_path / "latest-0003.part").write_bytes(b"half")
+    (tmp_path / ".latest-0003.pt.4711").write_bytes(b"half")
     assert epoch_of(tmp_path) == 1
+
+
+def test_half_a_checkpoint_of_a_killed_process_goes_when_its_epoch_is_saved_again(
+    tmp_path: Path,
+) -> None:
+    for torn in (".latest-0001.pt.4711", ".latest-0001.pt.4712"):
+        (tmp_path / torn).write_bytes(b"half")
+    save_latest(tmp_path, 1, state(1))
+    assert names(tmp_path) == {"latest-0001.pt", "checkpoints.json"}
 
 
 def test_a_trial_that_ended_keeps_its_best_network_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from brainseg.models.plain_unet import PlainUnet
 from brainseg.training.loop import Machine, NotFinite, Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums
 from brainseg.training.optim import build_optimizer
-from brainseg.training.schedules import Schedule, Setting
+from brainseg.training.schedules import ScheduleFunction, Setting
 
 torch.set_num_threads(1)
 CPU = Machine(torch.device("cpu"))
@@ -64,7 +64,7 @@ def batches(rows: Iterable[int], size: int) -> list[Batch]:
     ]
 
 
-def at_rate(lr: float) -> Schedule:
+def at_rate(lr: float) -> ScheduleFunction:
     return lambda step: Setting(lr=lr, momentum=0.0)
 
 
@@ -73,7 +73,7 @@ def steps(
     data: list[Batch],
     *,
     loss: Loss = DICE,
-    schedule: Schedule = at_rate(0.02),  # noqa: B008
+    schedule: ScheduleFunction = at_rate(0.02),  # noqa: B008
     first_step: int = 0,
     clip_norm: float = 1.0,
     optimizer: torch.optim.Optimizer | None = None,

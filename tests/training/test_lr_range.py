@@ -18,8 +18,8 @@ from brainseg.data.table import fingerprint
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.loop import NotFinite
-from brainseg.training.lr_range import Curve, range_test, read_bounds, suggest, write_curve
-from brainseg.training.schedules import Schedule, Setting
+from brainseg.training.lr_range import RangeCurve, range_test, read_bounds, suggest, write_curve
+from brainseg.training.schedules import ScheduleFunction, Setting
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
 
@@ -34,11 +34,11 @@ def valley(lr: float) -> float:
 
 def curve_of(
     loss: Callable[[float], float], *, steps: int = 100, noise: float = 0.0, seed: int = 0
-) -> Curve:
+) -> RangeCurve:
     lrs = np.geomspace(1e-7, 10, steps).tolist()
     shaken = noise * np.random.default_rng(seed).standard_normal(steps)
     losses = [loss(lr) + shake for lr, shake in zip(lrs, shaken.tolist(), strict=True)]
-    return Curve(tuple(lrs), tuple(losses))
+    return RangeCurve(tuple(lrs), tuple(losses))
 
 
 # What is suggested
@@ -95,7 +95,7 @@ def test_smoothing_moves_nothing_along_the_axis() -> None:
     curve = curve_of(valley, steps=200)
     middle = [lr for lr, loss in zip(curve.lrs, curve.smoothed(), strict=True) if loss < 0.65]
     assert log10(middle[0]) == pytest.approx(-3, abs=0.05)
-    flat = Curve(curve.lrs, (0.5,) * 200)
+    flat = RangeCurve(curve.lrs, (0.5,) * 200)
     assert flat.smoothed() == pytest.approx([0.5] * 200)
 
 
@@ -110,7 +110,7 @@ def test_smoothing_moves_nothing_along_the_axis() -> None:
     ],
     ids=["flat", "noise", "less noise", "a step up", "a climb"],
 )
-def test_a_loss_that_never_falls_is_refused_with_a_remedy(curve: Curve) -> None:
+def test_a_loss_that_never_falls_is_refused_with_a_remedy(curve: RangeCurve) -> None:
     with pytest.raises(ValueError, match=r"a loss that falls, .* begin lower, end higher"):
         suggest(curve)
 
@@ -128,7 +128,7 @@ def test_chance_alone_is_almost_never_taken_for_a_fall() -> None:
 
 def test_a_curve_of_few_steps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"needs 10 steps to see a fall, .* after 4; begin lower"):
-        suggest(Curve((1e-4, 1e-3, 1e-2, 1e-1), (0.9, 0.5, 0.4, 0.9)))
+        suggest(RangeCurve((1e-4, 1e-3, 1e-2, 1e-1), (0.9, 0.5, 0.4, 0.9)))
 
 
 # The test
@@ -139,7 +139,7 @@ def training(
 ) -> Callable[..., Iterator[float]]:
     """A made-up training: each loss depends on the rate of the step before it alone."""
 
-    def step_losses(schedule: Schedule) -> Iterator[float]:
+    def step_losses(schedule: ScheduleFunction) -> Iterator[float]:
         last, step = 1e-9, 0
         while True:
             asked.append(schedule(step))
@@ -156,7 +156,7 @@ def test_each_rate_is_paired_with_the_loss_after_its_step() -> None:
         training(valley, asked),
         momentum=0.7,
         steps=60,
-        watch=lambda setting, loss: told.append((setting, loss)),
+        on_step=lambda setting, loss: told.append((setting, loss)),
     )
     assert len(curve.lrs) == 60
     assert curve.losses == pytest.approx([valley(lr) for lr in curve.lrs])
@@ -175,10 +175,10 @@ def test_it_ends_early_once_the_loss_is_far_above_its_best() -> None:
     assert len(asked) == len(curve.lrs) + 1
 
 
-def breaking(above: float) -> Callable[[Schedule], Iterator[float]]:
+def breaking(above: float) -> Callable[[ScheduleFunction], Iterator[float]]:
     """Falls below 1e-3, and is no number once a step was larger than ``above``."""
 
-    def step_losses(schedule: Schedule) -> Iterator[float]:
+    def step_losses(schedule: ScheduleFunction) -> Iterator[float]:
         largest, step = 0.0, 0
         while largest <= above:
             yield valley(max(largest, 1e-9))

@@ -218,7 +218,7 @@ def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same
     assert again.audit() == whole.audit()
 
 
-def last_state(folder: TrialDir) -> checkpoint.State:
+def last_state(folder: TrialDir) -> checkpoint.Checkpoint:
     state = checkpoint.load_latest(folder.path)
     assert state
     return state
@@ -447,21 +447,21 @@ def test_notes_of_costs_hold_the_rows_times_and_all_that_came_between(run: Run) 
     folder = trained(run, "t", TINY, nothing)
     passed = time.monotonic() - begun
     for part in ("train", "score"):
-        noted = sum(cost[part] for cost in folder.spent())
+        noted = sum(cost[part] for cost in folder.costs())
         assert noted == pytest.approx(sum(row.number(f"{part}_seconds") for row in folder.rows()))
-    assert all(cost["keep"] > 0 for cost in folder.spent())
-    assert folder.spent()[0]["start"] > 0 and folder.spent()[0]["devices"] == 1
+    assert all(cost["keep"] > 0 for cost in folder.costs())
+    assert folder.costs()[0]["start"] > 0 and folder.costs()[0]["devices"] == 1
     assert 0.5 * passed < folder.device_seconds() <= passed
 
 
 def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
     folder = together(run, "pair", TINY, 2, tmp_path)
-    assert {cost["devices"] for cost in folder.spent()} == {2}
+    assert {cost["devices"] for cost in folder.costs()} == {2}
     assert folder.device_seconds() > 2 * sum(row.seconds for row in folder.rows())
 
 
 def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:
     folder = trained(run, "t", replace(TINY, optimizer=Sgd(lr=1e30)), nothing)
     assert folder.ending().state == "failed" and not folder.rows()
-    assert sum(cost["train"] for cost in folder.spent()) > 0
+    assert sum(cost["train"] for cost in folder.costs()) > 0
     assert folder.ending().device_seconds > 0

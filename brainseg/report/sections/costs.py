@@ -8,7 +8,7 @@ import pandas as pd
 from brainseg.analysis.cost_summary import NOT_COUNTED, ledger, unit_of
 from brainseg.records.queries import in_folds
 from brainseg.records.run import Run
-from brainseg.records.timing import PARTS
+from brainseg.records.timing import PHASES
 from brainseg.report import formatting, replay
 from brainseg.report.html import Html, safe, table
 from brainseg.report.sections.ranking import WORDS, WRAPPED
@@ -42,7 +42,7 @@ def costs_section(run: Run) -> Html:
             "state": row["state"],
             "trials": row["trials"],
             "epochs": row["epochs"],
-            **{part: f"{row[part] / seconds:.2f}" for part in PARTS},
+            **{phase: f"{row[column] / seconds:.2f}" for phase, column in PHASES.items()},
             unit: f"{row['total'] / seconds:.2f}",
             "epochs saved": row["saved_epochs"] or "",
             "about": f"{row['saved'] / seconds:.2f}" if row["saved_epochs"] else "",
