@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from brainseg.analysis.cost_summary import ledger
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Augmentation, TrialConfig
 from brainseg.config.space import Space
@@ -57,7 +58,7 @@ def main() -> None:
         )
         job = Job(data=str(data), storage=Path(folder) / "runs", wandb="off", made_up=True)
         before = plan(sweep, job, measure=args.measure)
-        spent = ledger(run_sweep(sweep, job)).trials.set_index("arm")
+        spent = ledger(RunSnapshot.load(run_sweep(sweep, job))).trials.set_index("arm")
         after = plan(sweep, job, measure=args.measure)
     print(f"{'arm':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios  (device-seconds)")
     for first, last in zip(before.arms, after.arms, strict=True):

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from brainseg.data.table import read_table
-from brainseg.records.files import read_json
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_folds, in_words, seed_groups, varied_between_arms
-from brainseg.records.run import Run, TrialRecord
+from brainseg.records.run import TrialRecord
 
 
-def over_seeds(run: Run) -> pd.DataFrame:
+def over_seeds(run: RunSnapshot) -> pd.DataFrame:
     """One row for trials that differ in their seed and fold alone, best mean ``dice`` first.
 
     ``dice_low`` and ``dice_high`` are the lowest and the highest of the ``seeds``; ``dice_sd`` is
@@ -20,8 +19,8 @@ def over_seeds(run: Run) -> pd.DataFrame:
     counts once every fold of it is done. ``trial`` is the arm's first. Empty where no
     configuration was trained with two seeds, or in folds.
     """
-    folds = in_folds(read_json(run.sweep))
-    records = [r for r in run.trials() if r.state != "failed" and r.dice is not None]
+    folds = in_folds(run.sweep)
+    records = [r for r in run.records if r.state != "failed" and r.dice is not None]
     paths = varied_between_arms(records)
     rows = []
     for group in seed_groups(records):
@@ -52,7 +51,9 @@ def _arm_row(
     }
 
 
-def out_of_fold(run: Run, group: Sequence[TrialRecord], folds: int) -> dict[int, pd.DataFrame]:
+def out_of_fold(
+    run: RunSnapshot, group: Sequence[TrialRecord], folds: int
+) -> dict[int, pd.DataFrame]:
     """By seed, a row a patient as the trial scored them that never saw them, at the last epoch.
 
     The column fold says which one. Only seeds of which every fold is done, so that each arm is
@@ -60,9 +61,10 @@ def out_of_fold(run: Run, group: Sequence[TrialRecord], folds: int) -> dict[int,
     """
     tables: dict[int, list[pd.DataFrame]] = {}
     for record in group:
-        if record.state == "done" and (last := run.trial(record.trial).last).exists():
-            own = read_table(last).assign(fold=record.params.get("fold", 0))
-            tables.setdefault(record.params["seed"], []).append(own)
+        last = run.trials[record.trial].last
+        if record.state == "done" and last is not None:
+            table = last.assign(fold=record.params.get("fold", 0))
+            tables.setdefault(record.params["seed"], []).append(table)
     return {
         seed: pd.concat(own, ignore_index=True) for seed, own in tables.items() if len(own) == folds
     }

@@ -12,10 +12,9 @@ Shapes: A arms, S seeds, P patients.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,10 @@ from brainseg.analysis import paired, power, variance
 from brainseg.analysis.paired import Interval
 from brainseg.analysis.power import Further
 from brainseg.analysis.scores import Scores, gather
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.analysis.variance import Floats
-from brainseg.records.files import read_json
 from brainseg.records.queries import in_folds
-from brainseg.records.run import Run, TrialRecord
+from brainseg.records.run import TrialRecord
 
 MARGIN = 0.02  # of Dice; who is behind by less is good enough
 # Of five patients, all that point one way do so by chance in 1 of 16 cases, above 1 in 20.
@@ -79,7 +78,7 @@ class Comparison:
         return min(good, key=lambda one: one.parameters)
 
 
-def compare(run: Run, *, margin: float = MARGIN) -> Comparison:
+def compare(run: RunSnapshot, *, margin: float = MARGIN) -> Comparison:
     """Compare the arms of a run that trained each to its last epoch, over folds or over seeds.
 
     The same run gives the same figures: its random numbers follow from a fixed seed.
@@ -90,9 +89,8 @@ def compare(run: Run, *, margin: float = MARGIN) -> Comparison:
     """
     if not 0 < margin < 1:
         raise ValueError(f"a margin of Dice lies between 0 and 1, got {margin}; 0.02 is usual")
-    sweep = read_json(run.sweep)
-    _refuse_search(run, sweep)
-    scores = gather(run, folds=in_folds(sweep))
+    _refuse_search(run)
+    scores = gather(run, folds=in_folds(run.sweep))
     patients = len(scores.fold_P)
     if patients < FEWEST_PATIENTS:
         raise ValueError(
@@ -104,20 +102,20 @@ def compare(run: Run, *, margin: float = MARGIN) -> Comparison:
         standings=standings,
         seeds=scores.seeds,
         patients=patients,
-        folds=in_folds(sweep),
+        folds=in_folds(run.sweep),
         margin=margin,
         notes=(*scores.notes, *_limits(patients, len(scores.seeds), len(standings))),
     )
 
 
-def _refuse_search(run: Run, sweep: Mapping[str, Any]) -> None:
-    strategy = sweep["strategy"]
+def _refuse_search(run: RunSnapshot) -> None:
+    strategy = run.sweep["strategy"]
     if strategy.get("kind") != "points":
         raise ValueError(
             f"only arms that were trained to their last epoch can be compared, and {run.path} is a "
             f"search, which stops trials early; run `brainseg confirm {run.path}` first"
         )
-    if not in_folds(sweep) and len(strategy["seeds"]) < 2:
+    if not in_folds(run.sweep) and len(strategy["seeds"]) < 2:
         raise ValueError(
             f"a comparison without folds takes two or more seeds, {run.path} has "
             f"{len(strategy['seeds'])}; run it with --seeds 0,1,2, or `brainseg confirm {run.path}`"
@@ -139,7 +137,7 @@ def _limits(patients: int, seeds: int, arms: int) -> list[str]:
     return notes
 
 
-def _standings(run: Run, scores: Scores) -> tuple[Standing, ...]:
+def _standings(run: RunSnapshot, scores: Scores) -> tuple[Standing, ...]:
     """Every arm against the one with the highest mean."""
     rng = np.random.default_rng(0)
     dice_ASP, fold_P = scores.dice_ASP, scores.fold_P
@@ -190,7 +188,7 @@ def _p_values(
     return tables[0], tables[1]
 
 
-def _parameters(run: Run, group: Sequence[TrialRecord]) -> float:
+def _parameters(run: RunSnapshot, group: Sequence[TrialRecord]) -> float:
     """Of the arm's network, as its trials noted it."""
-    rows = (row for record in group for row in run.trial(record.trial).rows()[:1])
+    rows = (row for record in group for row in run.trials[record.trial].rows[:1])
     return float(next((row.parameters for row in rows if row.parameters), math.nan))

@@ -4,14 +4,15 @@ Not counted: Ray's own start of processes, and what a killed process spent on an
 not finish, which it could tell nobody.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from brainseg.records.files import read_json
-from brainseg.records.run import Run, TrialRecord
+from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
+from brainseg.records.run import Run
 from brainseg.records.timing import PHASES
 
 COLUMNS = (
@@ -75,10 +76,9 @@ class Ledger:
         return f"{said}."
 
 
-def ledger(run: Run) -> Ledger:
+def ledger(run: RunSnapshot) -> Ledger:
     """What ``run`` cost, together with the search that it confirms."""
-    sweep = read_json(run.sweep)
-    origin, missing = _search(run, sweep)
+    origin, missing = _search(run)
     runs = [*([origin] if origin else []), run]
     rows = [row for one in runs for row in _rows(one)]
     return Ledger(trials=pd.DataFrame(rows, columns=COLUMNS), device=_device(runs), missing=missing)
@@ -92,26 +92,27 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return 1.0, "device-seconds"
 
 
-def _search(run: Run, sweep: dict[str, Any]) -> tuple[Run | None, str]:
+def _search(run: RunSnapshot) -> tuple[RunSnapshot | None, str]:
     """The search that ``run`` confirms, or the name of one that is not at hand."""
-    named = sweep.get("confirms")
+    named = run.sweep.get("confirms")
     if not named:
         return None, ""
     path = Path(named["search"])
     for folder in (path, run.path / path, run.path.parent / path.name):
-        found = Run(folder)
-        if found.sweep.exists() and read_json(found.sweep)["uid"] == named["uid"]:
-            return found, ""
+        if Run(folder).sweep.exists():
+            search = RunSnapshot.load(Run(folder))
+            if search.sweep["uid"] == named["uid"]:
+                return search, ""
     return None, str(path)
 
 
-def _rows(run: Run) -> list[dict[str, Any]]:
-    phase = read_json(run.sweep).get("phase", "search")
-    return [{"phase": phase, **_row(run, record)} for record in run.trials()]
+def _rows(run: RunSnapshot) -> list[dict[str, Any]]:
+    phase = run.sweep.get("phase", "search")
+    return [{"phase": phase, **_row(trial)} for trial in run.trials.values()]
 
 
-def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
-    costs, epochs = run.trial(record.trial).costs(), record.epoch
+def _row(trial: TrialSnapshot) -> dict[str, Any]:
+    record, costs, epochs = trial.record, trial.costs, trial.record.epoch
     parts = {part: sum(cost["devices"] * cost[part] for cost in costs) for part in PHASES.values()}
     total = float(sum(parts.values()))
     paid = len([cost for cost in costs if cost["train"]])  # some epochs twice, after a crash
@@ -122,15 +123,15 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
         "state": record.state,
         **parts,
         "total": total,
-        "epochs": max([epochs, *(row.epoch for row in run.trial(record.trial).rows())]),
+        "epochs": max([epochs, *(row.epoch for row in trial.rows)]),
         "saved_epochs": left,
         "saved": left * (total - parts["start"]) / paid if paid else 0.0,
     }
 
 
-def _device(runs: list[Run]) -> str:
+def _device(runs: Sequence[RunSnapshot]) -> str:
     """What one device is, as the trials noted it."""
-    costs = [cost for run in runs for one in run.trials() for cost in run.trial(one.trial).costs()]
+    costs = [cost for run in runs for trial in run.trials.values() for cost in trial.costs]
     kinds = {cost["device"] for cost in costs if "device" in cost}
     if kinds == {"cuda"}:
         return "one GPU"

@@ -3,22 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_words, named, varied_paths
-from brainseg.records.run import Run
 from brainseg.search.multi_objective import non_dominated
 
 
-def unbeaten(run: Run, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+def unbeaten(run: RunSnapshot) -> list[dict[str, Any]]:
     """A row a trial that ran to its end: trial, arm, each aim, and whether nobody beats it.
 
     Best Dice first; no rows for a sweep that aims at Dice alone.
     """
-    aims = sweep.get("objectives", ["dice"])
-    done = [record for record in run.trials() if record.state == "done"]
+    aims = run.sweep.get("objectives", ["dice"])
+    done = [record for record in run.records if record.state == "done"]
     if len(aims) == 1 or not done:
         return []
     paths = varied_paths(done)
-    values = [run.trial(record.trial).objective_values(aims) for record in done]
+    values = [run.trials[record.trial].objective_values(aims) for record in done]
     kept = non_dominated(values, [aim == "dice" for aim in aims])
     rows = [
         {

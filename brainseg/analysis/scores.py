@@ -1,4 +1,4 @@
-"""What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
+"""The Dice of each configuration that is complete, on the seeds and patients that all have."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.analysis.arms import out_of_fold
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
-from brainseg.records.run import Run, TrialRecord
-
-PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
-
-
-def patients(run: Run, trial: str) -> pd.DataFrame:
-    """One row a validation patient at the trial's best epoch; no rows before there is one."""
-    path = run.trial(trial).patients
-    if not path.exists():
-        return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
-    # A patient may be called NA, or 007.
-    return pd.read_csv(path, dtype={"patient": str}, keep_default_na=False)
+from brainseg.records.run import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +25,7 @@ class Scores:
     notes: tuple[str, ...]  # what is missing or left out, and why
 
 
-def gather(run: Run, *, folds: int) -> Scores:
+def gather(run: RunSnapshot, *, folds: int) -> Scores:
     """Each arm's Dice at the last epoch; ``folds`` is 0 without.
 
     A seed of an arm counts if all its folds are done. Where arms have different seeds, either
@@ -44,7 +34,7 @@ def gather(run: Run, *, folds: int) -> Scores:
     Raises:
         ValueError: fewer than two arms are complete.
     """
-    records = [record for record in run.trials() if record.params]
+    records = [record for record in run.records if record.params]
     paths = varied_between_arms(records)
     groups = seed_groups(records)
     # Whatever the order in which trials came, the same figures.
@@ -74,7 +64,9 @@ def _words(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
     return named(group[0].arm, in_words(group[0].params, paths))
 
 
-def _by_patient(run: Run, group: Sequence[TrialRecord], folds: int) -> dict[int, pd.DataFrame]:
+def _by_patient(
+    run: RunSnapshot, group: Sequence[TrialRecord], folds: int
+) -> dict[int, pd.DataFrame]:
     return {seed: own.set_index("patient") for seed, own in out_of_fold(run, group, folds).items()}
 
 
@@ -96,9 +88,9 @@ def _size(arms: Collection[int], seeds: Collection[int]) -> tuple[int, int, list
     return len(arms) * len(seeds), len(arms), [-seed for seed in sorted(seeds)]
 
 
-def _too_few(run: Run, records: Sequence[TrialRecord], complete: int) -> str:
+def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) -> str:
     done = [record for record in records if record.state == "done"]
-    if done and not any(run.trial(record.trial).last.exists() for record in done):
+    if done and not any(run.trials[record.trial].last is not None for record in done):
         return (
             f"a comparison reads each trial's last.csv, and no trial of {run.path} has one: an "
             "older version of brainseg ran it; run it again, or confirm it"
@@ -110,7 +102,7 @@ def _too_few(run: Run, records: Sequence[TrialRecord], complete: int) -> str:
 
 
 def _missing(
-    run: Run,
+    run: RunSnapshot,
     groups: Sequence[Sequence[TrialRecord]],
     words: Sequence[str],
     tables: Sequence[Mapping[int, pd.DataFrame]],
@@ -132,12 +124,12 @@ def _missing(
     return notes
 
 
-def _why(run: Run, group: Sequence[TrialRecord]) -> str:
+def _why(run: RunSnapshot, group: Sequence[TrialRecord]) -> str:
     """What became of an arm's trials that have no last epoch."""
     whys = [
         f"trial {record.trial} {record.state}" + (f" ({record.reason})" if record.reason else "")
         for record in group
-        if record.state != "done" or not run.trial(record.trial).last.exists()
+        if record.state != "done" or run.trials[record.trial].last is None
     ]
     return "; ".join(whys) or "not every fold has begun"
 

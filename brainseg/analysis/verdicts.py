@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from brainseg.analysis import scores
 from brainseg.analysis.curves import SHARE, convergence, interval, roughness
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.claims import (
     Best,
     Claim,
@@ -29,9 +29,8 @@ from brainseg.config.claims import (
     from_record,
     matches,
 )
-from brainseg.records.files import read_json
 from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
-from brainseg.records.run import Run, TrialRecord
+from brainseg.records.run import TrialRecord
 
 # Five patients that all agree do so by chance in 1 of 16 cases, above 1 in 20; two seeds, in half.
 FEWEST_PATIENTS, FEWEST_SEEDS = 6, 3
@@ -99,15 +98,15 @@ class Verdict:
     contrasts: tuple[Contrast, ...] = ()
 
 
-def judged(run: Run) -> list[Verdict]:
+def judged(run: RunSnapshot) -> list[Verdict]:
     """A verdict on each claim that the run's sweep carries."""
     arms = _arms(run)
-    return [_verdict(run, from_record(one), arms) for one in read_json(run.sweep).get("claims", [])]
+    return [_verdict(run, from_record(one), arms) for one in run.sweep.get("claims", [])]
 
 
-def _arms(run: Run) -> list[Arm]:
+def _arms(run: RunSnapshot) -> list[Arm]:
     """The arms of a run, named by the model and by what else differs between them."""
-    done = [record for record in run.trials() if record.state == "done"]
+    done = [record for record in run.records if record.state == "done"]
     paths = varied_between_arms(done)
     return [
         Arm(
@@ -118,7 +117,7 @@ def _arms(run: Run) -> list[Arm]:
     ]
 
 
-def _verdict(run: Run, claim: Claim, arms: Sequence[Arm]) -> Verdict:
+def _verdict(run: RunSnapshot, claim: Claim, arms: Sequence[Arm]) -> Verdict:
     meant = [
         [arm for arm in arms if matches(point, arm.records[0].params)]
         for point in configurations_of(claim)
@@ -141,7 +140,7 @@ def _verdict(run: Run, claim: Claim, arms: Sequence[Arm]) -> Verdict:
     return Verdict(claim=claim, word=word, why=_why(claim, contrasts), contrasts=contrasts)
 
 
-def _contrast(run: Run, claim: Claim, arm: Arm, rival: Arm) -> Contrast:
+def _contrast(run: RunSnapshot, claim: Claim, arm: Arm, rival: Arm) -> Contrast:
     if isinstance(claim, Best | Worst):
         return _dice_contrast(run, arm, rival, sign=1 if isinstance(claim, Best) else -1)
     if isinstance(claim, Faster):
@@ -149,7 +148,7 @@ def _contrast(run: Run, claim: Claim, arm: Arm, rival: Arm) -> Contrast:
     return _curve_contrast(run, arm, rival, lambda a, b: (roughness(a), roughness(b)), sign=1)
 
 
-def _dice_contrast(run: Run, arm: Arm, rival: Arm, *, sign: int) -> Contrast:
+def _dice_contrast(run: RunSnapshot, arm: Arm, rival: Arm, *, sign: int) -> Contrast:
     """The best Dice over the seeds and the patients that both have."""
     seeds = sorted(arm.trials.keys() & rival.trials.keys())
     ours, theirs = ([_dice(run, one.trials[seed]) for seed in seeds] for one in (arm, rival))
@@ -175,7 +174,7 @@ def _dice_contrast(run: Run, arm: Arm, rival: Arm, *, sign: int) -> Contrast:
 
 
 def _curve_contrast(
-    run: Run,
+    run: RunSnapshot,
     arm: Arm,
     rival: Arm,
     measure: Callable[[list[float], list[float]], tuple[float, float]],
@@ -213,14 +212,14 @@ def _curve_contrast(
     )
 
 
-def dice_curve(run: Run, trial: str) -> list[float]:
+def dice_curve(run: RunSnapshot, trial: str) -> list[float]:
     """The validation Dice after each epoch of a trial."""
-    return [row.dice for row in run.trial(trial).rows()]
+    return [row.dice for row in run.trials[trial].rows]
 
 
-def _dice(run: Run, trials: Mapping[int, str]) -> dict[str, float]:
+def _dice(run: RunSnapshot, trials: Mapping[int, str]) -> dict[str, float]:
     """Each validation patient's Dice at the best epoch of the trial whose fold they are in."""
-    table = pd.concat([scores.patients(run, trial) for trial in trials.values()])
+    table = pd.concat([run.trials[trial].patients for trial in trials.values()])
     return dict(zip(table["patient"], table["dice"].astype(float), strict=True))
 
 

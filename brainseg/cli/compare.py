@@ -28,9 +28,10 @@ def _compare(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from brainseg.analysis.comparison import compare
+    from brainseg.analysis.snapshot import RunSnapshot
     from brainseg.report.comparison import print_comparison, write_comparison
 
-    run = begun(args.run)
+    run = RunSnapshot.load(begun(args.run))
     found = compare(run, margin=args.margin)
     write_comparison(run, found)
     print_comparison(run, found, Console())

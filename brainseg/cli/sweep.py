@@ -89,8 +89,9 @@ def _report(run: Run) -> None:
 
     from brainseg.report import claims, page, results, terminal
 
-    results.write_results(run)
-    claims.write_claims(run)
-    page.write_report(run)
-    terminal.print_ranking(run, Console())
-    claims.print_verdicts(run, Console())
+    answers = results.Results.load(run)
+    results.write_results(answers)
+    claims.write_claims(answers)
+    page.write_report(answers)
+    terminal.print_ranking(answers, Console())
+    claims.print_verdicts(answers, Console())

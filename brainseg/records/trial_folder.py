@@ -115,19 +115,8 @@ class TrialDir:
         return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
 
     def costs(self) -> list[dict[str, Any]]:
-        """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
-
-        An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
-        without a note its row of metrics says how long it took, all of it under `train`.
-        """
-        noted = read_lines(self.costs_path)
-        epochs = {cost["epoch"] for cost in noted}
-        unnoted = [
-            {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
-            for row in self.rows()
-            if row.epoch not in epochs
-        ]
-        return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
+        """See ``with_unnoted``."""
+        return with_unnoted(read_lines(self.costs_path), self.rows())
 
     def device_seconds(self) -> float:
         """All that the trial spent, over all its devices."""
@@ -166,22 +155,14 @@ class TrialDir:
         if not rows:
             return {}
         values = {"device_seconds": rows[-1].device_seconds * epochs}
-        return {aim: values[aim] if aim in values else self._value(rows[-1], aim) for aim in aims}
+        return {
+            aim: values[aim] if aim in values else _value(rows[-1], aim, self.metrics)
+            for aim in aims
+        }
 
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, as far as it was trained."""
-        last = self.rows()[-1]
-        values = {"dice": last.number("best_dice"), "device_seconds": self.device_seconds()}
-        return tuple(values[aim] if aim in values else self._value(last, aim) for aim in objectives)
-
-    def _value(self, row: EpochRow, aim: str) -> float:
-        value = row.number(aim)
-        if isnan(value):
-            raise ValueError(
-                f"an objective is a column of metrics.jsonl, {self.metrics} has no {aim}; "
-                "it was written by an earlier version: train the trial again"
-            )
-        return value
+        return objective_values(objectives, self.rows()[-1], self.device_seconds(), self.metrics)
 
     def _is_finished(self) -> bool:
         last = self.rows()[-1:] if self.config.exists() else []
@@ -191,6 +172,43 @@ class TrialDir:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""
         kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def objective_values(
+    objectives: Sequence[str], last: EpochRow, device_seconds: float, metrics: Path
+) -> tuple[float, ...]:
+    """A trial's value in each of ``objectives``, from the last row of ``metrics`` and its costs."""
+    values = {"dice": last.number("best_dice"), "device_seconds": device_seconds}
+    return tuple(values[aim] if aim in values else _value(last, aim, metrics) for aim in objectives)
+
+
+def _value(row: EpochRow, aim: str, metrics: Path) -> float:
+    value = row.number(aim)
+    if isnan(value):
+        raise ValueError(
+            f"an objective is a column of metrics.jsonl, {metrics} has no {aim}; "
+            "it was written by an earlier version: train the trial again"
+        )
+    return value
+
+
+def with_unnoted(noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]) -> list[dict[str, Any]]:
+    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
+
+    An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
+    without a note its row of metrics says how long it took, all of it under `train`.
+
+    Args:
+        noted: the lines of costs.jsonl.
+        rows: those of metrics.jsonl.
+    """
+    epochs = {cost["epoch"] for cost in noted}
+    unnoted = [
+        {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
+        for row in rows
+        if row.epoch not in epochs
+    ]
+    return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
 
 
 class DeviceSeconds:

@@ -9,11 +9,11 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from brainseg.analysis.verdicts import MEASURES, Verdict, judged
+from brainseg.analysis.verdicts import MEASURES, Verdict
 from brainseg.records import queries
-from brainseg.records.files import read_json, write_text
-from brainseg.records.run import Run
+from brainseg.records.files import write_text
 from brainseg.report import sentences
+from brainseg.report.results import Results
 
 TITLE = "What the report concluded, tested"
 METHOD = (
@@ -24,29 +24,28 @@ METHOD = (
 )
 
 
-def write_claims(run: Run) -> Path | None:
+def write_claims(results: Results) -> Path | None:
     """Write claims.csv, a row a comparison; no file where the sweep carries no claim."""
-    rows = list(_rows(judged(run), leaks=queries.leaks(read_json(run.sweep))))
+    rows = list(_rows(results.verdicts, leaks=queries.leaks(results.sweep)))
     if not rows:
         return None
-    path = run.path / "claims.csv"
+    path = results.snapshot.path / "claims.csv"
     write_text(path, pd.DataFrame(rows).to_csv(index=False))
     return path
 
 
-def print_verdicts(run: Run, console: Console) -> None:
+def print_verdicts(results: Results, console: Console) -> None:
     """Each claim with its verdict and the numbers behind it."""
-    verdicts = judged(run)
-    if not verdicts:
+    if not results.verdicts:
         return
     console.print(Text(f"\n{TITLE}", style="bold"))
-    for warning in sentences.warnings(read_json(run.sweep)):
+    for warning in sentences.warnings(results.sweep):
         console.print(Text(warning, style="red"))
-    for verdict in verdicts:
+    for verdict in results.verdicts:
         console.print(Text(f"{verdict.claim.text}: {verdict.word}", style="bold"))
         console.print(Text(f"  {verdict.why}"))
     console.print(Text(METHOD, style="dim"))
-    console.print(Text(str(run.path / "claims.csv")), soft_wrap=True)
+    console.print(Text(str(results.snapshot.path / "claims.csv")), soft_wrap=True)
 
 
 def _rows(verdicts: Sequence[Verdict], *, leaks: bool) -> Iterator[dict[str, Any]]:

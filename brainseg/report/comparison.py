@@ -13,9 +13,9 @@ from rich.text import Text
 
 from brainseg.analysis.comparison import Comparison, Standing
 from brainseg.analysis.paired import Interval
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records import queries
-from brainseg.records.files import read_json, write_text
-from brainseg.records.run import Run
+from brainseg.records.files import write_text
 from brainseg.report import sentences
 
 METHOD = (
@@ -123,22 +123,21 @@ def _bounds(own: Interval) -> list[tuple[str, float]]:
     return [(name, value) for name, value in asdict(own).items() if name != "mean"]
 
 
-def write_comparison(run: Run, found: Comparison) -> Path:
+def write_comparison(run: RunSnapshot, found: Comparison) -> Path:
     """Write compare.csv."""
     path = run.path / "compare.csv"
-    table = pd.DataFrame(rows(found, leaks=queries.leaks(read_json(run.sweep))))
+    table = pd.DataFrame(rows(found, leaks=queries.leaks(run.sweep)))
     for name in ("more_seeds", "more_patients"):
         table[name] = table[name].astype("Int64")
     write_text(path, table.to_csv(index=False))
     return path
 
 
-def print_comparison(run: Run, found: Comparison, console: Console) -> None:
+def print_comparison(run: RunSnapshot, found: Comparison, console: Console) -> None:
     """The answer, the table, and what it rests on."""
-    sweep = read_json(run.sweep)
-    console.print(Text(sweep["question"], style="bold"))
+    console.print(Text(run.sweep["question"], style="bold"))
     console.print(Text(answer(found)))
-    for warning in sentences.warnings(sweep):
+    for warning in sentences.warnings(run.sweep):
         console.print(Text(warning, style="red"))
     console.print(_terminal_table(found))
     for note in found.notes:

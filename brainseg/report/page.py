@@ -1,19 +1,18 @@
 """The report of a sweep as one HTML page, which loads nothing and so opens anywhere."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from brainseg.analysis.arms import over_seeds
 from brainseg.analysis.comparison import Comparison
-from brainseg.records.files import read_json, write_text
+from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.records.files import write_text
 from brainseg.records.queries import in_folds
-from brainseg.records.run import ENDED, Run
-from brainseg.report import claims, comparison, results, sentences
+from brainseg.records.run import ENDED
+from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Html, document, pairs, safe
+from brainseg.report.results import Results
 from brainseg.report.sections import comparison as comparison_section
 from brainseg.report.sections import pareto
 from brainseg.report.sections.claims import claims_section
@@ -29,43 +28,44 @@ from brainseg.report.sections.ranking import meanings, over_seeds_section, ranki
 from brainseg.report.sections.slices import slices_section
 
 
-def write_report(run: Run) -> Path:
+def write_report(results: Results) -> Path:
     """Write results.html: one file that loads nothing from anywhere."""
-    sweep, frame = read_json(run.sweep), results.ranking(run)
+    run, sweep, frame = results.snapshot, results.sweep, results.ranking
     best, others = curves_of(run, frame)
-    found = comparison_section.found(run)
     sections = {
-        comparison_section.TITLE: comparison_section.section(sweep, found),
-        claims.TITLE: claims_section(run, sweep),
-        pareto.TITLE: pareto.section(run, sweep),
+        comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
+        claims.TITLE: claims_section(results),
+        pareto.TITLE: pareto.section(results.front),
         "Ranking": ranking_section(frame, sweep),
-        "Over seeds": over_seeds_section(over_seeds(run), sweep),
-        "Learning curves": learning_curves_section(run, sweep),
+        "Over seeds": over_seeds_section(results.over_seeds, sweep),
+        "Learning curves": learning_curves_section(run),
         "Validation Dice": dice_figure(best, others),
         "Loss and learning rate": loss_figure(best),
         "Patients": patient_figure([curve for curve in best if len(curve.patients)]),
-        "Slices": slices_section(run, sweep, frame),
+        "Slices": slices_section(run, frame),
         "Stopped and failed": ended_early_section(frame),
-        "What it cost": costs_section(run),
-        "Train the leader again": replay_section(run, sweep, frame),
+        "What it cost": costs_section(results.costs),
+        "Train the leader again": replay_section(run, frame),
         "What the columns mean": pairs(meanings(frame)),
         "Searched": pairs(sweep["space"]),
         "Held": pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
         "Versions": pairs(sweep["versions"]),
     }
-    write_text(run.report, document(sweep["name"], _head(run, sweep, frame, found), sections))
-    return run.report
+    path = results.run.report
+    write_text(path, document(sweep["name"], _head(results), sections))
+    return path
 
 
-def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Comparison | str) -> Html:
-    lead = sentences.answer(run, frame)
-    if in_folds(sweep) and isinstance(found, Comparison):
-        lead = comparison.answer(found)
+def _head(results: Results) -> Html:
+    run, sweep = results.snapshot, results.sweep
+    lead = sentences.answer(results)
+    if in_folds(sweep) and isinstance(results.comparison, Comparison):
+        lead = comparison.answer(results.comparison)
     facts = "".join(
         f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
-        for name, lines in _facts(run, sweep, frame).items()
+        for name, lines in _facts(run, results.ranking).items()
     )
-    more = filter(None, [sentences.doubted(run, frame)])
+    more = filter(None, [sentences.doubted(results)])
     notes = [*sentences.audit_note(run), sentences.doubt(sweep)]
     return Html(
         f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
@@ -78,8 +78,8 @@ def _head(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame, found: Compar
     )
 
 
-def _facts(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, list[str]]:
-    data, split = sweep["data"], sweep["split"]
+def _facts(run: RunSnapshot, frame: pd.DataFrame) -> dict[str, list[str]]:
+    sweep, data, split = run.sweep, run.sweep["data"], run.sweep["split"]
     states = Counter(frame["state"])
     order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
     strategy, confirms = sweep["strategy"].items(), sweep.get("confirms")

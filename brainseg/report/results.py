@@ -1,19 +1,24 @@
-"""What a sweep found, as its records tell: a ranking, results.csv, an answer, a table."""
+"""What a sweep found, as its records tell: the ranking, and results.csv."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from brainseg.analysis.arms import over_seeds
-from brainseg.analysis.scores import patients
-from brainseg.records.files import read_json, write_text
+from brainseg.analysis.comparison import Comparison, compare
+from brainseg.analysis.cost_summary import Ledger, ledger
+from brainseg.analysis.pareto import unbeaten
+from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
+from brainseg.analysis.verdicts import Verdict, judged
+from brainseg.records.files import write_text
 from brainseg.records.queries import in_folds, in_words, leaks, seed_groups, varied_paths
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
-from brainseg.search.expected_dice import expected_dice
 
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
 COLUMNS = [
@@ -24,25 +29,74 @@ COLUMNS = [
 ]
 
 
-def ranking(run: Run) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a run's records tell, each question answered once, whoever asks for it how often."""
+
+    snapshot: RunSnapshot
+
+    @classmethod
+    def load(cls, run: Run) -> "Results":
+        """The results of a run, whose records are read once."""
+        return cls(RunSnapshot.load(run))
+
+    @property
+    def sweep(self) -> Mapping[str, Any]:
+        return self.snapshot.sweep
+
+    @property
+    def run(self) -> Run:
+        """Where reports are written."""
+        return Run(self.snapshot.path)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        return ranking(self.snapshot, self.over_seeds)
+
+    @cached_property
+    def over_seeds(self) -> pd.DataFrame:
+        return over_seeds(self.snapshot)
+
+    @cached_property
+    def costs(self) -> Ledger:
+        return ledger(self.snapshot)
+
+    @cached_property
+    def front(self) -> list[dict[str, Any]]:
+        return unbeaten(self.snapshot)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return judged(self.snapshot)
+
+    @cached_property
+    def comparison(self) -> Comparison | str:
+        """The comparison of the run's configurations, or why there is none."""
+        try:
+            return compare(self.snapshot)
+        except ValueError as error:
+            return str(error)
+
+
+def ranking(run: RunSnapshot, means: pd.DataFrame) -> pd.DataFrame:
     """One row a trial, best validation ``dice`` first; failed and scoreless ones follow unranked.
 
     Scores are those of the best epoch, so far where a trial still runs. ``expected_dice`` is what a
     trial that is done is expected to be worth, NaN where that cannot be told, see
-    ``expected_dice``; it does not rank, since the weights kept are of the best epoch.
+    ``search.expected_dice``; it does not rank, since the weights kept are of the best epoch.
     ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``,
     whose mean ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN
     where a range test found it; ``varied`` are the hyperparameters that differ between trials, but
     those that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be
     0.
     Folds hold different patients, so trials of a sweep in folds have no rank: arm stands after
-    arm, in the order of ``over_seeds``.
+    arm, in the order of ``means``, those of ``over_seeds``.
     """
-    folds = in_folds(read_json(run.sweep))
-    records = _by_arm(run) if folds else run.trials()
-    paths, expected = varied_paths(records), expected_dice(run)
+    folds = in_folds(run.sweep)
+    records = _by_arm(run.records, means) if folds else run.records
+    paths, expected = varied_paths(records), run.expected_dice
     rows = [
-        _row(run, record)
+        _row(run.trials[record.trial])
         | {"varied": in_words(record.params, paths)}
         | {"expected_dice": expected.get(record.trial) if record.state == "done" else None}
         for record in records
@@ -63,26 +117,25 @@ def _framed(rows: list[dict[str, Any]], places: Mapping[str, int]) -> pd.DataFra
     return frame
 
 
-def _by_arm(run: Run) -> list[TrialRecord]:
-    means = over_seeds(run)
+def _by_arm(records: Sequence[TrialRecord], means: pd.DataFrame) -> list[TrialRecord]:
     places = {trial: n for n, trial in enumerate(means["trial"])} if len(means) else {}
-    groups = seed_groups(run.trials())
+    groups = seed_groups(records)
     groups.sort(key=lambda group: min(places.get(r.trial, len(places)) for r in group))
     return [record for group in groups for record in group]
 
 
-def write_results(run: Run) -> Path:
+def write_results(results: Results) -> Path:
     """Write results.csv: the ranking, and each trial's hyperparameters as ``params.<path>``.
 
     The last column says whether the split leaks.
     """
-    frame = ranking(run)
-    params = {record.trial: record.params for record in run.trials()}
+    frame = results.ranking
+    params = {record.trial: record.params for record in results.snapshot.records}
     columns = pd.DataFrame([params[trial] for trial in frame["trial"]], index=frame.index)
     table = pd.concat([frame, columns.add_prefix("params.")], axis=1)
-    table["leaks"] = leaks(read_json(run.sweep))
-    write_text(run.results, table.to_csv(index=False))
-    return run.results
+    table["leaks"] = leaks(results.sweep)
+    write_text(results.run.results, table.to_csv(index=False))
+    return results.run.results
 
 
 def blind(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -95,13 +148,11 @@ def blind(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
-    folder, params = run.trial(record.trial), record.params
-    epochs = folder.rows()
+def _row(trial: TrialSnapshot) -> dict[str, Any]:
+    record, params, epochs, stages = trial.record, trial.record.params, trial.rows, trial.audit
     best = _best(record, epochs)
-    own = patients(run, record.trial)
-    low, median, high = own["dice"].quantile([0.25, 0.5, 0.75])
-    rate, stages = f"optimizer.{params.get('optimizer')}.lr", folder.audit()
+    low, median, high = trial.patients["dice"].quantile([0.25, 0.5, 0.75])
+    rate = f"optimizer.{params.get('optimizer')}.lr"
     return (
         vars(record)
         | {score: best.number(score) if best else math.nan for score in SCORES}
@@ -110,14 +161,14 @@ def _row(run: Run, record: TrialRecord) -> dict[str, Any]:
             "dice_q1": low,
             "dice_median": median,
             "dice_q3": high,
-            "patients": len(own),
+            "patients": len(trial.patients),
             "best_epoch": best.epoch if best else record.best_epoch,
             "epochs": max([record.epoch, *(row.epoch for row in epochs)]),
             "lr": math.nan if params.get("lr") == "auto" else params.get(rate, math.nan),
             "schedule": params.get("schedule", ""),
             "frozen_tensors": max((stage["tensors"] for stage in stages), default=math.nan),
             "frozen_changed": sum(len(stage["changed"]) for stage in stages),
-            "device_seconds": record.device_seconds or folder.device_seconds(),
+            "device_seconds": record.device_seconds or trial.device_seconds,
         }
     )
 

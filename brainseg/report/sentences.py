@@ -5,12 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from brainseg.analysis.arms import over_seeds
-from brainseg.analysis.scores import patients
-from brainseg.records.files import read_json
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_folds, leaks, named
-from brainseg.records.run import Run
-from brainseg.search.confirmation import overtaken
+from brainseg.report.results import Results
+from brainseg.search.confirmation import candidates_of, overtaken
 
 BLIND = (
     "The last rows look at no image; they are scored on the same validation slices, at {} pixels."
@@ -37,11 +35,16 @@ def blind_note(sweep: Mapping[str, Any]) -> str:
     return BLIND.format(f"{side}x{side}")
 
 
-def answer(run: Run, frame: pd.DataFrame) -> str:
+def answer(results: Results) -> str:
     """What the sweep found, in an honest sentence."""
-    ranked, folds = frame[frame["rank"].notna()], in_folds(read_json(run.sweep))
-    if len(seeds := over_seeds(run)) and (folds or len(ranked)):
-        doubt = f"brainseg compare {run.path} says what is chance" if folds else "Not yet confirmed"
+    frame, seeds, trials = results.ranking, results.over_seeds, results.snapshot.trials
+    ranked, folds = frame[frame["rank"].notna()], in_folds(results.sweep)
+    if len(seeds) and (folds or len(ranked)):
+        doubt = (
+            f"brainseg compare {results.snapshot.path} says what is chance"
+            if folds
+            else "Not yet confirmed"
+        )
         return f"{_answer_over_seeds(seeds)}. {doubt}."
     if ranked.empty:
         what = f"configuration has been scored in all {folds} folds" if folds else ""
@@ -59,7 +62,7 @@ def answer(run: Run, frame: pd.DataFrame) -> str:
         second = ranked.iloc[1]
         said += f"; {first.dice - second.dice:.3f} above "
         said += f"{named(second.arm, second.varied)} (trial {second.trial})"
-        said += _duel(patients(run, first.trial), patients(run, second.trial))
+        said += _duel(trials[first.trial].patients, trials[second.trial].patients)
     return f"{said}. Not yet confirmed."
 
 
@@ -68,15 +71,17 @@ def expects(frame: pd.DataFrame) -> bool:
     return bool(frame["expected_dice"].notna().any())
 
 
-def doubted(run: Run, frame: pd.DataFrame) -> str:
+def doubted(results: Results) -> str:
     """Which trial is expected to be worth more than the ranking's first, or nothing.
 
     Nothing either of a split that leaks, which a confirmation refuses.
     """
+    run, frame = results.snapshot, results.ranking
     ranked = frame[frame["rank"].notna()]
-    if ranked.empty or leaks(read_json(run.sweep)):
+    if ranked.empty or leaks(run.sweep):
         return ""
-    return overtaken(run, ranked["trial"].iloc[0])
+    best_first = candidates_of(run.records, run.expected_dice)
+    return overtaken(run.path, best_first, ranked["trial"].iloc[0])
 
 
 def _answer_over_seeds(seeds: pd.DataFrame) -> str:
@@ -125,9 +130,9 @@ def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     return f", better on {(both['dice_x'] > both['dice_y']).sum()} of {len(both)} patients"
 
 
-def ending_note(run: Run) -> list[str]:
+def ending_note(run: RunSnapshot) -> list[str]:
     """Why the last driver ended; nothing while one is at work, or of a run by hand."""
-    last = run.drivers()[-1:]
+    last = run.drivers[-1:]
     return [f"It ended: {driver['reason']}." for driver in last if driver["event"] == "ends"]
 
 
@@ -136,9 +141,9 @@ def doubt(sweep: Mapping[str, Any]) -> str:
     return OUT_OF_FOLD if in_folds(sweep) else UNSURE
 
 
-def audit_note(run: Run) -> list[str]:
+def audit_note(run: RunSnapshot) -> list[str]:
     """A sentence on what was frozen, if anything was."""
-    audits = [run.trial(record.trial).audit() for record in run.trials()]
+    audits = [trial.audit for trial in run.trials.values()]
     frozen = [stages for stages in audits if any(stage["blocks"] for stage in stages)]
     moved = [stages for stages in frozen if any(stage["changed"] for stage in stages)]
     if not frozen:

@@ -10,14 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg.analysis.arms import over_seeds
-from brainseg.analysis.cost_summary import ledger
-from brainseg.analysis.pareto import sentence, unbeaten
-from brainseg.records.files import read_json
+from brainseg.analysis.pareto import sentence
 from brainseg.records.queries import in_folds
-from brainseg.records.run import Run
 from brainseg.report.formatting import duration, number
-from brainseg.report.results import blind, ranking
+from brainseg.report.results import Results, blind
 from brainseg.report.sentences import (
     answer,
     audit_note,
@@ -33,39 +29,39 @@ from brainseg.report.sentences import (
 from brainseg.search.expected_dice import EXPECTED
 
 
-def print_ranking(run: Run, console: Console) -> None:
+def print_ranking(results: Results, console: Console) -> None:
     """The ranking as a table for a terminal, and underneath what its figures mean."""
-    sweep, frame = read_json(run.sweep), ranking(run)
+    sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
-    console.print(Text(answer(run, frame)))
-    if said := doubted(run, frame):
+    console.print(Text(answer(results)))
+    if said := doubted(results):
         console.print(Text(said))
     trials = [_terminal_table(frame, blind(sweep))] if len(frame) else []
-    seeds = [_seed_table(means)] if len(means := over_seeds(run)) else []
+    seeds = [_seed_table(means)] if len(means := results.over_seeds) else []
     for table in (*seeds, *trials) if in_folds(sweep) else (*trials, *seeds):
         console.print(table)
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
-    for note in _notes(run, sweep, frame):
+    for note in _notes(results):
         console.print(Text(note, style="dim"))
     for path in filter(Path.exists, (run.report, run.results)):
         console.print(Text(str(path)), soft_wrap=True)
 
 
-def _notes(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
-    split = sweep["split"]
-    params = [record.params for record in run.trials() if record.params] or [sweep["base"]]
+def _notes(results: Results) -> list[str]:
+    run, sweep, split = results.snapshot, results.sweep, results.sweep["split"]
+    params = [record.params for record in run.records if record.params] or [sweep["base"]]
     sides = sorted({settings["image_size"] for settings in params})
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
-        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(frame),
+        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(results.ranking),
         f"Split {drawn(split)}: {', '.join(parts(split))}.",
         blind_note(sweep),
         *audit_note(run),
         *ending_note(run),
-        *filter(None, [sentence(unbeaten(run, sweep))]),
-        ledger(run).sentence(),
+        *filter(None, [sentence(results.front)]),
+        results.costs.sentence(),
         *warnings(sweep),
         doubt(sweep),
     ]

@@ -8,6 +8,7 @@ its own settings stay as they were; folds are cut from the patients that it did 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -81,8 +82,12 @@ def candidates(run: Run) -> list[Candidate]:
     Best by the expected Dice, or where none is expected by the highest of any epoch. The Dice of
     one that was stopped early is not of its last epoch, so it counts less.
     """
-    scored = [r for r in run.trials() if r.state in ("done", "stopped") and r.dice is not None]
-    expected = expected_dice(run)
+    return candidates_of(run.trials(), expected_dice(run))
+
+
+def candidates_of(records: Sequence[TrialRecord], expected: Mapping[str, float]) -> list[Candidate]:
+    """The same of records that were read already, with the expected Dice by trial."""
+    scored = [r for r in records if r.state in ("done", "stopped") and r.dice is not None]
     found = [_candidate(group, expected) for group in seed_groups(scored)]
     return sorted(found, key=lambda one: (one.state != "done", -_selection_score(one)))
 
@@ -104,15 +109,19 @@ def chosen_by(run: Run, sweep: Sweep) -> str:
     )
 
 
-def overtaken(run: Run, leader: str) -> str:
-    """What is expected of more than of trial ``leader``, the first by its Dice, or nothing."""
-    first = next(iter(candidates(run)), None)
+def overtaken(run: Path, best_first: Sequence[Candidate], leader: str) -> str:
+    """What is expected of more than of trial ``leader``, the first by its Dice, or nothing.
+
+    Args:
+        run: the search's folder.
+    """
+    first = next(iter(best_first), None)
     if first is None or first.expected is None or first.state != "done" or leader in first.trials:
         return ""
     return (
         f"Of trial {first.trial} ({configuration_name(first.config)}) more is expected than of "
         f"trial {leader}, which showed the highest Dice: {first.expected:.3f}, see expected Dice. "
-        f"`brainseg confirm {run.path}` settles it."
+        f"`brainseg confirm {run}` settles it."
     )
 
 

@@ -9,9 +9,10 @@ from brainseg.config.schema import build
 from brainseg.config.space import Space
 from brainseg.records.files import read_json
 from brainseg.records.queries import REPEATS, values_tried
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.search.gaussian_process import FIRST, posterior_mean
-from brainseg.search.observations import observation_of
+from brainseg.search.observations import observation
 
 EXPECTED = (
     "What a Gaussian process over the settings and curves of all trials expects one that ran to "
@@ -26,11 +27,21 @@ def expected_dice(run: Run) -> dict[str, float]:
     Empty where that cannot be told: of a list of points, of a space with nothing to search, and
     while fewer than ``gaussian_process.FIRST`` trials have a score.
     """
-    sweep = read_json(run.sweep)
+    records = run.trials()
+    rows = {record.trial: run.trial(record.trial).rows() for record in records}
+    return expected_of(read_json(run.sweep), records, rows)
+
+
+def expected_of(
+    sweep: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    rows: Mapping[str, Sequence[EpochRow]],
+) -> dict[str, float]:
+    """The same of records that were read already; ``rows``, one an epoch, by trial."""
     if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
         return {}
-    records = [record for record in run.trials() if record.state != "failed" and record.params]
-    seen = {record.trial: observation_of(run, record) for record in records}
+    records = [record for record in records if record.state != "failed" and record.params]
+    seen = {record.trial: observation(record, rows[record.trial]) for record in records}
     scored = [record for record in records if seen[record.trial].best]
     if len(scored) < FIRST:
         return {}

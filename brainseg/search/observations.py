@@ -1,9 +1,10 @@
 """What past trials show the search: configurations, epochs and scores as arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from brainseg.config.distributions import Value
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.search.halving import smoothed_best
 
@@ -23,7 +24,11 @@ class Observation:
 
 def observation_of(run: Run, record: TrialRecord) -> Observation:
     """What a trial has shown so far, as its records tell."""
-    rows = run.trial(record.trial).rows()
+    return observation(record, run.trial(record.trial).rows())
+
+
+def observation(record: TrialRecord, rows: Sequence[EpochRow]) -> Observation:
+    """The same of a trial whose rows, one an epoch, were read already."""
     return Observation(
         params=record.params,
         epochs=int(record.params["epochs"]),

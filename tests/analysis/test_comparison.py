@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.analysis.comparison import compare
+from brainseg.analysis.comparison import MARGIN, Comparison, compare
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.cli.main import main
 from brainseg.config.distributions import Params
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report import page, sentences
 from brainseg.report.comparison import answer, print_comparison, write_comparison
+from brainseg.report.results import Results
 from tests.report.test_page import Tags
 from tests.support.confirm_run import RESNET, SMALL, VGG, arm_of, confirmation, scores
 from tests.support.small_run import HOSTILE, begin, four_trials
@@ -30,14 +32,22 @@ def three_arms(folder: Path) -> Run:
     return run
 
 
+def compared(run: Run, margin: float = MARGIN) -> Comparison:
+    return compare(RunSnapshot.load(run), margin=margin)
+
+
+def written(run: Run) -> str:
+    return page.write_report(Results.load(run)).read_text(encoding="utf-8")
+
+
 def shown(run: Run, width: int = 100) -> str:
     console = Console(file=StringIO(), width=width)
-    print_comparison(run, compare(run), console)
+    print_comparison(RunSnapshot.load(run), compared(run), console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_arms_stand_in_the_order_of_their_means_over_patients_out_of_fold(tmp_path: Path) -> None:
-    found = compare(three_arms(tmp_path))
+    found = compared(three_arms(tmp_path))
     assert [one.arm.split(",")[0] for one in found.standings] == ["resnet50", "vgg16", "resnet18"]
     assert [one.dice.mean for one in found.standings] == pytest.approx([0.801, 0.8, 0.7], abs=2e-3)
     assert (found.patients, found.folds, found.seeds) == (40, 5, (0, 1))
@@ -50,12 +60,12 @@ def test_arms_stand_in_the_order_of_their_means_over_patients_out_of_fold(tmp_pa
 
 
 def test_the_last_epoch_is_compared_not_the_best(tmp_path: Path) -> None:
-    found = compare(three_arms(tmp_path))
+    found = compared(three_arms(tmp_path))
     assert all(one.dice.mean < 0.9 for one in found.standings), "patients.csv says 0.99"
 
 
 def test_arms_that_are_alike_are_tied_and_one_far_behind_is_told(tmp_path: Path) -> None:
-    found = compare(three_arms(tmp_path))
+    found = compared(three_arms(tmp_path))
     assert [one.tied for one in found.standings] == [True, True, False]
     third = found.standings[2]
     assert third.p_holm >= third.p and third.p_holm < 0.01
@@ -66,10 +76,10 @@ def test_two_arms_with_the_same_scores_are_tied_with_equal_chances(tmp_path: Pat
     run = confirmation(tmp_path)
     for point in (VGG, RESNET):
         arm_of(run, point, scores(0.8, own=1, seeds=1))
-    one, two = compare(run).standings
+    one, two = compared(run).standings
     assert one.tied and two.tied and two.p == 1
     assert (one.first, two.first) == pytest.approx((0.5, 0.5))
-    assert two.further.patients is None and "No sensible number" in answer(compare(run))
+    assert two.further.patients is None and "No sensible number" in answer(compared(run))
 
 
 def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> None:
@@ -77,20 +87,20 @@ def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> Non
     arm_of(other, SMALL, scores(0.7, own=3))
     arm_of(other, RESNET, scores(0.801, own=2))
     arm_of(other, VGG, scores(0.8, own=1))
-    ours, theirs = compare(run), compare(other)
+    ours, theirs = compared(run), compared(other)
     assert ours.standings[1:] == theirs.standings[1:]
     assert ours.standings[0].dice == theirs.standings[0].dice
 
 
 def test_the_same_run_gives_the_same_figures_again(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
-    assert compare(run).standings[1:] == compare(run).standings[1:]
+    assert compared(run).standings[1:] == compared(run).standings[1:]
 
 
 def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enough(
     tmp_path: Path,
 ) -> None:
-    said = answer(compare(three_arms(tmp_path)))
+    said = answer(compared(three_arms(tmp_path)))
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
     assert "over 40 patients held out in turn and 2 seeds" in said
     assert "vgg16, imagenet: cannot be told from it." in said
@@ -103,7 +113,7 @@ def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_p
     run = confirmation(tmp_path)
     arm_of(run, VGG, scores(0.78, own=1, spread=0.08))
     arm_of(run, RESNET, scores(0.8, own=2, spread=0.08))
-    found = compare(run)
+    found = compared(run)
     second = found.standings[1]
     more, gap = second.further, -second.difference.mean
     assert more.patients and more.seeds is None
@@ -111,7 +121,7 @@ def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_p
         f"If vgg16, imagenet is behind by as much as it looks, {gap:.3f}, {more.patients} more "
         "patients would separate the two, which more seeds alone could not." in answer(found)
     )
-    rows = pd.read_csv(write_comparison(run, found))
+    rows = pd.read_csv(write_comparison(RunSnapshot.load(run), found))
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
 
 
@@ -119,8 +129,8 @@ def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     arm_of(run, VGG, scores(0.75, own=1, spread=0.02) + np.array([[0.05], [-0.05]]))
     arm_of(run, RESNET, scores(0.8, own=2, spread=0.02))
-    more = compare(run).standings[1].further
-    assert more.seeds and f"{more.seeds} more seeds" in answer(compare(run))
+    more = compared(run).standings[1].further
+    assert more.seeds and f"{more.seeds} more seeds" in answer(compared(run))
 
 
 def test_two_arms_of_one_name_are_two(tmp_path: Path) -> None:
@@ -128,14 +138,17 @@ def test_two_arms_of_one_name_are_two(tmp_path: Path) -> None:
     for own, folder in enumerate(("mine", "theirs")):
         weights: Params = {**VGG, "model.encoder.weights": f"{folder}/best.pth"}
         arm_of(run, weights, scores(0.8, own=own))
-    assert [one.arm for one in compare(run).standings] == ["vgg16, best.pth"] * 2
+    assert [one.arm for one in compared(run).standings] == ["vgg16, best.pth"] * 2
 
 
 def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_first(
     tmp_path: Path,
 ) -> None:
     run = three_arms(tmp_path)
-    wide, narrow = compare(run, margin=0.3), compare(run, margin=1e-6)
+    wide, narrow = (
+        compared(run, margin=0.3),
+        compared(run, margin=1e-6),
+    )
     assert wide.smallest is wide.standings[2]
     assert narrow.smallest is narrow.standings[0]
     assert "No smaller arm is shown to be not worse" in answer(narrow)
@@ -145,7 +158,7 @@ def test_a_leader_that_is_the_smallest_is_said_to_be(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     arm_of(run, SMALL, scores(0.8, own=1))
     arm_of(run, RESNET, scores(0.7, own=2))
-    found = compare(run)
+    found = compared(run)
     assert found.smallest is found.standings[0] and answer(found).endswith("No arm is smaller.")
 
 
@@ -153,7 +166,7 @@ def test_without_recorded_sizes_no_arm_is_called_the_smallest(tmp_path: Path) ->
     run = confirmation(tmp_path)
     arm_of(run, VGG, scores(0.8, own=1), sizes=False)
     arm_of(run, RESNET, scores(0.8, own=2), sizes=False)
-    found = compare(run)
+    found = compared(run)
     assert found.smallest is None and "smallest" not in answer(found)
     assert math.isnan(found.standings[0].parameters)
 
@@ -162,7 +175,7 @@ def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     arm_of(run, VGG, scores(0.8, own=1))
     arm_of(run, RESNET, scores(0.6, own=4), fails={(1, 3): "out of memory"})
-    found = compare(run)
+    found = compared(run)
     assert found.seeds == (0,) and len(found.standings) == 2
     notes = " ".join(found.notes)
     assert "resnet50, imagenet is not complete for seed 1:" in notes
@@ -174,7 +187,7 @@ def test_one_arm_s_failure_takes_no_seed_from_many_others(tmp_path: Path) -> Non
     run = three_arms(tmp_path)
     fails = {(1, 3): "out of memory"}
     arm_of(run, {"model": "plain"}, scores(0.6, own=4), fails=fails, sizes=False)
-    found = compare(run)
+    found = compared(run)
     assert found.seeds == (0, 1) and len(found.standings) == 3
     [note] = found.notes
     assert "is not complete for seed 1, and is left out: trial" in note
@@ -184,7 +197,7 @@ def test_an_arm_without_any_whole_seed_is_left_out_by_name(tmp_path: Path) -> No
     run = three_arms(tmp_path)
     fails = {(0, 0): "not finite", (1, 4): "not finite"}
     arm_of(run, {"model": "plain"}, scores(0.9, own=4), fails=fails, sizes=False)
-    found = compare(run)
+    found = compared(run)
     assert found.seeds == (0, 1) and len(found.standings) == 3
     assert any("plain U-Net" in n and "and is left out" in n and "not finite" in n
                for n in found.notes)  # fmt: skip
@@ -196,7 +209,7 @@ def test_points_with_several_seeds_are_compared_on_their_validation_patients(
     run = confirmation(tmp_path, folds=0, seeds=(0, 1, 2))
     arm_of(run, VGG, scores(0.8, own=1, seeds=3, patients=20), folds=0)
     arm_of(run, RESNET, scores(0.6, own=2, seeds=3, patients=20), folds=0)
-    found = compare(run)
+    found = compared(run)
     assert (found.folds, found.patients, found.seeds) == (0, 20, (0, 1, 2))
     assert "20 patients in validation and 3 seeds" in answer(found)
     assert "It can be told from every other arm." in answer(found)
@@ -206,14 +219,14 @@ def test_fewer_than_twenty_patients_are_said_to_be_few(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=2)
     for n, point in enumerate((VGG, RESNET, SMALL)):
         arm_of(run, point, scores(0.5 + n / 5, own=n, patients=6), folds=2)
-    notes = " ".join(compare(run).notes)
+    notes = " ".join(compared(run).notes)
     assert "simulated from 20 patients on" in notes
     assert "With 6 patients and 3 arms no pair can be told apart." in notes
 
 
 def refusal(run: Run, **more: float) -> str:
     with pytest.raises(ValueError) as caught:
-        compare(run, **more)
+        compared(run, **more)
     return str(caught.value)
 
 
@@ -255,8 +268,8 @@ def test_a_margin_that_is_none_is_refused(tmp_path: Path, margin: float) -> None
 
 def test_the_file_has_a_row_an_arm_with_all_its_numbers(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
-    found = compare(run)
-    path = write_comparison(run, found)
+    found = compared(run)
+    path = write_comparison(RunSnapshot.load(run), found)
     rows = pd.read_csv(path)
     assert path.name == "compare.csv" and rows["place"].tolist() == [1, 2, 3]
     assert rows["tied"].tolist() == [True, True, False]
@@ -293,15 +306,15 @@ def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_pat
         arm_of(run, point, scores(0.8, own=own), folds=0)
     for warning in (sentences.LEAK, sentences.MADE_UP):
         assert warning in " ".join(shown(run).split())
-        section = Tags(page.write_report(run).read_text(encoding="utf-8")).text
+        section = Tags(written(run)).text
         assert warning in section.split("Comparison", 1)[1].split("Ranking")[0]
-    assert pd.read_csv(write_comparison(run, compare(run)))["leaks"].all()
+    assert pd.read_csv(write_comparison(RunSnapshot.load(run), compared(run)))["leaks"].all()
 
 
 def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     run.note("0000", "done", arm=HOSTILE)  # the first trial names its arm
-    text = page.write_report(run).read_text(encoding="utf-8")
+    text = written(run)
     tags = Tags(text)
     assert "Comparison" in tags.text and "cannot be told from it" in tags.text
     assert HOSTILE in tags.text and "script" not in tags.names
@@ -312,13 +325,15 @@ def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) ->
 def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     arm_of(run, VGG, scores(0.8, own=1))
-    text = Tags(page.write_report(run).read_text(encoding="utf-8")).text
+    text = Tags(written(run)).text
     assert "Comparison" in text and "two or more arms" in text
 
 
 def test_a_search_has_no_such_section(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "search")
-    assert "<h2>Comparison</h2>" not in page.write_report(run).read_text(encoding="utf-8")
+    assert "<h2>Comparison</h2>" not in page.write_report(Results.load(run)).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_verb_writes_the_file_and_refuses_in_one_sentence(
@@ -342,6 +357,6 @@ def test_patients_are_paired_by_name_whatever_the_order_of_their_rows(tmp_path: 
     for record in run.trials()[5:]:
         path = run.trial(record.trial).last
         pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
-    second = compare(run).standings[1]
+    second = compared(run).standings[1]
     gap = second.difference
     assert np.allclose([gap.low, gap.high, gap.mean], -0.01) and not second.tied

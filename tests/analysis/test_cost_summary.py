@@ -6,10 +6,12 @@ import pytest
 from rich.console import Console
 
 from brainseg.analysis.cost_summary import ledger, unit_of
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.records.timing import PHASES, PhaseTimer
 from brainseg.report import page, terminal
+from brainseg.report.results import Results
 from tests.support.small_run import begin, end, four_trials, train
 
 
@@ -44,7 +46,7 @@ def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_
 
 def test_costs_add_up_by_phase_and_by_how_trials_ended(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
-    found = ledger(run)
+    found = ledger(RunSnapshot.load(run))
     assert found.trials["trial"].tolist() == ["0000", "0001", "0002", "0003"]
     assert found.trials["total"].tolist() == [120, 180, 60, 120]
     sums = found.by_phase().set_index("state")
@@ -58,10 +60,10 @@ def test_a_trial_stopped_early_saved_what_its_other_epochs_would_have_cost(tmp_p
     train(run, "0000", [0.3, 0.4], {"epochs": 5})
     pay(run, "0000", 1, 2)
     end(run, "0000", "stopped")
-    trial = ledger(run).trials.iloc[0]
+    trial = ledger(RunSnapshot.load(run)).trials.iloc[0]
     assert trial["saved_epochs"] == 3
     assert trial["saved"] == 3 * 180  # without the start, which is paid once
-    assert "stopping 1 trial early saved about 9.0" in ledger(run).sentence()
+    assert "stopping 1 trial early saved about 9.0" in ledger(RunSnapshot.load(run)).sentence()
 
 
 def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
@@ -74,41 +76,43 @@ def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
     train(confirm, "0000", [0.3])
     pay(confirm, "0000", *range(1, 19), threads=1)
     end(confirm, "0000", "done")
-    assert ledger(confirm).sentence() == (
+    assert ledger(RunSnapshot.load(confirm)).sentence() == (
         "This answer cost 3.0 device-hours: 2.0 to search, 1.0 to confirm "
         "(a device: one worker on 1 or 2 CPUs)."
     )
     moved = (tmp_path / "encoders").rename(tmp_path / "elsewhere")
-    assert ledger(confirm).sentence().endswith(
+    assert ledger(RunSnapshot.load(confirm)).sentence().endswith(
         f"; without the search in {named['search']}, whose records are not there."
     )  # fmt: skip
     moved.rename(tmp_path / "encoders")
     begin(tmp_path / "encoders", uid="bbbb")  # another search of the same name
-    assert ledger(confirm).missing == named["search"]
+    assert ledger(RunSnapshot.load(confirm)).missing == named["search"]
 
 
 def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     train(run, "0000", [0.3])
-    assert "(a device: what one worker held)" in ledger(run).sentence()
+    assert "(a device: what one worker held)" in ledger(RunSnapshot.load(run)).sentence()
     pay(run, "0000", 1, device="cuda")
-    assert ledger(run).device == "one GPU"
+    assert ledger(RunSnapshot.load(run)).device == "one GPU"
 
 
 def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
     console = Console(record=True, width=200)
-    terminal.print_ranking(run, console)
+    terminal.print_ranking(Results.load(run), console)
     assert "This answer cost 8.0 device-minutes so far" in console.export_text()
-    text = page.write_report(run).read_text(encoding="utf-8")
+    text = page.write_report(Results.load(run)).read_text(encoding="utf-8")
     assert "What it cost" in text and "This answer cost 8.0 device-minutes so far" in text
 
 
 def test_a_run_without_a_trial_cost_nothing(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
-    assert ledger(run).sentence().startswith("This answer cost 0.0 device-seconds")
-    assert ledger(run).by_phase().empty
-    assert "What it cost" not in page.write_report(run).read_text(encoding="utf-8")
+    assert (
+        ledger(RunSnapshot.load(run)).sentence().startswith("This answer cost 0.0 device-seconds")
+    )
+    assert ledger(RunSnapshot.load(run)).by_phase().empty
+    assert "What it cost" not in page.write_report(Results.load(run)).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from brainseg.analysis import pareto
-from brainseg.records.files import append_line, read_json
+from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.report.page import write_report
+from brainseg.report.results import Results
 from brainseg.report.sections.pareto import section
 from tests.support.small_run import HOSTILE, begin, end, train
 
@@ -29,7 +31,7 @@ def three_done(folder: Path, aims: list[str]) -> Run:
 
 def test_only_whole_trainings_that_nobody_beats_are_on_the_front(tmp_path: Path) -> None:
     run = three_done(tmp_path, AIMS[:2])
-    rows = pareto.unbeaten(run, read_json(run.sweep))
+    rows = pareto.unbeaten(RunSnapshot.load(run))
     assert [(row["trial"], row["unbeaten"]) for row in rows] == [
         ("0001", True), ("0002", False), ("0000", True),
     ]  # fmt: skip
@@ -41,13 +43,13 @@ def test_only_whole_trainings_that_nobody_beats_are_on_the_front(tmp_path: Path)
 
 def test_a_sweep_for_dice_alone_has_no_front(tmp_path: Path) -> None:
     run = three_done(tmp_path, ["dice"])
-    assert pareto.unbeaten(run, read_json(run.sweep)) == []
-    assert pareto.sentence([]) == "" and section(run, read_json(run.sweep)) == ""
+    assert pareto.unbeaten(RunSnapshot.load(run)) == []
+    assert pareto.sentence([]) == "" and section(Results.load(run).front) == ""
 
 
 def test_the_page_has_the_front_with_a_picture_for_each_cost(tmp_path: Path) -> None:
     run = three_done(tmp_path, AIMS)
-    own = section(run, read_json(run.sweep))
+    own = section(Results.load(run).front)
     assert own.count("<svg") == 2 and "30,000,000" in own
-    text = write_report(run).read_text()
+    text = write_report(Results.load(run)).read_text()
     assert "Dice against cost" in text and "<script>alert" not in text

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.analysis import verdicts
 from brainseg.config.claims import Best, Claim, Faster, Rougher, Worst, to_record
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
@@ -19,6 +18,7 @@ from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.report import claims as report_claims
 from brainseg.report import page, results, sentences
+from brainseg.report.results import Results
 from tests.report.test_page import Tags
 from tests.support.small_run import begin
 
@@ -60,7 +60,7 @@ def trained(
 
 
 def words(run: Run) -> list[str]:
-    return [verdict.word for verdict in verdicts.judged(run)]
+    return [verdict.word for verdict in Results.load(run).verdicts]
 
 
 def around(mean: float, spread: float, patients: int = 8) -> list[float]:
@@ -83,7 +83,7 @@ def test_patients_of_all_folds_are_compared_together(tmp_path: Path) -> None:
             trained(run, {**point, "fold": fold}, [dice], patients=around(dice, 0.1, 4))
             path = run.trial(f"{len(run.trials()) - 1:04d}").patients
             pd.read_csv(path).assign(patient=names).to_csv(path, index=False)
-    verdict = verdicts.judged(run)[0]
+    verdict = Results.load(run).verdicts[0]
     assert (verdict.word, verdict.contrasts[0].patients) == ("supported", 8)
 
 
@@ -108,7 +108,7 @@ def test_the_best_must_beat_every_other_arm(tmp_path: Path) -> None:
     assert words(run) == ["supported"]
     trained(run, PLAIN, [0.8], patients=around(0.8, 0.05)[::-1])
     assert words(run) == ["cannot be told"]
-    [verdict] = verdicts.judged(run)
+    [verdict] = Results.load(run).verdicts
     assert "plain U-Net" in verdict.why and "One of 2 comparisons" in verdict.why
 
 
@@ -116,7 +116,7 @@ def test_too_few_patients_tell_nothing_however_far_apart(tmp_path: Path) -> None
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.9], patients=around(0.9, 0.01, 5))
     trained(run, VGG, [0.1], patients=around(0.1, 0.01, 5))
-    [verdict] = verdicts.judged(run)
+    [verdict] = Results.load(run).verdicts
     assert verdict.word == "cannot be told"
     assert "5 patients are too few to tell, it takes 6" in verdict.why
 
@@ -126,7 +126,7 @@ def test_seeds_that_disagree_make_it_uncertain(tmp_path: Path) -> None:
     for seed, gain in enumerate((0.3, 0.0, -0.1)):
         trained(run, RESNET, [0.6 + gain], seed=seed, patients=around(0.6 + gain, 0.05))
         trained(run, VGG, [0.5], seed=seed, patients=around(0.5, 0.05))
-    [verdict] = verdicts.judged(run)
+    [verdict] = Results.load(run).verdicts
     assert verdict.word == "cannot be told"
     assert "0.667 (0.500 to 0.900 over 3 seeds) for resnet50" in verdict.why
 
@@ -135,7 +135,7 @@ def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8])
     trained(run, VGG, [0.6])
-    assert "one seed: what another would change is not in it" in verdicts.judged(run)[0].why
+    assert "one seed: what another would change is not in it" in Results.load(run).verdicts[0].why
 
 
 def curves(run: Run, point: Params, shape: Sequence[float], seeds: int = 3) -> None:
@@ -148,7 +148,7 @@ def test_who_converges_sooner_with_every_seed_is_faster(tmp_path: Path) -> None:
     curves(run, RESNET, [0.7, 0.8, 0.8, 0.8, 0.8])
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7])
     assert words(run) == ["supported", "refuted"]
-    why = verdicts.judged(run)[0].why
+    why = Results.load(run).verdicts[0].why
     assert why.startswith("epochs to 90 % of the lower best Dice 2.0 (1.0 to 3.0 over 3 seeds)")
 
 
@@ -157,7 +157,7 @@ def test_curves_of_one_seed_tell_nothing(tmp_path: Path) -> None:
     curves(run, RESNET, [0.7, 0.6, 0.8, 0.3, 0.8], seeds=1)
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7], seeds=1)
     assert words(run) == ["cannot be told"] * 2
-    assert "too few seeds to tell, it takes 3" in verdicts.judged(run)[0].why
+    assert "too few seeds to tell, it takes 3" in Results.load(run).verdicts[0].why
 
 
 def test_the_rougher_curve_is_found_whatever_the_first_half_did(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_only_trials_that_ran_to_their_end_are_compared(tmp_path: Path, state: s
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8], state=state)
     trained(run, VGG, [0.6])
-    [verdict] = verdicts.judged(run)
+    [verdict] = Results.load(run).verdicts
     assert verdict.word == "cannot be told"
     assert verdict.why == "No trial of model.encoder.name=resnet50 ran to its last epoch."
 
@@ -200,9 +200,17 @@ def test_networks_that_found_nothing_settle_nothing(tmp_path: Path) -> None:
     assert words(run) == ["cannot be told"] * 3
 
 
+def written(run: Run) -> str:
+    return page.write_report(Results.load(run)).read_text(encoding="utf-8")
+
+
+def claims_csv(run: Run) -> Path | None:
+    return report_claims.write_claims(Results.load(run))
+
+
 def shown(run: Run) -> str:
     console = Console(file=StringIO(), width=100)
-    report_claims.print_verdicts(run, console)
+    report_claims.print_verdicts(Results.load(run), console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -215,7 +223,7 @@ def told(tmp_path: Path, **changes: Any) -> Run:
 
 def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) -> None:
     run = told(tmp_path)
-    path = report_claims.write_claims(run)
+    path = claims_csv(run)
     assert path == run.path / "claims.csv"
     rows = pd.read_csv(path)
     assert rows["claim"].tolist() == ["R is best", "F"]
@@ -227,10 +235,10 @@ def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) ->
 
 def test_the_page_shows_each_claim_with_a_picture(tmp_path: Path) -> None:
     run = told(tmp_path)
-    tags = Tags(page.write_report(run).read_text(encoding="utf-8"))
+    tags = Tags(written(run))
     assert report_claims.TITLE in tags.text
     assert "R is best: supported" in tags.text and "F: supported" in tags.text
-    assert "Difference in mean best Dice" in page.write_report(run).read_text()
+    assert "Difference in mean best Dice" in written(run)
 
 
 def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
@@ -239,18 +247,20 @@ def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     run = told(tmp_path, split=split | {"shared_patients": 3})
     assert sentences.LEAK in " ".join(shown(run).split())
-    text = Tags(page.write_report(run).read_text(encoding="utf-8")).text
+    text = Tags(written(run)).text
     assert (
         text.count(sentences.LEAK) == 4
     )  # the head, the claims, the ranking, the table over seeds
-    path = report_claims.write_claims(run)
+    path = claims_csv(run)
     assert path and pd.read_csv(path)["leaks"].all()
-    assert pd.read_csv(results.write_results(run))["leaks"].all()
+    assert pd.read_csv(results.write_results(Results.load(run)))["leaks"].all()
 
 
 def test_a_sweep_without_claims_has_no_section_and_no_file(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     trained(run, RESNET, [0.8])
-    assert report_claims.write_claims(run) is None and not list(run.path.glob("claims*"))
+    assert claims_csv(run) is None and not list(run.path.glob("claims*"))
     assert shown(run) == ""
-    assert report_claims.TITLE not in page.write_report(run).read_text(encoding="utf-8")
+    assert report_claims.TITLE not in page.write_report(Results.load(run)).read_text(
+        encoding="utf-8"
+    )

@@ -27,7 +27,7 @@ from brainseg.launch.validate import modality_dropout_off
 from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
 from brainseg.report.data_terminal import facts
-from brainseg.report.sections.slices import _shown_channel
+from brainseg.report.sections.slices import shown_channel
 from brainseg.training.trial import Trial
 from tests.support.scans import (
     as_lgg,
@@ -131,7 +131,7 @@ def test_trial_page_and_check_take_for_flair_what_the_layout_names_so(
         assert all(set(shown_NC[:, k]) == {k, flair} for k in {0, 1, 2} - {flair})
     image_NHWC = np.zeros((1, 32, 32, 3), np.uint8)
     called = names[flair or 0] if names else "channel 1 of 3"
-    assert _shown_channel(run, image_NHWC) == (flair or 0, called)
+    assert shown_channel(read_json(run.sweep), image_NHWC) == (flair or 0, called)
     findings = check(root)
     (told,) = facts(findings.summary)["channels"]
     assert told == (", ".join(f"{n} is {x}" for n, x in enumerate(names)) or "of unknown names")

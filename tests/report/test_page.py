@@ -16,6 +16,7 @@ from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
 from brainseg.report import page
 from brainseg.report.figures import curves, slices
+from brainseg.report.results import Results
 from tests.report.test_results import in_folds
 from tests.support.small_run import HOSTILE, begin, end, four_trials, paint, train
 
@@ -29,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def written(run: Run) -> str:
-    return page.write_report(run).read_text(encoding="utf-8")
+    return page.write_report(Results.load(run)).read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.analysis.arms import over_seeds
 from brainseg.cli.options import add_sweep_options
 from brainseg.cli.sweep import single
 from brainseg.cli.sweep_args import as_asked
@@ -21,6 +20,7 @@ from brainseg.config.sweep import Split
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report import replay, results, sentences, terminal
+from brainseg.report.results import Results
 from tests.support.small_run import HOSTILE, begin, end, four_trials, train
 
 
@@ -31,40 +31,40 @@ def run(tmp_path: Path) -> Run:
 
 def printed(run: Run, width: int = 80) -> str:
     console = Console(file=StringIO(), width=width)
-    terminal.print_ranking(run, console)
+    terminal.print_ranking(Results.load(run), console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_best_score_comes_first_and_failed_trials_have_no_rank(run: Run) -> None:
-    frame = results.ranking(run)
+    frame = Results.load(run).ranking
     assert frame["trial"].tolist() == ["0001", "0003", "0000", "0002"]
     assert frame["rank"].tolist()[:3] == [1, 2, 3] and pd.isna(frame["rank"].iloc[3])
     assert frame["reason"].iloc[3].startswith("not finite on")
 
 
 def test_scores_are_those_of_the_best_epoch(run: Run) -> None:
-    first = results.ranking(run).iloc[0]
+    first = Results.load(run).ranking.iloc[0]
     assert (first.dice, first.iou, first.best_epoch, first.epochs) == (0.8, 0.4, 2, 3)
     assert (first.patients, first.dice_median) == (3, pytest.approx(0.8))
     assert (first.dice_q1, first.dice_q3) == (pytest.approx(0.75), pytest.approx(0.85))
 
 
 def test_a_running_trial_ranks_by_its_best_so_far(run: Run) -> None:
-    second = results.ranking(run).iloc[1]
+    second = Results.load(run).ranking.iloc[1]
     assert (second.state, second.dice, second.best_epoch) == ("running", 0.6, 1)
     assert second.device_seconds == 2 * 30.0 * 2
-    assert "highest so far" in sentences.answer(run, results.ranking(run))
+    assert "highest so far" in sentences.answer(Results.load(run))
 
 
 def test_the_rate_is_that_of_the_optimizer_taken(run: Run) -> None:
-    rates = results.ranking(run).set_index("trial")["lr"]
+    rates = Results.load(run).ranking.set_index("trial")["lr"]
     assert (rates["0001"], rates["0002"]) == (1e-3, 0.3)
 
 
 def test_results_round_trip(run: Run) -> None:
-    path = results.write_results(run)
+    path = results.write_results(Results.load(run))
     read = pd.read_csv(path, dtype={"trial": str})
-    frame = results.ranking(run)
+    frame = Results.load(run).ranking
     assert read["trial"].tolist() == frame["trial"].tolist()
     assert read["dice"].tolist() == frame["dice"].tolist()
     assert read["reason"].iloc[3] == f"not finite on {HOSTILE}"
@@ -83,7 +83,7 @@ def test_baselines_stand_beneath_the_ranking_with_the_reason_where_undefined(run
 
 
 def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
-    said = sentences.answer(run, results.ranking(run))
+    said = sentences.answer(Results.load(run))
     assert said.startswith("vgg16, imagenet; adamw (trial 0001)")
     for part in ("0.800 over 3 validation patients", "between 0.75 and 0.85", "0.200 above"):
         assert part in said
@@ -98,7 +98,9 @@ def test_a_run_without_a_score_says_so(tmp_path: Path, begun: bool) -> None:
         run.note("0000", "failed", reason="out of memory")
     assert "No trial has finished" in printed(run)
     assert ("out of memory" in printed(run)) == begun
-    assert list(pd.read_csv(results.write_results(run))["state"]) == ["failed"] * begun
+    assert (
+        list(pd.read_csv(results.write_results(Results.load(run)))["state"]) == ["failed"] * begun
+    )
 
 
 def test_a_trial_without_patients_is_reported_all_the_same(run: Run) -> None:
@@ -130,7 +132,7 @@ def test_whatever_a_name_holds_the_terminal_shows_it(run: Run) -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits_the_terminal(run: Run, width: int) -> None:
-    results.write_results(run)
+    results.write_results(Results.load(run))
     lines = printed(run, width).splitlines()
     tall = [line for line in lines if len(line) > width and str(run.path) not in line]
     assert not tall
@@ -156,8 +158,8 @@ def varied(folder: Path, *points: Params) -> list[str]:
     run = begin(folder / "encoders")
     for number, point in enumerate(points):
         train(run, f"{number:04d}", [0.9 - number / 10], point)
-    assert all(word in printed(run, 200) for word in results.ranking(run)["varied"])
-    return results.ranking(run)["varied"].tolist()
+    assert all(word in printed(run, 200) for word in Results.load(run).ranking["varied"])
+    return Results.load(run).ranking["varied"].tolist()
 
 
 def test_what_differs_between_trials_is_said_and_nothing_else(tmp_path: Path) -> None:
@@ -195,13 +197,13 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
             trial = f"{len(run.trials()):04d}"
             train(run, trial, [score], {"model.encoder.name": name, "seed": seed})
             end(run, trial, "done")
-    table = over_seeds(run)
+    table = Results.load(run).over_seeds
     assert table["arm"].str.split(",").str[0].tolist() == ["resnet50", "vgg16", "resnet18"]
     assert table["seeds"].tolist() == [3, 3, 1]
     assert table["dice"].tolist() == pytest.approx([0.78, 0.7, 0.1])
     assert table["dice_sd"].tolist()[:2] == pytest.approx([0.06 / 3**0.5, 0.2])
     assert (table["dice_low"][1], table["dice_high"][1]) == (0.5, 0.9)
-    said = sentences.answer(run, results.ranking(run))
+    said = sentences.answer(Results.load(run))
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
     assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in said
     assert "Lowest" in printed(run)
@@ -229,19 +231,19 @@ def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
 
 def test_an_arm_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.7], [0.4, 0.6]], "resnet18": [[0.6, 0.8]]})
-    table = over_seeds(run)
+    table = Results.load(run).over_seeds
     assert table["arm"].str.split(",").str[0].tolist() == ["resnet18", "vgg16"]
     assert table["dice"].tolist() == pytest.approx([0.7, 0.55]), "the best epochs are 0.05 above"
     assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [6, 6])
     assert table["varied"].tolist() == ["", ""], "seed and fold are no difference between arms"
-    said = sentences.answer(run, results.ranking(run))
+    said = sentences.answer(Results.load(run))
     assert said.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
     assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in said
 
 
 def test_trials_of_folds_have_no_rank_and_stand_by_arm(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
-    frame = results.ranking(run)
+    frame = Results.load(run).ranking
     assert frame["rank"].isna().all()
     assert frame["trial"].tolist() == ["0002", "0003", "0000", "0001"]
     assert frame["varied"].tolist() == ["fold 0", "fold 1"] * 2
@@ -253,10 +255,10 @@ def test_trials_of_folds_have_no_rank_and_stand_by_arm(tmp_path: Path) -> None:
 
 def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.7], [0.9]]})
-    assert over_seeds(run)["dice"].tolist() == pytest.approx([0.6])
+    assert Results.load(run).over_seeds["dice"].tolist() == pytest.approx([0.6])
     run.trial("0000").last.unlink()
-    assert over_seeds(run).empty
-    said = sentences.answer(run, results.ranking(run))
+    assert Results.load(run).over_seeds.empty
+    said = sentences.answer(Results.load(run))
     assert said == "No configuration has been scored in all 2 folds."
 
 
@@ -278,4 +280,4 @@ def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout
 
 
 def test_without_a_second_seed_there_is_no_table_over_seeds(run: Run) -> None:
-    assert over_seeds(run).empty and "Lowest" not in printed(run)
+    assert Results.load(run).over_seeds.empty and "Lowest" not in printed(run)

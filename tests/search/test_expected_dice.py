@@ -17,7 +17,8 @@ from brainseg.config.distributions import (
 )
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
-from brainseg.report import page, results, terminal
+from brainseg.report import page, terminal
+from brainseg.report.results import Results
 from brainseg.search.confirmation import candidates, chosen_by, confirmation
 from brainseg.search.expected_dice import expected_dice
 from brainseg.search.gaussian_process import FIRST
@@ -53,13 +54,13 @@ def add(run: Run, point: Params, score: float, epochs: int = 10) -> str:
 
 def printed(run: Run, width: int = 80) -> str:
     console = Console(file=StringIO(), width=width)
-    terminal.print_ranking(run, console)
+    terminal.print_ranking(Results.load(run), console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> None:
     run = searched(tmp_path)
-    assert results.ranking(run)["trial"].iloc[0] == "0002", "the ranking stays by Dice"
+    assert Results.load(run).ranking["trial"].iloc[0] == "0002", "the ranking stays by Dice"
     sweep = confirmation(run, top=3, baselines=False)
     assert [point["model.encoder.name"] for point in sweep.first] == ["resnet34"] * 3
     said = chosen_by(run, sweep)
@@ -90,19 +91,19 @@ def test_a_list_of_points_and_an_empty_space_stay_as_they_were(
     run = searched(tmp_path, kind=kind, space=space)
     assert candidates(run)[0].trial == "0002" and candidates(run)[0].expected is None
     assert "Expected" not in printed(run) and "Of trial" not in printed(run)
-    assert "expected Dice" not in page.write_report(run).read_text(encoding="utf-8")
-    assert results.ranking(run)["expected_dice"].isna().all()
+    assert "expected Dice" not in page.write_report(Results.load(run)).read_text(encoding="utf-8")
+    assert Results.load(run).ranking["expected_dice"].isna().all()
 
 
 def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_path: Path) -> None:
     run = searched(tmp_path)
     early = add(run, {"model.encoder.name": "resnet34"}, 0.7, epochs=4)
-    frame = results.ranking(run).set_index("trial")["expected_dice"]
+    frame = Results.load(run).ranking.set_index("trial")["expected_dice"]
     assert frame["0002"] < frame["0006"] and frame.min() > 0.5 and frame.max() < 0.83
     assert pd.isna(frame[early]) and early in expected_dice(run)
     first = candidates(run)[0].trial
     said = f"Of trial {first} (resnet34, imagenet) more is expected than of trial 0002"
-    text = page.write_report(run).read_text(encoding="utf-8")
+    text = page.write_report(Results.load(run)).read_text(encoding="utf-8")
     for shown in (" ".join(printed(run).split()), text):
         assert said in shown and f"brainseg confirm {run.path}" in shown
     assert "expected Dice</th>" in text and "What a Gaussian process" in text

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from brainseg.analysis.comparison import Comparison, Standing, compare
+from brainseg.analysis.comparison import Comparison, Standing
 from brainseg.records.queries import in_folds
-from brainseg.records.run import Run
 from brainseg.report import formatting, sentences
 from brainseg.report.comparison import METHOD, SCOPE, answer, p_words, ranks
 from brainseg.report.figures.forest import Branch, forest
@@ -14,14 +13,6 @@ from brainseg.report.html import Html, figure, safe, table
 
 TITLE = "Comparison"
 WORDS = ("model", "verdict", "ranks")
-
-
-def found(run: Run) -> Comparison | str:
-    """The run's comparison, or why there is none."""
-    try:
-        return compare(run)
-    except ValueError as error:
-        return str(error)
 
 
 def section(sweep: Mapping[str, Any], own: Comparison | str) -> Html:

@@ -1,13 +1,10 @@
 """The page's sections on costs, on trials that ended early, and on repeating a trial."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from brainseg.analysis.cost_summary import NOT_COUNTED, ledger, unit_of
+from brainseg.analysis.cost_summary import NOT_COUNTED, Ledger, unit_of
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_folds
-from brainseg.records.run import Run
 from brainseg.records.timing import PHASES
 from brainseg.report import formatting, replay
 from brainseg.report.html import Html, safe, table
@@ -30,9 +27,8 @@ def ended_early_section(frame: pd.DataFrame) -> Html:
     return table(rows, [""] * len(rows), words=WORDS, wrapped=WRAPPED)
 
 
-def costs_section(run: Run) -> Html:
+def costs_section(spent: Ledger) -> Html:
     """Device time by phase and by how trials ended, and what early stopping saved."""
-    spent = ledger(run)
     if spent.trials.empty:
         return Html()
     seconds, unit = unit_of(spent.trials["total"].sum())
@@ -54,9 +50,9 @@ def costs_section(run: Run) -> Html:
     return Html(f"<p>{safe(spent.sentence())}</p>\n{costs}{note}")
 
 
-def replay_section(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
-    if not (frame["rank"].notna().any() or (in_folds(sweep) and len(frame))):
+def replay_section(run: RunSnapshot, frame: pd.DataFrame) -> Html:
+    if not (frame["rank"].notna().any() or (in_folds(run.sweep) and len(frame))):
         return Html()
     trial = frame["trial"].iloc[0]
-    params = next(record.params for record in run.trials() if record.trial == trial)
-    return Html(f"<pre>{safe(replay.replay(sweep, trial, params))}</pre>")
+    params = run.trials[trial].record.params
+    return Html(f"<pre>{safe(replay.replay(run.sweep, trial, params))}</pre>")

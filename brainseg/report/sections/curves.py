@@ -1,15 +1,13 @@
 """The page's learning curves and patient dots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
-from typing import Any
 
 import pandas as pd
 
-from brainseg.analysis import scores
+from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.records.queries import in_folds, in_words, named, seed_groups, varied_between_arms
-from brainseg.records.run import Run, TrialRecord
 from brainseg.report.figures import curves as curve_figures
 from brainseg.report.figures import patients as patient_figures
 from brainseg.report.figures import style
@@ -17,21 +15,22 @@ from brainseg.report.figures.curves import Curve
 from brainseg.report.html import Html, figure
 
 
-def learning_curves_section(run: Run, sweep: Mapping[str, Any]) -> Html:
+def learning_curves_section(run: RunSnapshot) -> Html:
     """Dice, IoU and loss of each configuration of a sweep that runs a list of points."""
-    if sweep["strategy"].get("kind") != "points":
+    if run.sweep["strategy"].get("kind") != "points":
         return Html()
-    begun = [record for record in run.trials() if run.trial(record.trial).rows()]
+    begun = [trial.record for trial in run.trials.values() if trial.rows]
     paths = varied_between_arms(begun)
     arms = []
     for group in seed_groups(begun):
         words = named(group[0].arm, in_words(group[0].params, paths))
-        curves = [curve_of(run, record, words, record.best_epoch) for record in group]
+        curves = [curve_of(run.trials[record.trial], words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(style.COLOURS), strict=False)
         arms.append([replace(curve, colour=colour) for curve, colour in colours])
     columns = len(style.COLOURS)
+    each = "line a fold and seed" if in_folds(run.sweep) else "colour a seed"
     caption = (
-        f"A column a model, a {'line a fold and seed' if in_folds(sweep) else 'colour a seed'}. "
+        f"A column a model, a {each}. "
         "Dice and IoU of the validation slices; loss of validation, and dashed that of training."
     )
     return Html(
@@ -42,14 +41,13 @@ def learning_curves_section(run: Run, sweep: Mapping[str, Any]) -> Html:
     )
 
 
-def curves_of(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
+def curves_of(run: RunSnapshot, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
     """The best few in colour, and all others; trials without an epoch have no curve."""
-    records = {record.trial: record for record in run.trials()}
     best: list[Curve] = []
     others: list[Curve] = []
     for row in frame.to_dict("records"):
         words = named(row["arm"], row["varied"])
-        curve = curve_of(run, records[row["trial"]], words, row["best_epoch"])
+        curve = curve_of(run.trials[row["trial"]], words, row["best_epoch"])
         if curve.epochs.empty:
             continue
         if pd.notna(row["rank"]) and len(best) < len(style.COLOURS):
@@ -59,14 +57,14 @@ def curves_of(run: Run, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
     return best, others
 
 
-def curve_of(run: Run, record: TrialRecord, words: str, best_epoch: int) -> Curve:
+def curve_of(trial: TrialSnapshot, words: str, best_epoch: int) -> Curve:
     return Curve(
-        record.trial,
+        trial.record.trial,
         words,
-        pd.DataFrame([row.to_json() for row in run.trial(record.trial).rows()]),
+        pd.DataFrame([row.to_json() for row in trial.rows]),
         best_epoch,
-        scores.patients(run, record.trial),
-        record.params.get("loss", ""),
+        trial.patients,
+        trial.record.params.get("loss", ""),
     )
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brainseg.analysis.pareto import sentence, unbeaten
-from brainseg.records.run import Run
+from brainseg.analysis.pareto import sentence
 from brainseg.report import sentences
 from brainseg.report.figures.pareto import Spot, tradeoff
 from brainseg.report.html import Html, figure, safe, table
@@ -19,9 +18,8 @@ HEADS = {
 FORMS = {"dice": ".3f", "device_seconds": ",.0f", "parameters": ",.0f"}
 
 
-def section(run: Run, sweep: Mapping[str, Any]) -> Html:
+def section(rows: Sequence[Mapping[str, Any]]) -> Html:
     """The front as a table and a picture for each cost."""
-    rows = unbeaten(run, sweep)
     if not rows:
         return Html()
     aims = [key for key in rows[0] if key in HEADS]

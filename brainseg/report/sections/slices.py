@@ -8,33 +8,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.data.channels import flair_channel, recorded_names
-from brainseg.records.files import read_json
 from brainseg.records.queries import in_folds, named, seed_groups
-from brainseg.records.run import Run
 from brainseg.report.figures import slices, style
 from brainseg.report.html import Html, safe
 
 PANELS = 12  # of a trial's slices; more would make the page heavy
 
 
-def slices_section(run: Run, sweep: Mapping[str, Any], frame: pd.DataFrame) -> Html:
+def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Html:
     """Image, truth and prediction of the leader; where points are run, of each model's best."""
     ranked = frame[frame["rank"].notna()]
     shown = ranked["trial"].tolist()[:1]
-    if sweep["strategy"].get("kind") == "points":
-        groups = seed_groups([r for r in run.trials() if r.trial in set(ranked["trial"])])
+    if run.sweep["strategy"].get("kind") == "points":
+        groups = seed_groups([r for r in run.records if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
-    if in_folds(sweep):  # the same patients of every arm
-        first = {group[0].trial for group in seed_groups(run.trials())}
+    if in_folds(run.sweep):  # the same patients of every arm
+        first = {group[0].trial for group in seed_groups(run.records)}
         shown = [trial for trial in frame["trial"] if trial in first]
     words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in frame.iterrows()}
-    return Html("\n".join(_panels(run, trial, words[trial]) for trial in shown))
+    return Html("\n".join(_panels(run.sweep, run.trials[trial], words[trial]) for trial in shown))
 
 
-def _panels(run: Run, trial: str, words: str) -> Html:
-    if not (path := run.trial(trial).panels).exists():
+def _panels(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Html:
+    if not (path := trial.folder.panels).exists():
         return Html()
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -42,23 +41,24 @@ def _panels(run: Run, trial: str, words: str) -> Html:
             parts, epoch = [file[name][:PANELS] for name in names], int(file["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         return Html(f'<p class="note">{safe(path)} cannot be read: {safe(error)}</p>')
-    channel, name = _shown_channel(run, parts[0])
+    channel, name = shown_channel(sweep, parts[0])
     panels = "\n".join(
         f"<figure>{slices.slice_panel(image[..., channel], truth, prediction)}"
         f"<figcaption>{safe(label)}: {_overlap(truth, prediction)}</figcaption></figure>"
         for image, truth, prediction, label in zip(*parts, strict=True)
     )
     return Html(
-        f'<p class="note">Validation slices as {safe(words)}, trial {safe(trial)}, saw them at '
-        f"epoch {epoch}: {safe(name)}, and {safe(name)} with {_key(style.TRUTH)}truth and "
-        f"{_key(style.PREDICTION)}prediction outlined. Brightness is scaled slice by slice.</p>"
+        f'<p class="note">Validation slices as {safe(words)}, trial '
+        f"{safe(trial.record.trial)}, saw them at epoch {epoch}: {safe(name)}, and {safe(name)} "
+        f"with {_key(style.TRUTH)}truth and {_key(style.PREDICTION)}prediction "
+        f"outlined. Brightness is scaled slice by slice.</p>"
         f'<div class="slices">{panels}</div>'
     )
 
 
-def _shown_channel(run: Run, images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
+def shown_channel(sweep: Mapping[str, Any], images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
     """FLAIR where the layout tells which it is, else the first."""
-    names, channels = recorded_names(read_json(run.sweep)["data"]), images_NHWC.shape[3]
+    names, channels = recorded_names(sweep["data"]), images_NHWC.shape[3]
     shown = flair_channel(names, channels) or 0
     known = len(names) == channels
     return shown, names[shown] if known else f"channel {shown + 1} of {channels}"

@@ -1,0 +1,99 @@
+"""All that a run's records say at one moment, read once: analyses and reports start from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainseg.data.table import read_table
+from brainseg.records.files import read_json, read_lines
+from brainseg.records.rows import EpochRow
+from brainseg.records.run import Run, TrialRecord
+from brainseg.records.timing import PHASES
+from brainseg.records.trial_folder import TrialDir, objective_values, with_unnoted
+from brainseg.search.expected_dice import expected_of
+
+PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrialSnapshot:
+    """What one trial left in its folder."""
+
+    folder: TrialDir  # what is too large to be kept is there still, as ``panels``
+    record: TrialRecord
+    rows: list[EpochRow]  # a row an epoch
+    costs: list[dict[str, Any]]  # see ``with_unnoted``
+    patients: pd.DataFrame  # a row a validation patient at the best epoch; no rows before one
+    last: pd.DataFrame | None  # the same at the last epoch, once it is trained
+    audit: list[dict[str, Any]]  # a row a stage of freezing
+
+    @classmethod
+    def load(cls, run: Run, record: TrialRecord) -> "TrialSnapshot":
+        folder = run.trial(record.trial)
+        rows = folder.rows()
+        patients = _read_patients(folder.patients)
+        return cls(
+            folder=folder,
+            record=record,
+            rows=rows,
+            costs=with_unnoted(read_lines(folder.costs_path), rows),
+            patients=_no_patients() if patients is None else patients,
+            last=_read_patients(folder.last),
+            audit=folder.audit(),
+        )
+
+    @property
+    def device_seconds(self) -> float:
+        """All that the trial spent, over all its devices."""
+        return float(
+            sum(
+                cost["devices"] * sum(cost[part] for part in PHASES.values()) for cost in self.costs
+            )
+        )
+
+    def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
+        """The trial's value in each of ``objectives``, as far as it was trained."""
+        last, metrics = self.rows[-1], self.folder.metrics
+        return objective_values(objectives, last, self.device_seconds, metrics)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunSnapshot:
+    """A run's records as they were when ``load`` read them; later changes are not in it."""
+
+    path: Path
+    sweep: Mapping[str, Any]  # sweep.json
+    trials: Mapping[str, TrialSnapshot]  # by name, in the order in which they were first noted
+    drivers: list[dict[str, Any]]
+
+    @classmethod
+    def load(cls, run: Run) -> "RunSnapshot":
+        """Read each file of the run's records once."""
+        return cls(
+            path=run.path,
+            sweep=read_json(run.sweep),
+            trials={record.trial: TrialSnapshot.load(run, record) for record in run.trials()},
+            drivers=run.drivers(),
+        )
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        return [trial.record for trial in self.trials.values()]
+
+    @cached_property
+    def expected_dice(self) -> dict[str, float]:
+        """By trial, the Dice that it is expected to be worth; see ``search.expected_dice``."""
+        rows = {name: trial.rows for name, trial in self.trials.items()}
+        return expected_of(self.sweep, self.records, rows)
+
+
+def _no_patients() -> pd.DataFrame:
+    return pd.DataFrame(columns=PATIENTS, dtype=float).astype({"patient": str})
+
+
+def _read_patients(path: Path) -> pd.DataFrame | None:
+    return read_table(path) if path.exists() else None
