@@ -34,6 +34,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
 
 
+@pytest.fixture(autouse=True)
+def ray_of_the_session(request: pytest.FixtureRequest) -> None:
+    """Tests marked `ray` find the session's Ray begun; sweeps in this process join it."""
+    if request.node.get_closest_marker("ray"):
+        request.getfixturevalue("one_ray")
+
+
+@pytest.fixture(scope="session")
+def one_ray(own_cache: None) -> Iterator[None]:
+    """The one Ray that this process begins: 2 CPUs, no GPU, and a dashboard as sweeps need it.
+
+    Its trials have the environment of now, not what a test sets later.
+    """
+    import ray
+
+    ray.init(num_cpus=2, num_gpus=0, include_dashboard=True, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 def _may_start_ray(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("ray", "cluster"))
 

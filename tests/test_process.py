@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Thread
@@ -130,7 +130,7 @@ def test_a_test_without_a_mark_cannot_start_ray() -> None:
     assert not ray.is_initialized()
 
 
-# Two sweeps of one process, in a Ray that it has already
+# Sweeps of one process, in the Ray of the session
 
 
 @pytest.fixture(scope="module")
@@ -138,16 +138,9 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=4, slices=3, size=32)
 
 
-@pytest.fixture(scope="module")
-def own_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
 def test_after_a_sweep_the_process_is_what_it_was_and_runs_another(
-    own_ray: None, patients: Path, tmp_path: Path
+    patients: Path, tmp_path: Path
 ) -> None:
     before, job = state(), ray.get_runtime_context().get_job_id()
     words = [f"--data={patients}", f"--storage={tmp_path}", "--trials=1"]
@@ -164,7 +157,7 @@ def test_after_a_sweep_the_process_is_what_it_was_and_runs_another(
 
 @pytest.mark.ray
 def test_sigterm_ends_a_sweep_in_good_order_and_leaves_the_process_as_it_was(
-    own_ray: None, patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = Run(tmp_path / "again").trial("0000").metrics
 
@@ -184,7 +177,7 @@ def test_sigterm_ends_a_sweep_in_good_order_and_leaves_the_process_as_it_was(
 
 @pytest.mark.ray
 def test_in_another_thread_a_sweep_runs_and_one_without_room_ends(
-    own_ray: None, patients: Path, tmp_path: Path
+    patients: Path, tmp_path: Path
 ) -> None:
     before = state()
     job = Job(data=str(patients), storage=tmp_path / "a", wandb="off", wait_minutes=0)

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,13 +41,6 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=4, slices=3, size=32)
 
 
-@pytest.fixture
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 def left_behind() -> dict[str, list[str]]:
     """Living actors and placement groups that are not Ray's own."""
     address = ray.get_runtime_context().gcs_address  # others may have a cluster on this machine
@@ -73,7 +65,7 @@ def settled() -> dict[str, list[str]]:
 
 @pytest.mark.ray
 def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_running(
-    patients: Path, tmp_path: Path, cluster: None
+    patients: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off")
@@ -91,7 +83,7 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
 
 @pytest.mark.ray
 def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
-    patients: Path, tmp_path: Path, cluster: None
+    patients: Path, tmp_path: Path
 ) -> None:
     space = SWEEP.space.holding({"epochs": 2})
     sweep = replace(SWEEP, first=(), space=space, strategy=replace(SWEEP.strategy, trials=4))
