@@ -1,6 +1,6 @@
-"""What the driver hears of its trials: noted in the records, told to Optuna and W&B, and said."""
+"""What happens to a trial, as Tune reports it: noted, passed to the driver and W&B, logged."""
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -8,31 +8,18 @@ from ray import tune
 from brainseg.cluster.reachability import brief
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
-from brainseg.data.dataset import Say
-from brainseg.records.files import write_text
 from brainseg.records.rows import EpochRow
-from brainseg.records.run import Run
 from brainseg.records.trial_folder import Ending
-from brainseg.search.scheduler import TrialScheduler
-from brainseg.search.study import Study
+from brainseg.search.driver import SearchDriver
 from brainseg.tracking import Mirror
 from brainseg.training import checkpoint
 
 
 class Recorder(tune.Callback):
-    """Notes every change of a trial's state, tells Optuna and W&B, says one line an epoch."""
+    """Passes each change of a trial's state to the driver and to W&B; logs one line an epoch."""
 
-    def __init__(
-        self,
-        run: Run,
-        study: Study,
-        scheduler: TrialScheduler,
-        mirror: Mirror,
-        trials: int,
-        say: Say,
-    ) -> None:
-        self.run, self.study, self.scheduler, self.mirror = run, study, scheduler, mirror
-        self.trials, self.say = trials, say
+    def __init__(self, driver: SearchDriver, mirror: Mirror, log: Callable[[str], None]) -> None:
+        self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
         self._epochs: dict[str, int] = {}  # that trials have finished
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -42,7 +29,7 @@ class Recorder(tune.Callback):
         rows = self.run.trial(name).rows()
         self.run.note(name, "running", arm=words, params=params)
         after = f" again after epoch {rows[-1].epoch}" if rows else ""
-        self.say(f"[{name}] begins{after}: {words}")
+        self.log(f"[{name}] begins{after}: {words}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -54,8 +41,8 @@ class Recorder(tune.Callback):
             self._epochs[name] = row.epoch
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
         self.mirror.follow(self.run.record(name))
-        self.say(
-            f"[{name}] epoch {row.epoch}/{self.scheduler.trials[name].epochs}  "
+        self.log(
+            f"[{name}] epoch {row.epoch}/{self.driver.scheduler.trials[name].epochs}  "
             f"loss {row.train_loss:.3f}  dice {row.dice:.3f}  "
             f"best {row.best_dice:.3f}  {row.seconds:.1f} s"
         )
@@ -67,35 +54,27 @@ class Recorder(tune.Callback):
         self._end(trial, crash=_cause(trial))
 
     def _end(self, trial: Any, crash: str = "") -> None:
-        """What a trial's return means follows from its folder: it paused, or it has ended."""
         name = trial.config["trial"]
-        ending = self.run.trial(name).ending(crash)
+        ending = self.driver.on_return(name, crash)
         if ending.state == "paused":
-            self.run.note(name, "paused", **_facts(ending))
-            self.scheduler.pause(name)
             checkpoint.keep_newest(self.run.trial(name).path)
-            reason = self.scheduler.pause_reasons()[name]
-            self.say(f"[{name}] pauses" + f" ({reason})" * bool(reason))
+            reason = self.driver.scheduler.pause_reasons()[name]
+            self.log(f"[{name}] pauses" + f" ({reason})" * bool(reason))
         else:
-            self.scheduler.finish(name, failed=ending.state == "failed")
             self._close(name, ending)
 
-    def stop_waiting(self, why: str) -> None:
-        """The search has ended: what still waits at a rung is stopped there for good."""
-        for name, reason in self.scheduler.pause_reasons().items():
-            write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
-            self.scheduler.finish(name, failed=False)
-            self._close(name, self.run.trial(name).ending())
+    def stop_paused(self, why: str) -> None:
+        """The search has ended: stop for good what is still paused."""
+        for name, ending in self.driver.stop_paused(why):
+            self._close(name, ending)
 
     def _close(self, name: str, ending: Ending) -> None:
-        self.run.note(name, ending.state, **_facts(ending))
-        self.study.tell(name)  # noted before: see Study.unfinished
         checkpoint.drop_latest(self.run.trial(name).path)
         self.mirror.finish(self.run.record(name))
-        ended = self.run.count_ended()
+        ended = f"{self.run.count_ended()} of {self.driver.num_trials} trials ended"
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
         reason = f" ({ending.reason})" if ending.reason else ""
-        self.say(f"[{name}] {ending.state}: {score}{reason}; {ended} of {self.trials} trials ended")
+        self.log(f"[{name}] {ending.state}: {score}{reason}; {ended}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one is made anew by each driver
@@ -105,7 +84,3 @@ def _cause(trial: Any) -> str:
     """What a trial of Tune died of."""
     error = trial.get_error()
     return brief(error) if error else "Ray gave no reason"
-
-
-def _facts(ending: Ending) -> dict[str, Any]:
-    return {name: value for name, value in asdict(ending).items() if name != "state"}

@@ -20,11 +20,12 @@ from brainseg.data.dataset import Say
 from brainseg.launch.job import Ended, Job
 from brainseg.launch.recorder import Recorder
 from brainseg.launch.room_timeout import Interrupted, Waiting
-from brainseg.launch.tune_adapter import Referee, Suggestions
+from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.launch.workers import train_together
 from brainseg.process import environment, terminable
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
+from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
@@ -56,38 +57,38 @@ def tune_trials(
     scheduler = TrialScheduler(run, _halving(sweep), earlier)
     workers = vacancies.placement.workers
     _release_killed(run)
-    search = Suggestions(
+    driver = SearchDriver(
+        run,
         study,
         scheduler,
         budget_tracker,
-        trials=sweep.trials,
-        at_once=vacancies.at_once,
+        num_trials=sweep.trials,
+        slots=vacancies.at_once,
         workers=workers,
     )
     mirror = Mirror(run, job.wandb)
-    recorder = Recorder(run, study, scheduler, mirror, sweep.trials, say)
-    if search.is_over():
-        recorder.stop_waiting(search.ended)  # if the driver before died in the middle of this
+    recorder = Recorder(driver, mirror, say)
+    if driver.is_over():
+        recorder.stop_paused(driver.ended)  # if the driver before died in the middle of this
         if not run.is_whole():
-            run.note_driver("ends", reason=search.ended, whole=True)
+            run.note_driver("ends", reason=driver.ended, whole=True)
         mirror.close()
-        say(f"{search.ended}; raise the budget to go on")
+        say(f"{driver.ended}; raise the budget to go on")
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
     demands = Demands(spare=Demands().before())
     waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
     whole = False
     try:
-        referee = Referee(run, study, scheduler, budget_tracker)
         callbacks = [recorder, waiting]
         with suppress(Interrupted):  # by ``waiting``, which says why
-            _fit(run, vacancies.placement, search, referee, callbacks, job.wait_minutes)
-        whole = bool(search.ended) and not scheduler.running()
+            _fit(driver, vacancies.placement, callbacks, job.wait_minutes)
+        whole = bool(driver.ended) and not scheduler.running()
         if whole:
-            recorder.stop_waiting(search.ended)
-            say(f"the search has ended: {search.ended}")
+            recorder.stop_paused(driver.ended)
+            say(f"the search has ended: {driver.ended}")
     finally:
-        reason = search.ended if whole else waiting.ended or "interrupted"
+        reason = driver.ended if whole else waiting.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
         if workers > 1 and vacancies.shared:
             demands.release_for_good()
@@ -106,18 +107,17 @@ def _release_killed(run: Run) -> None:
 
 
 def _fit(
-    run: Run,
+    driver: SearchDriver,
     placement: Placement,
-    search: Suggestions,
-    referee: Referee,
     callbacks: list[tune.Callback],
     wait_minutes: float,
 ) -> None:
+    run = driver.run
     tuner = tune.Tuner(
         _trainable(run, placement, wait_minutes),
         tune_config=tune.TuneConfig(
-            search_alg=search,
-            scheduler=referee,
+            search_alg=SweepSearcher(driver),
+            scheduler=EpochListener(driver),
             num_samples=-1,  # until the search says that it has ended
             reuse_actors=placement.workers == 1,
         ),

@@ -9,10 +9,11 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Budget, Points, Sweep
 from brainseg.launch.recorder import Recorder
-from brainseg.launch.tune_adapter import Referee, Suggestions
+from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
+from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
@@ -46,18 +47,18 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     patience = Budget(patience=10 * trials)  # never lost, and looked at before each trial
     study, budget_tracker = Study(run, sweep), BudgetTracker(run, patience)
     scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))
-    search = Suggestions(study, scheduler, budget_tracker, trials=trials, at_once=lambda: 1)
-    recorder = Recorder(run, study, scheduler, Mirror(run, "off"), trials, said.append)
-    referee = Referee(run, study, scheduler, budget_tracker)
+    driver = SearchDriver(run, study, scheduler, budget_tracker, num_trials=trials, slots=lambda: 1)
+    searcher, listener = SweepSearcher(driver), EpochListener(driver)
+    recorder = Recorder(driver, Mirror(run, "off"), said.append)
     before = bytes_read()
-    while (config := search.suggest("one")) != Suggestions.FINISHED:
+    while (config := searcher.suggest("one")) != SweepSearcher.FINISHED:
         trial = Trial("one", config=config, stub=True)
         recorder.on_trial_start(0, [], trial)
         for number in range(1, epochs + 1):
             row = epoch(run, config["trial"], number)
-            referee.on_trial_result(None, trial, row)
+            listener.on_trial_result(None, trial, row)
             recorder.on_trial_result(0, [], trial, row)
-        search.on_trial_complete("one")
+        searcher.on_trial_complete("one")
         recorder.on_trial_complete(0, [], trial)
     assert said[-1].endswith(f"{trials} of {trials} trials ended")
     return bytes_read() - before

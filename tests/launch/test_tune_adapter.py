@@ -1,180 +1,33 @@
-"""What comes next in a search, what is taken up again, when it ends, and what a new driver does."""
+"""What Tune is told: a trial's name, none yet, or that none will follow."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-from optuna.trial import TrialState
-
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import build
-from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget
-from brainseg.launch.tune_adapter import Suggestions
+from brainseg.launch.tune_adapter import SweepSearcher
 from brainseg.records.run import Run
-from brainseg.search.budget import BudgetTracker
-from brainseg.search.scheduler import FINALISTS, TrialScheduler
-from brainseg.search.study import Study
-from tests.search.test_study import LISTED, end
-from tests.support.search_driver import SWEEP, Driver, dice
+from tests.support.search_driver import Driver
 
 
-def test_every_trial_is_begun_once_and_only_the_best_reach_their_end(tmp_path: Path) -> None:
+def test_tune_is_told_a_trial_s_name_and_no_more_once_the_search_has_ended(tmp_path: Path) -> None:
     driver = Driver(Run(tmp_path))
+    searcher = SweepSearcher(driver.search)
+    assert searcher.suggest("tune-0") == {"trial": "0000"}
+    driver.train("0000")
+    searcher.on_trial_complete("tune-0")
     driver.drive()
-    epochs = {r.trial: r.epoch for r in driver.run.trials()}
-    assert sorted(epochs) == [f"{n:04d}" for n in range(12)]
-    whole = {name for name, count in epochs.items() if count == 9}
-    ranked = sorted(epochs, key=lambda name: -dice(name, 9))
-    assert FINALISTS <= len(whole) < 7 and set(ranked[:2]) <= whole
-    assert driver.search.ended == "all 12 trials were tried"
-
-
-def test_a_paused_trial_goes_on_where_it_paused_and_is_running_to_optuna(tmp_path: Path) -> None:
-    driver = Driver(Run(tmp_path))
-    driver.drive(3)
-    assert [r.state for r in driver.run.trials()].count("paused") >= 2
-    assert all(t.state == TrialState.RUNNING for t in driver.study.study.trials[:2])
-    driver.drive()
-    again = [name for name in driver.order if driver.order.count(name) > 1]
-    assert again, "somebody was taken up again"
-    rows = driver.run.trial(again[0]).rows()
-    assert [row.epoch for row in rows] == list(range(1, len(rows) + 1))
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5, 9, 14])
-def test_a_search_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path, steps: int) -> None:
-    whole = Driver(Run(tmp_path / "whole"))
-    whole.drive()
-    cut = Driver(Run(tmp_path / "cut"))
-    cut.drive(steps)
-    later = Driver(cut.run)
-    later.drive()
-    assert cut.order + later.order == whole.order
-    rows = [
-        {r.trial: [row.best_dice for row in run.trial(r.trial).rows()] for r in run.trials()}
-        for run in (whole.run, cut.run)
-    ]
-    assert rows[0] == rows[1]
-
-
-def test_a_trial_killed_between_its_rung_and_its_note_is_judged_by_the_next_driver(
-    tmp_path: Path,
-) -> None:
-    killed = Driver(Run(tmp_path), curve=lambda name, epoch: 0.1 if name > "0001" else 0.5)
-    killed.drive(2)
-    name = killed.search.next()
-    assert name == "0002"
-    killed.run.note(name, "running", params=killed.study.params(name))
-    killed.epoch(name, 1)  # its rung; and then the driver dies
-    after = Driver(killed.run)
-    state = next(r.state for r in after.run.trials() if r.trial == name)
-    assert state == "paused" and name not in after.search._left
-
-
-def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
-    tmp_path: Path,
-) -> None:
-    killed = Driver(Run(tmp_path))
-    names = [killed.search.next(), killed.search.next()]
-    lost = killed.study.study.ask()  # asked for, but killed before its config was written
-    after = Driver(Run(tmp_path), at_once=3)
-    first = [after.search.suggest(f"tune-{i}") for i in range(3)]
-    assert [config["trial"] for config in first[:2]] == names
-    point = after.run.trial(first[2]["trial"]).params()
-    assert point["model.encoder.name"] == "resnet50"  # the lost trial's point, drawn anew
-    states = {t.number: t.state for t in after.study.study.trials}
-    assert states[lost.number] == TrialState.FAIL
+    assert driver.search.ended and searcher.suggest("tune-1") == SweepSearcher.FINISHED
 
 
 def test_no_more_trials_are_begun_than_there_is_room_for_as_machines_come_and_go(
     tmp_path: Path,
 ) -> None:
-    driver = Driver(Run(tmp_path), at_once=2)
-    begun = [driver.search.suggest(f"tune-{i}") for i in range(3)]
+    driver = Driver(Run(tmp_path), slots=2)
+    searcher = SweepSearcher(driver.search)
+    begun = [searcher.suggest(f"tune-{i}") for i in range(3)]
     assert begun[0] and begun[1] and begun[2] is None
-    driver.search.on_trial_complete("tune-0")
-    assert driver.search.suggest("tune-3"), "the place of one that returned is free"
-    driver.at_once = 3
-    assert driver.search.suggest("tune-4"), "a machine joined"
-    driver.at_once = 0
-    driver.search.on_trial_complete("tune-1")
-    assert driver.search.suggest("tune-5") is None, "all have gone"
-
-
-def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    killed = Study(run, LISTED)
-    end(killed, first := killed.ask(), "done", 0.5)
-    run.note(first, "done", params=killed.params(first))
-    under_way = killed.ask()
-    killed.study.ask()  # killed before its config was written: the third point
-    study = Study(run, LISTED)
-    budget_tracker = BudgetTracker(run, Budget())
-    search = Suggestions(
-        study, TrialScheduler(run, None), budget_tracker, trials=LISTED.trials, at_once=lambda: 9
-    )
-    rest = [search.suggest(f"tune-{i}") for i in range(LISTED.trials - 1)]
-    assert rest[0]["trial"] == under_way
-    assert search.suggest("tune-last") is None, "the others are under way"
-    names = ["0000", *(config["trial"] for config in rest)]
-    whole = [build(TrialConfig(), study.params(name)) for name in names]
-    expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
-    assert len(whole) == 8 and set(whole) == expected
-    assert not any(run.trial(config["trial"]).pause_epoch for config in rest), "a list never pauses"
-
-
-def test_a_spent_budget_stops_what_runs_and_begins_nothing(tmp_path: Path) -> None:
-    budget = Budget(device_hours=10 / 3600)  # ten epochs of a second
-    driver = Driver(Run(tmp_path), replace(SWEEP, budget=budget))
-    driver.drive()
-    rows = sum(len(driver.run.trial(r.trial).rows()) for r in driver.run.trials())
-    assert rows == 10
-    assert driver.search.ended == "the budget of 0.00277778 device-hours is spent"
-    again = Driver(driver.run, replace(SWEEP, budget=budget))
-    assert again.search.is_over() and "is spent" in again.search.ended
-
-
-def test_the_end_of_a_budget_goes_to_the_best_so_far(tmp_path: Path) -> None:
-    budget = Budget(device_hours=60 / 3600)
-    sweep = replace(SWEEP, budget=budget, strategy=Bayes(trials=500, grace_epochs=1, reduction=3))
-    driver = Driver(Run(tmp_path), sweep)
-    driver.drive()
-    epochs = [r.epoch for r in driver.run.trials()]
-    assert sum(epoch == 9 for epoch in epochs) >= FINALISTS
-    assert sum(epochs) <= 60
-
-
-def test_patience_ends_a_search_that_no_longer_improves(tmp_path: Path) -> None:
-    sweep = replace(
-        SWEEP, budget=Budget(patience=6), strategy=Bayes(trials=200, grace_epochs=1, reduction=3)
-    )
-    flat = Driver(Run(tmp_path), sweep, curve=lambda name, epoch: 0.5 + 0.01 * (name == "0004"))
-    flat.drive()
-    begun = len(flat.run.trials())
-    assert 10 <= begun < 40 and flat.search.ended.startswith("none of the last")
-    assert "0.510" in flat.search.ended
-
-
-def test_a_rung_that_was_reached_but_never_reported_is_judged_all_the_same(tmp_path: Path) -> None:
-    driver = Driver(Run(tmp_path))
-    driver.drive(2)
-    name = driver.search.next()
-    assert name
-    heard, driver.scheduler.on_epoch = driver.scheduler.on_epoch, lambda *told: None  # type: ignore[method-assign]
-    driver.train(name)  # its process died after the row, before the report
-    driver.scheduler.on_epoch = heard  # type: ignore[method-assign]
-    driver.drive()
-    assert driver.search.ended and driver.order.count(name) <= 3
-
-
-def test_a_driver_killed_while_it_queued_the_points_loses_none(tmp_path: Path) -> None:
-    whole = Study(Run(tmp_path), LISTED)
-    count = len(whole.study.get_trials())
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    lines = (tmp_path / "study.journal").read_text().splitlines(keepends=True)
-    for kept in range(4, len(lines)):
-        (cut / "study.journal").write_text("".join(lines[:kept]))
-        study = Study(Run(cut), LISTED)
-        pinned = [t.user_attrs.get("pinned") for t in study.study.get_trials()]
-        assert len(pinned) == count
+    searcher.on_trial_complete("tune-0")
+    assert searcher.suggest("tune-3"), "the place of one that returned is free"
+    driver.slots = 3
+    assert searcher.suggest("tune-4"), "a machine joined"
+    driver.slots = 0
+    searcher.on_trial_complete("tune-1")
+    assert searcher.suggest("tune-5") is None, "all have gone"

@@ -1,4 +1,4 @@
-"""A search driven as launch.py drives it, with rows written instead of networks trained."""
+"""A search driven as launch/tune.py drives it, with rows written instead of networks trained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
-from brainseg.launch.tune_adapter import Suggestions
-from brainseg.records.files import append_line, write_text
+from brainseg.records.files import append_line
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
+from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
@@ -39,13 +40,13 @@ def dice(name: str, epoch: int) -> float:
 
 @dataclass
 class Driver:
-    """What launch.py holds, and how far it drives one trial after the other."""
+    """What launch/tune.py holds; drives one trial after the other."""
 
     run: Run
     sweep: Sweep = SWEEP
     curve: Curve = dice
     seconds: float = 1.0
-    at_once: int = 1
+    slots: int = 1
     order: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,12 +57,13 @@ class Driver:
         self.budget_tracker = BudgetTracker(self.run, self.sweep.budget)
         halving = Halving(grace=bayes.grace_epochs, reduction=bayes.reduction)
         self.scheduler = TrialScheduler(self.run, halving)
-        self.search = Suggestions(
+        self.search = SearchDriver(
+            self.run,
             self.study,
             self.scheduler,
             self.budget_tracker,
-            trials=bayes.trials,
-            at_once=lambda: self.at_once,
+            num_trials=bayes.trials,
+            slots=lambda: self.slots,
         )
 
     def drive(self, steps: int = 10**6) -> None:
@@ -81,13 +83,7 @@ class Driver:
             if folder.stop.exists():
                 break
             self.epoch(name, done + 1)
-        ending = folder.ending()
-        self.run.note(name, ending.state, dice=ending.dice, epoch=ending.epoch)
-        if ending.state == "paused":
-            self.scheduler.pause(name)
-        else:
-            self.scheduler.finish(name, failed=False)
-            self.study.tell(name)
+        self.search.on_return(name)
 
     def epoch(self, name: str, epoch: int) -> None:
         best = max(self.curve(name, e) for e in range(1, epoch + 1))
@@ -104,8 +100,4 @@ class Driver:
             "devices": 1,
         }
         append_line(self.run.trial(name).costs_path, spent)
-        self.study.observe(name, epoch, row["dice"])
-        self.scheduler.on_epoch(name, epoch, row["dice"], self.seconds)
-        self.budget_tracker.update(name)
-        if spent := self.budget_tracker.spent():
-            write_text(self.run.trial(name).stop, spent)
+        self.search.on_epoch(name, EpochRow.from_json(row))

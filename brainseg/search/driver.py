@@ -1,0 +1,154 @@
+"""What a sweep's driver decides: which trial trains next, what a new epoch changes, when to end.
+
+It knows nothing of Ray: launch/tune_adapter.py asks it, and launch/recorder.py reports to it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from brainseg.records.files import write_text
+from brainseg.records.rows import EpochRow
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import Ending
+from brainseg.search.budget import BudgetTracker
+from brainseg.search.scheduler import TrialScheduler
+from brainseg.search.study import Study
+
+
+class SearchDriver:
+    """Next is what a killed driver left, then a paused trial that has earned it, then a new one."""
+
+    def __init__(
+        self,
+        run: Run,
+        study: Study,
+        scheduler: TrialScheduler,
+        budget_tracker: BudgetTracker,
+        *,
+        num_trials: int,
+        slots: Callable[[], int],
+        workers: int = 1,
+    ) -> None:
+        self.run, self.study = run, study
+        self.scheduler, self.budget_tracker = scheduler, budget_tracker
+        self.num_trials, self.workers = num_trials, workers  # trials in all; workers of one
+        self.slots = slots  # how many trials there is room for now
+        self.ended = ""  # why no further trial starts
+        unfinished = study.unfinished()
+        for name in unfinished:
+            if name not in scheduler.trials:  # proposed, but never started
+                scheduler.add(name, study.params(name))
+        self._to_resume = [name for name in unfinished if scheduler.trials[name].state == "running"]
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to do from the start; ``ended`` says why."""
+        if self._to_resume:
+            return False
+        spent = self.budget_tracker.spent()
+        if not spent and (self.scheduler.promotable() or self.scheduler.finalist()):
+            return False
+        self.ended = spent or self._no_new_trial()
+        return bool(self.ended)
+
+    def has_room(self, active: int) -> bool:
+        """Whether another trial may start beside those that are ``active``."""
+        return active < self.slots()
+
+    def may_continue(self) -> bool:
+        """Whether a trial may become ready later, where ``next`` has none now."""
+        return self.scheduler.running() and not self.ended
+
+    def next(self) -> str | None:
+        """The trial to train next; None if there is none, for now or for good."""
+        if self.ended:
+            return None
+        name = self._to_resume.pop(0) if self._to_resume else None
+        if not name and (spent := self.budget_tracker.spent()):
+            self.ended = spent
+            return None
+        if not name and self._finalists_need_the_rest():
+            if finalist := self.scheduler.finalist():
+                self.scheduler.start(finalist, to_the_end=True)
+            if finalist or self.scheduler.running():
+                return finalist
+        if name := name or self.scheduler.promotable():
+            self.scheduler.start(name)
+            return name
+        reason = self._no_new_trial()
+        if reason and (name := self.scheduler.finalist()):
+            self.scheduler.start(name, to_the_end=True)
+        elif not reason:
+            name = self._new()
+            self.scheduler.start(name)
+        elif not self.scheduler.running():
+            self.ended = reason
+        return name
+
+    def on_epoch(self, name: str, row: EpochRow) -> None:
+        """A trial finished an epoch: it may train past its rung, or must stop: the budget is spent.
+
+        Takes effect before the trial's next epoch: whoever trains it looks into its folder.
+        """
+        self.study.observe(name, row.epoch, row.dice)
+        self.scheduler.on_epoch(name, row.epoch, row.dice, row.device_seconds)
+        self.budget_tracker.update(name)
+        folder, spent = self.run.trial(name), self.budget_tracker.spent()
+        is_last = row.epoch == self.scheduler.trials[name].epochs
+        if spent and not is_last and not folder.stop.exists():
+            write_text(folder.stop, spent)
+
+    def on_return(self, name: str, crash: str = "") -> Ending:
+        """A trial's processes ended. Its folder tells whether it paused or is finished.
+
+        Args:
+            crash: why its processes died, if they did so more often than they are tried again.
+        """
+        ending = self.run.trial(name).ending(crash)
+        if ending.state == "paused":
+            self.run.note(name, "paused", **_changes(ending))
+            self.scheduler.pause(name)
+        else:
+            self._finish(name, ending)
+        return ending
+
+    def stop_paused(self, why: str) -> Iterator[tuple[str, Ending]]:
+        """The search has ended: stop for good what is still paused, one trial after the other."""
+        for name, reason in self.scheduler.pause_reasons().items():
+            write_text(self.run.trial(name).stop, f"{reason}; {why}" if reason else why)
+            ending = self.run.trial(name).ending()
+            self._finish(name, ending)
+            yield name, ending
+
+    def _finish(self, name: str, ending: Ending) -> None:
+        self.scheduler.finish(name, failed=ending.state == "failed")
+        self.run.note(name, ending.state, **_changes(ending))
+        self.study.tell(name)  # noted before: see Study.unfinished
+
+    def _no_new_trial(self) -> str:
+        """Why no new trial is proposed; "" if one is."""
+        proposed = len(self.scheduler.trials)
+        if proposed >= self.num_trials:
+            return f"all {proposed} trials were tried"
+        return self.budget_tracker.stalled() or self._exhausted()
+
+    def _finalists_need_the_rest(self) -> bool:
+        """Whether what is left of the budget is just enough to finish the best trials so far."""
+        return self.budget_tracker.nearly_spent(
+            self.scheduler.reserved(), self.slots() * self.workers
+        )
+
+    def _exhausted(self) -> str:
+        if not self.budget_tracker.budget.terminator:
+            return ""
+        return self.study.exhausted(self.budget_tracker.noise())
+
+    def _new(self) -> str:
+        name = self.study.ask(self.scheduler.observations(self.study.sweep.objectives))
+        self.scheduler.add(name, self.study.params(name))
+        return name
+
+
+def _changes(ending: Ending) -> dict[str, Any]:
+    """An ending as trials.jsonl holds it beside the state."""
+    return {name: value for name, value in asdict(ending).items() if name != "state"}
