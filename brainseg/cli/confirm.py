@@ -8,6 +8,7 @@ from brainseg.cli.options import add_place_options, numbers
 from brainseg.cli.sweep import begun, heeding_offline, run_and_report
 from brainseg.cli.sweep_args import asked_wandb
 from brainseg.config.sweep import Points, Sweep
+from brainseg.data.address import is_address
 from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
 
@@ -91,7 +92,7 @@ def _job(args: argparse.Namespace, search: Run) -> "Job":
 
 def _data(args: argparse.Namespace, search: Run, data: dict[str, Any]) -> str:
     root = str(args.data or data["root"])
-    if "://" not in root and not Path(root).expanduser().is_dir():
+    if not is_address(root) and not Path(root).expanduser().is_dir():
         raise ValueError(
             f"the data of {search.path} must be there to train on them again, {root} is no folder; "
             "say with --data where they are now"

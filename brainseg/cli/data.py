@@ -8,6 +8,7 @@ from pathlib import Path
 from brainseg.cli.options import add_split_options
 from brainseg.cli.sweep_args import asked_split
 from brainseg.config.sweep import Split
+from brainseg.data.address import is_address
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -69,7 +70,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _folder(data: str) -> Path:
     """The data on this node, copied here first if they lie in a store."""
-    if "://" not in data:
+    if not is_address(data):
         return Path(data).expanduser()
     from brainseg.data.remote import local_copy
     from brainseg.records.cache import default_cache

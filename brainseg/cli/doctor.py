@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainseg.data.address import is_address
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -49,7 +51,7 @@ def _doctor(args: argparse.Namespace) -> None:
     """Status 1 if there is a problem."""
     if args.json and not args.json.expanduser().parent.is_dir():
         raise ValueError(f"--json must go into a folder that is there, got {args.json}; make it")
-    if "://" in args.storage:
+    if is_address(args.storage):
         raise ValueError(f"--storage is a folder, got an address ({args.storage}); mount it first")
     from rich.console import Console
     from rich.text import Text
@@ -81,7 +83,7 @@ def _doctor(args: argparse.Namespace) -> None:
 
 def _whole(path: str) -> str:
     """A path that means the same on every node; an address as it is, nothing as nothing."""
-    return str(Path(path).expanduser().absolute()) if path and "://" not in path else path
+    return str(Path(path).expanduser().absolute()) if path and not is_address(path) else path
 
 
 def _line(one: "Finding") -> str:

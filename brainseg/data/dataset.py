@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from brainseg.data.address import is_address
 from brainseg.data.formats.detect import read_folder
-from brainseg.data.remote import is_address, local_copy
+from brainseg.data.remote import local_copy
 from brainseg.records.cache import default_cache
 
 Say = Callable[[str], None]

@@ -20,6 +20,7 @@ from typing import Any
 import fsspec
 from pyarrow import fs as arrow
 
+from brainseg.data.address import is_address, require_no_credentials
 from brainseg.records.cache import fill_once, megabytes
 
 THREADS = 16  # small files wait for the network, not for a core
@@ -27,7 +28,6 @@ CHUNK_BYTES = 1 << 22
 SAY_SECONDS = 10.0
 GCS_PATIENCE_SECONDS = 60
 ARROW = "(file|s3|gs|gcs|abfss?|hdfs|viewfs)://"  # what pyarrow opens; fsspec opens the rest
-SECRET = re.compile(r"[?&][\w.-]*(key|secret|token|password|sig|credential)[\w.-]*=", re.IGNORECASE)
 VERSIONS = ("ETag", "etag", "md5Hash", "CRC", "mtime", "created", "LastModified", "updated")
 REMEDIES = {  # what messages of pyarrow and of servers hold, and what to do
     r"NO_?SUCH_?BUCKET|BUCKET DOES NOT EXIST": "there is no such bucket; check its name",
@@ -51,10 +51,6 @@ class RemoteFile:
     size: int  # 0 unknown
     mtime_ns: int  # 0 unknown
     version: str  # changes with the content
-
-
-def is_address(data: str) -> bool:
-    return "://" in data
 
 
 def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> Path:
@@ -209,18 +205,6 @@ def _explained(data: str) -> Iterator[None]:
     else:
         return
     raise ValueError(f"data must be a folder that can be read, {data}: {cause}") from None
-
-
-def require_no_credentials(data: str) -> None:
-    """Addresses are kept in records, reports and shell histories; a password has no place there."""
-    for scheme, rest in (part.split("://", 1) for part in data.split("::") if "://" in part):
-        authority = re.split("[/?#]", rest)[0]
-        spoken = "[:@]" if scheme == "s3" else r":(?!\d*$)"  # elsewhere host:port and name@host
-        if re.search(spoken, authority) or SECRET.search(rest):
-            raise ValueError(
-                f"an address of data must hold no credentials, this {scheme}:// address does; "
-                "set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
 
 
 def _refuse_listing(data: str, files: list[RemoteFile]) -> None:

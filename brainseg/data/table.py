@@ -16,6 +16,7 @@ Sorted by patient and slice number, with these columns:
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,6 +29,15 @@ def read_table(path: Path) -> pd.DataFrame:
     text = {"patient": str, "image": str, "mask": str, "site": str}
     blank = {name: [""] for name in MILLIMETRES}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
+
+
+def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:
+    """Each row's tumour, and its unit: "ml" where the spacing of all is known, else "pixels"."""
+    pixels = table["tumour_pixels"]
+    known = set(MILLIMETRES) <= set(table) and len(table) > 0
+    if not known or table[list(MILLIMETRES)].isna().any(axis=None):
+        return pixels, "pixels"
+    return pixels * table[list(MILLIMETRES)].prod(axis=1) / 1000, "ml"
 
 
 def fingerprint(table: pd.DataFrame, root: Path) -> str:

@@ -124,10 +124,10 @@ def now() -> float:
 
 def counted(data: str) -> tuple[int, str]:
     """How many files this machine sees in the data, a folder or an address, or why none."""
-    from brainseg.data import remote
+    from brainseg.data import address, remote
 
     try:
-        if remote.is_address(data):
+        if address.is_address(data):
             return remote.num_files(data), ""
         if not Path(data).is_dir():
             return 0, "there is no such folder"

@@ -19,9 +19,9 @@ from brainseg.cluster.placement import Placement, Room, place
 from brainseg.cluster.reachability import require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
+from brainseg.data.address import is_address
 from brainseg.data.dataset import Say, read_data
 from brainseg.data.partition import assign_split, counts
-from brainseg.data.remote import is_address
 from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials

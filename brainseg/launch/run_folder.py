@@ -13,10 +13,10 @@ from typing import Any
 from brainseg.config.claims import to_record
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
+from brainseg.data.address import is_address
 from brainseg.data.dataset import Data
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import counts
-from brainseg.data.remote import is_address
 from brainseg.data.splits.draw import shared_patients
 from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines

@@ -14,8 +14,8 @@ from brainseg.data.splits.draw import (
     locked_and_folds,
     shared_patients,
     split_rows,
-    tumour_volumes,
 )
+from brainseg.data.table import tumour_volumes
 from brainseg.records.files import write_text
 from brainseg.report.formatting import plain
 from brainseg.report.sentences import LEAK

@@ -123,6 +123,11 @@ def test_a_strategy_that_stops_everything_or_nothing_is_refused(
             "got 0.0 and 0.1",
         ),
         (
+            {"validation": 1.0, "test": 0.0},
+            "validation must be above 0, test at least 0, and both together below 1, "
+            "got 1.0 and 0.0",
+        ),
+        (
             {"validation": 0.6, "test": 0.4},
             "validation must be above 0, test at least 0, and both together below 1, "
             "got 0.6 and 0.4",

@@ -24,12 +24,13 @@ from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.config.schema import build
 from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
+from brainseg.data.address import is_address, require_no_credentials
 from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import assign_split
 from brainseg.data.phantom import write_phantoms
-from brainseg.data.remote import is_address, local_copy, require_no_credentials
+from brainseg.data.remote import local_copy
 from brainseg.data.table import fingerprint
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.table import COLUMNS, fingerprint
+from brainseg.data.table import COLUMNS, fingerprint, tumour_volumes
 from tests.support.scans import (
     blob,
     noise,
     write_picture,
     write_slice,
 )
+from tests.support.tables import growing
 
 # The fingerprint
 
@@ -49,3 +50,11 @@ def test_a_fingerprint_of_a_vanished_file_names_it(tmp_path: Path) -> None:
     image.unlink()
     with pytest.raises(ValueError, match=f"{image} is not .No such file or directory.; restore"):
         fingerprint(table, tmp_path)
+
+
+def test_volumes_are_millilitres_where_the_spacing_is_known() -> None:
+    table = growing(2).assign(row_mm=0.5, column_mm=0.5, slice_mm=4.0)
+    volumes, unit = tumour_volumes(table)
+    assert unit == "ml" and volumes.tolist() == [0, 0.01, 0, 0, 0.02, 0]
+    table.loc[0, "slice_mm"] = float("nan")
+    assert tumour_volumes(table)[1] == "pixels"

@@ -24,7 +24,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.data.pack.intensity import levels, to_bytes
-from brainseg.data.readers.images import read_image, read_mask, single_threaded
+from brainseg.data.readers.images import (
+    read_image,
+    read_mask,
+    require_same_size,
+    single_threaded,
+)
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]  # of a slice: H, W, D
@@ -65,7 +70,8 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
                 images = iter(kept := [first, *images])
                 levels_C2 = levels(kept)
             for place, image_HWC in zip(places, images, strict=True):
-                mask_HW = _mask(root, place, image_HWC)
+                mask_HW = read_mask(root, place.mask, place.index, place.axis)
+                require_same_size(place.image, image_HWC, place.mask, mask_HW)
                 slice_HWD = _packed(to_bytes(image_HWC, levels_C2), mask_HW, shape[0])
                 slices[place.row] = slice_HWD
                 histograms[place.row] = _histogram(slice_HWD[..., :-1])
@@ -134,16 +140,6 @@ def _images(root: Path, places: list[Place], channels: int) -> Iterator[NDArray[
         yield image_HWC
 
 
-def _mask(root: Path, place: Place, image_HWC: NDArray[Any]) -> Pixels:
-    mask_HW = read_mask(root, place.mask, place.index, place.axis)
-    if image_HWC.shape[:2] != mask_HW.shape:
-        raise ValueError(
-            f"a mask must have the size of its image, {place.mask} is {_size(mask_HW)} and "
-            f"{place.image} is {_size(image_HWC)}; export both at one size"
-        )
-    return mask_HW
-
-
 def _packed(image_HWC: Pixels, mask_HW: Pixels, image_size: int) -> Pixels:
     """Image and mask as the pack holds them: one square, shape (H, W, D)."""
     tumour_HW: NDArray[np.bool_] = _resized(mask_HW.astype(np.float32), image_size) > 0.5
@@ -176,7 +172,3 @@ def _refuse_other_channels(image: str, image_HWC: NDArray[Any], channels: int) -
             f"images must have the declared number of channels, {channels}, {image} has {found}; "
             f"declare it with --set channels={found}, or export all alike"
         )
-
-
-def _size(pixels: NDArray[Any]) -> str:
-    return f"{pixels.shape[0]}x{pixels.shape[1]}"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,11 @@ from brainseg.data.formats.detect import scan
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.outliers import Odd, odd_slices
 from brainseg.data.quality.summary import SEEN, notes, summarise
-from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.images import read_image, read_mask, require_same_size
 from brainseg.data.readers.problems import Problem, Refused
 
 Row = dict[str, Any]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -99,35 +100,24 @@ def _look_at_all(root: Path, listing: pd.DataFrame, watch: Watch) -> list[Look]:
 def _look(root: Path, row: Row) -> Look:
     problems: list[Problem] = []
     place = row["index"], row["axis"]
-    image_HWC = _read(read_image, problems, root, row["image"], *place)
-    mask_HW = _read(read_mask, problems, root, row["mask"], *place)
+    image_HWC = _read(problems, read_image, root, row["image"], *place)
+    mask_HW = _read(problems, read_mask, root, row["mask"], *place)
     if image_HWC is None:
         return Look(problems, None, None)
     seen = _seen(image_HWC)
     if mask_HW is not None:
-        problems += _unlike_in_size(row, image_HWC, mask_HW)
+        _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
         seen |= {"tumour": int(mask_HW.any()), "tumour_pixels": int(np.count_nonzero(mask_HW))}
     return Look(problems, seen, hash_slice(image_HWC))
 
 
-def _read(
-    read: Callable[..., NDArray[Any]], problems: list[Problem], root: Path, *place: Any
-) -> NDArray[Any] | None:
-    """The pixels; or None, and one problem more."""
+def _read(problems: list[Problem], read: Callable[..., Kept], *arguments: Any) -> Kept | None:
+    """What ``read`` returns; or None, and one problem more, where it refuses."""
     try:
-        return read(root, *place)
+        return read(*arguments)
     except Refused as refused:
         problems.append(refused.problem)
         return None
-
-
-def _unlike_in_size(
-    row: Row, image_HWC: NDArray[Any], mask_HW: NDArray[np.uint8]
-) -> Iterator[Problem]:
-    if image_HWC.shape[:2] != mask_HW.shape:
-        sizes = f"is {_size(mask_HW)} and its image {_size(image_HWC)}"
-        rule = "a mask must have the size of its image"
-        yield Problem(row["mask"], rule, sizes, "export both at one size")
 
 
 def _seen(image_HWC: NDArray[Any]) -> Row:
@@ -193,7 +183,3 @@ def _disagreement(shown: pd.DataFrame, pair: Twins) -> str:
     one, other = shown["tumour_pixels"][[pair.first, pair.second]]
     differ = pair.equal and one != other
     return f", but marks {other:.0f} pixels where that marks {one:.0f}" if differ else ""
-
-
-def _size(pixels: NDArray[Any]) -> str:
-    return f"{pixels.shape[0]}x{pixels.shape[1]}"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from brainseg.data.channels import flair_channel
 from brainseg.data.quality.duplicates import alike_names
-from brainseg.data.table import MILLIMETRES
+from brainseg.data.table import MILLIMETRES, tumour_volumes
 
 SEEN = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
 NAMED = 6  # patients or files in a note; the rest is counted
@@ -26,7 +26,8 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
     per_patient = table.groupby("patient")
     pixels = int((table["height"] * table["width"]).sum())
     sites = per_patient["site"].first()
-    unit, volumes = _volumes(table)
+    volumes, unit = tumour_volumes(table)
+    of_patient = {str(k): float(v) for k, v in volumes.groupby(table["patient"]).sum().items()}
     return {
         "patients": per_patient.ngroups,
         "slices": len(table),
@@ -41,8 +42,8 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
         ),
         "slices_per_patient": _percentiles(per_patient.size(), 0, 50, 100),
         "tumour_slices_per_patient": _percentiles(per_patient["tumour"].sum(), 0, 50, 100),
-        "tumour_volume": volumes,
-        "tumour_volumes": _percentiles(pd.Series(volumes, dtype=float), 0, 50, 100),
+        "tumour_volume": of_patient,
+        "tumour_volumes": _percentiles(pd.Series(of_patient, dtype=float), 0, 50, 100),
         "tumour_volume_unit": unit,
         "sites": _counts(sites[sites != ""]),
         "spacing": _counts(_spacing(table)),
@@ -150,15 +151,6 @@ def _gaps(listing: pd.DataFrame) -> Iterator[str]:
     if lacking:
         share = f"{len(lacking)} of {listing['patient'].nunique()} patients"
         yield f"slice numbers have gaps in {share}: {_some(lacking, '; ')}"
-
-
-def _volumes(table: pd.DataFrame) -> tuple[str, dict[str, float]]:
-    """Tumour of each patient: in ml if every slice's spacing is known, else in pixels."""
-    millilitres = table[list(MILLIMETRES)].prod(axis=1, skipna=False) / 1000
-    known = bool(len(table)) and bool(millilitres.notna().all())
-    volume = table["tumour_pixels"] * (millilitres if known else 1)
-    sums = volume.groupby(table["patient"]).sum()
-    return ("ml" if known else "px"), {str(k): float(v) for k, v in sums.items()}
 
 
 def _intensities(table: pd.DataFrame) -> list[dict[str, float]]:

@@ -78,6 +78,16 @@ def read_mask(root: Path, mask: str, index: int = -1, axis: int = -1) -> NDArray
     return tumour_HW.astype(np.uint8)
 
 
+def require_same_size(
+    image: str, image_HWC: NDArray[Any], mask: str, mask_HW: NDArray[np.uint8]
+) -> None:
+    """Refuse a mask that has not the size of its image; the names are those of the files."""
+    if image_HWC.shape[:2] != mask_HW.shape:
+        rule = "a mask must have the size of its image"
+        sizes = f"is {_size(mask_HW)} and {image} is {_size(image_HWC)}"
+        raise Refused(Problem(mask, rule, sizes, "export both at one size"))
+
+
 def _read(root: Path, name: str, index: int, axis: int) -> NDArray[Any]:
     """One file's share of a slice, shape (H, W, C)."""
     path = confined(root, name)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainseg.config.sweep import Split
 from brainseg.data.splits.stratify import Units, deal, draw
-from brainseg.data.table import MILLIMETRES
+from brainseg.data.table import tumour_volumes
 
 PARTS = ("train", "validation", "test")
 Groups = Mapping[str, str]  # patient -> name of the group it must not be parted from
@@ -45,7 +45,6 @@ def split_by_patient(
     volumes, sites and seed, not on the order of the rows. ValueError: no patient left to train
     on, or a part without any tumour.
     """
-    _refuse_fractions(validation, test)
     units = _units(table, groups)
     num_patients = int(units.sites_US.sum())
     num_test = round(test * num_patients)
@@ -76,7 +75,6 @@ def split_by_slice(
     of all slices, validation the fraction of what is left, both rounded up (as scikit-learn does).
     ValueError: no slice left to train on, or a part without any tumour.
     """
-    _refuse_fractions(validation, test)
     num_test = math.ceil(test * len(table))
     num_validation = math.ceil(validation * (len(table) - num_test))
     _refuse_empty_training("slice", len(table), num_validation, num_test)
@@ -93,12 +91,11 @@ def fold_patients(
     """Return each row's fold, 0 to k - 1; no patient is in two folds, every fold has tumour.
 
     Folds are alike in size (to one patient where none are linked), tumour volume and site.
-    ValueError: fewer than two folds, fewer patients than folds, or fewer with tumour than folds.
+    ValueError: fewer patients than folds, or fewer with tumour.
     """
     units = _units(table, groups)
     with_tumour = int((units.volumes_U > 0).sum())
-    if k < 2:
-        raise ValueError(f"folds must be at least 2, got {k}; try 5")
+    assert k > 1, "a Split has two folds at least"
     for count, kind in ((len(units.names), ""), (with_tumour, " with tumour")):
         if count < k:
             raise ValueError(
@@ -145,7 +142,7 @@ def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = 
     only in the file, only in the table or in two parts, linked patients in two parts, no
     training or validation slice, or a part without any tumour.
     """
-    rows = _rows_of(path)
+    rows = _read_split_file(path)
     keys = ["patient", "slice"] if "slice" in rows else ["patient"]
     unit = " and ".join(keys)
     told = rows.groupby(keys)["split"].agg(["first", "nunique"])
@@ -177,14 +174,6 @@ def shared_patients(table: pd.DataFrame, parts: pd.Series) -> int:
     return int((parts.groupby(table["patient"]).nunique() > 1).sum())
 
 
-def tumour_volumes(table: pd.DataFrame) -> tuple[pd.Series, str]:
-    """Each row's tumour, and its unit: "ml" where the spacing of all is known, else "pixels"."""
-    pixels = table["tumour_pixels"]
-    if not set(MILLIMETRES) <= set(table) or table[list(MILLIMETRES)].isna().any(axis=None):
-        return pixels, "pixels"
-    return pixels * table[list(MILLIMETRES)].prod(axis=1) / 1000, "ml"
-
-
 def _units(table: pd.DataFrame, groups: Groups | None) -> Units:
     unit = _unit_of(table, groups)
     volumes = tumour_volumes(table)[0].groupby(unit).sum().round(6)
@@ -204,7 +193,7 @@ def _sites(table: pd.DataFrame) -> pd.Series:
     return table["site"] if "site" in table else pd.Series("", index=table.index)
 
 
-def _rows_of(path: Path) -> pd.DataFrame:
+def _read_split_file(path: Path) -> pd.DataFrame:
     """The rows of a split file, slices as numbers; ValueError for anything else."""
     try:
         rows = pd.read_csv(
@@ -246,14 +235,6 @@ def _refuse_any(breach: pd.Index, rule: str, what: str) -> None:
         ]
         named = ", ".join(shown) + (", ..." if len(breach) > 3 else "")
         raise ValueError(f"{rule}, {len(breach)} {what}: {named}; correct the file")
-
-
-def _refuse_fractions(validation: float, test: float) -> None:
-    if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise ValueError(
-            "validation must be above 0, test 0 or more, and their sum below 1, "
-            f"got validation={validation} and test={test}; try 0.2 and 0.1"
-        )
 
 
 def _refuse_empty_training(unit: str, total: int, num_validation: int, num_test: int) -> None:

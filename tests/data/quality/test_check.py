@@ -227,7 +227,7 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
         (
             lambda m: m[:24],
             "a mask must have the size of its image",
-            "is 24x48 and its image 48x48",
+            "is 24x48 and PHANTOM_0002/PHANTOM_0002_{n}.tif is 48x48",
         ),
     ],
     ids=["anti-aliased", "a label", "coloured", "inverted", "another shape"],
@@ -235,10 +235,11 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
 def test_a_mask_that_is_none_is_named(
     data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, found: str
 ) -> None:
-    path = data.mask(2, data.with_tumour(2))
-    change(path, how)
-    file, said_rule, said = only(check(data.root))
-    assert file == data.name(path) and said_rule.startswith(rule) and found in said
+    number = data.with_tumour(2)
+    change(data.mask(2, number), how)
+    file, broken, sentence = only(check(data.root))
+    assert file == data.name(data.mask(2, number)) and broken.startswith(rule)
+    assert found.format(n=number) in sentence
 
 
 # Patients

@@ -1,0 +1,79 @@
+"""Laws of folds: every patient once, alike in size, tumour and site; the test stays locked."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainseg.data.splits.draw import (
+    fold_patients,
+    locked_and_folds,
+    rows_of,
+    shared_patients,
+    split_by_patient,
+)
+from tests.support.tables import counts, growing, made_up_table, patients_in, refused
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_hold_every_patient_once_and_differ_by_one_at_most(seed: int) -> None:
+    table = growing(23)
+    folds = fold_patients(table, 5, seed)
+    assert folds.index.equals(table.index) and shared_patients(table, folds) == 0
+    assert sorted(counts(table, folds)) == [0, 1, 2, 3, 4]
+    assert sorted(counts(table, folds).values()) == [4, 4, 5, 5, 5]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_take_one_each_of_the_k_largest_tumours_then_of_the_next_k(seed: int) -> None:
+    table = growing(20)
+    fold = fold_patients(table, 5, seed).groupby(table["patient"]).first()
+    for start in range(0, 20, 5):
+        assert sorted(fold.iloc[start : start + 5]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sites_are_spread_over_the_folds(seed: int) -> None:
+    table = growing(60, "".join(np.random.default_rng(2).permutation(list("A" * 30 + "B" * 30))))
+    folds = fold_patients(table, 5, seed)
+    site = table.groupby("patient")["site"].first()
+    for patients in patients_in(table, folds).values():
+        assert abs((site[sorted(patients)] == "A").sum() - 6) <= 1
+
+
+def test_out_of_the_folds_every_patient_is_seen_by_all_networks_but_those_that_score_it() -> None:
+    table = growing(23)
+    part = split_by_patient(table)
+    table["fold"] = locked_and_folds(table, part, 5, seed=1)
+    table["part"] = part.where(part == "test", "train")
+    assert ((table["fold"] == -1) == (part == "test")).all()
+    rows = [rows_of(table, fold) for fold in range(5)]
+    scored = np.concatenate([validation for _, validation in rows])
+    assert sorted(scored) == np.flatnonzero(part != "test").tolist()
+    for train, validation in rows:
+        assert sorted([*train, *validation]) == sorted(scored)
+        assert not set(table["patient"].iloc[train]) & set(table["patient"].iloc[validation])
+
+
+def test_without_folds_the_parts_say_who_validates() -> None:
+    table = growing(10)
+    table["part"] = split_by_patient(table)
+    train, validation = rows_of(table)
+    assert set(table["part"].iloc[train]) == {"train"}
+    assert set(table["part"].iloc[validation]) == {"validation"}
+    assert len(train) + len(validation) == (table["part"] != "test").sum()
+
+
+@pytest.mark.parametrize(
+    ("table", "k", "message"),
+    [
+        (growing(4), 5, "hold a patient (linked ones count once), there are 4 for 5 folds"),
+        (
+            made_up_table({f"p{i}": [0] for i in range(10)} | {"q": [5], "r": [5]}),
+            3,
+            "every fold must hold a patient with tumour (linked ones count once), there are 2 "
+            "for 3 folds; take 2 folds, or add patients",
+        ),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(table: pd.DataFrame, k: int, message: str) -> None:
+    assert message in refused(lambda: fold_patients(table, k, 0))
