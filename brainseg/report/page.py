@@ -1,17 +1,16 @@
 """The report of a sweep as one HTML page, which loads nothing and so opens anywhere."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from brainseg.analysis.comparison import Comparison
-from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.files import write_text
 from brainseg.records.queries import in_folds
 from brainseg.records.run import ENDED
 from brainseg.report import claims, comparison, sentences
-from brainseg.report.html import Html, document, pairs, safe
+from brainseg.report.html import Markup, render
 from brainseg.report.results import Results
 from brainseg.report.sections import comparison as comparison_section
 from brainseg.report.sections import pareto
@@ -19,70 +18,79 @@ from brainseg.report.sections.claims import claims_section
 from brainseg.report.sections.costs import costs_section, ended_early_section, replay_section
 from brainseg.report.sections.curves import (
     curves_of,
-    dice_figure,
+    dice_section,
     learning_curves_section,
-    loss_figure,
-    patient_figure,
+    loss_section,
+    patients_section,
 )
-from brainseg.report.sections.ranking import meanings, over_seeds_section, ranking_section
+from brainseg.report.sections.ranking import meanings_section, over_seeds_section, ranking_section
 from brainseg.report.sections.slices import slices_section
 
 
 def write_report(results: Results) -> Path:
-    """Write results.html: one file that loads nothing from anywhere."""
+    """Write report.html: one file that loads nothing from anywhere."""
+    sweep = results.sweep
+    doubt = sentences.doubted(results)
+    page = render(
+        "report",
+        title=sweep["name"],
+        question=sweep["question"],
+        answer=_answer(results),
+        paragraphs=[doubt] if doubt else [],
+        notes=[*sentences.audit_note(results.snapshot), sentences.doubt(sweep)],
+        warnings=sentences.warnings(sweep),
+        facts=_facts(results),
+        sections={name: content for name, content in _sections(results).items() if content},
+    )
+    path = results.run.report
+    write_text(path, page)
+    return path
+
+
+def _sections(results: Results) -> dict[str, Markup | None]:
+    """Every section under its title; None where the run has nothing to show in it."""
     run, sweep, frame = results.snapshot, results.sweep, results.ranking
     best, others = curves_of(run, frame)
-    sections = {
+    return {
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
         claims.TITLE: claims_section(results),
         pareto.TITLE: pareto.section(results.front),
         "Ranking": ranking_section(frame, sweep),
         "Over seeds": over_seeds_section(results.over_seeds, sweep),
         "Learning curves": learning_curves_section(run),
-        "Validation Dice": dice_figure(best, others),
-        "Loss and learning rate": loss_figure(best),
-        "Patients": patient_figure([curve for curve in best if len(curve.patients)]),
+        "Validation Dice": dice_section(best, others),
+        "Loss and learning rate": loss_section(best),
+        "Patients": patients_section(best),
         "Slices": slices_section(run, frame),
-        "Stopped and failed": ended_early_section(frame),
+        "Stopped and failed trials": ended_early_section(frame),
         "What it cost": costs_section(results.costs),
-        "Train the leader again": replay_section(run, frame),
-        "What the columns mean": pairs(meanings(frame)),
-        "Searched": pairs(sweep["space"]),
-        "Held": pairs({k: v for k, v in sweep["base"].items() if k not in sweep["space"]}),
-        "Versions": pairs(sweep["versions"]),
+        "Train the best trial again": replay_section(run, frame),
+        "What the columns mean": meanings_section(frame),
+        "Hyperparameters searched": _pairs(sweep["space"]),
+        "Hyperparameters fixed": _pairs(
+            {path: value for path, value in sweep["base"].items() if path not in sweep["space"]}
+        ),
+        "Versions": _pairs(sweep["versions"]),
     }
-    path = results.run.report
-    write_text(path, document(sweep["name"], _head(results), sections))
-    return path
 
 
-def _head(results: Results) -> Html:
-    run, sweep = results.snapshot, results.sweep
-    lead = sentences.answer(results)
-    if in_folds(sweep) and isinstance(results.comparison, Comparison):
-        lead = comparison.answer(results.comparison)
-    facts = "".join(
-        f"<div><dt>{name}</dt>{''.join(f'<dd>{safe(line)}</dd>' for line in lines)}</div>"
-        for name, lines in _facts(run, results.ranking).items()
-    )
-    more = filter(None, [sentences.doubted(results)])
-    notes = [*sentences.audit_note(run), sentences.doubt(sweep)]
-    return Html(
-        f'<p class="note">brainseg · sweep {safe(sweep["name"])}</p>\n'
-        f"<h1>{safe(sweep['question'])}</h1>\n"
-        f'<p class="lead">{safe(lead)}</p>\n'
-        f"{''.join(f'<p>{safe(text)}</p>' for text in more)}\n"
-        f"{''.join(f'<p class=note>{text}</p>' for text in notes)}\n"
-        f"{''.join(f'<p class=warn>{text}</p>' for text in sentences.warnings(sweep))}\n"
-        f'<dl class="facts">{facts}</dl>'
-    )
+def _pairs(values: Mapping[str, Any]) -> Markup | None:
+    return render("definitions", definitions=values) if values else None
 
 
-def _facts(run: RunSnapshot, frame: pd.DataFrame) -> dict[str, list[str]]:
-    sweep, data, split = run.sweep, run.sweep["data"], run.sweep["split"]
+def _answer(results: Results) -> str:
+    if in_folds(results.sweep) and isinstance(results.comparison, Comparison):
+        return comparison.answer(results.comparison)
+    return sentences.answer(results)
+
+
+def _facts(results: Results) -> dict[str, list[str]]:
+    """Name and lines of what the head of the page lists."""
+    sweep, frame = results.sweep, results.ranking
+    data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
     order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
-    strategy, confirms = sweep["strategy"].items(), sweep.get("confirms")
+    confirms = sweep.get("confirms")
     origin = [f"the best {confirms['top']} of", confirms["search"]] if confirms else []
     return {
         **({"Confirms": origin} if origin else {}),
@@ -95,15 +103,15 @@ def _facts(run: RunSnapshot, frame: pd.DataFrame) -> dict[str, list[str]]:
         "Split": [
             sentences.drawn(split),
             *sentences.parts(split),
-            "the search never sees test",
+            "the search never uses the test patients",
         ],
         "Trials": [
             ", ".join(f"{states[state]} {state}" for state in order) or "none yet",
             f"{frame['epochs'].sum()} epochs",
             f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
-            *sentences.ending_note(run),
+            *sentences.ending_note(results.snapshot),
         ],
-        "Search": [f"{name.replace('_', ' ')} {value}" for name, value in strategy],
+        "Search": [f"{name.replace('_', ' ')} {value}" for name, value in sweep["strategy"].items()],
         "Command": [sweep["command"]],
-        "Begun": [sweep["made"], f"id {sweep['uid']}"],
+        "Started": [sweep["made"], f"id {sweep['uid']}"],
     }

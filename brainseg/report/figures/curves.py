@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from brainseg.report.figures.style import COLOURS, FAINT, GREY, INK, STYLE, as_svg
+from brainseg.report.figures.style import COLOURS, FAINT, GREY, INK, STYLE, Svg, as_svg
 
 
 @dataclass(frozen=True)
@@ -20,31 +20,31 @@ class Curve:
     """One trial to draw."""
 
     trial: str
-    arm: str
-    epochs: pd.DataFrame  # a row an epoch: epoch, dice, train_loss, val_loss, lr
+    configuration: str  # in words
+    epochs: pd.DataFrame  # a row per epoch: epoch, dice, train_loss, val_loss, lr
     best_epoch: int
-    patients: pd.DataFrame  # a row a validation patient: patient, dice
-    loss: str = ""  # its kind; losses of two kinds share no scale
+    patients: pd.DataFrame  # a row per validation patient: patient, dice
+    loss: str = ""  # its kind; losses of different kinds are not comparable
     colour: str = GREY
 
 
-def dice_curves(best: Sequence[Curve], others: Sequence[Curve]) -> str:
-    """Validation Dice an epoch of every trial; the best are labelled at the side."""
+def dice_curves(best: Sequence[Curve], others: Sequence[Curve]) -> Svg:
+    """Validation Dice per epoch of every trial; the best are labelled at the side."""
     hover = {}
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 4.3), layout="constrained")
         axes = figure.subplots()
         for n, curve in enumerate([*others, *reversed(best)]):
-            hover[f"curve-{n}"] = f"{curve.trial}: {curve.arm}"
-            _line(axes, curve, gid=f"curve-{n}")
-        _limit([*best, *others], axes)
+            hover[f"curve-{n}"] = f"{curve.trial}: {curve.configuration}"
+            _draw_dice(axes, curve, gid=f"curve-{n}")
+        _set_limits([*best, *others], axes)
         axes.set_ylabel("validation Dice")
         _label_ends(axes, best)
         return as_svg(figure, "Validation Dice per epoch of every trial", hover)
 
 
-def loss_curves(best: Sequence[Curve]) -> str:
-    """Loss on train and validation, a column a trial, with the learning rate underneath."""
+def loss_curves(best: Sequence[Curve]) -> Svg:
+    """Training and validation loss, a column per trial, with the learning rate underneath."""
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.5), layout="constrained")
         columns = len(COLOURS)
@@ -54,39 +54,42 @@ def loss_curves(best: Sequence[Curve]) -> str:
                 axes.sharey(grid[0, 0])
                 axes.tick_params(labelleft=False)
         for curve, axes in zip(best, grid.T, strict=False):
-            _losses(axes[0], curve)
-            _rate(axes[1], curve)
+            _draw_losses(axes[0], curve)
+            _draw_rate(axes[1], curve)
         for axes in grid[:, len(best) :].flat:
             axes.set_axis_off()
         grid[0, 0].legend(frameon=False, fontsize=8, handlelength=1.6)
         grid[0, 0].set_ylabel("loss")
         grid[1, 0].set_ylabel("learning\nrate")
-        return as_svg(figure, "Train and validation loss of the best trials, and learning rate")
+        return as_svg(figure, "Training and validation loss of the best trials, and learning rate")
 
 
-def learning_curves(arms: Sequence[Sequence[Curve]]) -> str:
-    """Dice, IoU and loss an epoch, a column an arm and a line a seed; train dashed."""
+def learning_curves(groups: Sequence[Sequence[Curve]]) -> Svg:
+    """Dice, IoU and loss per epoch: a column per configuration, a line per trial.
+
+    Training is dashed.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 6), layout="constrained")
-        columns = max(len(arms), 3)
+        columns = max(len(groups), 3)
         grid = figure.subplots(3, columns, sharex=True, sharey="row", squeeze=False)
-        for curves, axes in zip(arms, grid.T, strict=False):
+        for curves, axes in zip(groups, grid.T, strict=False):
             for curve in curves:
-                _learning(axes, curve)
-            axes[0].set_title("\n".join(wrap(curves[0].arm, 24)[:3]), color=INK)
+                _draw_learning(axes, curve)
+            axes[0].set_title("\n".join(wrap(curves[0].configuration, 24)[:3]), color=INK)
             axes[2].set_xlabel("epoch")
             axes[2].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        for axes in grid[:, len(arms) :].flat:
+        for axes in grid[:, len(groups) :].flat:
             axes.set_axis_off()
         for axes, name in zip(grid[:, 0], ("Dice", "IoU", "loss"), strict=True):
             axes.set_ylabel(name)
-        return as_svg(figure, "Dice, IoU and loss per epoch of every model")
+        return as_svg(figure, "Dice, IoU and loss per epoch of every configuration")
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """``heights`` moved as little as keeps every two at least ``gap`` apart, their order kept."""
+    """``heights`` moved as little as possible so that all lie at least ``gap`` apart, in order."""
     order = sorted(range(len(heights)), key=lambda n: heights[n])
-    groups: list[tuple[float, int]] = []  # (middle, how many) of labels that touch
+    groups: list[tuple[float, int]] = []  # (middle, count) of labels that touch
     for n in order:
         groups.append((heights[n], 1))
         while len(groups) > 1 and _touch(groups[-2], groups[-1], gap):
@@ -102,8 +105,8 @@ def _touch(low: tuple[float, int], high: tuple[float, int], gap: float) -> bool:
     return high[0] - low[0] < gap * (low[1] + high[1]) / 2
 
 
-def _line(axes: Axes, curve: Curve, gid: str) -> None:
-    """Draw one curve, with a dot where it ended, or at its best epoch if it is one of the best."""
+def _draw_dice(axes: Axes, curve: Curve, gid: str) -> None:
+    """One curve; the dot is at its last epoch, of the best trials at their best epoch."""
     epochs, best = curve.epochs, curve.colour != GREY
     width, layer = (1.8, 3) if best else (1.0, 2)
     axes.plot(epochs["epoch"], epochs["dice"], c=curve.colour, lw=width, zorder=layer, gid=gid)
@@ -121,7 +124,7 @@ def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
     for curve, score, height in zip(curves, scores, heights, strict=True):
         end = curve.epochs.iloc[-1]
         axes.annotate(
-            f"{score:.3f} · {write_name(curve)}",
+            f"{score:.3f} · {label_of(curve)}",
             (end["epoch"], end["dice"]),
             (1.04, height + lift),
             textcoords=("axes fraction", "data"),
@@ -139,14 +142,14 @@ def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
         )
 
 
-def _losses(axes: Axes, curve: Curve) -> None:
+def _draw_losses(axes: Axes, curve: Curve) -> None:
     epoch = curve.epochs["epoch"]
     axes.plot(epoch, curve.epochs["train_loss"], c=FAINT, lw=1.1, ls=(0, (3, 1.5)), label="train")
     axes.plot(epoch, curve.epochs["val_loss"], c=curve.colour, label="validation")
-    axes.set_title("\n".join([curve.trial, *wrap(curve.arm, 24)[:2]]), color=INK)
+    axes.set_title("\n".join([curve.trial, *wrap(curve.configuration, 24)[:2]]), color=INK)
 
 
-def _learning(axes: NDArray[Any], curve: Curve) -> None:
+def _draw_learning(axes: NDArray[Any], curve: Curve) -> None:
     """One trial's Dice, IoU and loss on three axes."""
     epochs = curve.epochs
     axes[0].plot(epochs["epoch"], epochs["dice"], c=curve.colour, lw=1.2)
@@ -155,7 +158,7 @@ def _learning(axes: NDArray[Any], curve: Curve) -> None:
     axes[2].plot(epochs["epoch"], epochs["train_loss"], c=FAINT, lw=1.0, ls=(0, (3, 1.5)))
 
 
-def _rate(axes: Axes, curve: Curve) -> None:
+def _draw_rate(axes: Axes, curve: Curve) -> None:
     rate = curve.epochs["lr"]
     axes.fill_between(curve.epochs["epoch"], rate, color="#dfe3e8", lw=0)
     axes.plot(curve.epochs["epoch"], rate, c=FAINT, lw=1)
@@ -165,8 +168,8 @@ def _rate(axes: Axes, curve: Curve) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _limit(curves: Sequence[Curve], axes: Axes) -> None:
-    """Give the upper curves room: first epochs far below them are cut off."""
+def _set_limits(curves: Sequence[Curve], axes: Axes) -> None:
+    """Leave room for the upper curves: first epochs far below them are cut off."""
     dice = pd.concat([curve.epochs["dice"] for curve in curves])
     highest = float(dice.max())
     room = max(highest - float(dice.quantile(0.1)), 0.05)
@@ -176,5 +179,5 @@ def _limit(curves: Sequence[Curve], axes: Axes) -> None:
     axes.set_xlabel("epoch")
 
 
-def write_name(curve: Curve) -> str:
-    return f"{curve.trial} · {shorten(curve.arm, 44, placeholder=' …')}"
+def label_of(curve: Curve) -> str:
+    return f"{curve.trial} · {shorten(curve.configuration, 44, placeholder=' …')}"

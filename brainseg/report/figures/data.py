@@ -1,4 +1,4 @@
-"""Pictures of a data set: tumour volumes, and a contact sheet of slices."""
+"""Pictures of a data set: a histogram of tumour volumes, and a contact sheet of slices."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from brainseg.report.figures.slices import Tile, draw_tile
-from brainseg.report.figures.style import COLOURS, STYLE, as_svg
+from brainseg.report.figures.style import COLOURS, STYLE, Svg, as_svg
 
 
-def volume_histogram(volumes: Mapping[str, float], unit: str) -> str:
-    """Patients by the volume of their tumour, each one a tick on the axis."""
+def volume_histogram(volumes: Mapping[str, float], unit: str) -> Svg:
+    """How many patients have tumours of which volume; each patient is a tick on the axis."""
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3), layout="constrained")
         hover = _volume_bars(figure.subplots(), volumes, unit)
@@ -23,7 +23,7 @@ def volume_histogram(volumes: Mapping[str, float], unit: str) -> str:
 
 
 def contact_sheet(volumes: Mapping[str, float], unit: str, tiles: Sequence[Tile]) -> bytes:
-    """The histogram over rows of slices, as a PNG file."""
+    """The histogram above rows of slices, as a PNG file."""
     columns = 4
     rows = ceil(len(tiles) / columns)
     with rc_context(STYLE), warnings.catch_warnings():
@@ -39,7 +39,7 @@ def contact_sheet(volumes: Mapping[str, float], unit: str, tiles: Sequence[Tile]
 
 
 def _volume_bars(axes: Axes, volumes: Mapping[str, float], unit: str) -> dict[str, str]:
-    """Bars, and a tick for each patient; returns what to show over the ticks."""
+    """Bars, and a tick per patient; returns the text to show over each tick, by its gid."""
     values = list(volumes.values())
     if values:
         edges = [*MaxNLocator(12).tick_values(0, max(*values, 1e-9))]
@@ -50,7 +50,7 @@ def _volume_bars(axes: Axes, volumes: Mapping[str, float], unit: str) -> dict[st
                   transform=axes.get_xaxis_transform())  # fmt: skip
         hover[f"patient-{n}"] = f"{patient}: {volume:,.4g} {unit}"
     axes.tick_params(axis="x", pad=8)
-    axes.set_xlabel(f"tumour of one patient ({unit})")
+    axes.set_xlabel(f"tumour volume of a patient ({unit})")
     axes.set_ylabel("patients")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))

@@ -1,4 +1,4 @@
-"""One dot a patient: how a trial's Dice spreads."""
+"""A dot per patient: how a trial's Dice varies over patients."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from brainseg.report.figures.curves import Curve, write_name
-from brainseg.report.figures.style import INK, STYLE, as_svg
+from brainseg.report.figures.curves import Curve, label_of
+from brainseg.report.figures.style import INK, STYLE, Svg, as_svg
 
 
-def patient_dots(best: Sequence[Curve]) -> str:
-    """Dice of every validation patient, a row a trial."""
+def patient_dots(best: Sequence[Curve]) -> Svg:
+    """Dice of every validation patient, a row per trial."""
     hover = {}
     with rc_context(STYLE | {"axes.grid.axis": "x"}):
         figure = Figure(figsize=(10, 0.6 + 0.62 * len(best)), layout="constrained")
@@ -25,24 +25,13 @@ def patient_dots(best: Sequence[Curve]) -> str:
                 gid = f"patient-{row}-{n}"
                 axes.plot(dice, height, "o", ms=4, mew=0, alpha=0.75, c=curve.colour, gid=gid)
                 hover[gid] = f"{name}: {dice:.3f}"
-        axes.set_yticks(range(len(best)), [write_name(curve) for curve in best], color=INK)
+        axes.set_yticks(range(len(best)), [label_of(curve) for curve in best], color=INK)
         axes.set_ylim(len(best) - 0.5, -0.5)
         lowest = min(curve.patients["dice"].min() for curve in best)
         axes.set_xlim(max(lowest - 0.05, -0.02), 1.02)
         axes.set_xlabel("Dice of one validation patient")
         axes.spines["left"].set_visible(False)
-        return as_svg(figure, "Dice of every validation patient under the best trials", hover)
-
-
-def quartile_bar(low: float, median: float, high: float, mean: float) -> str:
-    """A bar over the middle half, a line at the median, a dot at the mean; from 0 to 1."""
-    return (
-        '<svg class="quartiles" viewBox="0 0 100 10">'
-        '<rect y="4.6" width="100" height=".8" fill="#d5d9df"/>'
-        f'<rect x="{100 * low:.1f}" y="2" width="{100 * (high - low):.1f}" height="6" '
-        f'fill="#aeb6c1"/><rect x="{100 * median - 0.5:.1f}" width="1" height="10" fill="{INK}"/>'
-        f'<circle cx="{100 * mean:.1f}" cy="5" r="2" fill="#fff" stroke="{INK}"/></svg>'
-    )
+        return as_svg(figure, "Dice of every validation patient for the best trials", hover)
 
 
 def _middle_half(axes: Axes, row: int, dice: pd.Series) -> None:

@@ -1,6 +1,6 @@
 """The page's section on the claims that a sweep tests."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from brainseg.analysis import verdicts
 from brainseg.analysis.snapshot import RunSnapshot
@@ -8,49 +8,85 @@ from brainseg.analysis.verdicts import Verdict
 from brainseg.config.claims import Faster, Rougher
 from brainseg.report import claims, sentences
 from brainseg.report.figures import curves as curve_figures
-from brainseg.report.figures import forest, style
-from brainseg.report.html import Html, figure, safe
+from brainseg.report.figures import style
+from brainseg.report.figures.forest import Difference, difference_plot
+from brainseg.report.html import Figure, Markup, render
 from brainseg.report.results import Results
 from brainseg.report.sections.curves import curve_of
 
 
-def claims_section(results: Results) -> Html:
-    """Each conclusion with its verdict, the numbers and the picture behind it."""
-    parts = [
-        f"<h3>{safe(one.claim.text)}: {one.word}</h3>\n<p>{safe(one.why)}</p>\n"
-        f"{_claim_figures(results.snapshot, one)}"
-        for one in results.verdicts
+@dataclass(frozen=True, kw_only=True)
+class ShownClaim:
+    """A claim with its verdict, the reason, and what to see of it."""
+
+    text: str
+    verdict: str
+    why: str
+    figures: list[Figure]
+
+
+def claims_section(results: Results) -> Markup | None:
+    """Each claim with its verdict, the numbers and the picture behind it."""
+    shown = [
+        ShownClaim(
+            text=verdict.claim.text,
+            verdict=verdict.word,
+            why=verdict.why,
+            figures=[
+                *_differences(verdict),
+                *_curves(results.snapshot, verdict),
+            ],
+        )
+        for verdict in results.verdicts
     ]
-    if not parts:
-        return Html()
-    notes = "".join(f'<p class="warn">{text}</p>' for text in sentences.warnings(results.sweep))
-    return Html(f'{notes}<p class="note">{claims.METHOD}</p>\n' + "\n".join(parts))
+    if not shown:
+        return None
+    return render(
+        "claims",
+        warnings=sentences.warnings(results.sweep),
+        method=claims.METHOD,
+        claims=shown,
+    )
 
 
-def _claim_figures(run: RunSnapshot, verdict: Verdict) -> Html:
-    """The differences with their intervals and, where curves were measured, the curves."""
+def _differences(verdict: Verdict) -> list[Figure]:
     rows = [
-        (f"{one.arm.words} less {one.rival.words}", one.difference, one.low, one.high)
-        for one in verdict.contrasts
-        if one.ours
+        Difference(
+            name=f"{contrast.arm.words} less {contrast.rival.words}",
+            value=contrast.difference,
+            low=contrast.low,
+            high=contrast.high,
+        )
+        for contrast in verdict.contrasts
+        if contrast.ours
     ]
     if not rows:
-        return Html()
+        return []
     measure, _ = verdicts.MEASURES[type(verdict.claim)]
-    picture = figure(
-        forest.differences(rows, measure),
-        "Dot: the difference, the first less the second; line: its 95 % interval, where there is "
-        "one. An interval that crosses zero cannot tell.",
+    caption = (
+        "Dot: the difference, the first less the second. Line: its 95 % interval, where there is "
+        "one; a difference whose interval crosses zero is not significant."
     )
+    return [Figure(difference_plot(rows, measure), caption)]
+
+
+def _curves(run: RunSnapshot, verdict: Verdict) -> list[Figure]:
+    """The curves behind a claim that is about curves."""
     if not isinstance(verdict.claim, Faster | Rougher):
-        return picture
-    ours = {one.arm.words: one.arm for one in verdict.contrasts}
-    rivals = {one.rival.words: one.rival for one in verdict.contrasts}
-    named = [*ours.values(), *rivals.values()][: len(style.COLOURS)]
+        return []
+    measured = [contrast for contrast in verdict.contrasts if contrast.ours]
+    if not measured:
+        return []
+    ours = {contrast.arm.words: contrast.arm for contrast in verdict.contrasts}
+    theirs = {contrast.rival.words: contrast.rival for contrast in verdict.contrasts}
+    configurations = [*ours.values(), *theirs.values()][: len(style.COLOURS)]
     curves = [
-        replace(curve_of(run.trials[first.trial], arm.words, first.best_epoch), colour=colour)
-        for arm, colour in zip(named, style.COLOURS, strict=False)
-        for first in arm.records[:1]
+        replace(
+            curve_of(run.trials[record.trial], configuration.words, record.best_epoch),
+            colour=colour,
+        )
+        for configuration, colour in zip(configurations, style.COLOURS, strict=False)
+        for record in configuration.records[:1]
     ]
-    caption = "The first seed of each model; the dot is at its best epoch."
-    return Html(picture + figure(curve_figures.dice_curves(curves, []), caption))
+    caption = "The first seed of each configuration; the dot is at its best epoch."
+    return [Figure(curve_figures.dice_curves(curves, []), caption)]

@@ -1,58 +1,91 @@
 """The page's sections on costs, on trials that ended early, and on repeating a trial."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from brainseg.analysis.cost_summary import NOT_COUNTED, Ledger, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import in_folds
 from brainseg.records.timing import PHASES
-from brainseg.report import formatting, replay
-from brainseg.report.html import Html, safe, table
-from brainseg.report.sections.ranking import WORDS, WRAPPED
+from brainseg.report import replay
+from brainseg.report.html import Markup, render
 
 
-def ended_early_section(frame: pd.DataFrame) -> Html:
+@dataclass(frozen=True, kw_only=True)
+class EndedRow:
+    """A trial that failed or was stopped."""
+
+    trial: str
+    configuration: str
+    state: str
+    epochs: int
+    dice: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow:
+    """Trials of one phase and state; times are in the table's unit."""
+
+    phase: str
+    state: str
+    trials: int
+    epochs: int
+    by_phase: list[float]  # in the order of PHASES, those of an epoch
+    total: float
+    saved_epochs: int
+    saved: float  # an estimate
+
+
+def ended_early_section(frame: pd.DataFrame) -> Markup | None:
     early = frame[frame["state"].isin(["failed", "stopped"])].sort_values("state", kind="stable")
     rows = [
-        {
-            "trial": row["trial"],
-            "model": row["arm"],
-            "state": row["state"],
-            "epochs": row["epochs"],
-            "Dice": formatting.number(row["dice"]),
-            "why": row["reason"],
-        }
+        EndedRow(
+            trial=row["trial"],
+            configuration=row["arm"],
+            state=row["state"],
+            epochs=row["epochs"],
+            dice=row["dice"],
+            reason=row["reason"],
+        )
         for row in early.to_dict("records")
     ]
-    return table(rows, [""] * len(rows), words=WORDS, wrapped=WRAPPED)
+    return render("ended_early", rows=rows) if rows else None
 
 
-def costs_section(spent: Ledger) -> Html:
+def costs_section(ledger: Ledger) -> Markup | None:
     """Device time by phase and by how trials ended, and what early stopping saved."""
-    if spent.trials.empty:
-        return Html()
-    seconds, unit = unit_of(spent.trials["total"].sum())
+    if ledger.trials.empty:
+        return None
+    seconds, unit = unit_of(ledger.trials["total"].sum())
     rows = [
-        {
-            "phase": row["phase"],
-            "state": row["state"],
-            "trials": row["trials"],
-            "epochs": row["epochs"],
-            **{phase: f"{row[column] / seconds:.2f}" for phase, column in PHASES.items()},
-            unit: f"{row['total'] / seconds:.2f}",
-            "epochs saved": row["saved_epochs"] or "",
-            "about": f"{row['saved'] / seconds:.2f}" if row["saved_epochs"] else "",
-        }
-        for row in spent.by_phase().to_dict("records")
+        CostRow(
+            phase=row["phase"],
+            state=row["state"],
+            trials=row["trials"],
+            epochs=row["epochs"],
+            by_phase=[row[column] / seconds for column in PHASES.values()],
+            total=row["total"] / seconds,
+            saved_epochs=row["saved_epochs"],
+            saved=row["saved"] / seconds,
+        )
+        for row in ledger.by_phase().to_dict("records")
     ]
-    costs = table(rows, [""] * len(rows), words=("phase", "state"))
-    note = f'<p class="note">In {unit}. {NOT_COUNTED}</p>'
-    return Html(f"<p>{safe(spent.sentence())}</p>\n{costs}{note}")
+    return render(
+        "costs",
+        sentence=ledger.sentence(),
+        phases=list(PHASES),
+        unit=unit,
+        rows=rows,
+        not_counted=NOT_COUNTED,
+    )
 
 
-def replay_section(run: RunSnapshot, frame: pd.DataFrame) -> Html:
+def replay_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
+    """The command that trains the first trial again."""
     if not (frame["rank"].notna().any() or (in_folds(run.sweep) and len(frame))):
-        return Html()
+        return None
     trial = frame["trial"].iloc[0]
     params = run.trials[trial].record.params
-    return Html(f"<pre>{safe(replay.replay(run.sweep, trial, params))}</pre>")
+    return render("replay", command=replay.replay(run.sweep, trial, params))

@@ -12,33 +12,32 @@ from brainseg.report.figures import curves as curve_figures
 from brainseg.report.figures import patients as patient_figures
 from brainseg.report.figures import style
 from brainseg.report.figures.curves import Curve
-from brainseg.report.html import Html, figure
+from brainseg.report.html import Figure, Markup, render
 
 
-def learning_curves_section(run: RunSnapshot) -> Html:
+def learning_curves_section(run: RunSnapshot) -> Markup | None:
     """Dice, IoU and loss of each configuration of a sweep that runs a list of points."""
     if run.sweep["strategy"].get("kind") != "points":
-        return Html()
-    begun = [trial.record for trial in run.trials.values() if trial.rows]
-    paths = varied_between_arms(begun)
-    arms = []
-    for group in seed_groups(begun):
+        return None
+    started = [trial.record for trial in run.trials.values() if trial.rows]
+    paths = varied_between_arms(started)
+    configurations = []
+    for group in seed_groups(started):
         words = named(group[0].arm, in_words(group[0].params, paths))
         curves = [curve_of(run.trials[record.trial], words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(style.COLOURS), strict=False)
-        arms.append([replace(curve, colour=colour) for curve, colour in colours])
-    columns = len(style.COLOURS)
-    each = "line a fold and seed" if in_folds(run.sweep) else "colour a seed"
+        configurations.append([replace(curve, colour=colour) for curve, colour in colours])
+    each = "line is a fold and seed" if in_folds(run.sweep) else "colour is a seed"
     caption = (
-        f"A column a model, a {each}. "
-        "Dice and IoU of the validation slices; loss of validation, and dashed that of training."
+        f"Each column is a configuration, each {each}. Dice and IoU are of the validation slices; "
+        "solid loss is of validation, dashed of training."
     )
-    return Html(
-        "\n".join(
-            figure(curve_figures.learning_curves(arms[n : n + columns]), caption)
-            for n in range(0, len(arms), columns)
-        )
-    )
+    columns = len(style.COLOURS)
+    figures = [
+        Figure(curve_figures.learning_curves(configurations[n : n + columns]), caption)
+        for n in range(0, len(configurations), columns)
+    ]
+    return render("figures", figures=figures) if figures else None
 
 
 def curves_of(run: RunSnapshot, frame: pd.DataFrame) -> tuple[list[Curve], list[Curve]]:
@@ -68,32 +67,36 @@ def curve_of(trial: TrialSnapshot, words: str, best_epoch: int) -> Curve:
     )
 
 
-def dice_figure(best: Sequence[Curve], others: Sequence[Curve]) -> Html:
+def dice_section(best: Sequence[Curve], others: Sequence[Curve]) -> Markup | None:
     if not (best or others):
-        return Html()
-    return figure(
-        curve_figures.dice_curves(best, others),
-        "In colour the best, with a dot at their best epoch and the score there; in grey all "
-        "others, with a dot where they ended. Point at a curve for its name.",
+        return None
+    caption = (
+        "In colour: the best trials, with a dot at the best epoch and its Dice beside the name. "
+        "In grey: all others, with a dot at the last epoch. Point at a curve for its name."
     )
+    figure = Figure(curve_figures.dice_curves(best, others), caption)
+    return render("figures", figures=[figure])
 
 
-def loss_figure(best: Sequence[Curve]) -> Html:
+def loss_section(best: Sequence[Curve]) -> Markup | None:
     if not best:
-        return Html()
-    caption = "The learning rate is the one at each epoch's end."
+        return None
+    caption = "The learning rate is that of the end of each epoch."
     if len({curve.loss for curve in best}) > 1:
-        caption += " Losses of different kinds share no scale."
-    return figure(curve_figures.loss_curves(best), caption)
+        caption += " Losses of different kinds are not comparable."
+    figure = Figure(curve_figures.loss_curves(best), caption)
+    return render("figures", figures=[figure])
 
 
-def patient_figure(best: Sequence[Curve]) -> Html:
-    if not best:
-        return Html()
-    patients = pd.concat([curve.patients for curve in best]).groupby("patient")["dice"]
+def patients_section(best: Sequence[Curve]) -> Markup | None:
+    scored = [curve for curve in best if len(curve.patients)]
+    if not scored:
+        return None
+    patients = pd.concat([curve.patients for curve in scored]).groupby("patient")["dice"]
     hardest = (f"{name} ({dice:.2f})" for name, dice in patients.mean().nsmallest(3).items())
-    return figure(
-        patient_figures.patient_dots(best),
-        "A dot is a patient; bar over the middle half, line at the median, diamond at the mean. "
-        f"Hardest, by the mean over these trials: {', '.join(hardest)}.",
+    caption = (
+        "Each dot is a patient. Bar: the middle half; line: the median; diamond: the mean. "
+        f"Lowest mean Dice over these trials: {', '.join(hardest)}."
     )
+    figure = Figure(patient_figures.patient_dots(scored), caption)
+    return render("figures", figures=[figure])

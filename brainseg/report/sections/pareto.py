@@ -1,58 +1,70 @@
-"""Which trials nobody beats in all that the sweep aims at, as a section of the report's page."""
+"""The page's section on Dice against cost: which trials are Pareto-optimal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from brainseg.analysis.pareto import sentence
 from brainseg.report import sentences
-from brainseg.report.figures.pareto import Spot, tradeoff
-from brainseg.report.html import Html, figure, safe, table
+from brainseg.report.figures.pareto import PricedTrial, dice_against_cost
+from brainseg.report.html import Figure, Markup, render
 
 TITLE = "Dice against cost"
 HEADS = {
     "dice": "Dice",
     "device_seconds": "device-seconds",
     "parameters": "parameters",
-    "milliseconds_per_image": "ms an image",
+    "milliseconds_per_image": "ms per image",
 }
-FORMS = {"dice": ".3f", "device_seconds": ",.0f", "parameters": ",.0f"}
+DIGITS = {"dice": 3, "device_seconds": 0, "parameters": 0, "milliseconds_per_image": 2}
 
 
-def section(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """The front as a table and a picture for each cost."""
+@dataclass(frozen=True, kw_only=True)
+class ParetoRow:
+    """A trial that ran to its end."""
+
+    trial: str
+    configuration: str
+    values: list[tuple[float, int]]  # each objective's, and how many decimals it is given
+    optimal: bool
+
+
+def section(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """The trials as a table, and a picture for each cost."""
     if not rows:
-        return Html()
-    aims = [key for key in rows[0] if key in HEADS]
-    shown = [
-        {
-            "trial": row["trial"],
-            "model": row["arm"],
-            **{HEADS[aim]: f"{row[aim]:{FORMS.get(aim, '.2f')}}" for aim in aims},
-            "unbeaten": "yes" if row["unbeaten"] else "",
-        }
-        for row in rows
-    ]
-    kinds = ["first" if row["unbeaten"] else "faint" for row in rows]
-    pictures = [figure(_picture(rows, aim), _caption(aims)) for aim in aims[1:]]
-    body = table(shown, kinds, words=("trial", "unbeaten"), wrapped=("model",))
-    note = f'<p class="note">{sentences.UNSURE}</p>'
-    return Html(f"<p>{safe(sentence(rows))}</p>\n{body}\n" + "\n".join(pictures) + note)
+        return None
+    objectives = [key for key in rows[0] if key in HEADS]
+    return render(
+        "pareto",
+        sentence=sentence(rows),
+        objective_heads=[HEADS[objective] for objective in objectives],
+        rows=[_row(row, objectives) for row in rows],
+        figures=[_figure(rows, cost, objectives) for cost in objectives[1:]],
+        doubt=sentences.UNSURE,
+    )
 
 
-def _picture(rows: Sequence[Mapping[str, Any]], aim: str) -> str:
-    spots = [
-        Spot(
+def _row(row: Mapping[str, Any], objectives: Sequence[str]) -> ParetoRow:
+    return ParetoRow(
+        trial=row["trial"],
+        configuration=row["arm"],
+        values=[(row[objective], DIGITS[objective]) for objective in objectives],
+        optimal=row["unbeaten"],
+    )
+
+
+def _figure(rows: Sequence[Mapping[str, Any]], cost: str, objectives: Sequence[str]) -> Figure:
+    trials = [
+        PricedTrial(
             trial=row["trial"],
-            arm=row["arm"],
+            configuration=row["arm"],
             dice=row["dice"],
-            cost=row[aim],
-            unbeaten=row["unbeaten"],
+            cost=row[cost],
+            optimal=row["unbeaten"],
         )
         for row in rows
     ]
-    return tradeoff(spots, HEADS[aim])
-
-
-def _caption(aims: Sequence[str]) -> str:
-    more = f" in all of {', '.join(HEADS[aim] for aim in aims)}" if len(aims) > 2 else ""
-    return f"In colour the trials that no other beats{more}. Point at a dot for its name."
+    names = [HEADS[objective] for objective in objectives]
+    among = f" in {', '.join(names[:-1])} and {names[-1]}" if len(names) > 2 else ""
+    caption = f"In colour: Pareto-optimal trials{among}. Point at a dot for its name."
+    return Figure(dice_against_cost(trials, HEADS[cost]), caption)

@@ -1,102 +1,157 @@
-"""The page's ranking, with what its columns mean."""
+"""The page's ranking, with what its columns mean, and the means over seeds."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from brainseg.records import queries
 from brainseg.records.rows import columns
-from brainseg.report import formatting, results, sentences
-from brainseg.report.figures import patients, style
-from brainseg.report.html import Html, table
+from brainseg.report import results, sentences
+from brainseg.report.figures import style
+from brainseg.report.html import Markup, render
 from brainseg.search.expected_dice import EXPECTED
 
 HEADS = {score: columns()[score].head for score in results.SCORES}
 EXPECTED_HEAD = "expected Dice"
-WORDS = ("trial", "over patients", "state")  # columns that are no numbers
-WRAPPED = ("model", "differs in", "why")
 METRICS = {
     "Dice": columns()["dice"].meaning,
     EXPECTED_HEAD: EXPECTED,
-    "over patients": "The validation patients' own Dice on an axis from 0 to 1: bar over the "
-    "middle half (its ends stand beside it), line at the median, dot at the mean.",
+    "over patients": "The Dice of each validation patient, on an axis from 0 to 1: the bar is the "
+    "middle half, with its ends in numbers beside it; the line is the median, the dot the mean.",
     **{head: columns()[score].meaning for score, head in HEADS.items()},
-    "epochs": "The best, whose scores these are / how many were finished.",
+    "epochs": "The best epoch, which the scores are from / the number of finished epochs.",
     "device time": "How long the trial held its devices, times their number.",
 }
 
 
-def ranking_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
-    rows: list[dict[str, object]] = []
-    kinds, expects = [], sentences.expects(frame)
-    for row in frame.to_dict("records"):
-        rows.append(
-            {
-                "#": _place(row["rank"]),
-                "trial": row["trial"],
-                "model": row["arm"],
-                "Dice": formatting.number(row["dice"]),
-                **({EXPECTED_HEAD: formatting.number(row["expected_dice"])} if expects else {}),
-                "over patients": _quartiles(row),
-                **{name: formatting.number(row[score]) for score, name in HEADS.items()},
-                "epochs": f"{row['best_epoch']} / {row['epochs']}" if row["epochs"] else "",
-                **({"differs in": row["varied"]} if frame["varied"].any() else {}),
-                "device time": formatting.duration(row["device_seconds"]),
-                "state": row["state"],
-            }
-        )
-        kinds.append("faint" if pd.isna(row["rank"]) else "first" if row["rank"] == 1 else "")
-    for one in results.blind(sweep):
-        scores = {name: formatting.number(one[score]) for score, name in HEADS.items()}
-        rows.append({"model": one["arm"], "Dice": formatting.number(one["dice"]), **scores})
-        kinds.append("faint")
-    note = Html(f'<p class="note">{sentences.blind_note(sweep)}</p>')
-    return Html(table(rows, kinds, words=WORDS, wrapped=WRAPPED) + note + _leak(sweep))
+@dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """Of the Dice over validation patients, with the mean."""
+
+    low: float
+    median: float
+    high: float
+    mean: float
 
 
-def meanings(frame: pd.DataFrame) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class RankingRow:
+    """A trial in the ranking; scores are NaN where they are unknown."""
+
+    emphasis: str  # "first", "faint" for a trial without rank, else empty
+    rank: int | None
+    colour: str  # of the trial in the figures; empty for all but the best few
+    trial: str
+    configuration: str
+    dice: float
+    expected_dice: float
+    quartiles: Quartiles | None
+    scores: list[float]  # in the order of HEADS
+    best_epoch: int
+    epochs: int
+    varied: str
+    device_seconds: float
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRow:
+    """A predictor that looks at no image."""
+
+    name: str
+    dice: float
+    scores: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsRow:
+    """A configuration over its seeds."""
+
+    configuration: str
+    varied: str
+    patients: int  # scored out of fold; 0 in a sweep without folds
+    seeds: int
+    dice: float
+    dice_sd: float
+    dice_low: float
+    dice_high: float
+    best_epoch: float
+
+
+def ranking_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup:
+    return render(
+        "ranking",
+        rows=[_row(row) for row in frame.to_dict("records")],
+        baselines=[_baseline(row) for row in results.blind(sweep)],
+        score_heads=list(HEADS.values()),
+        expects=sentences.expects(frame),
+        varies=bool(frame["varied"].any()),
+        baselines_note=sentences.blind_note(sweep),
+        warnings=_leak(sweep),
+    )
+
+
+def meanings_section(frame: pd.DataFrame) -> Markup:
     """What the ranking's columns mean."""
-    told = sentences.expects(frame)
-    return {name: text for name, text in METRICS.items() if told or name != EXPECTED_HEAD}
+    expects = sentences.expects(frame)
+    meanings = {name: text for name, text in METRICS.items() if expects or name != EXPECTED_HEAD}
+    return render("definitions", definitions=meanings)
 
 
-def _leak(sweep: Mapping[str, Any]) -> Html:
-    """What must stand wherever scores under a leaking split do."""
-    return Html(f'<p class="warn">{sentences.LEAK}</p>' if queries.leaks(sweep) else "")
-
-
-def over_seeds_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Html:
-    """Configurations that were trained with several seeds, each one a row."""
+def over_seeds_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup | None:
+    """A row per configuration, where some were trained with several seeds."""
     rows = [
-        {
-            "model": row["arm"],
-            "differs in": row["varied"],
-            **({"patients": row["patients"]} if row["patients"] else {}),
-            "seeds": row["seeds"],
-            "mean Dice": formatting.number(row["dice"]),
-            "standard deviation": formatting.number(row["dice_sd"]),
-            "lowest": formatting.number(row["dice_low"]),
-            "highest": formatting.number(row["dice_high"]),
-            "mean best epoch": f"{row['best_epoch']:.1f}",
-        }
+        SeedsRow(
+            configuration=row["arm"],
+            varied=row["varied"],
+            patients=row["patients"],
+            seeds=row["seeds"],
+            dice=row["dice"],
+            dice_sd=row["dice_sd"],
+            dice_low=row["dice_low"],
+            dice_high=row["dice_high"],
+            best_epoch=row["best_epoch"],
+        )
         for row in frame.to_dict("records")
     ]
-    return Html(table(rows, [""] * len(rows), wrapped=WRAPPED) + _leak(sweep)) if rows else Html()
+    return render("over_seeds", rows=rows, warnings=_leak(sweep)) if rows else None
 
 
-def _place(rank: Any) -> Html:
-    """The rank, with the trial's colour in the figures."""
-    if pd.isna(rank):
-        return Html()
+def _leak(sweep: Mapping[str, Any]) -> list[str]:
+    """What must stand wherever scores under a leaking split do."""
+    return [sentences.LEAK] if queries.leaks(sweep) else []
+
+
+def _row(row: Mapping[Any, Any]) -> RankingRow:
+    rank = None if pd.isna(row["rank"]) else int(row["rank"])
     colours = dict(enumerate(style.COLOURS, start=1))
-    dot = f'<span style="color:{colours[rank]}">●</span> ' if rank in colours else ""
-    return Html(f"{dot}{rank}")
+    return RankingRow(
+        emphasis="faint" if rank is None else "first" if rank == 1 else "",
+        rank=rank,
+        colour=colours.get(rank, "") if rank else "",
+        trial=row["trial"],
+        configuration=row["arm"],
+        dice=row["dice"],
+        expected_dice=row["expected_dice"],
+        quartiles=_quartiles(row) if row["patients"] else None,
+        scores=[row[score] for score in HEADS],
+        best_epoch=row["best_epoch"],
+        epochs=row["epochs"],
+        varied=row["varied"],
+        device_seconds=row["device_seconds"],
+        state=row["state"],
+    )
 
 
-def _quartiles(row: Mapping[Any, Any]) -> Html:
-    if not row["patients"]:
-        return Html()
-    low, high = row["dice_q1"], row["dice_q3"]
-    bar = patients.quartile_bar(low, row["dice_median"], high, row["dice"])
-    return Html(f"{bar} {low:.2f} to {high:.2f}")
+def _quartiles(row: Mapping[Any, Any]) -> Quartiles:
+    return Quartiles(
+        low=row["dice_q1"], median=row["dice_median"], high=row["dice_q3"], mean=row["dice"]
+    )
+
+
+def _baseline(row: Mapping[str, Any]) -> BaselineRow:
+    return BaselineRow(
+        name=row["arm"], dice=row["dice"], scores=[row[score] for score in HEADS]
+    )

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,37 @@ from numpy.typing import NDArray
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.data.channels import flair_channel, recorded_names
 from brainseg.records.queries import in_folds, named, seed_groups
-from brainseg.report.figures import slices, style
-from brainseg.report.html import Html, safe
+from brainseg.report.figures import style
+from brainseg.report.figures.slices import Picture, outline, picture_of_slice
+from brainseg.report.html import Markup, render
 
 PANELS = 12  # of a trial's slices; more would make the page heavy
 
 
-def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Html:
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A slice, and the outlines of its masks as SVG paths."""
+
+    picture: Picture
+    truth: str
+    prediction: str
+    label: str
+    overlap: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSlices:
+    """The slices of one trial, or why they cannot be shown."""
+
+    trial: str
+    configuration: str
+    epoch: int = 0
+    channel: str = ""
+    panels: list[Panel] = field(default_factory=list)
+    problem: str = ""
+
+
+def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
     """Image, truth and prediction of the leader; where points are run, of each model's best."""
     ranked = frame[frame["rank"].notna()]
     shown = ranked["trial"].tolist()[:1]
@@ -25,47 +50,53 @@ def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Html:
         groups = seed_groups([r for r in run.records if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
-    if in_folds(run.sweep):  # the same patients of every arm
+    if in_folds(run.sweep):  # the same patients for every configuration
         first = {group[0].trial for group in seed_groups(run.records)}
         shown = [trial for trial in frame["trial"] if trial in first]
     words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in frame.iterrows()}
-    return Html("\n".join(_panels(run.sweep, run.trials[trial], words[trial]) for trial in shown))
+    trials = [
+        _slices(run.sweep, run.trials[trial], words[trial])
+        for trial in shown
+        if run.trials[trial].folder.panels.exists()
+    ]
+    if not trials:
+        return None
+    colours = {"truth_colour": style.TRUTH, "prediction_colour": style.PREDICTION}
+    return render("slices", trials=trials, **colours)
 
 
-def _panels(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Html:
-    if not (path := trial.folder.panels).exists():
-        return Html()
+def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> TrialSlices:
+    name = trial.record.trial
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = ("images", "truths", "predictions", "labels")
-            parts, epoch = [file[name][:PANELS] for name in names], int(file["epoch"])
+        with np.load(trial.folder.panels, allow_pickle=False) as file:
+            keys = ("images", "truths", "predictions", "labels")
+            images, *others = (file[key][:PANELS] for key in keys)
+            epoch = int(file["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        return Html(f'<p class="note">{safe(path)} cannot be read: {safe(error)}</p>')
-    channel, name = shown_channel(sweep, parts[0])
-    panels = "\n".join(
-        f"<figure>{slices.slice_panel(image[..., channel], truth, prediction)}"
-        f"<figcaption>{safe(label)}: {_overlap(truth, prediction)}</figcaption></figure>"
-        for image, truth, prediction, label in zip(*parts, strict=True)
-    )
-    return Html(
-        f'<p class="note">Validation slices as {safe(words)}, trial '
-        f"{safe(trial.record.trial)}, saw them at epoch {epoch}: {safe(name)}, and {safe(name)} "
-        f"with {_key(style.TRUTH)}truth and {_key(style.PREDICTION)}prediction "
-        f"outlined. Brightness is scaled slice by slice.</p>"
-        f'<div class="slices">{panels}</div>'
+        problem = f"{trial.folder.panels} cannot be read: {error}"
+        return TrialSlices(trial=name, configuration=words, problem=problem)
+    index, channel = shown_channel(sweep, images)
+    panels = [
+        Panel(
+            picture=picture_of_slice(image_HWC[..., index]),
+            truth=outline(truth_HW),
+            prediction=outline(prediction_HW),
+            label=str(label),
+            overlap=_overlap(truth_HW, prediction_HW),
+        )
+        for image_HWC, truth_HW, prediction_HW, label in zip(images, *others, strict=True)
+    ]
+    return TrialSlices(
+        trial=name, configuration=words, epoch=epoch, channel=channel, panels=panels
     )
 
 
 def shown_channel(sweep: Mapping[str, Any], images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
-    """FLAIR where the layout tells which it is, else the first."""
+    """Index and name of FLAIR where the layout says which it is, else of the first channel."""
     names, channels = recorded_names(sweep["data"]), images_NHWC.shape[3]
     shown = flair_channel(names, channels) or 0
     known = len(names) == channels
     return shown, names[shown] if known else f"channel {shown + 1} of {channels}"
-
-
-def _key(colour: str) -> str:
-    return f'<span class="key" style="background:{colour}"></span>'
 
 
 def _overlap(truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]) -> str:
