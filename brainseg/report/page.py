@@ -111,7 +111,9 @@ def _facts(results: Results) -> dict[str, list[str]]:
             f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
             *sentences.ending_note(results.snapshot),
         ],
-        "Search": [f"{name.replace('_', ' ')} {value}" for name, value in sweep["strategy"].items()],
+        "Search": [
+            f"{name.replace('_', ' ')} {value}" for name, value in sweep["strategy"].items()
+        ],
         "Command": [sweep["command"]],
         "Started": [sweep["made"], f"id {sweep['uid']}"],
     }

@@ -152,6 +152,4 @@ def _quartiles(row: Mapping[Any, Any]) -> Quartiles:
 
 
 def _baseline(row: Mapping[str, Any]) -> BaselineRow:
-    return BaselineRow(
-        name=row["arm"], dice=row["dice"], scores=[row[score] for score in HEADS]
-    )
+    return BaselineRow(name=row["arm"], dice=row["dice"], scores=[row[score] for score in HEADS])

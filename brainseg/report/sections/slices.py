@@ -86,9 +86,7 @@ def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Trial
         )
         for image_HWC, truth_HW, prediction_HW, label in zip(images, *others, strict=True)
     ]
-    return TrialSlices(
-        trial=name, configuration=words, epoch=epoch, channel=channel, panels=panels
-    )
+    return TrialSlices(trial=name, configuration=words, epoch=epoch, channel=channel, panels=panels)
 
 
 def shown_channel(sweep: Mapping[str, Any], images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:

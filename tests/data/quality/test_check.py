@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +397,7 @@ def test_names_of_any_kind_are_escaped_in_the_page(data: Data) -> None:
     assert sorted(rule for _, rule, _ in told(findings)) == [SHARED, UNREADABLE]
     text = write_page(findings, data.root.parent / "page.html").read_text()
     assert "<img" not in text and "\x1b" not in text
-    assert text.count("=1+1,&quot;&lt;img src=x onerror=alert(1)&gt;&amp;\\x1b[31m\\nÜ 脳") > 4
+    assert unescape(text).count('=1+1,"<img src=x onerror=alert(1)>&\\x1b[31m\\nÜ 脳') > 4
     assert write_picture(findings, data.root.parent / "page.png").stat().st_size > 10_000
 
 
@@ -474,7 +475,7 @@ def test_the_page_shows_what_is_odd_and_loads_nothing(data: Data) -> None:
     assert "one of the largest tumours" in whys
     text = write_page(findings, data.root.parent / "page.html").read_text()
     assert text.count("<figure>") == 1 + len(findings.odd)
-    assert "http" not in text.replace("http://www.w3.org", "") and "<script" not in text
+    assert "http" not in text and "<script" not in text
 
 
 def test_a_folder_of_which_nothing_can_be_read_still_has_a_page(data: Data) -> None:
