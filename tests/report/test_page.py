@@ -41,6 +41,7 @@ class Tags(HTMLParser):
         self.open: list[str] = []
         self.names: set[str] = set()
         self.links: list[str] = []
+        self.ids: list[str] = []
         self.text = ""
         self.feed(text)
         self.close()
@@ -49,6 +50,7 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.add(tag)
         self.links += [value or "" for key, value in attrs if key.split(":")[-1] in LINKS]
+        self.ids += [value or "" for key, value in attrs if key == "id"]
         if tag not in VOID or tag == "image":
             self.open.append(tag)
 
@@ -87,6 +89,15 @@ def test_the_page_loads_nothing_from_anywhere(run: Run) -> None:
     assert tags.links and all(re.match("#|data:image/png;base64,", link) for link in tags.links)
     assert not tags.names & {"script", "link", "iframe", "object", "embed", "base"}
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
+
+
+def test_every_link_leads_to_one_place_in_the_page(run: Run) -> None:
+    text = written(run)
+    tags = Tags(text)
+    assert len(set(tags.ids)) == len(tags.ids)
+    targets = [link for link in tags.links if link.startswith("#")]
+    assert "#ranking" in targets and set(targets) <= {f"#{name}" for name in tags.ids}
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(tags.ids)
 
 
 def test_the_page_has_every_part(run: Run) -> None:
@@ -158,13 +169,15 @@ def test_the_command_rebuilds_the_leader(tmp_path: Path, params: Params) -> None
     assert replayed == build(TrialConfig(), params)
 
 
-def test_a_sweep_in_folds_shows_its_arms_and_how_to_train_the_first_again(tmp_path: Path) -> None:
+def test_a_sweep_in_folds_shows_its_configurations_and_how_to_train_the_first_again(
+    tmp_path: Path,
+) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
     text = Tags(written(run)).text
     assert "networks that never saw them" in text and "One split and one or few seeds" not in text
     for trial in ("0000", "0002"):
-        assert f"trial {trial}, saw them" in text, "the same patients under every arm"
-    assert "trial 0001, saw them" not in text
+        assert f"trial {trial}, at epoch" in text, "the same patients for every configuration"
+    assert "trial 0001, at epoch" not in text
     write_json(run.sweep, read_json(run.sweep) | {"confirms": {"top": 3, "search": HOSTILE}})
     assert f"Confirmsthe best 3 of{HOSTILE}" in Tags(written(run)).text
     command = text[text.index("brainseg train") :]
