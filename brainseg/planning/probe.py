@@ -59,10 +59,10 @@ def measure(task: Task, device: torch.device) -> Measured:
     trial.machine.wait()
     started = time.monotonic()
     step_seconds = _step_seconds(trial)
-    few = trial.validation_rows[: BATCHES * task.config.batch_size]
-    trial.validation_rows = few
-    trial.score()
-    image_seconds = trial.score()["milliseconds_per_image"] / 1000
+    few = trial.data.validation_rows[: BATCHES * task.config.batch_size]
+    trial.data.validation_rows = few
+    trial.validate()
+    image_seconds = trial.validate().milliseconds_per_image / 1000
     before = time.monotonic()
     weights = trial.learner.network.state_dict()
     checkpoint.save_best(trial.folder.path, {"network": weights, "epoch": 1})

@@ -32,6 +32,13 @@ class Machine:
     device: torch.device
     bfloat16: bool = False
 
+    @classmethod
+    def of(cls, device: torch.device, precision: str) -> "Machine":
+        """In "float32" or "bfloat16"; "auto" is bfloat16 where the hardware computes in it."""
+        return cls(
+            device, _has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+        )
+
     def cast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
@@ -129,6 +136,12 @@ def _shown(image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor) -> tuple[T
         image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),
         scaling_BC3.gather(1, shown_BC[..., None].expand_as(scaling_BC3)),
     )
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _finite(loss: float, step: int, batch: Batch) -> float:

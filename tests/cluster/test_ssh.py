@@ -306,8 +306,7 @@ run, to = map(pathlib.Path, sys.argv[1:])
 trial = Trial(Task(run, "0000"), torch.device("cpu"))
 best = torch.load(run / "trials/0000/best.pt", weights_only=True)
 trial.learner.network.load_state_dict(best["network"])
-trial.score()
-trial.patient_table().to_csv(to, index=False)
+trial.validate().patient_table().to_csv(to, index=False)
 """
 
 

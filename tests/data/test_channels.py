@@ -109,7 +109,7 @@ def begun(root: Path, folder: Path) -> Run:
 def shown_by(run: Run) -> Any:
     """The channel that each channel of every slice shows in an epoch of a trial of the run."""
     trial = Trial(task_of(run, "0000", CONFIG), torch.device("cpu"))
-    return trial._shown_channels(1).numpy()
+    return trial.data.shown_channels(1).numpy()
 
 
 @each_copy

@@ -133,7 +133,7 @@ def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Ru
         trial = Trial(task_of(run, f"of-{threads}", TINY, threads=threads), CPU)
         torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
         rows = [untimed(trial.run_epoch()) for _ in range(3)]
-        found.append((rows, trial.patient_table().to_csv()))
+        found.append((rows, trial.validate().patient_table().to_csv()))
     assert found[0] == found[1]
     of_one, of_two = weights(run.trial("of-1")), weights(run.trial("of-2"))
     assert all(torch.equal(of_one[name], of_two[name]) for name in of_one)
@@ -143,9 +143,9 @@ def scored(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) 
     """Score a network as it was made, and write the table that rank 0 arrives at."""
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
     trial = Trial(task_of(Run(run), "t", config), CPU)
-    trial.score()
+    validation = trial.validate()
     if rank == 0:
-        trial.patient_table().to_csv(f"{meeting}.csv", index=False)
+        validation.patient_table().to_csv(f"{meeting}.csv", index=False)
     dist.destroy_process_group()
 
 
@@ -153,8 +153,7 @@ def test_the_same_weights_give_exactly_the_same_table_on_three_workers_as_on_one
     run: Run, tmp_path: Path
 ) -> None:
     config = replace(TINY, model=Encoder(name="resnet18", weights="none"))
-    alone = Trial(task_of(run, "t", config), CPU)
-    alone.score()
+    alone = Trial(task_of(run, "t", config), CPU).validate()
     meeting = str(tmp_path / "meeting")
     mp.spawn(scored, (3, meeting, run.path, config), nprocs=3)
     table = pd.read_csv(f"{meeting}.csv")
@@ -249,7 +248,7 @@ def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
     with torch.no_grad():
         trial.learner.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
     with pytest.raises(TrialFailed, match="1 frozen tensors changed, the first is '_conv_stem"):
-        trial.audit()
+        trial.keeper.audit(trial.epoch)
     assert run.trial("t").audit()[0]["changed"] == ["_conv_stem.weight"]
 
 
@@ -289,7 +288,7 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     fresh = Trial(task_of(run, "fresh", replace(config, lr="given")), CPU)
     bounds = read_bounds(run.trial("t").lr_range)
     assert trial.schedule(0).lr == pytest.approx(bounds.low)
-    assert trial.schedule(trial.steps).lr == pytest.approx(bounds.high)
+    assert trial.schedule(trial.data.steps).lr == pytest.approx(bounds.high)
     given, found = fresh.learner.network.state_dict(), trial.learner.network.state_dict()
     assert all(torch.equal(given[key], found[key]) for key in given)
     assert trial.learner.optimizer.state_dict()["state"] == {}
@@ -318,7 +317,7 @@ def test_the_fold_that_the_config_names_validates_and_the_others_train(run: Run)
     for fold in (0, 1):
         config = replace(TINY, epochs=1, fold=fold)
         trial = Trial(task_of(run, f"{fold}", config), CPU)
-        seen = set(table["patient"].iloc[trial.train_rows])
+        seen = set(table["patient"].iloc[trial.data.train_rows])
         last = pd.read_csv(trained(run, f"{fold}", config, nothing).last)
         assert set(last["patient"]) == set(table.loc[table["fold"] == fold, "patient"])
         assert seen == set(table.loc[table["fold"] == 1 - fold, "patient"])
@@ -438,7 +437,7 @@ def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run:
     for row in rows:
         assert row.parameters == sum(p.numel() for p in network.parameters())
         assert row.seconds == pytest.approx(row.train_seconds + row.score_seconds)
-        slices = len(Trial(task_of(run, "other", TINY), CPU).validation_rows)
+        slices = len(Trial(task_of(run, "other", TINY), CPU).data.validation_rows)
         assert 0 < row.milliseconds_per_image * slices <= 1000 * row.score_seconds
 
 

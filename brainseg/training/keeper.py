@@ -1,0 +1,170 @@
+"""What a trial leaves in its folder: rows, tables, panels, checkpoints, proofs and costs.
+
+Every rank calls alike, since some of it is gathered from all; rank 0 alone writes.
+"""
+
+import socket
+from datetime import UTC, datetime
+
+import torch
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.models.freezing import changed
+from brainseg.records.files import append_line, read_json, write_json, write_text
+from brainseg.records.rows import EpochRow
+from brainseg.records.timing import PhaseTimer
+from brainseg.records.trial_folder import TrialDir
+from brainseg.training import checkpoint
+from brainseg.training.distributed import Ranks
+from brainseg.training.learner import Learner
+from brainseg.training.loop import Machine
+from brainseg.training.panels import panel_rows, write_panels
+from brainseg.training.schedules import Setting
+from brainseg.training.task import TrialFailed
+from brainseg.training.trial_data import TrialData
+from brainseg.training.validation import Validation
+
+
+class TrialKeeper:
+    """Writes what must outlive the process, and reads it back when the trial is resumed.
+
+    Attributes:
+        best_dice: the highest validation Dice so far; -1 before the first epoch.
+        best_epoch: the epoch of it, from 1.
+    """
+
+    def __init__(
+        self,
+        folder: TrialDir,
+        config: TrialConfig,
+        data: TrialData,
+        learner: Learner,
+        machine: Machine,
+        ranks: Ranks,
+        timer: PhaseTimer,
+    ) -> None:
+        self.folder, self.config, self.data, self.learner = folder, config, data, learner
+        self.machine, self.ranks, self.timer = machine, ranks, timer
+        self.parameters = sum(p.numel() for p in learner.network.parameters())
+        self.best_dice, self.best_epoch = -1.0, 0
+        self._has_row = False  # whether this process has finished an epoch
+
+    def restore(self) -> int:
+        """Load the last checkpoint, if there is one; return the epochs that it has finished."""
+        state = checkpoint.load_latest(self.folder.path) or {}
+        epoch: int = state.get("epoch", 0)
+        if state:
+            self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
+            self.learner.load_state(state, epoch)
+        if self.ranks.rank == 0:
+            if not state:
+                write_json(self.folder.frozen, self.learner.network.fingerprints())
+            self.folder.truncate_rows(epoch)
+        return epoch
+
+    def note_begin(self, epoch: int) -> None:
+        """Append where each rank is, and on what."""
+        device = self.machine.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        place = {"host": socket.gethostname(), "device": str(device), "name": name}
+        places = self.ranks.all_gather(place)
+        if self.ranks.rank == 0:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            append_line(self.folder.begins, {"at": at, "epoch": epoch, "workers": places})
+
+    def audit(self, epoch: int) -> None:
+        """Compare what is frozen now with what it was before the first step, and note it.
+
+        Raises:
+            TrialFailed: a frozen tensor changed, which only a fault in brainseg can cause.
+        """
+        if not self.learner.network.blocks:
+            return
+        moved: list[str] = []
+        if self.ranks.rank == 0:
+            now = self.learner.network.fingerprints()
+            moved = changed(read_json(self.folder.frozen), now)
+            stage = {"epoch": epoch, "blocks": self.learner.frozen}
+            earlier = [stage for stage in self.folder.audit() if stage["epoch"] < epoch]
+            self.folder.write_audit([*earlier, {**stage, "tensors": len(now), "changed": moved}])
+        if moved := self.ranks.broadcast(moved):
+            raise TrialFailed(
+                f"{len(moved)} frozen tensors changed, the first is {moved[0]!r}: a fault in "
+                "brainseg; please report it with this trial's config.json"
+            )
+
+    def charge_rest(self) -> None:
+        """Charge the time since the last phase: to setup before the first epoch, then to save."""
+        self.timer.charge("save" if self._has_row else "setup")
+
+    def save_epoch(
+        self, epoch: int, train_loss: float, validation: Validation, setting: Setting
+    ) -> EpochRow:
+        """Write all that an epoch leaves and return its row.
+
+        The checkpoint is last: a crash before it repeats the epoch, so that nothing is lost.
+        """
+        row = self._row(epoch, train_loss, validation, setting)
+        if self.ranks.rank:
+            return row
+        append_line(self.folder.metrics, row.to_json())
+        if row.best_epoch == epoch:
+            weights = self.learner.network.state_dict()
+            checkpoint.save_best(self.folder.path, {"network": weights, "epoch": epoch})
+            write_text(self.folder.patients, validation.patient_table().to_csv(index=False))
+            self._save_panels(epoch)
+        if epoch == self.config.epochs:
+            write_text(self.folder.last, validation.patient_table().to_csv(index=False))
+        best = {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
+        state = {**self.learner.state(), "epoch": epoch, **best}
+        checkpoint.save_latest(self.folder.path, epoch, state)
+        return row
+
+    def note_costs(self, epoch: int) -> None:
+        """Append what was spent since the last note; of a killed process that is never known."""
+        self.charge_rest()
+        if self.ranks.rank == 0:
+            place = {"device": self.machine.device.type, "threads": self.data.threads}
+            cost = {"epoch": epoch, **self.timer.read(), "devices": self.ranks.world, **place}
+            append_line(self.folder.costs_path, cost)
+
+    def _row(
+        self, epoch: int, train_loss: float, validation: Validation, setting: Setting
+    ) -> EpochRow:
+        scores, spent = validation.scores(), self.timer.spent
+        if scores["dice"] > self.best_dice:
+            self.best_dice, self.best_epoch = scores["dice"], epoch
+        start_seconds = None if self._has_row else spent["setup"]
+        self._has_row = True
+        return EpochRow(
+            epoch=epoch,
+            train_loss=train_loss,
+            val_loss=validation.loss,
+            **scores,
+            milliseconds_per_image=validation.milliseconds_per_image,
+            best_dice=self.best_dice,
+            best_epoch=self.best_epoch,
+            lr=setting.lr,
+            momentum=setting.momentum,
+            frozen_blocks=self.learner.frozen,
+            images_per_second=self.data.images_per_epoch / spent["train"],
+            train_seconds=spent["train"],
+            score_seconds=spent["validate"],
+            seconds=spent["train"] + spent["validate"],
+            start_seconds=start_seconds,
+            devices=self.ranks.world,
+            parameters=self.parameters,
+        )
+
+    @torch.inference_mode()
+    def _save_panels(self, epoch: int) -> None:
+        """Predictions of a fixed few validation slices: the largest tumour of each patient."""
+        data = self.data
+        rows = panel_rows(data.pack, data.validation_rows, data.patients)
+        batch = data.batch_of(rows)
+        with self.machine.cast():
+            image_BCHW = batch.to(self.machine.device).image_BCHW
+            logits_BHW = self.learner.network(image_BCHW, data.scaling_NC3[batch.rows])
+        predictions_BHW = (logits_BHW > 0).to(torch.uint8).cpu().numpy()
+        labels = [data.name(row) for row in rows]
+        write_panels(self.folder.panels, data.pack, rows, predictions_BHW, labels, epoch)

@@ -1,0 +1,59 @@
+"""Every validation slice scored exactly once, over all ranks.
+
+Shapes: S validation slices.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from brainseg.evaluation.metrics import Counts, patient_table, summary
+from brainseg.models.network import Network
+from brainseg.training.distributed import Ranks, share_batch_statistics
+from brainseg.training.loop import Machine, score_epoch
+from brainseg.training.losses import Loss
+from brainseg.training.trial_data import TrialData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What one validation found."""
+
+    loss: float
+    counts_S3: Counts  # true positive, false positive, false negative pixels of each slice
+    patients: list[str]  # of each slice
+    milliseconds_per_image: float  # on one device
+
+    def scores(self) -> dict[str, Any]:
+        """Every score by the name of its column in an ``EpochRow``."""
+        return dict(summary(self.counts_S3, self.patients))
+
+    def patient_table(self) -> pd.DataFrame:
+        """Counts and scores of each validation patient."""
+        return patient_table(self.counts_S3, self.patients)
+
+
+def validate(
+    network: Network, data: TrialData, loss: Loss, machine: Machine, ranks: Ranks
+) -> Validation:
+    """Score the network; every rank returns the same but for its own speed."""
+    share_batch_statistics(network, ranks)
+    batches = data.validation_batches(ranks)
+    machine.wait()
+    start = time.monotonic()
+    share = score_epoch(network, batches, loss, machine, scaling_NC3=data.scaling_NC3)
+    machine.wait()
+    seconds = (time.monotonic() - start) / max(int(share.visits_S.sum()), 1)
+    rows = data.validation_rows
+    visits_S = ranks.all_reduce(share.visits_S)[torch.as_tensor(rows)]
+    assert (visits_S == 1).all(), "every validation slice is scored exactly once"
+    counts_S3 = ranks.all_reduce(share.counts_S3).cpu().numpy()
+    return Validation(
+        loss=loss.of(ranks.all_reduce(share.sums)).item(),
+        counts_S3=counts_S3[rows],
+        patients=[data.patients[row] for row in rows],
+        milliseconds_per_image=1000 * seconds,
+    )
