@@ -1,4 +1,4 @@
-"""Dice against what it costs; a line joins the Pareto-optimal trials."""
+"""Dice against one cost, with the highest Dice that can be had for it as a line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ def dice_against_cost(trials: Sequence[PricedTrial], cost: str) -> Svg:
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 4), layout="constrained")
         axes = figure.subplots()
-        front = sorted((trial for trial in trials if trial.optimal), key=lambda trial: trial.cost)
+        front = _front(trials)
         costs, dice = [trial.cost for trial in front], [trial.dice for trial in front]
         axes.step(costs, dice, c=COLOURS[0], where="post")
         for n, trial in enumerate(trials):
             colour = COLOURS[0] if trial.optimal else GREY
             axes.plot(trial.cost, trial.dice, "o", c=colour, ms=7, mew=0, gid=f"trial-{n}")
             hover[f"trial-{n}"] = f"{trial.trial}: {trial.configuration}, Dice {trial.dice:.3f}"
-        for trial in front:
+        for trial in (trial for trial in trials if trial.optimal):
             axes.annotate(
                 trial.trial, (trial.cost, trial.dice), (0, 6), textcoords="offset points",
                 ha="center", fontsize=8, color=FAINT,
@@ -44,6 +44,15 @@ def dice_against_cost(trials: Sequence[PricedTrial], cost: str) -> Svg:
         axes.set_xlabel(f"{cost} (logarithmic)")
         axes.set_ylabel("validation Dice")
         return as_svg(figure, f"Validation Dice against {cost}", hover)
+
+
+def _front(trials: Sequence[PricedTrial]) -> list[PricedTrial]:
+    """Cheapest first, those with a higher Dice than every cheaper one: what the line joins."""
+    front: list[PricedTrial] = []
+    for trial in sorted(trials, key=lambda trial: (trial.cost, -trial.dice)):
+        if trial.optimal and (not front or trial.dice > front[-1].dice):
+            front.append(trial)
+    return front
 
 
 def _set_log_scale(axes: Axes) -> None:
