@@ -21,6 +21,7 @@ from brainseg.records.files import Lines, read_json, write_json
 from brainseg.records.rows import EpochRow, columns
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
+from brainseg.records.trial_state import TrialState
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)
@@ -109,13 +110,13 @@ class Mirror:
         self._copy(record)
         live = self._open.pop(record.trial)
         del self._rows[record.trial]
-        live.summary["state"] = record.state
+        live.summary["state"] = record.state.value
         live.summary["device_seconds"] = record.device_seconds
         if record.reason:
             live.summary["reason"] = record.reason
         for stage in self.run.trial(record.trial).audit():
             live.summary[f"frozen/{stage['blocks']}_blocks_changed"] = len(stage["changed"])
-        live.finish(exit_code=1 if record.state == "failed" else 0)
+        live.finish(exit_code=1 if record.state == TrialState.FAILED else 0)
 
     def _begin(self, record: TrialRecord) -> Any:
         sweep = read_json(self.run.sweep)

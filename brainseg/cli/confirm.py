@@ -104,11 +104,12 @@ def _say_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each arm comes from, and about what it costs."""
     from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import in_words, named, varied_between_arms
+    from brainseg.records.trial_state import TrialState
     from brainseg.search.confirmation import candidates, chosen_by, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {one.trial: one for one in candidates(search)}
-    records = [TrialRecord("", "queued", params=dict(point)) for point in sweep.first]
+    records = [TrialRecord("", TrialState.QUEUED, params=dict(point)) for point in sweep.first]
     paths = varied_between_arms(records)
     for point, own in zip(sweep.first, sweep.confirms.origins, strict=True):
         told = ["one of the report's models"] * own.baseline

@@ -10,6 +10,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import Ending
+from brainseg.records.trial_state import TrialState
 from brainseg.search.driver import SearchDriver
 from brainseg.tracking import Mirror
 from brainseg.training import checkpoint
@@ -27,7 +28,7 @@ class Recorder(tune.Callback):
         params = self.run.trial(name).params()
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
-        self.run.note(name, "running", arm=words, params=params)
+        self.run.note(name, TrialState.RUNNING, arm=words, params=params)
         after = f" again after epoch {rows[-1].epoch}" if rows else ""
         self.log(f"[{name}] begins{after}: {words}")
 
@@ -56,7 +57,7 @@ class Recorder(tune.Callback):
     def _end(self, trial: Any, crash: str = "") -> None:
         name = trial.config["trial"]
         ending = self.driver.on_return(name, crash)
-        if ending.state == "paused":
+        if ending.state == TrialState.PAUSED:
             checkpoint.keep_newest(self.run.trial(name).path)
             reason = self.driver.scheduler.pause_reasons()[name]
             self.log(f"[{name}] pauses" + f" ({reason})" * bool(reason))

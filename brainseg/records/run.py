@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brainseg.records.files import Lines, append_line, read_lines
-from brainseg.records.trial_folder import State, TrialDir
-
-ENDED: tuple[State, ...] = ("done", "stopped", "failed")
+from brainseg.records.trial_folder import TrialDir
+from brainseg.records.trial_state import ENDED, TrialState
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TrialRecord:
     """A trial as the last of its state changes left it."""
 
     trial: str
-    state: State
+    state: TrialState
     arm: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     dice: float | None = None  # best validation Dice
@@ -74,7 +73,7 @@ class Run:
     def trial(self, trial: str) -> TrialDir:
         return TrialDir(self.path / "trials" / trial)
 
-    def note(self, trial: str, state: State, **changes: Any) -> None:
+    def note(self, trial: str, state: TrialState, **changes: Any) -> None:
         """Append a change of a trial's state; fields as in ``TrialRecord``."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self.changes, {"time": stamp, "trial": trial, "state": state, **changes})
@@ -113,6 +112,7 @@ class Run:
             records.clear()
         for row in rows:
             changes = {name: value for name, value in row.items() if name != "time"}
+            changes["state"] = TrialState(row["state"])
             known = records.get(row["trial"]) or self._new_record(row["trial"])
             if known.params:
                 changes.pop("params", None)
@@ -122,9 +122,8 @@ class Run:
     def _new_record(self, trial: str) -> TrialRecord:
         """Of a trial that was just noted; its params are config.json's, where there is one."""
         folder = self.trial(trial)
-        return TrialRecord(
-            trial, "queued", params=folder.params() if folder.config.exists() else {}
-        )
+        params = folder.params() if folder.config.exists() else {}
+        return TrialRecord(trial, TrialState.QUEUED, params=params)
 
     @cached_property
     def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:

@@ -5,20 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from brainseg.records.files import Lines, read_json, read_lines, write_json, write_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PHASES
-
-State = Literal["queued", "running", "paused", "done", "stopped", "failed"]
+from brainseg.records.trial_state import ENDED, TrialState
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a trial ended, as its folder tells."""
 
-    state: State
+    state: TrialState
     dice: float | None  # best validation Dice; None if no epoch was finished
     epoch: int
     best_epoch: int
@@ -122,24 +121,47 @@ class TrialDir:
         """All that the trial spent, over all its devices."""
         return DeviceSeconds(self).so_far()
 
+    def state(self, noted: TrialState | None = None, *, returned: bool = False) -> TrialState:
+        """Where the trial stands: the one rule, which the driver and the search ask.
+
+        Args:
+            noted: its last state in trials.jsonl, if it has one.
+            returned: whether its process has just returned to the driver; without it, the
+                process is at work, or its driver was killed.
+        """
+        if noted in ENDED or (noted == TrialState.PAUSED and not returned):
+            return TrialState(noted)
+        rows = self.rows()
+        epoch = rows[-1].epoch if rows else 0
+        planned = int(self.params()["epochs"]) if self.config.exists() else None
+        if not returned:
+            if planned is None:
+                return TrialState.QUEUED
+            at_its_pause = epoch == self.pause_epoch != planned
+            return TrialState.PAUSED if at_its_pause else TrialState.RUNNING
+        if self.failure.exists():
+            return TrialState.FAILED
+        if self.stop.exists() and epoch != planned:
+            return TrialState.STOPPED
+        return (
+            TrialState.PAUSED if self.pause_epoch and rows and epoch != planned else TrialState.DONE
+        )
+
     def ending(self, crash: str = "") -> Ending:
         """What became of the trial. A score is kept whatever the state.
 
         Args:
             crash: why its processes died, if they did so more often than they are tried again.
         """
-        rows = self.rows()
-        state: State = "done"
-        reason = ""
-        if self.failure.exists():
-            state, reason = "failed", self.failure.read_text(encoding="utf-8")
+        state, reason = self.state(returned=True), ""
+        if state == TrialState.FAILED:
+            reason = self.failure.read_text(encoding="utf-8")
         elif crash:
-            state, reason = "failed", f"its processes died each time they were tried: {crash}"
-        elif self.stop.exists() and not self._is_finished():
-            state, reason = "stopped", self.stop.read_text(encoding="utf-8")
-        last = rows[-1] if rows else None
-        if state == "done" and self.pause_epoch and last and not self._is_finished():
-            state = "paused"
+            state = TrialState.FAILED
+            reason = f"its processes died each time they were tried: {crash}"
+        elif state == TrialState.STOPPED:
+            reason = self.stop.read_text(encoding="utf-8")
+        last = next(iter(self.rows()[-1:]), None)
         return Ending(
             state=state,
             dice=last.best_dice if last else None,
@@ -163,10 +185,6 @@ class TrialDir:
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, as far as it was trained."""
         return objective_values(objectives, self.rows()[-1], self.device_seconds(), self.metrics)
-
-    def _is_finished(self) -> bool:
-        last = self.rows()[-1:] if self.config.exists() else []
-        return bool(last) and last[0].epoch == self.params()["epochs"]
 
     def truncate_rows(self, last_epoch: int) -> None:
         """Forget the rows after ``last_epoch``: the trial goes on from there."""

@@ -8,7 +8,7 @@ from typing import Any
 from brainseg.analysis.comparison import Comparison
 from brainseg.records.files import write_text
 from brainseg.records.queries import in_folds
-from brainseg.records.run import ENDED
+from brainseg.records.trial_state import ENDED
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
 from brainseg.report.results import Results

@@ -12,6 +12,7 @@ from brainseg.config.sweep import Budget
 from brainseg.records.files import Lines
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import DeviceSeconds
+from brainseg.records.trial_state import TrialState
 
 LATE = 3  # the last third of a training is where its Dice has settled
 
@@ -62,7 +63,7 @@ class BudgetTracker:
         if not self.budget.patience:
             return ""
         noise = self.noise()
-        self._judged += [row for row in self._changes.new() if row["state"] != "running"]
+        self._judged += [row for row in self._changes.new() if row["state"] != TrialState.RUNNING]
         without, best = since_improvement(self._judged, noise)
         if without < self.budget.patience:
             return ""
@@ -77,7 +78,7 @@ class BudgetTracker:
         The median over trials that ran to their end.
         """
         for record in self.run.trials():
-            if record.state == "done" and record.trial not in self._late:
+            if record.state == TrialState.DONE and record.trial not in self._late:
                 rows = self.run.trial(record.trial).rows()
                 self._late[record.trial] = late_noise([row.dice for row in rows])
         found = [noise for noise in self._late.values() if noise is not None]
@@ -105,7 +106,7 @@ def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[i
     """How many trials were judged since the best Dice last rose by more than ``noise``, and it."""
     best, without, judged = -inf, 0, set[str]()
     for event in events:
-        if event["state"] == "running":
+        if event["state"] == TrialState.RUNNING:
             continue
         dice = event.get("dice")
         if dice is not None and dice > best + noise:

@@ -20,6 +20,7 @@ from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split
 from brainseg.records.files import read_json
 from brainseg.records.queries import seed_groups
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.search.expected_dice import expected_dice
 
 
@@ -32,7 +33,7 @@ class Candidate:
     trials: tuple[str, ...]
     dice: float  # best validation Dice, mean over its trials
     expected: float | None  # Dice that they are expected to be worth, see search/expected_dice.py
-    state: str
+    state: TrialState
 
 
 def confirmation(
@@ -87,9 +88,10 @@ def candidates(run: Run) -> list[Candidate]:
 
 def candidates_of(records: Sequence[TrialRecord], expected: Mapping[str, float]) -> list[Candidate]:
     """The same of records that were read already, with the expected Dice by trial."""
-    scored = [r for r in records if r.state in ("done", "stopped") and r.dice is not None]
+    judged = (TrialState.DONE, TrialState.STOPPED)
+    scored = [r for r in records if r.state in judged and r.dice is not None]
     found = [_candidate(group, expected) for group in seed_groups(scored)]
-    return sorted(found, key=lambda one: (one.state != "done", -_selection_score(one)))
+    return sorted(found, key=lambda one: (one.state != TrialState.DONE, -_selection_score(one)))
 
 
 def chosen_by(run: Run, sweep: Sweep) -> str:
@@ -97,7 +99,7 @@ def chosen_by(run: Run, sweep: Sweep) -> str:
     if Run(run.path.resolve().parent / sweep.name).sweep.exists():
         return "These are the configurations that the confirmation was begun with."
     found = candidates(run)
-    lucky = min(found, key=lambda one: (one.state != "done", -one.dice))
+    lucky = min(found, key=lambda one: (one.state != TrialState.DONE, -one.dice))
     if lucky.expected is None:
         return "Chosen by the highest Dice of any epoch."
     said = "Chosen by expected Dice, which tells quality from luck; the highest Dice of any epoch"
@@ -116,7 +118,12 @@ def overtaken(run: Path, best_first: Sequence[Candidate], leader: str) -> str:
         run: the search's folder.
     """
     first = next(iter(best_first), None)
-    if first is None or first.expected is None or first.state != "done" or leader in first.trials:
+    if (
+        first is None
+        or first.expected is None
+        or first.state != TrialState.DONE
+        or leader in first.trials
+    ):
         return ""
     return (
         f"Of trial {first.trial} ({configuration_name(first.config)}) more is expected than of "
@@ -205,7 +212,7 @@ def _selection_score(one: Candidate) -> float:
 
 
 def _candidate(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> Candidate:
-    done = [record for record in group if record.state == "done"] or group
+    done = [record for record in group if record.state == TrialState.DONE] or group
     best = max(done, key=lambda record: record.dice or 0.0)
     return Candidate(
         config=build(TrialConfig(), {**best.params, **_repeat()}),

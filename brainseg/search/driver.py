@@ -11,6 +11,7 @@ from brainseg.records.files import write_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import Ending
+from brainseg.records.trial_state import TrialState
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
@@ -39,7 +40,7 @@ class SearchDriver:
         for name in unfinished:
             if name not in scheduler.trials:  # proposed, but never started
                 scheduler.add(name, study.params(name))
-        self._to_resume = [name for name in unfinished if scheduler.trials[name].state == "running"]
+        self._to_resume = unfinished
 
     def is_over(self) -> bool:
         """Whether there is nothing to do from the start; ``ended`` says why."""
@@ -105,8 +106,8 @@ class SearchDriver:
             crash: why its processes died, if they did so more often than they are tried again.
         """
         ending = self.run.trial(name).ending(crash)
-        if ending.state == "paused":
-            self.run.note(name, "paused", **_changes(ending))
+        if ending.state == TrialState.PAUSED:
+            self.run.note(name, TrialState.PAUSED, **_changes(ending))
             self.scheduler.pause(name)
         else:
             self._finish(name, ending)
@@ -121,7 +122,7 @@ class SearchDriver:
             yield name, ending
 
     def _finish(self, name: str, ending: Ending) -> None:
-        self.scheduler.finish(name, failed=ending.state == "failed")
+        self.scheduler.finish(name, ending.state)
         self.run.note(name, ending.state, **_changes(ending))
         self.study.tell(name)  # noted before: see Study.unfinished
 

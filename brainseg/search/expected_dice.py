@@ -11,6 +11,7 @@ from brainseg.records.files import read_json
 from brainseg.records.queries import REPEATS, values_tried
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.search.gaussian_process import FIRST, posterior_mean
 from brainseg.search.observations import observation
 
@@ -40,7 +41,7 @@ def expected_of(
     """The same of records that were read already; ``rows``, one an epoch, by trial."""
     if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
         return {}
-    records = [record for record in records if record.state != "failed" and record.params]
+    records = [record for record in records if record.state != TrialState.FAILED and record.params]
     seen = {record.trial: observation(record, rows[record.trial]) for record in records}
     scored = [record for record in records if seen[record.trial].best]
     if len(scored) < FIRST:

@@ -23,7 +23,8 @@ Source: Li et al. (2020), "A system for massively parallel hyperparameter tuning
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+
+from brainseg.records.trial_state import TrialState
 
 ALIKE = 1.5  # planned epochs of peers differ by this factor at most
 LAST_RUNG = 2 / 3  # of a trial's planned epochs: later, going on to the end costs little more
@@ -37,7 +38,7 @@ class Progress:
     epochs: int  # planned
     best: tuple[float, ...] = ()  # score after each finished epoch, see `smoothed_best`
     cycle: int = 0  # epochs of a cycle of its learning rate; 0: not cyclical
-    state: Literal["running", "paused", "done", "failed"] = "running"
+    state: TrialState = TrialState.RUNNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class Halving:
         comparable = []
         for peer in trials:
             shorter, longer = sorted((peer.epochs, progress.epochs))
-            if peer.state == "failed" or longer > ALIKE * shorter:
+            if peer.state == TrialState.FAILED or longer > ALIKE * shorter:
                 continue
             rungs = self.rungs(peer.epochs, peer.cycle)
             due = min(epoch, rungs[level - 1]) if 0 < level <= len(rungs) else epoch
@@ -154,7 +155,7 @@ def _rungs(grace: int, reduction: int, epochs: int, cycle: int) -> tuple[int, ..
 
 
 def _paused(trials: Iterable[Progress]) -> list[Progress]:
-    return [trial for trial in trials if trial.state == "paused"]
+    return [trial for trial in trials if trial.state == TrialState.PAUSED]
 
 
 def _rank(progress: Progress, comparable: Sequence[tuple[Progress, float]]) -> int:

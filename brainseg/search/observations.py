@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from brainseg.config.distributions import Value
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.search.halving import smoothed_best
 
 
@@ -34,5 +35,5 @@ def observation(record: TrialRecord, rows: Sequence[EpochRow]) -> Observation:
         epochs=int(record.params["epochs"]),
         best=smoothed_best([row.dice for row in rows]),
         seconds=rows[-1].seconds if rows else 0.0,
-        running=record.state == "running",
+        running=record.state == TrialState.RUNNING,
     )

@@ -11,6 +11,7 @@ from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, Triangular2
 from brainseg.config.schema import build
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.search.halving import Halving, Progress, smoothed_best
 from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation
@@ -40,11 +41,10 @@ class TrialScheduler:
         self.add(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
             self._note(record.trial, row.epoch, row.dice, row.device_seconds)
-        states = {"paused": "paused", "failed": "failed", "running": "running"}
-        self._set(record.trial, states.get(record.state, "done"))
-        if record.state == "running" and self._at_its_pause(record.trial):
-            self.pause(record.trial)  # it had paused, and then the driver died
-            self.run.note(record.trial, "paused")
+        state = self.run.trial(record.trial).state(record.state)
+        self._set(record.trial, state)
+        if state == TrialState.PAUSED != record.state:  # and then the driver died
+            self.run.note(record.trial, state)
 
     def add(self, name: str, params: Params) -> None:
         """A trial is there, not begun yet."""
@@ -54,7 +54,7 @@ class TrialScheduler:
 
     def start(self, name: str, *, to_the_end: bool = False) -> None:
         """It is trained from now on: until it pauses, or to its last epoch."""
-        self._set(name, "running")
+        self._set(name, TrialState.RUNNING)
         progress, folder = self.trials[name], self.run.trial(name)
         if to_the_end:
             folder.pause_after(progress.epochs)
@@ -75,10 +75,11 @@ class TrialScheduler:
         if len(rows) > len(self.trials[name].best):
             for row in rows:
                 self._note(name, row.epoch, row.dice, row.device_seconds)
-        self._set(name, "paused")
+        self._set(name, TrialState.PAUSED)
 
-    def finish(self, name: str, *, failed: bool) -> None:
-        self._set(name, "failed" if failed else "done")
+    def finish(self, name: str, state: TrialState) -> None:
+        """It has ended, in one of the states that are ends."""
+        self._set(name, state)
 
     def promotable(self) -> str | None:
         """The paused trial that goes on next, if one is above its bar."""
@@ -95,18 +96,18 @@ class TrialScheduler:
     def pause_reasons(self) -> dict[str, str]:
         """Each paused trial with the reason why it pauses."""
         trials = list(self.trials.values())
-        paused = [progress for progress in trials if progress.state == "paused"]
+        paused = [progress for progress in trials if progress.state == TrialState.PAUSED]
         assert self.halving or not paused
         return {p.trial: self.halving.reason(p, trials) for p in paused} if self.halving else {}
 
     def running(self) -> bool:
-        return any(progress.state == "running" for progress in self.trials.values())
+        return any(progress.state == TrialState.RUNNING for progress in self.trials.values())
 
     def observations(self, objectives: Sequence[str]) -> list[tuple[Observation, ObjectiveCosts]]:
         """What the search learns from, in the order of their beginning: all that did not fail."""
         found = [(one.seen, one.costs) for one in self.earlier]
         for name, progress in self.trials.items():
-            if progress.state != "failed":
+            if progress.state != TrialState.FAILED:
                 if name not in self._costs:
                     folder = self.run.trial(name)
                     self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
@@ -123,7 +124,7 @@ class TrialScheduler:
         on_their_way = sum(
             (progress.epochs - len(progress.best)) * self._seconds.get(name, 0.0)
             for name, progress in self.trials.items()
-            if progress.state == "running" and self._reaches_its_end(progress)
+            if progress.state == TrialState.RUNNING and self._reaches_its_end(progress)
         )
         return on_their_way + self.lacking() * self.trial_seconds()
 
@@ -139,7 +140,7 @@ class TrialScheduler:
             epochs=progress.epochs,
             best=progress.best,
             seconds=self._seconds.get(progress.trial, 0.0),
-            running=progress.state == "running",
+            running=progress.state == TrialState.RUNNING,
         )
 
     def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
@@ -149,8 +150,8 @@ class TrialScheduler:
         self._seconds[name] = seconds
         self._costs.pop(name, None)
 
-    def _set(self, name: str, state: str) -> None:
-        self.trials[name] = replace(self.trials[name], state=state)  # type: ignore[arg-type]
+    def _set(self, name: str, state: TrialState) -> None:
+        self.trials[name] = replace(self.trials[name], state=state)
         self._costs.pop(name, None)
 
     def _at_its_pause(self, name: str) -> bool:
@@ -158,10 +159,10 @@ class TrialScheduler:
         return len(progress.best) == self.run.trial(name).pause_epoch != progress.epochs
 
     def _reaches_its_end(self, progress: Progress) -> bool:
-        if progress.state == "done":
+        if progress.state == TrialState.DONE:
             return len(progress.best) == progress.epochs
         until = self.run.trial(progress.trial).pause_epoch
-        return progress.state == "running" and until in (None, progress.epochs)
+        return progress.state == TrialState.RUNNING and until in (None, progress.epochs)
 
 
 def _cycle(config: TrialConfig) -> int:

@@ -19,7 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
 
 from brainseg.config.distributions import Distribution, Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
@@ -27,16 +28,17 @@ from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
 from brainseg.records.files import write_json
-from brainseg.records.run import ENDED, Run
+from brainseg.records.run import Run
+from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.acquisition import propose
 from brainseg.search.multi_objective import ObjectiveCosts, scalarise
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
 
 TOLD = {
-    "done": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
+    TrialState.DONE: OptunaState.COMPLETE,
+    TrialState.STOPPED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
 }
 FEWEST = 20  # complete trials before Optuna's terminator says anything, its own default
 
@@ -77,23 +79,22 @@ class Study:
 
     def unfinished(self) -> list[str]:
         """Trials that an earlier driver left running. One that never began is queued again."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
         names = []
         records = {record.trial: record for record in self.run.trials()}
         for trial in running:
             name = f"{trial.number:04d}"
             self._live[name] = optuna.Trial(self.study, trial._trial_id)
-            state = records[name].state if name in records else "queued"
+            folder = self.run.trial(name)
+            state = folder.state(records[name].state if name in records else None)
             if state in ENDED:  # noted, and then the driver died before it told Optuna
                 self.tell(name)
-            elif state == "paused":
-                continue
-            elif self.run.trial(name).config.exists():
+            elif state == TrialState.RUNNING:
                 names.append(name)
-            else:
+            elif state == TrialState.QUEUED:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
                 self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
 
     def ask(self, seen: Sequence[tuple[Observation, ObjectiveCosts]] = ()) -> str:
@@ -104,7 +105,7 @@ class Study:
                 is proposed follows from it and the seed.
         """
         trials = self.study.get_trials(deepcopy=False)
-        if not any(trial.state == TrialState.WAITING for trial in trials):
+        if not any(trial.state == OptunaState.WAITING for trial in trials):
             self.study.enqueue_trial(self._proposed(seen, len(trials)))
         trial = self.study.ask()
         space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
@@ -135,7 +136,7 @@ class Study:
         record = self.run.record(name)
         trial = self._live.pop(name)
         values = None
-        if record.state == "done":
+        if record.state == TrialState.DONE:
             values = list(self.run.trial(name).objective_values(self.sweep.objectives))
         self.study.tell(trial, values, TOLD[record.state])
 
@@ -147,7 +148,7 @@ class Study:
 
         Source: Makarova et al. (2022), "Automatic termination for hyperparameter optimization".
         """
-        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        done = self.study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
         if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
             return ""
         with _quiet():
@@ -177,7 +178,7 @@ def _as_told(one: PreviousTrial, sweep: Sweep) -> FrozenTrial:
     drawn, pinned = sweep.space.split(one.seen.params)
     single = len(sweep.objectives) == 1
     return create_trial(
-        state=TrialState.COMPLETE if one.done else TrialState.PRUNED,
+        state=OptunaState.COMPLETE if one.done else OptunaState.PRUNED,
         values=list(one.aims) if one.done or single else None,
         params=drawn,
         distributions=_distributions(sweep.space.distributions(), drawn),
@@ -233,7 +234,7 @@ def _drawn(
             done = len(one.best) == one.epochs
             study.add_trial(
                 create_trial(
-                    state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                    state=OptunaState.COMPLETE if done else OptunaState.PRUNED,
                     value=one.best[-1],
                     params=drawn,
                     distributions=_distributions(ranges, drawn),

@@ -9,6 +9,7 @@ from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
 from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation, observation_of
 
@@ -52,7 +53,8 @@ def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Previ
     return [
         _earlier(run, f"{known['name']} {record.trial}", record, sweep.objectives)
         for record in run.trials()
-        if record.state in ("done", "stopped", "paused") and record.dice is not None
+        if record.state in (TrialState.DONE, TrialState.STOPPED, TrialState.PAUSED)
+        and record.dice is not None
     ]
 
 
@@ -62,7 +64,7 @@ def _earlier(
     folder, seen = run.trial(record.trial), observation_of(run, record)
     return PreviousTrial(
         name=name,
-        done=record.state == "done",
+        done=record.state == TrialState.DONE,
         seen=seen,
         dice=tuple(row.dice for row in folder.rows()),
         costs=folder.expected_costs(objectives[1:], seen.epochs),

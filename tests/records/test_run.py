@@ -16,9 +16,10 @@ from brainseg.records.files import (
     write_json,
     write_text,
 )
-from brainseg.records.run import ENDED, Run, TrialRecord
+from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PHASES
 from brainseg.records.trial_folder import DeviceSeconds, TrialDir
+from brainseg.records.trial_state import ENDED
 
 ROWS = [{"epoch": 1, "dice": 0.25}, {"epoch": 2, "note": 'Ä "}\u2028{'}]
 

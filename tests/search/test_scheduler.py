@@ -9,6 +9,7 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
+from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 
@@ -94,19 +95,19 @@ def test_seconds_of_a_whole_training_are_the_median_over_trials(tmp_path: Path) 
     assert scheduler.trial_seconds() == 12 * 2.0
 
 
-@pytest.mark.parametrize("state", ["done", "stopped", "failed", "paused"])
-def test_what_is_kept_can_be_read_from_the_records(tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize("state", [*ENDED, TrialState.PAUSED])
+def test_what_is_kept_can_be_read_from_the_records(tmp_path: Path, state: TrialState) -> None:
     scheduler = TrialScheduler(Run(tmp_path), HALVING)
     enter(scheduler, "0000")
     for epoch in (1, 2):
         row = {"epoch": epoch, "dice": 0.4, "best_dice": 0.4, "seconds": 3.0, "devices": 1}
         append_line(scheduler.run.trial("0000").metrics, row)
         scheduler.on_epoch("0000", epoch, 0.4, 3.0)
-    if state == "paused":
+    if state == TrialState.PAUSED:
         scheduler.pause("0000")
     else:
-        scheduler.finish("0000", failed=state == "failed")
-    scheduler.run.note("0000", state)  # type: ignore[arg-type]
+        scheduler.finish("0000", state)
+    scheduler.run.note("0000", state)
     again = TrialScheduler(scheduler.run, HALVING)
     assert again.trials == scheduler.trials and again.observations(
         ["dice"]
