@@ -1,14 +1,14 @@
 """Encoders to choose from: `encoders`."""
 
-import argparse
 import csv
 import io
-import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from brainseg.cli.console import Progress, require_folder, terminal, writing
+from brainseg.cli.options.parser import Commands, Parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,71 +16,67 @@ if TYPE_CHECKING:
     from brainseg.models.catalogue import EncoderFacts
 
 MEASURED = 20  # of timm's at once: building all 1300 takes half an hour
-PIPE = 100_000  # columns that no table reaches: a pipe gets whole cells
 COUNTED = """\
 Stride: pixels of the image to one of the deepest feature map. GFLOPs: of the encoder alone at
 256 x 256, a multiply-add counting two. Frozen: millions of parameters frozen with the first 1, 2,
 ... blocks. Weights: with their licence in brackets, unknown where none is published."""
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    listing = verbs.add_parser("encoders", help="list encoders: size, work, weights, blocks")
-    listing.add_argument(
+def add_command(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "encoders",
+        help="list encoders: parameters, GFLOPs, weights, blocks",
+        description="List encoders with what they cost. The name of a single one shows what each "
+        "of its blocks holds, and the decoders that take it.",
+    )
+    parser.add_argument(
         "filter",
         nargs="?",
         default="",
         metavar="FILTER",
-        help="a name, a part of one or a glob; 'tu-*' lists those of timm; default: all others",
+        help="a name, a part of one, or a glob: 'mit_*'; 'tu-*' lists those of timm (default: all "
+        "but timm's)",
     )
-    listing.add_argument("--csv", type=Path, metavar="FILE", help="write the list to this file")
-    listing.set_defaults(work=_encoders)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the list to this file")
+    parser.set_defaults(work=lambda args: _encoders(args.filter, args.csv))
 
 
-def _encoders(args: argparse.Namespace) -> None:
-    from rich.console import Console
-
+def _encoders(pattern: str, csv_file: Path | None) -> None:
     from brainseg.models import encoders
 
-    if args.csv and not args.csv.expanduser().parent.is_dir():
-        raise ValueError(f"a list must go into a folder that is there, got {args.csv}; make it")
-    names = encoders.matching(args.filter)
+    csv_file = require_folder("--csv", csv_file)
+    names = encoders.matching(pattern)
     facts = _facts(names)
-    console = Console(width=None if sys.stdout.isatty() else PIPE)
-    if names == [args.filter]:
+    console = terminal(whole_lines=True)
+    if names == [pattern]:
         _print_one(names[0], facts, console)
     else:
         _print_table(names, facts, console)
-    if args.csv:
-        _write_csv(names, facts, args.csv.expanduser())
-        print(args.csv)
+    if csv_file:
+        with writing(csv_file):
+            _write_csv(names, facts, csv_file)
+        print(csv_file)
 
 
 def _facts(names: Sequence[str]) -> "dict[str, EncoderFacts | str]":
-    """Facts of each encoder or why it has none; of none at all where too many would be built."""
-    from rich.console import Console
-    from rich.progress import track
-
+    """Facts of each encoder, or why it has none; of none at all where too many would be built."""
     from brainseg.models import catalogue, encoders
 
     if len(names) > MEASURED and names[0].startswith(encoders.TIMM):
         return {}
-    errors = Console(stderr=True)
-    bar = partial(track, description="measuring", console=errors, transient=True)
-    return catalogue.look_up(names, partial(bar, disable=not errors.is_terminal))
+    return catalogue.look_up(names, Progress("measuring"))
 
 
 def _print_table(
     names: Sequence[str], facts: "Mapping[str, EncoderFacts | str]", console: "Console"
 ) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
+    from brainseg.report.tables import plain_table
+
     figures = ("Parameters, M", "Stride", "GFLOPs", "Frozen, M") if facts else ()
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("Encoder", *figures, "Weights"):
-        left = column in ("Encoder", "Frozen, M", "Weights")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    columns = ("Encoder", *figures, "Weights")
+    table = plain_table(columns, left=("Encoder", "Frozen, M", "Weights"))
     for name in names:
         cells = _figures(facts[name]) if facts else ()
         table.add_row(*map(Text, (name, *cells, _weights(name))))
@@ -98,11 +94,10 @@ def _print_table(
 
 def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "Console") -> None:
     """All about one encoder: what each block holds, and which decoders take it."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from brainseg.models.network import compatible_decoders
+    from brainseg.report.tables import plain_table
 
     fact = facts[name]
     if isinstance(fact, str):
@@ -114,10 +109,8 @@ def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "C
     console.print(Text(figures, style="bold"))
     console.print(Text(f"weights: {_weights(name)}"))
     console.print(Text(f"decoders: {', '.join(compatible_decoders(name))}"))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("Frozen blocks", "Adds parameters", "Frozen parameters"):
-        table.add_column(column, justify="right")
-    table.add_column("Adds modules", overflow="fold")
+    columns = ("Frozen blocks", "Adds parameters", "Frozen parameters", "Adds modules")
+    table = plain_table(columns, left=("Adds modules",))
     for k, (block, total) in enumerate(zip(fact.blocks, fact.frozen, strict=True), start=1):
         counts = (str(k), f"{block.parameters:,}", f"{total:,}")
         table.add_row(*counts, Text(in_runs(block.modules)))
@@ -161,11 +154,7 @@ def _write_csv(names: Sequence[str], facts: "Mapping[str, EncoderFacts | str]", 
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        why = error.strerror
-        raise ValueError(f"{path} cannot be written ({why}); name another file") from None
+    write_text(path, text.getvalue())
 
 
 def _row(name: str, fact: "EncoderFacts | str") -> dict[str, object]:

@@ -3,13 +3,22 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import add_split_options, add_sweep_options
-from brainseg.cli.sweep_args import as_asked, asked_job
+from brainseg.cli.console import errors
+from brainseg.cli.options.parser import Commands, Parser, number, whole_number
+from brainseg.cli.options.resolve import job_from_options, sweep_from_options
+from brainseg.cli.options.shared import (
+    DATA,
+    add_layout_option,
+    add_split_options,
+    split_from_args,
+)
+from brainseg.cli.options.sweep import SweepOptions, fixed_from
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
@@ -27,52 +36,126 @@ if TYPE_CHECKING:
 CYCLICAL = ("triangular", "triangular2", "exprange")
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    usual = argparse.ArgumentParser()
-    add_sweep_options(usual, _configuration())
-    parser = verbs.add_parser("lr-range", help="find the rates between which a network learns")
-    parser.set_defaults(**vars(usual.parse_args([])), work=_lr_range)
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", metavar="DATA", help="as for train; default: made-up patients")
-    data.add_argument("--layout", help="default: found by looking")
-    add_split_options(data, Split())
-    what = parser.add_argument_group("what is trained")
-    what.add_argument("--image-size", type=int, help="pixels")
-    what.add_argument("--weights", metavar="none|imagenet|FILE", help="what an encoder starts from")
-    what.add_argument("--seed", type=int, help="default: 0")
-    what.add_argument("--set", action="append", metavar="PATH=VALUE", help="as for train")
-    test = parser.add_argument_group("the test")
-    test.add_argument("--steps", type=int, default=200, help="one batch each; default: 200")
-    test.add_argument("--lowest", type=float, default=1e-7, help="first rate; default: 1e-7")
-    test.add_argument("--highest", type=float, default=10.0, help="last rate; default: 10")
-    test.add_argument(
+@dataclass(frozen=True, kw_only=True)
+class RangeTest:
+    """Over which learning rates, in how many steps, and where the curve goes."""
+
+    steps: int
+    lowest: float
+    highest: float
+    out: Path
+
+
+def add_command(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "lr-range",
+        help="find the learning rates between which a configuration learns",
+        usage="brainseg lr-range [options]",
+        description="Raise the learning rate from step to step, and watch the loss (Smith, 2017). "
+        "Suggests the bounds of a cyclical schedule, as options of `brainseg train`.",
+    )
+    data = parser.add_argument_group("data and results")
+    data.add_argument("--data", metavar="DATA", help=f"{DATA} (default: made-up patients)")
+    add_layout_option(data)
+    data.add_argument(
         "--out",
         type=Path,
         default=Path("runs/lr-range"),
         metavar="FOLDER",
-        help="for lr_range.csv and lr_range.png, which are replaced; default: runs/lr-range",
+        help="write lr_range.csv and lr_range.png there, over those of an earlier test (default: "
+        "%(default)s)",
+    )
+    add_split_options(parser.add_argument_group("split"), Split())
+    _add_trial_options(parser.add_argument_group("what is trained"))
+    test = parser.add_argument_group("range test")
+    test.add_argument(
+        "--steps",
+        type=whole_number,
+        default=200,
+        metavar="N",
+        help="optimizer steps, a batch each (default: %(default)s)",
+    )
+    test.add_argument(
+        "--lowest",
+        type=number,
+        default=1e-7,
+        metavar="LR",
+        help="learning rate of the first step (default: 1e-7)",
+    )
+    test.add_argument(
+        "--highest",
+        type=number,
+        default=10.0,
+        metavar="LR",
+        help="learning rate of the last step (default: 10)",
+    )
+    parser.set_defaults(work=lambda args: _lr_range(_sweep_options(args), _range_test(args)))
+
+
+def _add_trial_options(group: argparse._ArgumentGroup) -> None:
+    usual = TrialConfig()
+    group.add_argument(
+        "--image-size",
+        type=whole_number,
+        metavar="PIXELS",
+        help=f"pixels a side (default: {usual.image_size})",
+    )
+    group.add_argument(
+        "--weights",
+        metavar="none|imagenet|medical:NAME|FILE",
+        help="weights that the encoder starts from (default: imagenet)",
+    )
+    group.add_argument(
+        "--seed", type=whole_number, metavar="N", help=f"seed of the trial (default: {usual.seed})"
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="fix a hyperparameter, such as model.encoder.name=mit_b2; may be repeated",
     )
 
 
-def _lr_range(args: argparse.Namespace) -> None:
+def _sweep_options(args: argparse.Namespace) -> SweepOptions:
+    return SweepOptions(
+        data=args.data,
+        layout=args.layout,
+        split=split_from_args(args),
+        image_size=args.image_size,
+        weights=args.weights,
+        seed=args.seed,
+        fixed=fixed_from(args.set),
+        command=args.command,
+    )
+
+
+def _range_test(args: argparse.Namespace) -> RangeTest:
+    return RangeTest(
+        steps=args.steps, lowest=args.lowest, highest=args.highest, out=args.out.expanduser()
+    )
+
+
+def _lr_range(options: SweepOptions, test: RangeTest) -> None:
     import torch
 
-    sweep, job = as_asked(_configuration(), args), asked_job(args)
-    folder = _made(args.out.expanduser())
+    sweep, job = sweep_from_options(_configuration(), options), job_from_options(options)
+    folder = _made(test.out)
     params = {**flatten(sweep.space.config({})), "lr": "given"}
     try:
-        with TemporaryDirectory(prefix="brainseg-") as run, _progress(args.steps) as on_step:
-            curve = _trial(Run(Path(run)), sweep, job, params).range_test(
-                steps=args.steps, lowest=args.lowest, highest=args.highest, on_step=on_step
+        with TemporaryDirectory(prefix="brainseg-") as run, _progress(test.steps) as on_step:
+            curve = trial_for(Run(Path(run)), sweep, job, params).range_test(
+                steps=test.steps, lowest=test.lowest, highest=test.highest, on_step=on_step
             )
     except torch.OutOfMemoryError:
         raise ValueError("out of GPU memory; try a smaller batch_size or image_size") from None
     bounds = _kept(curve, folder)
     print(
-        f"the loss begins to fall at {bounds.low:.2g} and has nearly done so at {bounds.high:.2g}"
+        f"the loss starts to fall at lr {bounds.low:.2g} and has nearly bottomed out at "
+        f"{bounds.high:.2g}"
     )
-    print(f"a rate that cycles between them:\n  {words(params, bounds)}")
-    print("bounds of each trial's own: --set lr=auto")
+    print(f"a learning rate that cycles between them:\n  {words(params, bounds)}")
+    print("bounds found anew for each trial: --set lr=auto")
 
 
 def words(params: Params, bounds: "Bounds") -> str:
@@ -95,7 +178,7 @@ def _configuration() -> Sweep:
     )
 
 
-def _trial(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
+def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     """The trial, on its training slices, in a run that is never searched."""
     import torch
 
@@ -155,17 +238,16 @@ def _made(folder: Path) -> Path:
 @contextmanager
 def _progress(steps: int) -> "Iterator[OnStep]":
     """A bar on a terminal, otherwise a line every tenth of the steps."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console, taken = Console(stderr=True), count(1)
+    console, taken = errors(), count(1)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("range test", total=steps)
 
         def on_step(setting: "Setting", loss: float) -> None:
-            step, found = next(taken), f"rate {setting.lr:.1e}  loss {loss:.3f}"
-            bar.update(task, completed=step, description=found)
+            step, reading = next(taken), f"rate {setting.lr:.1e}  loss {loss:.3f}"
+            bar.update(task, completed=step, description=reading)
             if not console.is_terminal and step % max(1, steps // 10) == 0:
-                print(f"step {step}/{steps}  {found}")
+                print(f"step {step}/{steps}  {reading}")
 
         yield on_step

@@ -3,12 +3,14 @@
 import argparse
 import runpy
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import add_sweep_options
-from brainseg.cli.sweep_args import as_asked, asked_job
+from brainseg.cli.console import require_folder, terminal, writing
+from brainseg.cli.options.parser import Commands, Parser, whole_number
+from brainseg.cli.options.resolve import job_from_options, sweep_from_options
+from brainseg.cli.options.sweep import SweepOptions, add_sweep_options, sweep_options
 from brainseg.config.sweep import Points, Sweep
 
 if TYPE_CHECKING:
@@ -16,52 +18,77 @@ if TYPE_CHECKING:
 
     from brainseg.planning.forecast import Arm, Plan, Range
 
-USAGE = "brainseg plan SCRIPT [--measure N] [--json FILE] [any option of the script]"
+USAGE = "brainseg plan SCRIPT [--measure N] [--json FILE] [options of SCRIPT]"
 NOTE = (
-    "Measured: a few steps of a worker, alone on a machine, after a warm-up; trials side by "
-    "side are slower where they share memory. Reckoned: by the line through those measured, time "
-    "over floating-point operations, memory over weights and activations; the totals allow for "
-    "the error of that, and --measure N makes it smaller."
+    "Measured: a few steps of one worker, alone on a machine, after a warm-up; trials that share "
+    "memory are slower. Estimated: a line through the measured ones gives time from FLOPs, and "
+    "memory from weights and activations. The totals allow for the error of these estimates; "
+    "--measure N makes it smaller."
 )
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    plan = verbs.add_parser(
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """How a sweep's cost is estimated, and which options the sweep would be run with."""
+
+    measure: int
+    json: Path | None
+    sweep: SweepOptions
+
+
+def add_command(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
         "plan",
-        help="say what a sweep will take: hours, memory, disk",
+        help="estimate what a sweep will take: hours, memory, disk",
         usage=USAGE,
-        description="Measure a few steps of a sweep's smallest and largest arms, reckon the rest. "
-        "Nothing is trained, downloaded or kept.",
-        epilog="brainseg plan SCRIPT --help lists the options of the script",
+        description="Measure a few steps of a sweep's smallest and largest models, and estimate "
+        "the rest. Nothing is trained, downloaded or kept.",
+        epilog="`brainseg plan SCRIPT --help` lists all options: --measure, --json and those of "
+        "SCRIPT.",
     )
-    plan.add_argument("script", type=Path, metavar="SCRIPT", help="as sweeps/encoders.py")
-    plan.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    plan.set_defaults(work=_plan)
+    parser.add_argument(
+        "script", type=Path, metavar="SCRIPT", help="a sweep, such as sweeps/encoders.py"
+    )
+    parser.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(work=_read_and_plan)
 
 
-def _plan(outer: argparse.Namespace) -> None:
-    sweep = read_sweep(outer.script)
-    args = _parser(sweep).parse_args(outer.options)
-    args.command = outer.command
+def _read_and_plan(args: argparse.Namespace) -> None:
+    sweep = read_sweep(args.script)
+    inner = _script_parser(sweep).parse_args(args.options)
+    inner.command = args.command
+    _plan(sweep, _options(inner))
+
+
+def _options(args: argparse.Namespace) -> PlanOptions:
     if args.measure < 1:
-        raise ValueError(f"--measure takes 1 arm at the least, got {args.measure}")
-    if args.json and not args.json.expanduser().parent.is_dir():
-        raise ValueError(f"--json must go into a folder that is there, got {args.json}; make it")
-    asked, job = as_asked(sweep, args), asked_job(args)
-    from rich.console import Console
+        raise ValueError(f"--measure must be at least 1, got {args.measure}")
+    return PlanOptions(
+        measure=args.measure,
+        json=require_folder("--json", args.json),
+        sweep=sweep_options(args),
+    )
+
+
+def _plan(sweep: Sweep, options: PlanOptions) -> None:
+    asked, job = sweep_from_options(sweep, options.sweep), job_from_options(options.sweep)
     from rich.text import Text
 
     from brainseg.planning.plan import plan
     from brainseg.records.files import write_json
 
-    found = plan(asked, job, measure=args.measure, say=lambda text: print(text, file=sys.stderr))
-    console = Console()
-    console.print(_table(found))
-    for line in lines(found, asked):
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    estimate = plan(asked, job, measure=options.measure, say=say)
+    console = terminal()
+    console.print(_table(estimate))
+    for line in lines(estimate, asked):
         console.print(Text(line))
     console.print(Text(NOTE, style="dim"))
-    if args.json:
-        write_json(args.json.expanduser(), asdict(found))
+    if options.json:
+        with writing(options.json):
+            write_json(options.json, asdict(estimate))
 
 
 def read_sweep(script: Path) -> Sweep:
@@ -71,7 +98,10 @@ def read_sweep(script: Path) -> Sweep:
         ValueError: it is not a script that holds one.
     """
     if not script.is_file():
-        raise ValueError(f"a sweep's script is a file as sweeps/encoders.py, there is no {script}")
+        raise ValueError(
+            f"SCRIPT must be a sweep such as sweeps/encoders.py, there is no file {script}; "
+            "correct its path"
+        )
     try:
         found = runpy.run_path(str(script), run_name="brainseg.planning.plan").get("sweep")
     except Exception as error:  # whatever a script may raise
@@ -127,14 +157,12 @@ def _limit(found: "Plan", sweep: Sweep) -> str:
 
 
 def _table(found: "Plan") -> "Table":
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("Model", "s / step", "s / epoch", "Start, s", "Memory", ""):
-        left = name in ("Model", "")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name != "Model")
+    from brainseg.report.tables import plain_table
+
+    columns = ("Model", "s / step", "s / epoch", "Start, s", "Memory", "")
+    table = plain_table(columns, left=("Model", ""), wrap=("Model",))
     shapes = {(one.batch_size, one.image_size) for one in found.arms}
     for one in found.arms:
         shape = f", {one.batch_size} x {one.image_size} px" * (len(shapes) > 1)
@@ -161,15 +189,16 @@ def _between(span: "Range", unit: float, form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _parser(sweep: Sweep) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(usage=USAGE, description=sweep.question)
+def _script_parser(sweep: Sweep) -> Parser:
+    parser = Parser(usage=USAGE, description=f"Estimate what this takes: {sweep.question}")
     parser.add_argument(
         "--measure",
-        type=int,
+        type=whole_number,
         default=2,
         metavar="N",
-        help="arms that are measured, evenly from the least to the most work; default: 2",
+        help="models that are measured, evenly spread from the least to the most work (default: "
+        "%(default)s)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the plan to a file")
     add_sweep_options(parser, sweep)
     return parser

@@ -85,7 +85,10 @@ def test_what_cannot_be_an_encoder_is_listed_with_the_reason(
     [
         (["mitt_*"], "brainseg: there is no encoder that fits 'mitt_*'; did you mean 'mit_b"),
         (["tu-vit_tiny_patch16_224"], "brainseg: an encoder must have feature maps"),
-        (["mit_b0", "--csv", "/nowhere/list.csv"], "brainseg: a list must go into a folder that"),
+        (
+            ["mit_b0", "--csv", "/nowhere/list.csv"],
+            "brainseg: --csv must name a file in a folder that exists",
+        ),
     ],
 )
 def test_a_wrong_wish_is_one_sentence(

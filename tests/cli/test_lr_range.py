@@ -56,7 +56,10 @@ def test_it_writes_curve_and_picture_and_says_which_words_to_paste(
     assert 1e-7 < bounds.low < bounds.high < 10
     with Image.open(tmp_path / "out" / "lr_range.png") as picture:
         assert picture.width >= 800
-    assert f"fall at {bounds.low:.2g} and has nearly done so at {bounds.high:.2g}" in said
+    assert (
+        f"starts to fall at lr {bounds.low:.2g} and has nearly bottomed out at {bounds.high:.2g}"
+        in said
+    )
     assert "step 6/60  rate " in said and "step 60/60  rate 1.0e+01" in said
     line = next(line for line in said.splitlines() if line.startswith("  --set"))
     config = pasted(line, TrialConfig(model=Plain()))

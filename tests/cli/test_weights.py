@@ -150,7 +150,7 @@ def test_terms_are_shown_and_must_be_accepted(
     assert all(text in said.out for text in (entry.page, entry.licence, entry.terms, entry.cite))
     assert said.err == (
         f"brainseg: the terms of medical:{SMALL} must be accepted by whoever uses it; read them "
-        "above, then give the same command with --accept-terms\n"
+        "above, then run the same command with --accept-terms\n"
     )
     assert left_in_cache(room) == []
 

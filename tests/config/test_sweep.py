@@ -1,14 +1,14 @@
 """What a sweep may ask, and what the command line makes of it."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from brainseg.cli.options import add_sweep_options
-from brainseg.cli.sweep_args import as_asked
+from brainseg.cli.options.parser import Parser, parsed
+from brainseg.cli.options.resolve import sweep_from_options
+from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.config.claims import Best
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
@@ -43,9 +43,9 @@ DRAWN = Sweep(name="s", question="?", space=LOOSE, first=REPORT_MODELS, strategy
 
 
 def asked(sweep: Sweep, *words: str) -> Sweep:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_sweep_options(parser, sweep)
-    return as_asked(sweep, parser.parse_args(words))
+    return sweep_from_options(sweep, sweep_options(parsed(parser, words)))
 
 
 def test_a_grid_holds_every_combination_and_the_last_path_changes_fastest() -> None:
@@ -136,11 +136,11 @@ def test_seeds_and_trials_of_a_list_come_from_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("sweep", "word", "sentence"),
     [
-        (DRAWN, "--seeds=0,1", "--seeds is for sweeps that run a list"),
-        (REPORT, "--grace=3", "--grace is for sweeps that draw"),
-        (REPORT, "--encoders=resnet18", "--encoders is for sweeps that draw"),
+        (DRAWN, "--seeds=0,1", "--seeds is for sweeps that run a fixed list"),
+        (REPORT, "--grace=3", "--grace is for search sweeps"),
+        (REPORT, "--encoders=resnet18", "--encoders is for search sweeps"),
         (REPORT, "--trials=0", "trials must be at least 1, got 0"),
-        (REPORT, "--set=model.encoder.freeze=whole", "none of the sweep's 4 points agrees"),
+        (REPORT, "--set=model.encoder.freeze=whole", "none of its 4 configurations agrees"),
     ],
 )
 def test_what_makes_no_sense_for_a_sweep_is_refused(sweep: Sweep, word: str, sentence: str) -> None:
@@ -157,7 +157,7 @@ def test_points_that_the_command_line_rules_out_are_named(
     left = asked(REPORT, "--data=x", "--set=model.encoder.name=vgg16").first
     assert list(left) == list(REPORT_MODELS[:2])
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2 and all("model.encoder.name is held at vgg16" in line for line in said)
+    assert len(said) == 2 and all("model.encoder.name is fixed at vgg16" in line for line in said)
 
 
 def test_a_smoke_test_is_small_has_a_name_of_its_own_and_downloads_nothing() -> None:
@@ -197,11 +197,14 @@ def test_wishes_go_before_what_a_smoke_test_holds() -> None:
 
 
 def test_the_help_names_the_sweep_s_own_defaults() -> None:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_sweep_options(parser, REPORT)
     text = " ".join(parser.format_help().split())
-    assert "4 points, each once with seed 0, 1, 2, each to its last epoch: 12 trials" in text
-    assert "default: slices" in text and "share; default: 0.3" in text
+    assert (
+        "4 configurations, each trained to its last epoch once per seed (0, 1, 2): 12 trials"
+        in text
+    )
+    assert "(default: slices)" in text and "scores the trials (default: 0.3)" in text
 
 
 def test_the_script_s_own_points_come_before_those_of_the_command_line(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_aims_and_sampler_are_those_asked_for() -> None:
 
 @pytest.mark.parametrize("word", ["--patience=2", "--terminator", "--sampler=gp", "--from=runs/x"])
 def test_a_list_of_points_takes_no_option_of_a_search(word: str) -> None:
-    with pytest.raises(ValueError, match="is for sweeps that draw their points"):
+    with pytest.raises(ValueError, match="is for search sweeps, this one runs a fixed list"):
         asked(REPORT, "--data=x", word)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from brainseg.cli.lr_range import _trial
+from brainseg.cli.lr_range import trial_for
 from brainseg.config.hyperparameters import Augmentation, Plain, TrialConfig
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
@@ -218,7 +218,7 @@ def test_a_range_test_says_that_modality_dropout_is_off(
     for root in (phantoms, tmp_path / "pairs"):
         run = Run(tmp_path / f"run of {root.name}")
         run.path.mkdir()
-        _trial(run, SWEEP, Job(data=str(root), storage=tmp_path), flatten(CONFIG))
+        trial_for(run, SWEEP, Job(data=str(root), storage=tmp_path), flatten(CONFIG))
         told.append(capsys.readouterr().out)
     assert "modality dropout" not in told[0]
     assert told[1].startswith("modality dropout (augment.missing) needs to know which channel is")

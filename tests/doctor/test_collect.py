@@ -81,7 +81,7 @@ def test_packages_that_are_broken_are_said_not_raised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--json", "no/such/folder/x.json"], "--json must go into a folder that is there"),
+        (["--json", "no/such/folder/x.json"], "--json must name a file in a folder that exists"),
         (["--storage", "s3://bucket/runs"], "--storage is a folder, got an address"),
         (["--cluster", "gpu-head"], "a cluster's address is auto, on a machine of it"),
         (["--cluster", "ray://gpu-head:10001"], "a cluster's address is auto"),

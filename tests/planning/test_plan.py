@@ -208,10 +208,10 @@ def test_what_is_no_sweep_is_one_sentence_and_status_2(
 def test_options_are_those_of_the_sweep(capsys: pytest.CaptureFixture) -> None:
     script = str(ROOT / "sweeps" / "encoders.py")
     for wishes, why in (
-        (["--no-such"], "unrecognized arguments: --no-such"),
-        (["--measure", "0"], "--measure takes 1 arm at the least, got 0"),
-        (["--seeds", "0,1"], "--seeds is for sweeps that run a list of points"),
-        (["--json", "no/such/place.json"], "--json must go into a folder that is there"),
+        (["--no-such"], "there is no option --no-such"),
+        (["--measure", "0"], "--measure must be at least 1, got 0"),
+        (["--seeds", "0,1"], "--seeds is for sweeps that run a fixed list of configurations"),
+        (["--json", "no/such/place.json"], "--json must name a file in a folder that exists"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["plan", script, *wishes])

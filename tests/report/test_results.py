@@ -1,6 +1,5 @@
 """Laws of the report, on a small made-up run: ranking, results.csv, answer, terminal table."""
 
-import argparse
 import re
 import shlex
 from io import StringIO
@@ -10,9 +9,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from brainseg.cli.options import add_sweep_options
-from brainseg.cli.sweep import single
-from brainseg.cli.sweep_args import as_asked
+from brainseg.cli.options.parser import Parser, parsed
+from brainseg.cli.options.resolve import sweep_from_options
+from brainseg.cli.options.sweep import add_sweep_options, sweep_options
+from brainseg.cli.train import single
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Sgd, TrialConfig
 from brainseg.config.schema import flatten
@@ -270,11 +270,11 @@ def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout
     config = TrialConfig(seed=1, fold=1, epochs=7, optimizer=Sgd(lr=0.3))
     command = replay.replay(sweep, "0005", flatten(config)).replace("\\\n", " ")
     verb, *words = shlex.split(command)[1:]
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_sweep_options(parser, single())
-    args = parser.parse_args(words)
-    asked = as_asked(single(), args)
-    assert (verb, args.layout, args.data) == ("train", layout, "/data/my scans")
+    options = sweep_options(parsed(parser, words))
+    asked = sweep_from_options(single(), options)
+    assert (verb, options.layout, options.data) == ("train", layout, "/data/my scans")
     assert asked.split == Split(by="patients", validation=0.2, test=0.15, seed=7, folds=2)
     assert asked.space.config({}) == config and asked.trials == 1
 

@@ -222,7 +222,7 @@ def moved(search: Run) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (lambda search: ["no/such"], "no/such is not a sweep's folder: it holds no sweep.json"),
+        (lambda search: ["no/such"], "RUN must be a sweep's folder, no/such holds no sweep.json"),
         (without_scores, "has no finished trial with a score yet; let the search go on"),
         (by_slices, "search again with --split patients"),
         (confirmed_already, "is itself the confirmation of "),

@@ -131,7 +131,7 @@ def test_help_shows_the_question_and_how_to_begin() -> None:
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
     text = " ".join(done.stdout.split())
     assert read(script).question in text
-    assert "--smoke" in text and "default: slices" in text
+    assert "--smoke" in text and "(default: slices)" in text
 
 
 @pytest.mark.ray

@@ -443,7 +443,10 @@ def test_the_verb_lists_every_problem_under_its_rule_and_ends_with_1(
     [
         (["nowhere"], "root must be a folder of slices, nowhere does not exist"),
         ([".", "--layout", "tiff"], "a layout must be one of auto, lgg, "),
-        ([".", "--html", "/no/such/folder/page.html"], "a picture must go into a folder that is "),
+        (
+            [".", "--html", "/no/such/folder/page.html"],
+            "--html must name a file in a folder ",
+        ),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_status_2(

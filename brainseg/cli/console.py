@@ -1,0 +1,75 @@
+"""The one console of the commands: tables, progress, and files that a person asked for."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+PIPE = 100_000  # columns that no table reaches: a pipe gets whole cells
+
+
+def terminal(*, whole_lines: bool = False) -> "Console":
+    """Standard output; with ``whole_lines`` a pipe gets lines as long as they are."""
+    from rich.console import Console
+
+    return Console(width=PIPE if whole_lines and not sys.stdout.isatty() else None)
+
+
+def errors() -> "Console":
+    """Standard error, where progress is shown."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A bar over items and, where it is known, their number; on a terminal alone."""
+
+    description: str
+
+    def __call__(self, items: Iterable[T], total: int | None = None) -> Iterable[T]:
+        from rich.progress import track
+
+        console = errors()
+        return track(
+            items,
+            total=total,
+            description=self.description,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+
+def require_folder(option: str, file: Path | None) -> Path | None:
+    """The file that ``option`` names, by a path that can be opened.
+
+    Raises:
+        ValueError: its folder does not exist; said before anything is computed.
+    """
+    if file is None:
+        return None
+    file = file.expanduser()
+    if not file.parent.is_dir():
+        raise ValueError(
+            f"{option} must name a file in a folder that exists, got {file}; make the folder first"
+        )
+    return file
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """What the system refuses in the block is said of ``file`` in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{file} cannot be written ({error.strerror}); name another file"
+        ) from None

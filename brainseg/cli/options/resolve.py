@@ -1,0 +1,221 @@
+"""The sweep and the job that options ask for."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainseg.cli.options.rehearsal import GRACE_EPOCHS, Small, made_up_patients, small_for
+from brainseg.cli.options.sweep import SweepOptions
+from brainseg.config.distributions import Choice, Params, Value
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.space import Space
+from brainseg.config.sweep import Bayes, Budget, Points, Sweep
+
+if TYPE_CHECKING:
+    from brainseg.launch.job import Job
+
+Point = Mapping[str, Value]
+
+
+def job_from_options(options: SweepOptions) -> "Job":
+    """Where and with what the sweep runs; without ``--data`` on made-up patients."""
+    made_up, place, storage = options.data is None, options.place, _lasting(options.storage)
+    if options.smoke and place.wandb is None:
+        place = replace(place, wandb="off")
+    return place.job(
+        data=options.data or str(made_up_patients(_seen_by_all(options), smoke=options.smoke)),
+        storage=storage,
+        layout=options.layout,
+        earlier=options.earlier,
+        made_up=made_up,
+        command=options.command,
+    )
+
+
+def sweep_from_options(sweep: Sweep, options: SweepOptions) -> Sweep:
+    """``sweep`` as the options change it, made small for a smoke test or a rehearsal."""
+    _refuse_misplaced(sweep.strategy, options)
+    small = small_for(options)
+    space = _space(sweep, options, small)
+    first = [*_own_points(sweep, space, small), *map(_with_whole_path, options.points)]
+    if isinstance(sweep.strategy, Points) and not first:
+        raise ValueError(
+            f"a sweep needs something to train, but none of its {len(sweep.first)} configurations "
+            "agrees with the options; fix less with --set, or name configurations with --try"
+        )
+    return replace(
+        sweep,
+        name=_name(options.name or sweep.name + "-smoke" * options.smoke),
+        space=space,
+        first=tuple(first),
+        strategy=_strategy(sweep.strategy, options, small, len(first)),
+        budget=_budget(sweep.budget, options, small),
+        objectives=options.objectives or sweep.objectives,
+        split=options.split,
+    )
+
+
+def _refuse_misplaced(strategy: Bayes | Points, options: SweepOptions) -> None:
+    """Refuse options that mean nothing for this kind of sweep."""
+    if isinstance(strategy, Bayes):
+        if options.seeds:
+            raise ValueError(
+                "--seeds is for sweeps that run a fixed list of configurations, this one searches; "
+                "take --seed, which gives all trials one seed"
+            )
+        return
+    for option, given, remedy in (
+        ("--encoders", options.encoders, "name configurations with --try"),
+        ("--grace", options.grace is not None, "leave it out"),
+        ("--sampler", options.sampler, "leave it out"),
+        ("--patience", options.patience, "leave it out"),
+        ("--terminator", options.terminator, "leave it out"),
+        ("--from", options.earlier, "leave it out"),
+    ):
+        if given:
+            raise ValueError(
+                f"{option} is for search sweeps, this one runs a fixed list of configurations; "
+                f"{remedy}"
+            )
+
+
+def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[TrialConfig]:
+    """The sweep's space, with what the options fix or narrow."""
+    own = sweep.space
+    named = {
+        "epochs": options.epochs,
+        "image_size": options.image_size,
+        "seed": None if isinstance(sweep.strategy, Points) else options.seed,
+        "model.encoder.weights": options.weights or ("none" if options.smoke else None),
+    }
+    fixed: Params = {path: value for path, value in named.items() if value is not None}
+    fixed = _with_whole_path({**fixed, **options.fixed})
+    narrow = dict(own.narrow)
+    if options.encoders:
+        from brainseg.models.encoders import require_known
+
+        for name in options.encoders:
+            require_known(name)
+        narrow["model.encoder.name"] = Choice(*options.encoders)
+    return Space(
+        own.base, own.search, narrow, {**own.fixed, **(small.fixed if small else {}), **fixed}
+    )
+
+
+def _own_points(sweep: Sweep, space: Space[TrialConfig], small: Small | None) -> list[Point]:
+    """Those of the sweep's first points that lie in ``space``; it says which do not, and why."""
+    if small is None:
+        return _reachable(space, sweep.first)
+    points: list[Params] = small.shrink(sweep.first)
+    if "model.encoder.name" in space.distributions():
+        points += small.more
+    different: dict[TrialConfig, Point] = {}
+    for point in _reachable(space, points):
+        different.setdefault(space.config(point), point)
+    return list(different.values())
+
+
+def _reachable(space: Space[TrialConfig], points: Iterable[Point]) -> list[Point]:
+    inside, left_out = [], {}
+    for point in points:
+        if why := _obstacle(space, point):
+            words = ", ".join(f"{path}={value}" for path, value in point.items())
+            left_out[f"left out: {words}; {why}"] = point
+        else:
+            inside.append(point)
+    for sentence in left_out:
+        print(sentence)
+    return inside
+
+
+def _obstacle(space: Space[TrialConfig], point: Point) -> str:
+    """Why a point does not lie in a space that options changed, or nothing."""
+    for path, value in point.items():
+        if space.fixed.get(path, value) != value:
+            return f"{path} is fixed at {space.fixed[path]}"
+    try:
+        space.split(point)
+    except ValueError as error:
+        return str(error).partition(";")[0]  # without the remedy: nobody asked for the point
+    return ""
+
+
+def _strategy(
+    strategy: Bayes | Points, options: SweepOptions, small: Small | None, points: int
+) -> Bayes | Points:
+    if isinstance(strategy, Points):
+        return _list(strategy, options, small, points)
+    trials = min(small.trials(points), strategy.trials) if small else strategy.trials
+    grace = GRACE_EPOCHS if small else strategy.grace_epochs
+    return replace(
+        strategy,
+        trials=trials if options.trials is None else options.trials,
+        grace_epochs=grace if options.grace is None else options.grace,
+        sampler=options.sampler or strategy.sampler,
+    )
+
+
+def _list(strategy: Points, options: SweepOptions, small: Small | None, points: int) -> Points:
+    """All repeats of the points, with the options' seeds and folds; a few of them if small."""
+    seeds = strategy.seeds[:1] if small else strategy.seeds
+    if options.seed is not None:
+        seeds = (options.seed,)
+    few = small and options.seeds is None and not options.split.folds
+    trials = small.trials(points) if small and few else strategy.trials
+    return Points(
+        seeds=options.seeds or seeds,
+        folds=0 if "fold" in options.fixed else options.split.folds,
+        trials=trials if options.trials is None else options.trials,
+    )
+
+
+def _budget(budget: Budget, options: SweepOptions, small: Small | None) -> Budget:
+    patience = 0 if small else budget.patience
+    return Budget(
+        hours=budget.hours if options.hours is None else options.hours,
+        device_hours=budget.device_hours if options.device_hours is None else options.device_hours,
+        patience=patience if options.patience is None else options.patience,
+        terminator=budget.terminator or options.terminator,
+    )
+
+
+def _with_whole_path(params: Params) -> Params:
+    """``params`` with a weights file by its whole path: trials run in folders of their own."""
+    weights = str(params.get("model.encoder.weights", "none"))
+    if weights in ("none", "imagenet"):
+        return params
+    from brainseg.models.weights import is_path
+
+    if not is_path(weights):
+        return params
+    return {**params, "model.encoder.weights": str(Path(weights).expanduser().resolve())}
+
+
+def _lasting(storage: Path) -> Path:
+    """A storage that outlives the command."""
+    if "runtime_resources" in storage.resolve().parts:
+        raise ValueError(
+            "--storage must outlive the command, but Ray removes a job's working directory after "
+            f"it, got {storage}; name a folder outside of it by its whole path"
+        )
+    return storage
+
+
+def _seen_by_all(options: SweepOptions) -> Path:
+    """A folder that all machines see: of a cluster the storage, of this one the cache."""
+    from brainseg.records.cache import default_cache
+
+    on_cluster = options.place.address or os.environ.get("RAY_ADDRESS")
+    return options.storage / "made-up" if on_cluster else default_cache()
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise ValueError(
+            "--name must begin with a letter or digit and hold only letters, digits, '.', '_' and "
+            f"'-', got {text!r}"
+        )
+    return text

@@ -1,0 +1,71 @@
+"""What commands that run a sweep, or read a run, have in common."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainseg.cli.console import terminal
+from brainseg.config.sweep import Sweep
+from brainseg.process import environment, terminable
+from brainseg.records.run import Run
+
+if TYPE_CHECKING:
+    from brainseg.launch.job import Job
+
+
+@contextmanager
+def offline_if(offline: bool) -> Iterator[None]:
+    """If ``offline``, nothing is downloaded in the block, nor by processes started in it."""
+    if not offline:
+        yield
+        return
+    from huggingface_hub import constants  # which read the environment as they are imported
+
+    before = constants.HF_HUB_OFFLINE
+    with environment(HF_HUB_OFFLINE="1"):
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
+@terminable()
+def run_and_report(sweep: Sweep, job: "Job") -> None:
+    """Run ``sweep`` or resume it, then write and show its report."""
+    from brainseg.launch.job import Ended
+    from brainseg.launch.run import run_sweep
+
+    try:
+        done = run_sweep(sweep, job)
+    except Ended as ended:
+        report(ended.run)
+        raise
+    report(done)
+    if not done.is_whole():
+        raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
+
+
+def existing_run(folder: Path) -> Run:
+    """The run in a folder; ValueError if it holds none."""
+    run = Run(folder.expanduser())
+    if not run.sweep.exists():
+        raise ValueError(
+            f"RUN must be a sweep's folder, {run.path} holds no sweep.json; name one such as "
+            "runs/encoders"
+        )
+    return run
+
+
+def report(run: Run) -> None:
+    """Write results.csv, claims.csv and report.html; show the ranking and the verdicts."""
+    from brainseg.report import claims, page, results
+    from brainseg.report import terminal as ranking
+
+    answers, console = results.Results.load(run), terminal()
+    results.write_results(answers)
+    claims.write_claims(answers)
+    page.write_report(answers)
+    ranking.print_ranking(answers, console)
+    claims.print_verdicts(answers, console)
