@@ -77,10 +77,10 @@ def _plan(sweep: Sweep, options: PlanOptions) -> None:
     from brainseg.planning.plan import plan
     from brainseg.records.files import write_json
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(text, file=sys.stderr)
 
-    estimate = plan(asked, job, measure=options.measure, say=say)
+    estimate = plan(asked, job, measure=options.measure, log=log)
     console = terminal()
     console.print(_table(estimate))
     for line in lines(estimate, asked):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 import yaml
 
@@ -13,24 +14,21 @@ from brainseg.cluster.placement import Room
 
 
 def autoscaling(nodes: Sequence[Node]) -> dict[str, Any]:
-    """The config of the cluster's autoscaler, as the file says that the head was started with.
+    """The config of the cluster's autoscaler, from the file that the head was started with.
 
-    Empty where there is none, and on Kubernetes, whose autoscaler keeps its limits to itself.
+    Empty where there is none, and on Kubernetes, whose autoscaler does not tell its limits.
     """
     heads = [node for node in nodes if node.is_head]
     address = ray.get_runtime_context().gcs_address
-    found = on_each(_autoscaling_config, address, nodes=heads, timeout_seconds=15)
-    config = next(iter(found.values()), None)
+    configs = on_each(_autoscaling_config, address, nodes=heads, timeout_seconds=15)
+    config = next(iter(configs.values()), None)
     return config if isinstance(config, dict) else {}
 
 
 def _autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
     """What the autoscaler of the cluster at an address was started with, on this machine."""
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = process.read_bytes().decode().split("\0")
-        except (OSError, UnicodeDecodeError):
-            continue  # it has ended, or is another user's
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or ()  # None: it has ended, or is another user's
         if f"--gcs-address={gcs_address}" not in words:
             continue
         for word in words:
@@ -43,7 +41,7 @@ def _autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
 def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:
     """Room on nodes that an autoscaler of this ``config`` may add to ``nodes``, GPUs first.
 
-    A living node is taken for one of the first type with its CPUs and GPUs.
+    A living node counts as one of the first type that has as many CPUs and GPUs.
     """
     rooms: list[Room] = []
     workers = [node for node in nodes if not node.is_head]

@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster: those that are there, those that may come, and what each sees."""
+"""The machines of a Ray cluster, what each of them sees, and how a function runs on them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from brainseg.cluster.placement import Room
-from brainseg.cluster.reachability import brief
+from brainseg.cluster.reachability import last_line
 
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 
@@ -33,7 +33,7 @@ class Node:
 
 def living() -> list[Node]:
     """The nodes of the joined cluster, the head first."""
-    found = [
+    nodes = [
         Node(
             id=node["NodeID"],
             host=node["NodeManagerHostname"],
@@ -46,7 +46,7 @@ def living() -> list[Node]:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    return sorted(found, key=lambda node: (not node.is_head, node.ip))
+    return sorted(nodes, key=lambda node: (not node.is_head, node.ip))
 
 
 def on_each(
@@ -55,19 +55,19 @@ def on_each(
     nodes: Sequence[Node] | None = None,
     timeout_seconds: float = 60.0,
 ) -> dict[Node, Any]:
-    """Run a function once on every node, side by side; a node's value is an error if it failed.
+    """Run a function once on every node, in parallel; a node's value is an error if it failed.
 
-    It takes no CPU of the cluster, so it runs where trials hold them all.
+    It takes no CPU of the cluster, so it also runs where trials hold them all.
     """
     task = ray.remote(num_cpus=0, max_retries=0)(work)
-    begun = {
+    refs = {
         node: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
         ).remote(*arguments)
         for node in (living() if nodes is None else nodes)
     }
-    ray.wait(list(begun.values()), num_returns=len(begun), timeout=timeout_seconds)
-    return {node: _answer(ref, timeout_seconds) for node, ref in begun.items()}
+    ray.wait(list(refs.values()), num_returns=len(refs), timeout=timeout_seconds)
+    return {node: _answer(ref, timeout_seconds) for node, ref in refs.items()}
 
 
 def on_one(
@@ -103,14 +103,13 @@ def _answer(ref: Any, timeout_seconds: float) -> Any:
 def unseen(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
     """In words: which nodes do not see which of these paths, or cannot run brainseg at all."""
     names = [str(path) for path in paths]
-    found = on_each(_missing, names, nodes=nodes, timeout_seconds=20)
-    said = []
-    for node, missing in found.items():
+    problems = []
+    for node, missing in on_each(_missing, names, nodes=nodes, timeout_seconds=20).items():
         if isinstance(missing, Exception):
-            said.append(f"{node.host} ({node.ip}) cannot run brainseg ({brief(missing)})")
+            problems.append(f"{node.host} ({node.ip}) cannot run brainseg ({last_line(missing)})")
         elif missing:
-            said.append(f"{node.host} ({node.ip}) does not see {', '.join(missing)}")
-    return said
+            problems.append(f"{node.host} ({node.ip}) does not see {', '.join(missing)}")
+    return problems
 
 
 def _missing(paths: Sequence[str]) -> list[str]:

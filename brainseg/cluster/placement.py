@@ -1,6 +1,6 @@
-"""How many trials fit at once into the machines that there are, and what each worker gets.
+"""How many trials fit into the machines at once, and what each worker gets.
 
-A worker needs all that it gets on one machine; so room is counted machine by machine.
+A worker needs all its CPUs and GPUs on one machine, so room is counted machine by machine.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Placement:
     cpus: int  # per worker
     gpus: float  # per worker
     concurrent: int  # trials at once, on the machines that there were
-    together: bool = True  # a trial's workers never part: on one machine, or not at all
+    together: bool = True  # all workers of a trial must be on one machine
     bytes_per_worker: float = 0.0  # of the host's memory
 
     @property
@@ -62,14 +62,14 @@ def place(
 ) -> Placement:
     """Fill the machines with as many trials as they have room for, then share out their CPUs.
 
-    A trial's workers stay on one machine unless parting them lets more trials run at once.
+    A trial's workers stay on one machine unless spreading them lets more trials run at once.
 
     Args:
         rooms: one for each machine.
         workers: processes of one trial.
         gpus: GPUs of one worker, a share of one or whole ones; None takes one if there are any.
         trials: how many there will be at most.
-        pixels: of one batch, all images of all workers.
+        pixels: of one batch: all images of all workers.
 
     Raises:
         NoRoom: not even one trial fits; says what is short.
@@ -77,26 +77,26 @@ def place(
     """
     each = (1.0 if any(room.gpus for room in rooms) else 0.0) if gpus is None else gpus
     _refuse(workers, each)
-    own = 0.0 if each else BYTES_PER_PROCESS + pixels / workers * BYTES_PER_PIXEL
+    memory = 0.0 if each else BYTES_PER_PROCESS + pixels / workers * BYTES_PER_PIXEL
     least = Placement(
         workers=workers,
         cpus=1,
         gpus=each,
         concurrent=1,
         together=False,
-        bytes_per_worker=own,  # on a GPU the activations are not in the host's memory
+        bytes_per_worker=memory,  # on a GPU the activations are not in the host's memory
     )
-    if own and rooms and not capacity(rooms, least):  # the estimate may be too high: one may try
+    if memory and rooms and not capacity(rooms, least):  # the estimate may be high: let one try
         least = replace(least, bytes_per_worker=0.8 * max(r.memory for r in rooms) / workers)
     concurrent = min(trials, capacity(rooms, least))
     if concurrent < 1:
         raise NoRoom(short_of(rooms, least))
     loose = replace(least, concurrent=concurrent)
-    # Beside a GPU a worker has use for few CPUs; the rest is for others, and for smaller machines.
+    # A worker with a GPU needs few CPUs; with fewer it also fits into smaller machines.
     most = min(int(max(room.cpus for room in rooms)), CPUS_PER_GPU_WORKER if each else sys.maxsize)
     goal = capacity(rooms, least) if each else concurrent
     choices = (replace(loose, cpus=cpus) for cpus in range(most, 0, -1))
-    loose = next(one for one in choices if capacity(rooms, one) >= goal)
+    loose = next(choice for choice in choices if capacity(rooms, choice) >= goal)
     packed = replace(loose, together=True)
     return packed if capacity(rooms, packed) >= concurrent else loose
 

@@ -1,4 +1,4 @@
-"""Placement groups that no trial uses: found, and given back to the cluster."""
+"""Placement groups: what trials ask of the cluster and hold there, and how it is given back."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -23,13 +23,13 @@ UNMET = ("PENDING", "RESCHEDULING")  # states of a placement group
 
 
 @contextmanager
-def demanded(wish: Placement) -> Iterator[None]:
+def demanded(request: Placement) -> Iterator[None]:
     """Ask the cluster for room for a placement's trials, as its autoscaler understands it.
 
     The demand ends with the block, and with this process if it is killed.
     """
-    bundles = [wish.resources] * wish.workers
-    groups = [placement_group(bundles) for _ in range(wish.concurrent)]
+    bundles = [request.resources] * request.workers
+    groups = [placement_group(bundles) for _ in range(request.concurrent)]
     try:
         yield
     finally:
@@ -38,46 +38,46 @@ def demanded(wish: Placement) -> Iterator[None]:
 
 
 def own_job() -> dict[str, str]:
-    """What names this driver in its cluster, and this cluster among all that ever were."""
+    """Ids of this driver's job and of its cluster, which no other cluster ever has."""
     session = cluster.own_node().session_name
     return {"job": ray.get_runtime_context().get_job_id(), "cluster": session}
 
 
-class Demands:
-    """What a driver's trials ask of its cluster, and hold there: its placement groups.
+class PlacementGroups:
+    """The placement groups of a driver's trials: workers that they wait for, or hold.
 
-    A group's id ends with its job's. What the job had before the sweep is not the sweep's.
+    A group's id ends with its job's. Groups that the job had before the sweep are not the sweep's.
     """
 
-    def __init__(self, job: str = "", spare: Collection[str] = ()) -> None:
-        self.job, self.spare = job or own_job()["job"], spare
+    def __init__(self, job: str = "", not_ours: Collection[str] = ()) -> None:
+        self.job, self.not_ours = job or own_job()["job"], not_ours
 
     def _groups(self) -> dict[str, dict[str, Any]]:
-        """The sweep's groups that are not gone, by id."""
+        """The sweep's groups that were not removed, by id."""
         return {
             key: group
             for key, group in placement_group_table().items()
-            if key.endswith(self.job) and key not in self.spare and group["state"] != "REMOVED"
+            if key.endswith(self.job) and key not in self.not_ours and group["state"] != "REMOVED"
         }
 
-    def before(self) -> frozenset[str]:
+    def ids(self) -> frozenset[str]:
         return frozenset(self._groups())
 
     def unmet(self, placement: Placement) -> int:
-        """How many trials' workers the cluster owes."""
+        """How many trials wait for the cluster to give them their workers."""
         return sum(
             group["state"] in UNMET and _is_for(group, placement)
             for group in self._groups().values()
         )
 
     def release_met(self, placement: Placement) -> None:
-        """Give back the workers that there are."""
+        """Give back the workers that the cluster has given."""
         for key, group in self._groups().items():
             if group["state"] not in UNMET and _is_for(group, placement):
                 _remove(key)
 
     def release(self) -> int:
-        """Give back everything; say how many groups that were."""
+        """Give back everything; return how many groups that were."""
         groups = self._groups()
         for key in groups:
             _remove(key)
@@ -86,8 +86,8 @@ class Demands:
     def release_for_good(self) -> None:
         """Give back everything as the driver leaves a cluster.
 
-        A controller of Ray Train that outlives its trial by some seconds asks again for what it
-        lost, and what it asks for as the driver leaves is held for ever (Ray 2.60). So this ends
+        A controller of Ray Train outlives its trial by some seconds and asks again for what it
+        lost; what it asks for as the driver leaves is held for ever (Ray 2.60). So this returns
         once nothing was asked for during SETTLED_SECONDS, or after LONGEST_SECONDS.
         """
         begun = quiet_since = time.monotonic()

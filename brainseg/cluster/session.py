@@ -1,4 +1,4 @@
-"""A Ray cluster joined, or Ray begun on this machine for as long as it is needed."""
+"""A Ray cluster that this program joins, or a Ray that it starts here for as long as needed."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ray._private.authentication.authentication_token_setup import (
 
 
 def has_begun() -> bool:
-    """Whether this program has a Ray already."""
+    """Whether this program has joined or started a Ray."""
     return bool(ray.is_initialized())
 
 
@@ -27,16 +27,16 @@ def own_node() -> Any:
 def joined(address: str | None) -> Iterator[bool]:
     """Join the cluster at ``address``, else at $RAY_ADDRESS, or start Ray on this machine.
 
-    Yields whether it is a cluster that others keep, to which machines may still come. A Ray that
-    the caller had begun is used, and left as it is. The dashboard stays on: without it, placement
-    groups of stopped trials are never freed.
+    Yields whether the cluster is shared: other programs may use it, and machines may still join.
+    A Ray that the caller has started is used, and keeps running. The dashboard stays on: without
+    it, placement groups of stopped trials are never freed.
 
     Raises:
         ValueError: nothing answers at the address.
     """
     begun, level = not has_begun(), logging.getLogger("ray").level
     if begun:
-        # Ray's own `ray start` does this, a driver that joins does not, and is refused.
+        # `ray start` does this by itself; a driver that joins does not, and would be refused.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         try:
             ray.init(

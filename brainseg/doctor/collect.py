@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainseg.cluster.reachability import brief
+from brainseg.cluster.reachability import last_line
 from brainseg.doctor import machine, shared_folder
 from brainseg.doctor.machine import Facts, facts_of
 
@@ -84,7 +84,7 @@ def look_at_cluster(address: str, storage: str, data: str) -> Seen:
         asking = pool.submit(_tracker)
         nodes = labelled(living())
         found = _asked(nodes, machine.collect, storage)
-        failed = {label: brief(value) for label, value in found.items() if _is_error(value)}
+        failed = {label: last_line(value) for label, value in found.items() if _is_error(value)}
         healthy = {label: node for label, node in nodes.items() if label not in failed}
 
         def ask(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _tracker() -> Tracker:
 def _counts(ask: Ask, data: str) -> dict[str, tuple[int, str]]:
     """Files that each node sees in the data, or why it sees none."""
     said = ask(machine.counted, data)
-    return {label: (0, brief(v)) if _is_error(v) else v for label, v in said.items()}
+    return {label: (0, last_line(v)) if _is_error(v) else v for label, v in said.items()}
 
 
 def _unshared(storage: str, ask: Ask) -> dict[str, str]:
@@ -154,7 +154,7 @@ def _unshared(storage: str, ask: Ask) -> dict[str, str]:
             said = ask(shared_folder.answered, folder, word)
             wrong = {}
             for label, value in said.items():
-                name, why = ("", brief(value)) if _is_error(value) else value
+                name, why = ("", last_line(value)) if _is_error(value) else value
                 if not why and not shared_folder.heard(folder, word, name):
                     why = "writes there what the driver does not see"
                 if why:

@@ -17,7 +17,7 @@ class Job:
     workers: int = 1  # DDP processes of one trial
     gpus_per_worker: float | None = None  # None: one if there are any
     concurrent: int | None = None  # trials at once; None: as many as there is room for
-    wait_minutes: float = 30.0  # for room in a cluster that others keep
+    wait_minutes: float = 30.0  # for room in a shared cluster
     earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine
@@ -26,7 +26,7 @@ class Job:
 
 
 class Ended(ValueError):
-    """A sweep was ended before its time, in good order; the same command again goes on."""
+    """A sweep ended early, but in good order: the same command again resumes it."""
 
     def __init__(self, run: Run, why: str) -> None:
         super().__init__(why)

@@ -1,11 +1,11 @@
 """What happens to a trial, as Tune reports it: noted, passed to the driver and W&B, logged."""
 
-from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 
-from brainseg.cluster.reachability import brief
+from brainseg.cluster.capacity import Log
+from brainseg.cluster.reachability import last_line
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.records.rows import EpochRow
@@ -19,7 +19,7 @@ from brainseg.training import checkpoint
 class Recorder(tune.Callback):
     """Passes each change of a trial's state to the driver and to W&B; logs one line an epoch."""
 
-    def __init__(self, driver: SearchDriver, mirror: Mirror, log: Callable[[str], None]) -> None:
+    def __init__(self, driver: SearchDriver, mirror: Mirror, log: Log) -> None:
         self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
         self._epochs: dict[str, int] = {}  # that trials have finished
 
@@ -84,4 +84,4 @@ class Recorder(tune.Callback):
 def _cause(trial: Any) -> str:
     """What a trial of Tune died of."""
     error = trial.get_error()
-    return brief(error) if error else "Ray gave no reason"
+    return last_line(error) if error else "Ray gave no reason"

@@ -1,75 +1,135 @@
-"""A sweep whose trials find no room says what is short, and after a bounded wait ends."""
+"""When a sweep whose trials find no room in the cluster says so, and when it ends.
+
+Ray by itself would wait for ever and say nothing.
+"""
 
 import signal
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
-from brainseg.cluster.capacity import LOOK_SECONDS, SAY_SECONDS, Vacancies
-from brainseg.cluster.placement_groups import Demands
-from brainseg.data.dataset import Say
+from brainseg.cluster.capacity import LOG_SECONDS, LOOK_SECONDS, ClusterCapacity, Log
+from brainseg.cluster.placement_groups import PlacementGroups
 from brainseg.process import in_main_thread
 
 
 class Interrupted(Exception):
-    """Ends Tune in a thread where it hears no signal."""
+    """Ends Tune in a thread that receives no signals."""
 
 
-class Waiting(tune.Callback):
-    """Looks whether any trial has its workers; Ray by itself would wait for ever, and say nothing.
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to say: trials train, start, or have only waited for a short time."""
 
-    A trial of several workers runs, as Tune sees it, while its workers still wait for room.
-    """
+    seconds: float = 0.0  # since which every trial waits for room; 0: not all did at the last look
 
-    def __init__(self, vacancies: Vacancies, demands: Demands, *, minutes: float, say: Say) -> None:
-        self.vacancies, self.demands, self.say = vacancies, demands, say
-        self.seconds = max(60 * minutes, 2 * LOOK_SECONDS)  # one look may fall on an instant
-        self.ended = ""  # why the sweep was ended, if it was
+
+@dataclass(frozen=True)
+class Warn:
+    """Every trial still waits for room: say what is short."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class End:
+    """Every trial has waited for room too long."""
+
+    seconds: float
+
+
+class RoomTimeout:
+    """Decides from what the cluster owes the trials; knows no Ray."""
+
+    def __init__(self, *, minutes: float, workers: int) -> None:
+        self.workers = workers  # of one trial
+        self.limit_seconds = max(60 * minutes, 2 * LOOK_SECONDS)  # one look may be an unlucky one
         self._since: float | None = None
-        self._said, self._looked = 0.0, -LOOK_SECONDS
+        self._warned = 0.0
+
+    def decide(self, now: float, owed: int, running: int) -> Wait | Warn | End:
+        """Whether to wait on, after a look at the cluster.
+
+        Args:
+            now: seconds, of a clock that never goes back.
+            owed: trials whose workers the cluster owes.
+            running: trials that run, as Tune sees it.
+        """
+        if not self._all_wait(owed, running):
+            self._since = None
+            return Wait()
+        if self._since is None:
+            self._since = self._warned = now
+            return Wait()
+        waited = now - self._since
+        if waited >= self.limit_seconds:
+            return End(waited)
+        if now >= self._warned + LOG_SECONDS:
+            self._warned = now
+            return Warn(waited)
+        return Wait(waited)
+
+    def trained(self) -> None:
+        """A trial finished an epoch, so it has room."""
+        self._since = None
+
+    def _all_wait(self, owed: int, running: int) -> bool:
+        """Whether the cluster owes every trial its workers; where it owes none, they are starting.
+
+        Tune asks for the only worker of a trial before the trial runs. Several workers are asked
+        for by a trial that, as Tune sees it, runs already.
+        """
+        return owed > 0 and (running <= owed if self.workers > 1 else running == 0)
+
+
+class RoomWatcher(tune.Callback):
+    """Looks at the cluster every few seconds and carries out what the RoomTimeout decides."""
+
+    def __init__(
+        self,
+        capacity: ClusterCapacity,
+        groups: PlacementGroups,
+        *,
+        minutes: float,
+        log: Log,
+    ) -> None:
+        self.capacity, self.groups, self.log = capacity, groups, log
+        self.timeout = RoomTimeout(minutes=minutes, workers=capacity.placement.workers)
+        self.ended = ""  # why the sweep was ended, if it was
+        self._looked = -LOOK_SECONDS
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._since = None
+        self.timeout.trained()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
         if self.ended or now < self._looked + LOOK_SECONDS:
             return
         self._looked = now
-        if self.vacancies.fault:
-            self._end(f"{self.vacancies.fault}; mend it, and the same command again goes on")
-        elif not self._all_wait(trials):
-            self._since = None
-        elif self._since is None:
-            self._since, self._said = now, now
-        else:
-            self._go_on_waiting(now, now - self._since)
-
-    def _all_wait(self, trials: list[Any]) -> bool:
-        """Whether the cluster owes every trial its workers; where it owes none, they are starting.
-
-        One worker is asked for by Tune before its trial runs, several by a trial that runs.
-        """
-        waiting = self.demands.unmet(self.vacancies.placement)
+        if self.capacity.problem:
+            self._end(f"{self.capacity.problem}; fix this, then run the same command to resume")
+            return
+        placement = self.capacity.placement
+        owed = self.groups.unmet(placement)
         running = sum(trial.status == Trial.RUNNING for trial in trials)
-        together = self.vacancies.placement.workers > 1
-        return waiting > 0 and (running <= waiting if together else not running)
-
-    def _go_on_waiting(self, now: float, waited: float) -> None:
-        # Nobody trains, so what is held serves nobody: a trial died before its workers began.
-        self.demands.release_met(self.vacancies.placement)
-        if waited >= self.seconds:
+        decision = self.timeout.decide(now, owed, running)
+        if decision.seconds:
+            # No trial trains, so workers that are held are of no use: their trial died early.
+            self.groups.release_met(placement)
+        if isinstance(decision, End):
             self._end(
-                f"no trial found room for {self.seconds / 60:g} min: {self.vacancies.shortage()}; "
-                "the same command again goes on, --wait MINUTES waits longer"
+                f"no trial found room for {self.timeout.limit_seconds / 60:g} min: "
+                f"{self.capacity.shortage()}; run the same command again to resume, or add --wait "
+                "MINUTES to wait longer"
             )
-        elif now >= self._said + SAY_SECONDS:
-            self._said = now
-            self.say(f"waits for room since {waited / 60:.0f} min: {self.vacancies.shortage()}")
+        elif isinstance(decision, Warn):
+            minutes = decision.seconds / 60
+            self.log(f"waiting for room for {minutes:.0f} min: {self.capacity.shortage()}")
 
     def _end(self, why: str) -> None:
         self.ended = why

@@ -1,7 +1,7 @@
-"""Run a sweep, or go on with one that was cut off: the same call does both.
+"""Run a sweep, or resume one that was cut off: the same call does both.
 
-Nothing of Ray Tune's own state is needed to go on. The run's folder holds the study, every
-trial's rows and checkpoints; a new driver reads these and continues where the old one ended.
+No state of Ray Tune is needed to resume. The run's folder holds the study, every trial's rows and
+checkpoints; a new driver reads these and continues where the old one ended.
 """
 
 import os
@@ -13,14 +13,14 @@ import pandas as pd
 
 from brainseg.cluster import session
 from brainseg.cluster.autoscaler import autoscaling
-from brainseg.cluster.capacity import Vacancies, placed
+from brainseg.cluster.capacity import ClusterCapacity, Log, wait_for_room
 from brainseg.cluster.nodes import living
 from brainseg.cluster.placement import Placement, Room, place
 from brainseg.cluster.reachability import require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
 from brainseg.data.address import is_address
-from brainseg.data.dataset import Say, read_data
+from brainseg.data.dataset import read_data
 from brainseg.data.partition import assign_split, counts
 from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
@@ -34,23 +34,23 @@ ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 @kept()
-def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
+def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     """Run ``sweep`` until its budget is spent and return its folder.
 
-    What it changes of the process, as Ray and W&B do beneath it, is put back. A Ray that the caller
-    had begun is used and stays.
+    What this, Ray and W&B change of the process (environment, signal handlers) is put back. A Ray
+    that the caller has started is used, and keeps running.
 
     Raises:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
-            the same name that asked something else, or one that is under way.
+            the same name that asked something else, or one in which another driver works.
         Ended: trials found no room in a cluster, or a machine joined that does not see the run.
     """
     run = Run(job.storage / sweep.name)
-    data = read_data(job.data, job.layout, say)
+    data = read_data(job.data, job.layout, log)
     points = all_points(sweep)
     check_points(points, job.workers)
     check_channels(points, data.table, data.root)
-    parts = assign_split(data, sweep.split, say, run, sweep.confirms)
+    parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
     with locked_run(run):
         earlier = open_run(
@@ -61,40 +61,40 @@ def run_sweep(sweep: Sweep, job: Job, say: Say = print) -> Run:
             command=job.command,
             earlier=job.earlier,
         )
-        say(_headline(run, data.table))
+        log(_headline(run, data.table))
         if off := modality_dropout_off(read_json(run.sweep)["data"], points):
-            say(off)
+            log(off)
         if earlier:
-            say(f"starts from the {len(earlier)} trials of {job.earlier}")
+            log(f"starts from the {len(earlier)} trials of {job.earlier}")
         with joined(job) as shared:
             config = autoscaling(living()) if shared else {}
-            placement = place_trials(sweep, job, points, config, say, shared=shared)
+            placement = place_trials(sweep, job, points, config, log, shared=shared)
             if not placement.gpus and any(point.sync_batch_norm for point in points):
                 raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
             paths = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
-            vacancies = Vacancies(
+            capacity = ClusterCapacity(
                 placement,
                 most=sweep.trials if job.concurrent is None else job.concurrent,
-                grows=shared and not config and job.concurrent is not None and ON_KUBERNETES,
+                unbounded=shared and not config and job.concurrent is not None and ON_KUBERNETES,
                 shared=shared,
-                seen=paths,
-                say=say,
+                must_see=paths,
+                log=log,
                 config=config,
             )
-            vacancies.at_once()
-            if vacancies.fault:
-                raise ValueError(vacancies.fault)
-            say(
+            capacity.slots()
+            if capacity.problem:
+                raise ValueError(capacity.problem)
+            log(
                 f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
                 f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
             )
-            tune_trials(run, sweep, job, vacancies, earlier, say)
+            tune_trials(run, sweep, job, capacity, earlier, log)
     return run
 
 
 @contextmanager
 def joined(job: Job) -> Iterator[bool]:
-    """The cluster that a job names, see ``session.joined``; refused soon if it is not there."""
+    """The cluster that a job names, see ``session.joined``; refused soon if nothing answers."""
     if not job.wait_minutes >= 0:
         raise ValueError(f"wait must be at least 0 minutes, got {job.wait_minutes:g}")
     address = job.address or os.environ.get("RAY_ADDRESS", "")
@@ -109,13 +109,13 @@ def place_trials(
     job: Job,
     points: Sequence[TrialConfig],
     config: dict[str, Any],
-    say: Say,
+    log: Log,
     *,
     shared: bool,
 ) -> Placement:
-    """How the trials share the joined cluster; one that others keep is waited for.
+    """How the trials share the joined cluster; in a shared one, room is waited for.
 
-    ``config`` is its autoscaler's, see ``nodes.autoscaling``.
+    ``config`` is its autoscaler's, see ``autoscaler.autoscaling``.
     """
     most = sweep.trials if job.concurrent is None else min(job.concurrent, sweep.trials)
     if most < 1:
@@ -130,14 +130,16 @@ def place_trials(
             pixels=max(config.batch_size * config.image_size**2 for config in points),
         )
 
-    wish = Placement(
+    request = Placement(
         workers=job.workers,
         cpus=1,
         gpus=job.gpus_per_worker or 0.0,
         concurrent=job.concurrent or 1,
         together=False,
     )
-    return placed(fill, wish, config, wait_minutes=job.wait_minutes if shared else 0.0, say=say)
+    return wait_for_room(
+        fill, request, config, wait_minutes=job.wait_minutes if shared else 0.0, log=log
+    )
 
 
 def _headline(run: Run, table: pd.DataFrame) -> str:

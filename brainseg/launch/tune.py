@@ -1,4 +1,4 @@
-"""Ray Tune: runs the trials that the search proposes."""
+"""Ray Tune runs the trials that the search proposes."""
 
 import os
 import socket
@@ -12,14 +12,13 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from brainseg.cluster.capacity import Vacancies
+from brainseg.cluster.capacity import ClusterCapacity, Log
 from brainseg.cluster.placement import Placement
-from brainseg.cluster.placement_groups import Demands, own_job
+from brainseg.cluster.placement_groups import PlacementGroups, own_job
 from brainseg.config.sweep import Points, Sweep
-from brainseg.data.dataset import Say
 from brainseg.launch.job import Ended, Job
 from brainseg.launch.recorder import Recorder
-from brainseg.launch.room_timeout import Interrupted, Waiting
+from brainseg.launch.room_timeout import Interrupted, RoomWatcher
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.launch.workers import train_together
 from brainseg.process import environment, terminable
@@ -40,7 +39,7 @@ TUNE = {  # settings of Ray Tune, read from the environment
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself begins no more than fit
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
 }
-RETRIES = 2  # of a trial whose process died, since its last new epoch; it goes on after that
+RETRIES = 2  # of a trial whose process died without finishing another epoch
 
 
 @terminable()  # here too: Ray has set a handler of its own since
@@ -48,14 +47,14 @@ def tune_trials(
     run: Run,
     sweep: Sweep,
     job: Job,
-    vacancies: Vacancies,
+    capacity: ClusterCapacity,
     earlier: Sequence[PreviousTrial],
-    say: Say,
+    log: Log,
 ) -> None:
-    """Let Tune train what the search suggests, until it suggests no more."""
+    """Let Tune train what the search proposes, until the search ends."""
     study, budget_tracker = Study(run, sweep, earlier), BudgetTracker(run, sweep.budget)
     scheduler = TrialScheduler(run, _halving(sweep), earlier)
-    workers = vacancies.placement.workers
+    workers = capacity.placement.workers
     _release_killed(run)
     driver = SearchDriver(
         run,
@@ -63,47 +62,47 @@ def tune_trials(
         scheduler,
         budget_tracker,
         num_trials=sweep.trials,
-        slots=vacancies.at_once,
+        slots=capacity.slots,
         workers=workers,
     )
     mirror = Mirror(run, job.wandb)
-    recorder = Recorder(driver, mirror, say)
+    recorder = Recorder(driver, mirror, log)
     if driver.is_over():
         recorder.stop_paused(driver.ended)  # if the driver before died in the middle of this
         if not run.is_whole():
             run.note_driver("ends", reason=driver.ended, whole=True)
         mirror.close()
-        say(f"{driver.ended}; raise the budget to go on")
+        log(f"{driver.ended}; raise the budget to continue")
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
-    demands = Demands(spare=Demands().before())
-    waiting = Waiting(vacancies, demands, minutes=job.wait_minutes, say=say)
+    groups = PlacementGroups(not_ours=PlacementGroups().ids())
+    watcher = RoomWatcher(capacity, groups, minutes=job.wait_minutes, log=log)
     whole = False
     try:
-        callbacks = [recorder, waiting]
-        with suppress(Interrupted):  # by ``waiting``, which says why
-            _fit(driver, vacancies.placement, callbacks, job.wait_minutes)
+        callbacks = [recorder, watcher]
+        with suppress(Interrupted):  # by the watcher, which says why
+            _fit(driver, capacity.placement, callbacks, job.wait_minutes)
         whole = bool(driver.ended) and not scheduler.running()
         if whole:
             recorder.stop_paused(driver.ended)
-            say(f"the search has ended: {driver.ended}")
+            log(f"the search has ended: {driver.ended}")
     finally:
-        reason = driver.ended if whole else waiting.ended or "interrupted"
+        reason = driver.ended if whole else watcher.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
-        if workers > 1 and vacancies.shared:
-            demands.release_for_good()
+        if workers > 1 and capacity.shared:
+            groups.release_for_good()
         mirror.close()
-    if waiting.ended:
-        raise Ended(run, waiting.ended)
+    if watcher.ended:
+        raise Ended(run, watcher.ended)
 
 
 def _release_killed(run: Run) -> None:
-    """Give back what drivers that were killed in this cluster may have left behind."""
+    """Give back placement groups that killed drivers may have left in this cluster."""
     cluster_now = own_job()["cluster"]
     for event in run.drivers():
-        own = event.get("job") == own_job()["job"]  # a second sweep of one program
-        if event.get("cluster") == cluster_now and not own:
-            Demands(event["job"]).release()
+        is_ours = event.get("job") == own_job()["job"]  # a second sweep of one program
+        if event.get("cluster") == cluster_now and not is_ours:
+            PlacementGroups(event["job"]).release()
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""A trial of several workers: Ray Train starts the processes, each runs ``trial.run_trial``."""
+"""A trial of several workers: Ray Train starts the processes; each runs ``trial.run_trial``."""
 
 import os
 from typing import Any
@@ -20,18 +20,18 @@ def train_together(
     wait_seconds: float,
     callbacks: list[Any],
 ) -> None:
-    """Run the trial as ``workers`` processes under DDP; ``callbacks`` hear rank 0's rows.
+    """Run the trial as ``workers`` processes under DDP; ``callbacks`` receive rank 0's rows.
 
-    ``together`` keeps them on one machine; else Ray packs them on as few as it has room on. Room
-    is waited for ``wait_seconds``; workers that find no way to each other fail the trial at once.
+    ``together`` keeps them on one machine; else Ray packs them on as few as it can. They wait for
+    room for ``wait_seconds``; workers that cannot reach each other fail the trial at once.
 
-    Call it in the trial's own process: Ray Train reads the environment where it is built. A
-    process that dies takes its peers with it, and all go on from the last checkpoint.
+    Call it in the trial's own process: Ray Train reads the environment where it is built. If one
+    process dies, all are started again and resume from the last checkpoint.
     """
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # the default, 2 s, delays each epoch
     threads = {"OMP_NUM_THREADS": str(task.threads)}  # Ray sets 1 where a shell exported 1
-    # Without a limit of the controller's own, workers that cannot reach each other begin for ever.
+    # Without the controller's own limit, workers that cannot reach each other restart for ever.
     limits = FailureConfig(max_failures=2, controller_failure_limit=1)  # type: ignore[call-arg]
     trainer = TorchTrainer(
         _worker,

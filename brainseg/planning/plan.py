@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from brainseg.cluster.autoscaler import autoscaling
-from brainseg.cluster.capacity import faults
+from brainseg.cluster.capacity import Log, problems_of
 from brainseg.cluster.nodes import living, on_one
 from brainseg.cluster.placement import Placement
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Sweep
-from brainseg.data.dataset import Say, read_data
+from brainseg.data.dataset import read_data
 from brainseg.data.partition import assign_split
 from brainseg.data.splits.draw import rows_of
 from brainseg.launch.job import Job
@@ -30,7 +30,7 @@ from brainseg.records.files import write_json
 from brainseg.records.run import Run
 
 
-def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
+def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
     """Measure so many of the sweep's arms, from the least to the most work; reckon the rest.
 
     Weights are not needed, and not downloaded: random ones cost the same. In a cluster that others
@@ -39,10 +39,10 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
     Raises:
         ValueError: bad input, as ``run_sweep`` says, or none of the arms can run.
     """
-    data = read_data(job.data, job.layout, say)
+    data = read_data(job.data, job.layout, log)
     points = all_points(sweep)
     check_channels(points, data.table, data.root)
-    parts = assign_split(data, sweep.split, say)
+    parts = assign_split(data, sweep.split, log)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
     with ExitStack() as stack:
@@ -51,21 +51,21 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, say: Say = print) -> Plan:
         place = Place(
             train=len(train),
             validation=len(validation),
-            placement=place_trials(sweep, job, points, config, say, shared=shared),
+            placement=place_trials(sweep, job, points, config, log, shared=shared),
             memory_bytes=sum(node.memory for node in living()),
         )
         measure_in: Callable[..., Measured | str] = in_own_process
         if shared:  # where all its machines see it
             _require_writable(job.storage)
-            if fault := faults([job.storage.resolve()], living()):
-                raise ValueError(fault)
+            if problem := problems_of([job.storage.resolve()], living()):
+                raise ValueError(problem)
             measure_in = partial(_in_cluster, place.placement, minutes=job.wait_minutes)
         else:
             stack.close()
         folder = TemporaryDirectory(prefix="brainseg-", dir=job.storage if shared else None)
         run = Run(Path(stack.enter_context(folder)))
         open_run(run, sweep, data, made_up=job.made_up, command=job.command)
-        probe = partial(_probe, run, place, measure_in, say)
+        probe = partial(_probe, run, place, measure_in, log)
         outcomes = measured_arms(points, probe, place, measure)
     return reckon(sweep, points, outcomes, place)
 
@@ -137,10 +137,10 @@ def _spread(keys: Sequence[TrialConfig], count: int) -> list[TrialConfig]:
 
 
 def _probe(
-    run: Run, place: Place, measure_in: Callable[..., Measured | str], say: Say, key: TrialConfig
+    run: Run, place: Place, measure_in: Callable[..., Measured | str], log: Log, key: TrialConfig
 ) -> Measured | str:
     """Measure one arm on a worker's share of its batch."""
-    say(f"measuring {configuration_name(key)}")
+    log(f"measuring {configuration_name(key)}")
     trial = f"{len(list(run.path.glob('trials/*'))):04d}"
     share = replace(key, batch_size=key.batch_size // place.placement.workers)
     write_json(run.trial(trial).config, flatten(share))

@@ -53,7 +53,7 @@ class Driver:
 
     process: subprocess.Popen[str]
     log: Path  # of its errors
-    said: str = ""
+    output: str = ""
 
     def hears(self, words: str) -> None:
         """Read on until it says ``words``, once more if it has said them before."""
@@ -61,24 +61,32 @@ class Driver:
 
     def has_said(self, *words: str) -> None:
         """Read on until it has said all of ``words``, in whatever order."""
-        if not all(one in self.said for one in words):
-            self._read_until(lambda line: all(one in self.said for one in words), str(words))
+        if not all(one in self.output for one in words):
+            self._read_until(lambda line: all(one in self.output for one in words), str(words))
 
     def _read_until(self, enough: Callable[[str], bool], words: str) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.said += line
+        while line := self._next_line():
             if enough(line):
                 return
-        raise AssertionError(f"it never said {words}: {self.said}{self.errors()}")
+        raise AssertionError(f"it never said {words}: {self.output}{self.errors()}")
+
+    def _next_line(self) -> str:
+        """ "Empty once it has ended. It is killed if it says nothing for QUIET_SECONDS."""
+        assert self.process.stdout
+        watchdog = Timer(QUIET_SECONDS, self.process.kill)  # what it said by then tells why
+        watchdog.start()
+        line = self.process.stdout.readline()
+        watchdog.cancel()
+        self.output += line
+        return line
 
     def ends(self, status: int) -> str:
         """All that it said, once it has ended."""
-        assert self.process.stdout
-        self.said += self.process.stdout.read()
-        errors = self.errors()
-        assert self.process.wait(60) == status, self.said + errors
-        return self.said + errors
+        while self._next_line():
+            pass
+        ended, errors = self.process.wait(), self.errors()
+        assert ended == status, self.output + errors
+        return self.output + errors
 
     def errors(self) -> str:
         return self.log.read_text()
@@ -97,16 +105,13 @@ def begun(cluster: Raylets, patients: Path, storage: Path, *words: str) -> Itera
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
         ) as process,
     ):
-        timer = Timer(LONGEST_SECONDS, process.kill)  # what it has said by then tells why
-        timer.start()
         try:
             yield Driver(process, log)
         finally:
-            timer.cancel()
             process.kill()
 
 
-LONGEST_SECONDS = 200
+QUIET_SECONDS = 400  # far longer than any pause of a driver, however loaded the machine is
 LONG = ["--trials=2", "--epochs=3000"]  # until the test has seen enough
 
 
@@ -121,7 +126,7 @@ def test_a_sweep_begins_without_any_machine_and_its_trials_are_what_the_autoscal
         driver.hears("joined: ")
         driver.hears("[0000] epoch 2/")
         asked_for(cluster, workers=1, trials=2)  # whether or not Ray begins another node in time
-        assert "done" not in driver.said
+        assert "done" not in driver.output
 
 
 def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
@@ -138,7 +143,7 @@ def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
         cluster.join(cpus=1)
         driver.hears("there is room for 2 trials at once")
         driver.hears("[0001] epoch 2/")
-        assert "done" not in driver.said, "both train at once"
+        assert "done" not in driver.output, "both train at once"
 
 
 def test_a_plan_measures_where_the_cluster_has_room(
@@ -168,7 +173,7 @@ def test_a_sweep_that_finds_no_room_says_what_is_short_and_ends(
             said = driver.ends(2)
     assert "Traceback" not in said
     assert "each needs 2 worker(s) of 1 CPU(s), and the machines have 1 CPU(s)" in said
-    assert "none came within 0.2 min" in said
+    assert "no machine that fits joined within 0.2 min" in said
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -188,7 +193,7 @@ def test_workers_that_were_asked_for_in_vain_are_not_held_once_there_is_room(
             else:
                 said = driver.ends(2)
                 assert "no trial found room for 0.3 min" in said and "Traceback" not in said
-                assert "others hold what it needs" in said
+                assert "other programs use what it needs" in said
         with begun(cluster, patients, tmp_path, "--workers=2", "--trials=1") as driver:
             assert "[0000] done" in driver.ends(0)
 
@@ -224,7 +229,7 @@ def asked_for(cluster: Raylets, *, workers: int, trials: int = 1, waiting: bool 
         f"for g in placement_group_table().values()) < {trials}: time.sleep(0.5)"
     )
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": cluster.address}
-    subprocess.run([sys.executable, "-c", look], env=env, check=True, timeout=200)
+    subprocess.run([sys.executable, "-c", look], env=env, check=True)
 
 
 def test_a_machine_that_is_lost_under_two_workers_is_waited_for_and_missed(

@@ -83,8 +83,11 @@ def test_packages_that_are_broken_are_said_not_raised(tmp_path: Path) -> None:
     [
         (["--json", "no/such/folder/x.json"], "--json must name a file in a folder that exists"),
         (["--storage", "s3://bucket/runs"], "--storage is a folder, got an address"),
-        (["--cluster", "gpu-head"], "a cluster's address is auto, on a machine of it"),
-        (["--cluster", "ray://gpu-head:10001"], "a cluster's address is auto"),
+        (
+            ["--cluster", "gpu-head"],
+            "a cluster's address must be HOST:PORT, or auto on one of its",
+        ),
+        (["--cluster", "ray://gpu-head:10001"], "a cluster's address must be HOST:PORT"),
         (["--cluster", "127.0.0.1:9"], "nothing answers at 127.0.0.1:9"),
         (["--cluster", "no-host.invalid:6379"], "nothing answers at no-host.invalid:6379"),
     ],
@@ -102,7 +105,7 @@ def test_a_port_that_is_no_rays_is_given_up_in_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(reachability, "JOIN_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ValueError, match="took the connection and did not"):
+        with pytest.raises(ValueError, match="accepted the connection but did not answer"):
             reachability.require_reachable(address)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from brainseg.cluster.nodes import Node
-from brainseg.cluster.reachability import brief
+from brainseg.cluster.reachability import last_line
 from brainseg.doctor.collect import DRIVER, Seen, Tracker, labelled
 from brainseg.doctor.diagnose import diagnose, verdict
 from brainseg.doctor.findings import Finding
@@ -300,7 +300,7 @@ def test_nodes_are_told_apart_by_as_little_as_it_takes() -> None:
 
 
 def test_the_cause_of_an_error_elsewhere_is_its_last_line() -> None:
-    assert brief(RuntimeError("Traceback\n  File x\nValueError: too small\n")) == (
+    assert last_line(RuntimeError("Traceback\n  File x\nValueError: too small\n")) == (
         "ValueError: too small"
     )
-    assert brief(TimeoutError()) == "TimeoutError"
+    assert last_line(TimeoutError()) == "TimeoutError"

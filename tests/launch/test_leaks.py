@@ -69,7 +69,7 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
 ) -> None:
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off")
-    run = run_sweep(SWEEP, job, say=said.append)
+    run = run_sweep(SWEEP, job, log=said.append)
     assert sum(" pauses" in line for line in said) >= 50
     assert settled() == {"actors": [], "groups": [], "held": []}
     records = Counter(record.state for record in run.trials())
@@ -89,7 +89,7 @@ def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
     sweep = replace(SWEEP, first=(), space=space, strategy=replace(SWEEP.strategy, trials=4))
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off", workers=2)
-    run = run_sweep(sweep, job, say=said.append)
+    run = run_sweep(sweep, job, log=said.append)
     assert sum(" pauses" in line for line in said) >= 3
     assert settled() == {"actors": [], "groups": [], "held": []}
     assert Counter(r.state for r in run.trials()) == {"done": 3, "stopped": 1}
