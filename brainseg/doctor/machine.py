@@ -1,7 +1,7 @@
 """What one machine is, as far as training depends on it: software, devices, disks, names, ports.
 
-Collected by a plain function on each node of a cluster. It travels as plain values, so that nodes
-with another brainseg can be heard as well; a fact that cannot be had is named, not raised.
+Collected by a plain function on each node of a cluster. The facts travel as plain values, so that
+nodes with another version of brainseg can send theirs; one that cannot be had is named, not raised.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from brainseg.doctor.open_ports import Port, ray_ports
 
@@ -238,17 +240,10 @@ def _limits() -> dict[str, Any]:
 
 def _raylets_environment() -> dict[str, str]:
     """What the raylet above this process was started with: Ray changes it for its workers."""
-    pid = os.getppid()
-    while pid > 1:
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-            text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-        except OSError:
-            return {}
-        if status.startswith("Name:\traylet\n"):
-            return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
-        pid = int(status.split("PPid:")[1].split()[0])
-    return {}
+    try:
+        return next((p.environ() for p in psutil.Process().parents() if p.name() == "raylet"), {})
+    except psutil.Error:  # another user's
+        return {}
 
 
 def _names() -> dict[str, Any]:

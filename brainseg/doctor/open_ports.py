@@ -1,15 +1,15 @@
-"""Which ports Ray's processes on this machine hold open to other machines, as /proc tells it."""
+"""Which ports Ray's processes on this machine hold open to other machines."""
 
 import ipaddress
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LISTENING = "0A"  # a socket's state in /proc/net/tcp
+import psutil
+
 PROGRAMS = {"gcs_server": "head (GCS)", "raylet": "raylet"}
-TITLES = (  # what a process's command line holds, and what it is; the first that fits
+TITLES = (  # a part of a process's command line, and what the process is; the first match counts
     ("ray::DashboardAgent", "dashboard agent"),
     ("ray::RuntimeEnvAgent", "environment agent"),
     ("ray.util.client.server", "client server"),
@@ -18,79 +18,57 @@ TITLES = (  # what a process's command line holds, and what it is; the first tha
     ("ray::", "worker"),
 )
 
+Socket = tuple[str, int]  # an address of this machine, a port
+
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """A port that answers other machines, and whose it is."""
+    """A port that answers other machines, and the process that holds it."""
 
     process: str
     address: str  # 0.0.0.0 and :: are every address of the machine
     port: int
-    token: bool  # its process asks whoever comes for a token
+    token: bool  # its process asks every caller for a token
 
 
-def ray_ports(proc: Path = Path("/proc")) -> list[Port]:
-    """The open ports of Ray's processes, as far as this user may look; none without a /proc.
+def ray_ports() -> list[Port]:
+    """The open ports of Ray's processes, as far as this user may look.
 
-    A driver's own port is not among them: nothing tells it from any other Python.
+    A driver's own port is missing: nothing distinguishes it from any other Python.
     """
-    sockets = _open_sockets(proc)
-    found = []
-    for process in proc.glob("[0-9]*"):
+    ports: list[Port] = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"]  # None: it has ended, or is another user's
+        if not command or not kind_of(command):
+            continue
         try:
-            command = process.joinpath("cmdline").read_bytes().decode(errors="replace")
-            kind = _kind(command.split("\0"))
-            if not kind:
-                continue
-            mine = [sockets[inode] for inode in _inodes(process) if inode in sockets]
-            token = _asks_for_token(process)
-        except OSError:
+            sockets = _listening(process)
+            ports += ports_of(command, sockets, token=_asks_for_token(process))
+        except (OSError, psutil.Error):
             continue  # it has ended, or is another user's
-        for address, port in mine:
-            own = "metrics" if kind == "dashboard" and not _serves(command, port) else kind
-            found.append(Port(process=own, address=address, port=port, token=token))
-    return sorted(found, key=lambda port: (port.process, port.port))
+    return sorted(ports, key=lambda port: (port.process, port.port))
 
 
-def _asks_for_token(process: Path) -> bool:
-    """By its environment; a title of Ray's overwrites the start of it, then by its parent's."""
-    environment = process.joinpath("environ").read_bytes()
-    if b"RAY_AUTH_MODE=token" in environment.split(b"\0"):
-        return True
-    if not environment.startswith(b"\0"):
-        return False
-    parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-    return int(parent) > 1 and _asks_for_token(process.with_name(parent))
-
-
-def _open_sockets(proc: Path) -> dict[str, tuple[str, int]]:
-    """Address and port of every socket that listens beyond loopback, by its inode."""
-    found = {}
-    for table in ("tcp", "tcp6"):
-        path = proc / "net" / table
-        for line in path.read_text().splitlines()[1:] if path.exists() else ():
-            _, local, _, state, *rest = line.split()
-            address, port = local.split(":")
-            ip = _address(address)
-            if state == LISTENING and not ip.is_loopback:
-                found[rest[5]] = (str(ip), int(port, 16))
-    return found
-
-
-def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address as the kernel prints it: words of four bytes, the lowest byte first."""
-    data = bytes.fromhex(digits)
-    ip = ipaddress.ip_address(b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4)))
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip
-
-
-def _kind(words: list[str]) -> str:
-    """What part of Ray a command line is, or nothing."""
-    if kind := PROGRAMS.get(words[0].rpartition("/")[2]):
+def kind_of(command: Sequence[str]) -> str:
+    """Which part of Ray a command line is; "" if none."""
+    if kind := PROGRAMS.get(command[0].rpartition("/")[2]):
         return kind
-    command = " ".join(words)
-    return next((kind for title, kind in TITLES if title in command), "")
+    line = " ".join(command)
+    return next((kind for title, kind in TITLES if title in line), "")
+
+
+def ports_of(command: Sequence[str], sockets: Iterable[Socket], *, token: bool) -> list[Port]:
+    """The ports of a process of Ray that other machines reach."""
+    ports = []
+    for address, port in sockets:
+        ip = ipaddress.ip_address(address)
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if not ip.is_loopback:
+            kind = kind_of(command)
+            if kind == "dashboard" and not _serves(" ".join(command), port):
+                kind = "metrics"
+            ports.append(Port(process=kind, address=str(ip), port=port, token=token))
+    return ports
 
 
 def _serves(command: str, port: int) -> bool:
@@ -103,12 +81,21 @@ def _serves(command: str, port: int) -> bool:
     return first <= port <= first + (int(retries[1]) if retries else 0)
 
 
-def _inodes(process: Path) -> Iterator[str]:
-    """The sockets that a process holds."""
-    for descriptor in process.joinpath("fd").iterdir():
-        try:
-            target = os.readlink(descriptor)
-        except OSError:
-            continue  # closed meanwhile
-        if target.startswith("socket:["):
-            yield target[len("socket:[") : -1]
+def _listening(process: psutil.Process) -> list[Socket]:
+    connections = process.net_connections("tcp")
+    return [(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN]
+
+
+def _asks_for_token(process: psutil.Process) -> bool:
+    """By its environment; Ray's process titles overwrite the start of it, then by its parent's.
+
+    Not by psutil, to which an environment that was overwritten is an empty one.
+    """
+    path = Path(f"/proc/{process.pid}/environ")
+    if not path.exists():
+        return process.environ().get("RAY_AUTH_MODE") == "token"
+    environment = path.read_bytes()
+    if b"RAY_AUTH_MODE=token" in environment.split(b"\0"):
+        return True
+    parent = process.parent() if environment.startswith(b"\0") else None
+    return parent is not None and parent.pid > 1 and _asks_for_token(parent)

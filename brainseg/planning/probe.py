@@ -101,7 +101,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def peak_resident_bytes() -> int:
-    """Of this process. ``getrusage`` would count what its parent held when it was begun."""
+    """Of this process. psutil does not know it; ``getrusage`` counts what its parent held, too."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

@@ -1,121 +1,91 @@
-"""Ports of Ray's processes: read from a /proc that was written by hand, and from this machine's."""
+"""Ports of Ray's processes: named and sorted out as values, and found on this machine."""
 
 import os
 import socket
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from brainseg.doctor.open_ports import ray_ports
+from brainseg.doctor.open_ports import Port, ports_of, ray_ports
 
-HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
-ANY4, LOOPBACK4, OWN4 = "00000000", "0100007F", "020200C0"  # OWN4: 192.0.2.2
-ANY6, LOOPBACK6 = "0" * 32, "0" * 24 + "01000000"
-MAPPED_LOOPBACK = "0" * 16 + "FFFF0000" + "0100007F"
-
-
-def line(address: str, port: int, inode: int, state: str = "0A") -> str:
-    rest = f"00000000:00000000 00:00000000 00000000  1000        0 {inode} 1 0 100 0 0 10 0"
-    return f"   0: {address}:{port:04X} 00000000:0000 {state} {rest}\n"
+LISTEN = """
+import socket
+with socket.create_server(("{address}", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    input()
+"""
 
 
-class Proc:
-    """A /proc of made-up processes and sockets."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.sockets = 0
-        for table in ("tcp", "tcp6"):
-            root.joinpath("net").mkdir(exist_ok=True)
-            root.joinpath("net", table).write_text(HEADER)
-
-    def process(self, pid: int, command: str, *, token: bool = False) -> None:
-        folder = self.root / str(pid)
-        folder.joinpath("fd").mkdir(parents=True)
-        folder.joinpath("cmdline").write_text(command.replace(" ", "\0"))
-        folder.joinpath("environ").write_text("A=b\0" + "RAY_AUTH_MODE=token\0" * token)
-
-    def listens(self, pid: int, address: str, port: int, state: str = "0A") -> None:
-        self.sockets += 1
-        inode = 1000 + self.sockets
-        table = self.root / "net" / ("tcp6" if len(address) > 8 else "tcp")
-        table.write_text(table.read_text() + line(address, port, inode, state))
-        os.symlink(f"socket:[{inode}]", self.root / str(pid) / "fd" / str(self.sockets))
+def named(command: str, *sockets: tuple[str, int]) -> list[tuple[str, str, int]]:
+    ports = ports_of(command.split(), sockets, token=False)
+    return [(port.process, port.address, port.port) for port in ports]
 
 
-@pytest.fixture
-def proc(tmp_path: Path) -> Proc:
-    return Proc(tmp_path)
+@contextmanager
+def listening(name: str, address: str = "0.0.0.0", *, token: bool = False) -> Iterator[int]:
+    """A process of that name, which listens at an address; its port."""
+    mode = {"RAY_AUTH_MODE": "token" if token else "disabled", "PYTHONHOME": sys.base_prefix}
+    process = subprocess.Popen(
+        [name, "-c", LISTEN.format(address=address)],
+        executable=sys.executable,
+        env=os.environ | mode,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.communicate("\n")
 
 
-def found(proc: Proc) -> list[tuple[str, str, int]]:
-    return [(port.process, port.address, port.port) for port in ray_ports(proc.root)]
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("/venv/ray/core/src/ray/gcs/gcs_server --log_dir=/tmp", "head (GCS)"),
+        ("/venv/ray/core/src/ray/raylet/raylet --agent=python dashboard/agent.py", "raylet"),
+        ("ray::DashboardAgent", "dashboard agent"),
+        ("ray::IDLE", "worker"),
+    ],
+)
+def test_a_port_is_named_after_the_part_of_ray_that_holds_it(command: str, kind: str) -> None:
+    assert named(command, ("192.0.2.2", 40000)) == [(kind, "192.0.2.2", 40000)]
 
 
-def test_a_port_is_named_after_the_part_of_ray_that_holds_it(proc: Proc) -> None:
-    proc.process(10, "/venv/ray/core/src/ray/gcs/gcs_server --log_dir=/tmp")
-    proc.process(11, "/venv/ray/core/src/ray/raylet/raylet --agent=python dashboard/agent.py")
-    proc.process(12, "ray::DashboardAgent")
-    proc.process(13, "ray::IDLE")
-    proc.listens(10, ANY6, 6379)
-    proc.listens(11, OWN4, 40000)
-    proc.listens(12, ANY4, 52365)
-    proc.listens(13, ANY4, 10002)
-    assert found(proc) == [
-        ("dashboard agent", "0.0.0.0", 52365),
-        ("head (GCS)", "::", 6379),
-        ("raylet", "192.0.2.2", 40000),
-        ("worker", "0.0.0.0", 10002),
-    ]
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_a_port_on_loopback_is_open_to_nobody_else(address: str) -> None:
+    assert named("gcs_server", (address, 6379), ("::", 6380)) == [("head (GCS)", "::", 6380)]
 
 
-@pytest.mark.parametrize("address", [LOOPBACK4, LOOPBACK6, MAPPED_LOOPBACK])
-def test_a_port_on_loopback_is_open_to_nobody_else(proc: Proc, address: str) -> None:
-    proc.process(10, "gcs_server")
-    proc.listens(10, address, 6379)
-    assert not found(proc)
+def test_the_pages_of_the_dashboard_are_told_from_its_metrics() -> None:
+    command = "python ray/dashboard/dashboard.py --host=0.0.0.0 --port=8265"
+    ports = named(command, ("0.0.0.0", 8265), ("0.0.0.0", 44227))
+    assert [name for name, _, _ in ports] == ["dashboard", "metrics"]
 
 
-def test_only_sockets_that_listen_count(proc: Proc) -> None:
-    proc.process(10, "gcs_server")
-    proc.listens(10, ANY4, 6379, state="01")
-    assert not found(proc)
+def test_a_dashboard_that_had_to_take_the_next_port_is_still_one() -> None:
+    command = "python ray/dashboard/dashboard.py --port=8265 --port-retries=50"
+    assert named(command, ("0.0.0.0", 8267)) == [("dashboard", "0.0.0.0", 8267)]
 
 
-def test_other_programs_are_left_alone(proc: Proc) -> None:
-    proc.process(10, "/usr/sbin/sshd -D")
-    proc.listens(10, ANY4, 22)
-    assert not found(proc)
+def test_processes_of_this_machine_are_found_with_whether_they_ask_for_a_token() -> None:
+    with listening("gcs_server", token=True) as head, listening("/a/raylet") as raylet:
+        ports = {port.port: port for port in ray_ports()}
+    assert ports[head] == Port(process="head (GCS)", address="0.0.0.0", port=head, token=True)
+    assert ports[raylet] == Port(process="raylet", address="0.0.0.0", port=raylet, token=False)
 
 
-def test_the_pages_of_the_dashboard_are_told_from_its_metrics(proc: Proc) -> None:
-    proc.process(10, "python ray/dashboard/dashboard.py --host=0.0.0.0 --port=8265")
-    proc.listens(10, ANY4, 8265)
-    proc.listens(10, ANY4, 44227)
-    assert [name for name, _, _ in found(proc)] == ["dashboard", "metrics"]
-
-
-def test_a_dashboard_that_had_to_take_the_next_port_is_still_one(proc: Proc) -> None:
-    proc.process(10, "python ray/dashboard/dashboard.py --port=8265 --port-retries=50")
-    proc.listens(10, ANY4, 8267)
-    assert found(proc) == [("dashboard", "0.0.0.0", 8267)]
-
-
-def test_a_token_is_told_by_the_environment_that_the_process_began_with(proc: Proc) -> None:
-    proc.process(10, "gcs_server", token=True)
-    proc.process(11, "raylet")
-    proc.listens(10, ANY4, 6379)
-    proc.listens(11, ANY4, 40000)
-    assert {port.process: port.token for port in ray_ports(proc.root)} == {
-        "head (GCS)": True,
-        "raylet": False,
-    }
-
-
-def test_without_a_proc_nothing_is_found(tmp_path: Path) -> None:
-    assert not ray_ports(tmp_path / "none")
-
-
-def test_this_machines_own_table_is_read() -> None:
-    with socket.create_server(("0.0.0.0", 0)):  # ours, but no part of Ray
-        assert all(port.port > 0 for port in ray_ports())
+def test_other_programs_loopback_and_sockets_that_do_not_listen_are_left_out() -> None:
+    with (
+        listening("sshd") as other,
+        listening("raylet", "127.0.0.1") as loopback,
+        listening("raylet") as raylet,
+        socket.create_connection(("127.0.0.1", raylet)) as connection,
+    ):
+        ports = [port.port for port in ray_ports()]
+        assert raylet in ports
+        assert not {other, loopback, connection.getsockname()[1]} & {*ports}
