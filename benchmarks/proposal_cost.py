@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first i
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -37,8 +38,8 @@ Sampler = Literal["tpe", "gp", "random"]
 def searched(path: Path, sampler: Sampler) -> tuple[Study, Sweep]:
     """A study of the sweep in which ``SEEN`` trials were asked for, recorded and told."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    points = tuple(ENCODERS.space(draws.ask()) for _ in range(SEEN))
+    draws = Random(0)
+    points = tuple(ENCODERS.space.sample(draws) for _ in range(SEEN))
     strategy = Bayes(trials=2 * SEEN, grace_epochs=4, sampler=sampler)
     sweep = replace(ENCODERS, first=points, strategy=strategy)
     study, rng = Study(Run(path), sweep), np.random.default_rng(0)

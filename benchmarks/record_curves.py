@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from brainseg.cli.main import run
-from brainseg.config.distributions import Choice, Integers, Params
+from brainseg.config.distributions import Choice, Integers, Params, RandomDraws
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Sweep
@@ -42,19 +42,8 @@ WEIGHT = {"mobilenet_v2": 8, "vgg16": 1, "resnet50": 1, "densenet121": 1, "resne
 TABLE = Path(__file__).with_name("curves.csv")
 
 
-class Draw:
-    """A trial as ``Space`` takes one, that draws at random."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        if log:
-            return float(low * (high / low) ** self.rng.random())
-        return self.rng.uniform(low, high)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return self.rng.randrange(low, high + 1, step)
+class WeightedDraws(RandomDraws):
+    """Draws at random, but some models more often than others."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         options = list(choices)
@@ -68,7 +57,7 @@ class Draw:
 def points(draws: int, pretrained: str) -> tuple[Params, ...]:
     rng, found = random.Random(0), []
     for _ in range(draws):
-        point = SPACE(Draw(rng))
+        point = SPACE(WeightedDraws(rng))
         if point["model"] == "encoder":
             own = pretrained and rng.random() < 0.5 and point["model.encoder.name"] == PRETRAINED
             point["model.encoder.weights"] = pretrained if own else "none"

@@ -3,6 +3,7 @@
 import ast
 from dataclasses import dataclass
 from math import inf
+from random import Random
 from typing import (
     Any,
     Protocol,
@@ -19,6 +20,24 @@ class Suggester(Protocol):
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+class RandomDraws:
+    """A ``Suggester`` that draws every value at random, as Optuna's random sampler would."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        if log:
+            return float(min(low * (high / low) ** self.rng.random(), high))
+        return self.rng.uniform(low, high)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return self.rng.randrange(low, high + 1, step)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self.rng.choice(choices)
 
 
 @dataclass(frozen=True)

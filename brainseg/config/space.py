@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from random import Random
 from typing import (
     Any,
     Generic,
 )
 
-from brainseg.config.distributions import Distribution, Params, Suggester, Value
+from brainseg.config.distributions import (
+    Distribution,
+    Params,
+    RandomDraws,
+    Suggester,
+    Value,
+)
 from brainseg.config.schema import (
     Leaf,
     T,
@@ -62,6 +69,10 @@ class Space(Generic[T]):
 
         _rebuild(self.base, draw)
         return drawn
+
+    def sample(self, rng: Random) -> Params:
+        """A point at random: every value as likely as its distribution says."""
+        return self(RandomDraws(rng))
 
     def config(self, point: Mapping[str, Value]) -> T:
         """The config at ``point``: what it leaves out is as fixed, or as in the base."""

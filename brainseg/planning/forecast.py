@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import Random
-from typing import Any
 
 import numpy as np
 
@@ -132,10 +131,10 @@ def likely_sweeps(sweep: Sweep) -> list[list[TrialConfig]]:
     first = [_alike(config) for config in first]
     if len(first) == sweep.trials:
         return [first]
-    random = Random(0)
-    pool = [_alike(space.config(space(_Draws(random)))) for _ in range(DRAWS)]
+    rng = Random(0)
+    pool = [_alike(space.config(space.sample(rng))) for _ in range(DRAWS)]
     left = sweep.trials - len(first)
-    return [[*first, *random.choices(pool, k=left)] for _ in range(SWEEPS)]
+    return [[*first, *rng.choices(pool, k=left)] for _ in range(SWEEPS)]
 
 
 def reckon(sweep: Sweep, points: Sequence[TrialConfig], outcomes: Outcomes, place: Place) -> Plan:
@@ -287,21 +286,3 @@ def _share(costs: Costs, place: Place) -> float:
 
 def _gb(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB"
-
-
-class _Draws:
-    """Draws every value at random, as Optuna's random sampler would."""
-
-    def __init__(self, random: Random) -> None:
-        self.random = random
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        if log:
-            return float(min(low * (high / low) ** self.random.random(), high))
-        return self.random.uniform(low, high)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return self.random.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self.random.choice(choices)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, nan
+from random import Random
 from typing import Annotated, Any, Literal
 
 import optuna
@@ -77,6 +78,18 @@ def trials(count: int) -> Iterator[optuna.Trial]:
 
 def draws(space: Space[Any], count: int = 30) -> list[Params]:
     return [space(trial) for trial in trials(count)]
+
+
+def test_a_point_at_random_follows_from_the_seed_and_lies_in_every_range() -> None:
+    space = Space(TrialConfig(), search=("*",), narrow={"epochs": Integers(10, 50, 20)})
+    ranges = space.distributions()
+    points = [space.sample(Random(seed)) for seed in range(100)]
+    assert points == [space.sample(Random(seed)) for seed in range(100)]
+    assert all(ranges[path].holds(value) for point in points for path, value in point.items())
+    assert {point["epochs"] for point in points} == {10, 30, 50}
+    assert {point["optimizer"] for point in points} == {"adamw", "adam", "sgd"}
+    rates = [float(p["optimizer.sgd.lr"]) for p in points if p["optimizer"] == "sgd"]
+    assert sum(rate < 0.03 for rate in rates) > len(rates) / 4, "every decade equally likely"
 
 
 def branch_to(path: str) -> Params:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,22 +35,6 @@ SMOKE_POINTS = {  # of each script, how many trials its smoke test has
 }
 
 by_name = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-
-
-class Dice:
-    """Draws at random, as an ``optuna.Trial`` would."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return self.random.uniform(low, high)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return self.random.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self.random.choice(choices)
 
 
 def read(path: Path) -> Sweep:
@@ -106,7 +89,7 @@ def test_a_hundred_random_draws_build(path: Path) -> None:
     sweep = read(path)
     seen = set()
     for seed in range(100):
-        point = sweep.space(Dice(seed))
+        point = sweep.space.sample(Random(seed))
         config = sweep.space.config(point)
         assert point.items() <= flatten(config).items()
         seen.add(config)
