@@ -51,7 +51,7 @@ def flatten(config: object) -> Params:
         params[path] = default
         return default
 
-    _rebuild(config, record)
+    rebuild(config, record)
     return params
 
 
@@ -62,10 +62,10 @@ def build(base: T, params: Mapping[str, Value]) -> T:
         ValueError: a path that does not exist, a value of the wrong type, or one that the
             config's own rules refuse.
     """
-    return _applied(base, params, {})
+    return applied(base, params, {})
 
 
-def _applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) -> T:
+def applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) -> T:
     """``base`` with ``params`` applied, and ``fixed`` where a branch is taken that has it."""
     unused = set(params)
 
@@ -73,7 +73,7 @@ def _applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) -
         unused.discard(path)
         return params.get(path, fixed.get(path, default))
 
-    config = _rebuild(base, look_up)
+    config = rebuild(base, look_up)
     if unused:
         path = min(unused)
         leaf_of(type(base), path)  # a path that exists nowhere is refused with suggestions
@@ -88,7 +88,7 @@ def parse(cls: type, assignment: str) -> tuple[str, Value]:
         raise ValueError(f"expected path=value, got {assignment!r}")
     leaf = leaf_of(cls, path.strip())
     try:
-        return leaf.path, _legal(_read(text.strip(), leaf), leaf)
+        return leaf.path, require_legal(_read(text.strip(), leaf), leaf)
     except ValueError as error:  # `lr=0.1` is a slip for one of the optimizers' rates
         deeper = [other.path for other in leaves(cls) if other.path.endswith(f".{leaf.path}")]
         if not deeper:
@@ -141,7 +141,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-def _rebuild(base: T, choose: Callable[[str, Any, Leaf], Any]) -> T:
+def rebuild(base: T, choose: Callable[[str, Any, Leaf], Any]) -> T:
     """Copy ``base``, asking ``choose`` for each leaf and for each branch to take."""
     cls: type = type(base)
     return _copied(base, choose, schema(cls), "")
@@ -160,12 +160,12 @@ def _copied(
             values[f.name] = _copied(default, choose, known, f"{path}.")
         elif leaf.branches:
             own = _tag(type(default))
-            tag = _legal(choose(path, own, leaf), leaf)
+            tag = require_legal(choose(path, own, leaf), leaf)
             branches = _branches(_hints(cls)[f.name])
             branch = default if tag == own else branches[str(tag)]()
             values[f.name] = _copied(branch, choose, known, f"{path}.{tag}.")
         else:
-            values[f.name] = _legal(choose(path, default, leaf), leaf)
+            values[f.name] = require_legal(choose(path, default, leaf), leaf)
     return type(base)(**values)
 
 
@@ -219,7 +219,7 @@ def _taken(config: object) -> str:
     return ", ".join(f"{path}={tag}" for path, tag in flatten(config).items() if path in branches)
 
 
-def _legal(value: Value, leaf: Leaf) -> Value:
+def require_legal(value: Value, leaf: Leaf) -> Value:
     """``value`` if its type (an int passes for a float) and the leaf's rule allow it."""
     if leaf.kind is float and type(value) is int:
         value = float(value)

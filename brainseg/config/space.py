@@ -19,13 +19,13 @@ from brainseg.config.distributions import (
 from brainseg.config.schema import (
     Leaf,
     T,
-    _applied,
-    _legal,
-    _rebuild,
+    applied,
     did_you_mean,
     flatten,
     leaf_of,
     leaves,
+    rebuild,
+    require_legal,
 )
 
 
@@ -51,9 +51,9 @@ class Space(Generic[T]):
             if not any(fnmatchcase(path, pattern) for pattern in self.search):
                 raise ValueError(f"{path} is given a range but is not searched; search it as well")
             for end in distribution.ends:
-                _legal(end, leaf)
+                require_legal(end, leaf)
         for path, value in self.fixed.items():
-            _legal(value, leaf_of(type(self.base), path))
+            require_legal(value, leaf_of(type(self.base), path))
         self.config({})  # refuses an illegal base here, before anything is drawn
 
     def __call__(self, trial: Suggester) -> Params:
@@ -67,7 +67,7 @@ class Space(Generic[T]):
             drawn[path] = distribution.suggest(trial, path)
             return drawn[path]
 
-        _rebuild(self.base, draw)
+        rebuild(self.base, draw)
         return drawn
 
     def sample(self, rng: Random) -> Params:
@@ -76,7 +76,7 @@ class Space(Generic[T]):
 
     def config(self, point: Mapping[str, Value]) -> T:
         """The config at ``point``: what it leaves out is as fixed, or as in the base."""
-        return _applied(self.base, point, self.fixed)
+        return applied(self.base, point, self.fixed)
 
     def holding(self, point: Mapping[str, Value]) -> "Space[T]":
         """This space with the values of ``point`` held as well."""

@@ -14,6 +14,7 @@ from brainseg.config.space import Space
 
 
 def _refuse_one_fold(folds: int) -> None:
+    """The rule of a split's folds and of those that a list of points is trained over."""
     if folds < 0 or folds == 1:
         raise ValueError(f"folds must be at least 2, or 0 for none, got {folds}; try 5")
 

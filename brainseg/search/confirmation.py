@@ -154,8 +154,8 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
 def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
     if top < 1:
         raise ValueError(f"top must be at least 1 configuration of the search, got {top}; try 3")
-    if folds < 2:
-        raise ValueError(f"folds must be at least 2 to score every patient, got {folds}; try 5")
+    if folds == 0:  # any other number is the split's to refuse
+        raise ValueError("folds must be at least 2 to score every patient, got 0; try 5")
     if "confirms" in search:
         raise ValueError(
             f"{run.path} is itself the confirmation of {search['confirms']['search']}; name a "

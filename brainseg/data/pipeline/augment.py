@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg.config.hyperparameters import Augmentation
+from brainseg.config.schema import leaf_of, require_legal
 from brainseg.process import environment
 
 # Its import would ask the network for a newer version.
@@ -53,7 +55,8 @@ class Augment:
     Threads may share one: what a thread changes while it works is its own. ``then`` takes
     transforms of albumentations, as ``(GaussNoise(p=0.2), ElasticTransform(p=0.1))``; they must
     keep size and type, and get the channels of the image as image, the mask as mask. They cost
-    what they cost there, some 0.1 ms and more a slice. ValueError for a strength out of range.
+    what they cost there, some 0.1 ms and more a slice. ValueError for a strength that
+    the config would refuse as well.
     """
 
     rotate_degrees: float  # drawn from -rotate_degrees..rotate_degrees
@@ -67,11 +70,8 @@ class Augment:
     )
 
     def __post_init__(self) -> None:
-        _refuse_outside("rotate_degrees", self.rotate_degrees, 0, 180)
-        _refuse_outside("shift", self.shift, 0, 1)
-        _refuse_outside("zoom", self.zoom, 0, 0.99)
-        _refuse_outside("hflip", self.hflip, 0, 1)
-        _refuse_outside("vflip", self.vflip, 0, 1)
+        for name in ("rotate_degrees", "shift", "zoom", "hflip", "vflip"):
+            require_legal(getattr(self, name), leaf_of(Augmentation, name))
 
     def __call__(
         self, slice_HWD: Pixels, moved_HWD: Pixels, *, seed: int, epoch: int, sample: int
@@ -193,9 +193,3 @@ def _refuse_other_kind(before: Pixels, after: NDArray[Any]) -> None:
             f"an added transform must keep {before.shape} {before.dtype}, got {after.shape} "
             f"{after.dtype}; leave out what crops, pads, resizes or normalises"
         )
-
-
-def _refuse_outside(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        nearest = high if value > high else low
-        raise ValueError(f"{name} must lie within {low} and {high}, got {value}; try {nearest}")

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
         return self._replace(slices_BHWD=self.slices_BHWD.to(device, non_blocking=True))
 
 
-class Augmentation(Protocol):
+class SliceTransform(Protocol):
     def __call__(
         self, slice_HWD: Pixels, moved_HWD: Pixels, /, *, seed: int, epoch: int, sample: int
     ) -> None: ...
@@ -61,7 +61,7 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def training_batches(
     pack: Pack,
     rows: Rows,
-    augment: Augmentation,
+    augment: SliceTransform,
     *,
     batch_size: int,
     seed: int,

@@ -18,6 +18,8 @@ from albumentations import (
     VerticalFlip,
 )
 
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build
 from brainseg.data.pipeline.augment import BLOCK, Augment, Move, Pixels
 
 STILL = dict(rotate_degrees=0.0, shift=0.0, zoom=0.0, hflip=0.0, vflip=0.0)
@@ -267,14 +269,19 @@ def test_an_added_transform_that_changes_size_or_type_is_refused(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rotate_degrees", 181, "rotate_degrees must lie within 0 and 180, got 181; try 180"),
-        ("shift", -0.1, "shift must lie within 0 and 1, got -0.1; try 0"),
-        ("zoom", 1.0, "zoom must lie within 0 and 0.99, got 1.0; try 0.99"),
-        ("hflip", 1.5, "hflip must lie within 0 and 1, got 1.5; try 1"),
-        ("vflip", float("nan"), "vflip must lie within 0 and 1, got nan; try 0"),
+        ("rotate_degrees", 181, "rotate_degrees must be from 0 to 180, got 181.0"),
+        ("shift", -0.1, "shift must be from 0 to 0.9, got -0.1"),
+        ("shift", 0.95, "shift must be from 0 to 0.9, got 0.95"),
+        ("zoom", 0.95, "zoom must be from 0 to 0.9, got 0.95"),
+        ("hflip", 1.5, "hflip must be from 0 to 1, got 1.5"),
+        ("vflip", float("nan"), "vflip must be from 0 to 1, got nan"),
     ],
 )
-def test_a_strength_out_of_range_is_refused(name: str, value: float, message: str) -> None:
+def test_a_strength_out_of_the_config_s_range_is_refused(
+    name: str, value: float, message: str
+) -> None:
     with pytest.raises(ValueError) as error:
         Augment(**STILL | {name: value})
     assert str(error.value) == message
+    with pytest.raises(ValueError, match=name):
+        build(TrialConfig(), {f"augment.{name}": value})
