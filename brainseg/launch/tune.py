@@ -160,25 +160,28 @@ def _keys_kept_out_of_logs() -> Iterator[None]:
 
 
 def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
-    """The function that Tune runs for each trial, with what it needs of the cluster."""
+    """The function that Tune runs for each trial, with what it needs of the cluster.
+
+    Ray imports in the trial's process what the function names, so each names its own alone.
+    """
     path = run.path.resolve()
 
-    def trial(config: dict[str, Any]) -> None:
+    def by_one_process(config: dict[str, Any]) -> None:
         task = Task(path, config["trial"], threads=placement.cpus)
-        if placement.workers == 1:
-            device = torch.device("cuda" if placement.gpus else "cpu")
-            run_trial(task, lambda row: tune.report(row.to_json()), device)
-        else:
-            train_together(
-                task,
-                workers=placement.workers,
-                resources=placement.resources,
-                together=placement.together,
-                wait_seconds=60 * wait_minutes,
-                callbacks=[TuneReportCallback()],
-            )
+        device = torch.device("cuda" if placement.gpus else "cpu")
+        run_trial(task, lambda row: tune.report(row.to_json()), device)
+
+    def by_workers(config: dict[str, Any]) -> None:
+        train_together(
+            Task(path, config["trial"], threads=placement.cpus),
+            workers=placement.workers,
+            resources=placement.resources,
+            together=placement.together,
+            wait_seconds=60 * wait_minutes,
+            callbacks=[TuneReportCallback()],
+        )
 
     if placement.workers == 1:
-        return tune.with_resources(trial, placement.resources)
+        return tune.with_resources(by_one_process, placement.resources)
     # The trial itself only waits; a CPU for it could keep its own workers from ever starting.
-    return tune.with_resources(trial, {"node:__internal_head__": 0.001})
+    return tune.with_resources(by_workers, {"node:__internal_head__": 0.001})

@@ -8,7 +8,6 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from brainseg.training.task import Task
-from brainseg.training.trial import run_trial
 
 
 def train_together(
@@ -54,4 +53,7 @@ def train_together(
 
 
 def _worker(loop_config: dict[str, Any]) -> None:
+    # Here: the trial's process and Ray's controller import this module, and train nothing.
+    from brainseg.training.trial import run_trial
+
     run_trial(loop_config["task"], lambda row: train.report(row.to_json()), get_device())
