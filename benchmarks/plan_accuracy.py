@@ -1,9 +1,9 @@
 """Does `brainseg plan` predict what a sweep then takes?
 
 Run    python -m benchmarks.plan_accuracy [--epochs 2] [--image-size 64] [--measure 2]
-Gives  for each arm of a small sweep over made-up patients: device-seconds that a plan before the
-       sweep and one after it predict, what the ledger measured, and the ratios; then the same in
-       sum. Five minutes on two cores.
+Gives  for each configuration of a small sweep over made-up patients: device-seconds that a plan
+       before the sweep and one after it predict, what the ledger measured, and the ratios; then
+       the sums. Five minutes on two cores.
 
 Whatever else keeps the machine busy slows plans and sweep by different shares: where the two plans
 disagree, the machine was not the same to both, and the ratios say little.
@@ -22,10 +22,10 @@ from brainseg.config.sweep import Points, Sweep
 from brainseg.data.phantom import write_phantoms
 from brainseg.launch.job import Job
 from brainseg.launch.run import run_sweep
-from brainseg.planning.forecast import Arm
+from brainseg.planning.forecast import ConfigurationCost
 from brainseg.planning.plan import plan
 
-ARMS: tuple[Params, ...] = (
+CONFIGURATIONS: tuple[Params, ...] = (
     {"model": "plain", "model.plain.width": 16},
     {"model.encoder.name": "mobilenet_v2"},
     {"model.encoder.name": "resnet18"},
@@ -40,7 +40,7 @@ def small_sweep(image_size: int, epochs: int) -> Sweep:
         name="accuracy",
         question="Does the plan hold?",
         space=Space(base, search=(), fixed={"model.encoder.weights": "none"}),
-        first=ARMS,
+        first=CONFIGURATIONS,
         strategy=Points(),
     )
 
@@ -61,18 +61,18 @@ def main() -> None:
         spent = ledger(RunSnapshot.load(run_sweep(sweep, job))).trials.set_index("arm")
         after = plan(sweep, job, measure=args.measure)
     print(f"{'arm':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios  (device-seconds)")
-    for first, last in zip(before.arms, after.arms, strict=True):
-        kind = "measured" if first.measured else "reckoned"
+    for first, last in zip(before.configurations, after.configurations, strict=True):
+        kind = "measured" if first.measured else "estimated"
         taken = float(spent.loc[first.name, "total"])
         print(_line(first.name, _predicted(first, args), _predicted(last, args), taken), kind)
-    sums = [sum(_predicted(one, args) for one in found.arms) for found in (before, after)]
+    sums = [sum(_predicted(one, args) for one in found.configurations) for found in (before, after)]
     print(_line("sum", *sums, float(spent["total"].sum())))
     for when, found in (("before", before), ("after", after)):
         span = found.device_seconds
         print(f"planned {when}: {span.low:.1f} to {span.high:.1f} device-seconds")
 
 
-def _predicted(one: Arm, args: argparse.Namespace) -> float:
+def _predicted(one: ConfigurationCost, args: argparse.Namespace) -> float:
     return float(one.start_seconds + args.epochs * one.epoch_seconds)
 
 

@@ -2,8 +2,8 @@
 
 Run    python -m benchmarks.work_and_time
 Gives  the CPU time of a training step of nine networks over what a line through the one of least
-       and the one of most work says: above 1 it takes less than reckoned. `brainseg plan` widens
-       its range for arms that it does not measure by what this shows (``forecast.RECKONED``).
+       and the one of most work says: above 1 it takes less than estimated. `brainseg plan` widens
+       its range for models that it does not measure by this (``forecast.ESTIMATE_ERROR``).
        64 pixels, batches of 8, one thread; CPU time, so that other jobs matter less. A minute.
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
     found.sort()
     (least, short, _), (most, long, _) = found[0], found[-1]
     line = line_through([least, most], [short, long])
-    print("GFLOP a step  seconds  reckoned / taken")
+    print("GFLOP a step  seconds  estimated / taken")
     for flops, taken, words in found:
         print(f"{flops / 1e9:12.1f} {taken:8.3f} {line(flops) / taken:17.2f}  {words}")
 

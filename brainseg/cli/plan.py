@@ -16,7 +16,7 @@ from brainseg.config.sweep import Points, Sweep
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from brainseg.planning.forecast import Arm, Plan, Range
+    from brainseg.planning.forecast import ConfigurationCost, Plan, Range
 
 USAGE = "brainseg plan SCRIPT [--measure N] [--json FILE] [options of SCRIPT]"
 NOTE = (
@@ -126,7 +126,7 @@ def lines(found: "Plan", sweep: Sweep) -> list[str]:
         if isinstance(sweep.strategy, Points)
         else "low: stopped early as halving would in the mean; high: none stopped"
     )
-    shapes = {(one.batch_size, one.image_size): None for one in found.arms}
+    shapes = {(one.batch_size, one.image_size): None for one in found.configurations}
     steps = " or ".join(f"{images} images of {side} pixels" for images, side in shapes)
     said = [
         f"A step: {steps}",
@@ -138,7 +138,7 @@ def lines(found: "Plan", sweep: Sweep) -> list[str]:
     ]
     if limit := _limit(found, sweep):
         said.append(limit)
-    if failing := [one for one in found.arms if one.obstacle]:
+    if failing := [one for one in found.configurations if one.obstacle]:
         said += [f"does not fit: {one.name}: {one.obstacle}" for one in failing]
     return said
 
@@ -163,18 +163,18 @@ def _table(found: "Plan") -> "Table":
 
     columns = ("Model", "s / step", "s / epoch", "Start, s", "Memory", "")
     table = plain_table(columns, left=("Model", ""), wrap=("Model",))
-    shapes = {(one.batch_size, one.image_size) for one in found.arms}
-    for one in found.arms:
+    shapes = {(one.batch_size, one.image_size) for one in found.configurations}
+    for one in found.configurations:
         shape = f", {one.batch_size} x {one.image_size} px" * (len(shapes) > 1)
         cells = (one.name + shape, *_cells(one))
         table.add_row(*map(Text, cells), style="red" if one.obstacle else None)
     return table
 
 
-def _cells(one: "Arm") -> tuple[str, ...]:
+def _cells(one: "ConfigurationCost") -> tuple[str, ...]:
     if not one.epoch_seconds:
         return "", "", "", "", "does not fit"
-    word = "measured" if one.measured else "reckoned"
+    word = "measured" if one.measured else "estimated"
     return (
         f"{one.step_seconds:.3g}",
         f"{one.epoch_seconds:.3g}",

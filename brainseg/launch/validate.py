@@ -1,4 +1,4 @@
-"""What a sweep may try, and its data: refused before the first trial if training would fail."""
+"""Refuses, before the first trial, configurations and data with which training would fail."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,26 +12,27 @@ from brainseg.config.schema import flatten
 from brainseg.config.sweep import Points, Sweep
 from brainseg.data.channels import dropout_is_off
 from brainseg.data.pack.build import require_channels
+from brainseg.data.pipeline.batches import require_divisible
 from brainseg.data.pipeline.normalise import require_three_channels
 from brainseg.models import encoders, weights
 from brainseg.models.network import require_buildable, require_freezable, require_size
 
 
 def all_points(sweep: Sweep) -> list[TrialConfig]:
-    """Configs that stand for all the sweep can draw: first points, and each option of a choice."""
+    """Configs that stand for all the sweep can draw: its first points, each option of a choice."""
     space = sweep.space
-    sweep.points()  # refuses what the searcher could not reach
+    sweep.points()  # refuses points that the search space does not hold
     points = [space.config(point) for point in sweep.first]
     if isinstance(sweep.strategy, Points):
         return points
-    own = flatten(space.config({}))
+    base = flatten(space.config({}))
     choices = {
         path: distribution
         for path, distribution in space.distributions().items()
-        if isinstance(distribution, Choice) and path in own
+        if isinstance(distribution, Choice) and path in base
     }
-    # Where the base holds an option that is never drawn, the first that is stands for it.
-    space = space.holding({p: c.options[0] for p, c in choices.items() if not c.holds(own[p])})
+    # A base that holds an option which is never drawn gets the first option instead.
+    space = space.holding({p: c.options[0] for p, c in choices.items() if not c.holds(base[p])})
     points.insert(0, space.config({}))
     for path, choice in choices.items():
         points += [space.config({path: option}) for option in choice.options]
@@ -39,16 +40,12 @@ def all_points(sweep: Sweep) -> list[TrialConfig]:
 
 
 def check_points(points: list[TrialConfig], workers: int) -> None:
-    """Refuse what would fail in training: networks, weights, sizes, batches that do not divide."""
+    """Refuse what would fail in training: networks, weights, sizes, batches."""
     for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
         encoders.require_known(encoder.name)
     for config in points:
         require_size(config.model, config.image_size)
-        if config.batch_size % workers:
-            raise ValueError(
-                f"batch_size must be a multiple of the workers, got {config.batch_size} images "
-                f"for {workers} workers; set batch_size or --workers"
-            )
+        require_divisible(config.batch_size, workers)
     networks = {(p.model, p.channels, p.image_size, p.batch_size // workers): 0 for p in points}
     for model, channels, size, images in networks:
         require_buildable(model, channels, size, images)
@@ -64,7 +61,7 @@ def check_points(points: list[TrialConfig], workers: int) -> None:
 
 
 def modality_dropout_off(data: Mapping[str, Any], points: list[TrialConfig]) -> str:
-    """Why trials that ask for modality dropout go without it; "" where none does.
+    """Why trials that ask for modality dropout train without it; "" if none asks for it.
 
     Args:
         data: what the run's sweep.json says of its data.
@@ -74,7 +71,7 @@ def modality_dropout_off(data: Mapping[str, Any], points: list[TrialConfig]) -> 
 
 
 def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -> None:
-    """Refuse data whose images have not the channels that the points declare."""
+    """Refuse data whose images do not have the channels that the points declare."""
     for channels, how in {(p.channels, p.normalise): 0 for p in points}:
         require_channels(table, data, channels)
         require_three_channels(how, channels)

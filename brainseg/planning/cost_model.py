@@ -1,7 +1,7 @@
-"""What any configuration costs an epoch, reckoned from a few that were measured.
+"""What any configuration costs an epoch, estimated from a few that were measured.
 
-Through the measured ones goes a line: time over floating-point operations, memory over weights
-and activations, both counted by ``work``.
+A line goes through the measured ones: time over floating-point operations, memory over weights and
+activations, both counted by ``work``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ class Line:
 
 
 def line_through(xs: Sequence[float], ys: Sequence[float]) -> Line:
-    """The line of least relative squares; a single place gives a line from the origin.
+    """The line of least relative squares; a single x gives a line from the origin.
 
-    More work takes no less time, and none takes no negative time: where the best line falls, it
-    is level, and where it would begin below zero, it begins there.
+    More work never takes less time, and no work takes no negative time: a line that would fall is
+    made level, and one that would start below zero starts at zero.
     """
     x, y = np.asarray(xs, float), np.asarray(ys, float)
     scaled = x / y
@@ -47,7 +47,7 @@ def line_through(xs: Sequence[float], ys: Sequence[float]) -> Line:
 
 
 def cost_key(config: TrialConfig) -> TrialConfig:
-    """The same for configs whose epochs cost the same: whatever their rates, weights and loss."""
+    """Equal for configs whose epochs cost the same: rates, weights and loss do not matter."""
     model = config.model
     if isinstance(model, Encoder):
         model = replace(model, weights="none", layer_decay=1.0)
@@ -79,11 +79,11 @@ def work_at(config: TrialConfig, workers: int, epoch: int = 0, epochs: int = 1) 
     )
 
 
-class Costs:
-    """Of a trial whose every worker trains on its share of a batch."""
+class CostModel:
+    """What a trial costs of which each worker trains on its share of a batch."""
 
     def __init__(self, measured: Mapping[TrialConfig, Measured], workers: int = 1) -> None:
-        """``measured`` holds one arm at least, by its ``cost_key``, on a worker's share."""
+        """``measured``: at least one configuration, by its ``cost_key``, on a worker's share."""
         self.measured, self.workers = dict(measured), workers
         works, costs = [work_at(key, workers) for key in measured], list(measured.values())
         operations, parameters = [w.step_flops for w in works], [w.parameters for w in works]
@@ -94,39 +94,39 @@ class Costs:
         self.peak = line_through([w.memory for w in works], [c.peak_bytes for c in costs])
 
     def step_seconds(self, config: TrialConfig) -> float:
-        """In the mean over the epochs, of which gradual unfreezing makes different ones."""
+        """The mean over the epochs, which differ under gradual unfreezing."""
         epochs = config.epochs
         works = [work_at(config, self.workers, epoch, epochs) for epoch in range(epochs)]
-        return fmean(self.step(one.step_flops) for one in works) * self._pace(config)
+        return fmean(self.step(work.step_flops) for work in works) * self._pace(config)
 
     def _pace(self, config: TrialConfig) -> float:
-        """How much slower than the line says this arm, or its network unfrozen, was measured."""
+        """Measured over estimated time of this configuration, or of its network unfrozen."""
         for key in (cost_key(config), cost_key(_freezing(config, Nothing()))):
-            if found := self.measured.get(key):
-                return found.step_seconds / self.step(work_at(key, self.workers).step_flops)
+            if measured := self.measured.get(key):
+                return measured.step_seconds / self.step(work_at(key, self.workers).step_flops)
         return 1.0
 
     def epoch_seconds(self, config: TrialConfig, train: int, validation: int) -> float:
-        """To train on so many slices, score so many, and keep what was found."""
-        found, last = self._known(config), self._last(config)
-        image = found.image_seconds if found else self.image(last.image_flops)
-        keep = found.keep_seconds if found else self.keep(last.parameters)
+        """To train on so many slices, validate on so many, and save."""
+        measured, last = self._known(config), self._last(config)
+        image = measured.image_seconds if measured else self.image(last.image_flops)
+        keep = measured.keep_seconds if measured else self.keep(last.parameters)
         steps = steps_per_epoch(train, config.batch_size)
         return steps * self.step_seconds(config) + validation / self.workers * image + keep
 
     def start_seconds(self, config: TrialConfig) -> float:
-        """Before the first epoch; a range test of the trial's own belongs to it."""
-        found = self._known(config)
-        start = found.start_seconds if found else self.start(self._last(config).parameters)
+        """Before the first epoch, the trial's own range test included."""
+        measured = self._known(config)
+        start = measured.start_seconds if measured else self.start(self._last(config).parameters)
         return start + STEPS * self.step_seconds(config) * (config.lr == "auto")
 
     def peak_bytes(self, config: TrialConfig) -> float:
-        """Of one worker's process, in the epoch that trains most."""
-        found = self._known(config)
-        return float(found.peak_bytes) if found else self.peak(self._last(config).memory)
+        """Of one worker's process, in the epoch that trains the most blocks."""
+        measured = self._known(config)
+        return float(measured.peak_bytes) if measured else self.peak(self._last(config).memory)
 
     def checkpoint_bytes(self, config: TrialConfig) -> tuple[int, int]:
-        """Of the best network, and of a state to go on from; their tensors, without names."""
+        """Of the best network, and of a state to resume from: their tensors, without names."""
         last = self._last(config)
         moments = 1 if isinstance(config.optimizer, Sgd) else 2
         return FLOAT * last.parameters, FLOAT * (last.parameters + moments * last.trained)
@@ -139,7 +139,7 @@ class Costs:
 
 
 def steady(config: TrialConfig) -> TrialConfig:
-    """The same in the epochs of gradual unfreezing that train all of it."""
+    """The config as in those epochs of gradual unfreezing that train the whole network."""
     model = config.model
     gradual = isinstance(model, Encoder) and isinstance(model.freeze, Gradual)
     return _freezing(config, Nothing()) if gradual else config

@@ -1,7 +1,6 @@
-"""What a sweep will take, before it is launched: some of its arms measured, the rest reckoned."""
+"""What a sweep will take: some of its configurations are measured, the rest estimated."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,20 +23,23 @@ from brainseg.launch.run import joined, place_trials
 from brainseg.launch.run_folder import open_run
 from brainseg.launch.validate import all_points, check_channels
 from brainseg.planning.cost_model import cost_key, steady, work_at
-from brainseg.planning.forecast import Outcomes, Place, Plan, obstacle, reckon
+from brainseg.planning.forecast import Outcomes, Plan, Workload, estimate, obstacle
 from brainseg.planning.probe import Measured, in_own_process
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 
+MeasureOne = Callable[..., Measured | str]  # of a run and a trial in it
+
 
 def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
-    """Measure so many of the sweep's arms, from the least to the most work; reckon the rest.
+    """Measure ``measure`` configurations, from the least to the most work; estimate the rest.
 
-    Weights are not needed, and not downloaded: random ones cost the same. In a cluster that others
-    keep each arm is measured where there is room for a worker, else on this machine with Ray ended.
+    Weights are not needed, and not downloaded: random ones cost the same. In a shared cluster each
+    configuration is measured where there is room for a worker; else on this machine, once Ray has
+    ended.
 
     Raises:
-        ValueError: bad input, as ``run_sweep`` says, or none of the arms can run.
+        ValueError: bad input, as ``run_sweep`` says, or none of the configurations can run.
     """
     data = read_data(job.data, job.layout, log)
     points = all_points(sweep)
@@ -45,32 +47,32 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
     parts = assign_split(data, sweep.split, log)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)
-    with ExitStack() as stack:
-        shared = stack.enter_context(joined(job))
-        config = autoscaling(living()) if shared else {}
-        place = Place(
+
+    def outcomes(measure_one: MeasureOne, folder: Path | None) -> Outcomes:
+        """Measure in a run that is removed again; ``folder`` is where all machines see it."""
+        with TemporaryDirectory(prefix="brainseg-", dir=folder) as path:
+            run = Run(Path(path))
+            open_run(run, sweep, data, made_up=job.made_up, command=job.command)
+            probe = partial(_probe, run, workload, measure_one, log)
+            return measured_configurations(points, probe, workload, measure)
+
+    with joined(job) as shared:
+        limits = autoscaling(living()) if shared else {}
+        workload = Workload(
             train=len(train),
             validation=len(validation),
-            placement=place_trials(sweep, job, points, config, log, shared=shared),
+            placement=place_trials(sweep, job, points, limits, log, shared=shared),
             memory_bytes=sum(node.memory for node in living()),
         )
-        measure_in: Callable[..., Measured | str] = in_own_process
-        if shared:  # where all its machines see it
-            _require_writable(job.storage)
-            if problem := problems_of([job.storage.resolve()], living()):
-                raise ValueError(problem)
-            measure_in = partial(_in_cluster, place.placement, minutes=job.wait_minutes)
-        else:
-            stack.close()
-        folder = TemporaryDirectory(prefix="brainseg-", dir=job.storage if shared else None)
-        run = Run(Path(stack.enter_context(folder)))
-        open_run(run, sweep, data, made_up=job.made_up, command=job.command)
-        probe = partial(_probe, run, place, measure_in, log)
-        outcomes = measured_arms(points, probe, place, measure)
-    return reckon(sweep, points, outcomes, place)
+        if shared:
+            _require_shared(job.storage)
+            measure_one = partial(_in_cluster, workload.placement, minutes=job.wait_minutes)
+            return estimate(sweep, points, outcomes(measure_one, job.storage), workload)
+    return estimate(sweep, points, outcomes(in_own_process, None), workload)
 
 
-def _require_writable(storage: Path) -> None:
+def _require_shared(storage: Path) -> None:
+    """Refuse a folder that this machine cannot write to, or another one does not see."""
     try:
         storage.mkdir(parents=True, exist_ok=True)
         TemporaryDirectory(dir=storage).cleanup()
@@ -78,17 +80,18 @@ def _require_writable(storage: Path) -> None:
         raise ValueError(
             f"{storage} cannot be written to ({error.strerror}); name another with --storage"
         ) from None
+    if problem := problems_of([storage.resolve()], living()):
+        raise ValueError(problem)
 
 
 def _in_cluster(
     placement: Placement, run: Run, trial: str, *, threads: int, on_gpu: float, minutes: float
 ) -> Measured | str:
     """Measure on a machine of the cluster that has room for one worker."""
-    whole = Run(run.path.resolve())
     try:
-        found: Measured | str = on_one(
+        outcome: Measured | str = on_one(
             in_own_process,
-            whole,
+            Run(run.path.resolve()),
             trial,
             threads=threads,
             on_gpu=on_gpu,
@@ -98,29 +101,29 @@ def _in_cluster(
     except TimeoutError as error:
         raise ValueError(
             f"a worker of {threads} CPU(s) and {on_gpu:g} GPU(s) must find room in the cluster, "
-            f"{error}; see `ray status`, or wait longer with --wait"
+            f"{error}; see `ray status`, or wait longer with --wait MINUTES"
         ) from None
-    return found
+    return outcome
 
 
-def measured_arms(
+def measured_configurations(
     points: Sequence[TrialConfig],
     probe: Callable[[TrialConfig], Measured | str],
-    place: Place,
+    workload: Workload,
     count: int,
 ) -> Outcomes:
-    """Probe ``count`` arms, evenly from the least to the most work; say which cannot run.
+    """Measure ``count`` configurations, evenly from the least to the most work.
 
-    Where a probe fails, the next arm takes its place.
+    Those that cannot run get a reason. Where a probe fails, the next configuration replaces it.
     """
     keys = dict.fromkeys(cost_key(steady(config)) for config in points)
     outcomes: dict[TrialConfig, Measured | str] = {}
     operations = {}
     for key in keys:
-        if why := obstacle(key, place):
+        if why := obstacle(key, workload):
             outcomes[key] = why
         else:
-            operations[key] = work_at(key, place.placement.workers).step_flops
+            operations[key] = work_at(key, workload.placement.workers).step_flops
     left = sorted(operations, key=operations.__getitem__)
     while todo := [key for key in _spread(left, count) if key not in outcomes]:
         outcomes[todo[0]] = probe(todo[0])
@@ -129,20 +132,24 @@ def measured_arms(
 
 
 def _spread(keys: Sequence[TrialConfig], count: int) -> list[TrialConfig]:
-    """The first, the last, and evenly what is between them: ``count`` in all."""
+    """The first, the last, and keys evenly between them: ``count`` in all."""
     if not keys:
         return []
-    places = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
-    return [keys[place] for place in places.tolist()]
+    positions = np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int)
+    return [keys[position] for position in positions.tolist()]
 
 
 def _probe(
-    run: Run, place: Place, measure_in: Callable[..., Measured | str], log: Log, key: TrialConfig
+    run: Run,
+    workload: Workload,
+    measure_one: MeasureOne,
+    log: Log,
+    key: TrialConfig,
 ) -> Measured | str:
-    """Measure one arm on a worker's share of its batch."""
+    """Measure one configuration on a worker's share of its batch."""
     log(f"measuring {configuration_name(key)}")
     trial = f"{len(list(run.path.glob('trials/*'))):04d}"
-    share = replace(key, batch_size=key.batch_size // place.placement.workers)
+    share = replace(key, batch_size=key.batch_size // workload.placement.workers)
     write_json(run.trial(trial).config, flatten(share))
-    placement = place.placement
-    return measure_in(run, trial, threads=placement.cpus, on_gpu=placement.gpus)
+    placement = workload.placement
+    return measure_one(run, trial, threads=placement.cpus, on_gpu=placement.gpus)

@@ -328,7 +328,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
             "each needs 64 worker(s) of 1 CPU(s)",
             marks=pytest.mark.ray,  # which counts the CPUs
         ),
-        (["--workers=3"], "batch_size must be a multiple of the workers"),
+        (["--workers=3"], "batch_size must be a multiple of the 3 workers"),
         pytest.param(
             ["--gpus-per-worker=1"],
             "needs 1 worker(s) of 1 CPU(s) and 1 GPU(s)",

@@ -1,4 +1,4 @@
-"""Work is counted as it is, and what is reckoned goes through what was measured."""
+"""Work is counted as it is, and estimates agree with what was measured."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +14,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint
 from brainseg.models.flops import work
-from brainseg.planning.cost_model import Costs, Line, cost_key, line_through, steady, work_at
+from brainseg.planning.cost_model import CostModel, Line, cost_key, line_through, steady, work_at
 from brainseg.planning.probe import Measured, in_own_process, measure
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
@@ -40,7 +40,7 @@ def took(step: float, peak: int = 10**9) -> Measured:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run's folder of made-up patients, in which arms can be measured."""
+    """A run's folder of made-up patients, in which configurations can be measured."""
     folder = tmp_path_factory.mktemp("costs")
     data = write_phantoms(folder / "p", patients=6, slices=6, size=32)
     table = find_slices(data)
@@ -92,7 +92,7 @@ def test_what_makes_no_epoch_dearer_makes_no_other_key() -> None:
 
 
 def test_a_measured_arm_costs_what_was_measured_and_others_lie_between() -> None:
-    costs = Costs({cost_key(PLAIN): took(1.0), cost_key(RESNET): took(3.0)})
+    costs = CostModel({cost_key(PLAIN): took(1.0), cost_key(RESNET): took(3.0)})
     assert costs.step_seconds(PLAIN) == pytest.approx(1.0)
     assert costs.epoch_seconds(RESNET, train=10, validation=5) == pytest.approx(
         2 * 3.0 + 5 * 0.3 + 0.6
@@ -104,7 +104,7 @@ def test_a_measured_arm_costs_what_was_measured_and_others_lie_between() -> None
 
 
 def test_gradual_unfreezing_costs_between_all_frozen_and_nothing_frozen() -> None:
-    costs = Costs({cost_key(PLAIN): took(1.0), cost_key(RESNET): took(3.0)})
+    costs = CostModel({cost_key(PLAIN): took(1.0), cost_key(RESNET): took(3.0)})
     whole, gradual = (
         replace(RESNET, model=replace(RESNET.model, freeze=way)) for way in (Whole(), Gradual())
     )
@@ -114,7 +114,7 @@ def test_gradual_unfreezing_costs_between_all_frozen_and_nothing_frozen() -> Non
 
 
 def test_checkpoints_are_as_large_as_what_they_hold() -> None:
-    costs = Costs({cost_key(PLAIN): took(1.0)})
+    costs = CostModel({cost_key(PLAIN): took(1.0)})
     parameters = work_at(PLAIN, 1).parameters
     assert costs.checkpoint_bytes(PLAIN) == (4 * parameters, 12 * parameters)
     assert costs.checkpoint_bytes(replace(PLAIN, optimizer=Sgd()))[1] == 8 * parameters
@@ -130,8 +130,8 @@ def test_real_arms_are_measured_and_the_memory_of_one_follows_from_the_others(ru
         assert measured.capacity_bytes == 0 and measured.peak_bytes > 10**8
         found[cost_key(config)] = measured
     ends = {key: one for key, one in found.items() if key != cost_key(MOBILENET)}
-    reckoned = Costs(ends).peak_bytes(MOBILENET)
-    assert reckoned == pytest.approx(found[cost_key(MOBILENET)].peak_bytes, rel=0.25)
+    estimated = CostModel(ends).peak_bytes(MOBILENET)
+    assert estimated == pytest.approx(found[cost_key(MOBILENET)].peak_bytes, rel=0.25)
     assert ends[cost_key(PLAIN)].peak_bytes < ends[cost_key(RESNET)].peak_bytes
 
 

@@ -77,7 +77,7 @@ def training_batches(
     of world. ValueError, at once: batch_size no multiple of world, too few rows.
     """
     assert 0 <= rank < world, f"rank {rank} of {world}"
-    _refuse_uneven(batch_size, len(rows), world)
+    _require_even(batch_size, len(rows), world)
     order = shuffled(rows, seed=seed, epoch=epoch)
     size = min(batch_size, len(order) // world * world)
     shares = [
@@ -157,12 +157,18 @@ def _ring(
             pool.shutdown(cancel_futures=True)
 
 
-def _refuse_uneven(batch_size: int, count: int, world: int) -> None:
-    if batch_size < 1 or batch_size % world:
-        nearest = max(1, round(batch_size / world)) * world
+def require_divisible(batch_size: int, workers: int) -> None:
+    """Refuse a batch that does not divide evenly among the workers of a trial."""
+    if batch_size < 1 or batch_size % workers:
+        nearest = max(1, round(batch_size / workers)) * workers
         raise ValueError(
-            f"batch_size must be a multiple of the {world} workers, got {batch_size}; try {nearest}"
+            f"batch_size must be a multiple of the {workers} workers, got {batch_size}; try "
+            f"{nearest}, or another number of --workers"
         )
+
+
+def _require_even(batch_size: int, count: int, world: int) -> None:
+    require_divisible(batch_size, world)
     if count < world:
         raise ValueError(
             f"each worker must get an image, {count} images are fewer than {world} workers; "

@@ -113,7 +113,10 @@ def test_an_epoch_shows_each_row_at_most_once_and_another_epoch_moves_it_otherwi
 def test_a_batch_that_the_workers_cannot_share_is_refused() -> None:
     with pytest.raises(ValueError) as error:
         training_batches(pack_of(9), np.arange(9), STILL, batch_size=8, seed=0, epoch=0, world=3)
-    assert str(error.value) == "batch_size must be a multiple of the 3 workers, got 8; try 9"
+    assert str(error.value) == (
+        "batch_size must be a multiple of the 3 workers, got 8; try 9, or another number of "
+        "--workers"
+    )
 
 
 def test_fewer_images_than_workers_are_refused() -> None:
