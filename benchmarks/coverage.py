@@ -2,18 +2,18 @@
 
 Run    python -m benchmarks.coverage [STUDIES]          (default 1000: four minutes of one core)
 Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simulated studies whose
-       interval holds the true difference: percentiles and BCa of ``paired.interval``, Student's of
-       ``curves.interval``, and the plain percentile bootstrap of patients and seeds; and in which
-       the sign-flip test tells a difference where there is none. Then, for 8 arms of which none is
-       better: how often any pair is told apart, after Holm over all pairs and after Holm over those
-       with the leader alone; and, where 7 of them are worse by 0.02, how often one is claimed to be
-       "not worse by more than 0.02". Last, intervals of one arm's own mean Dice,
-       and of a difference that only a rare failure makes: where they do not hold.
+       interval covers the true difference: percentiles and BCa of ``paired.interval``, Student's of
+       ``curves.student_interval``, and the plain percentile bootstrap of patients and seeds; and in
+       which the sign-flip test is significant where there is no difference. Then, for 8 equal
+       configurations: how often any pair is significant, after Holm over all pairs and after Holm
+       over those with the leader alone; and, where 7 of them are worse by 0.02, how often one is
+       claimed to be "not worse by more than 0.02". Last, intervals of one configuration's own mean
+       Dice, and of a difference that only a rare failure makes: where they do not cover it.
 
-A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); arms miss the same and some other
-patients, one of two arms more of them, so that differences are skewed and their tails heavy; what
-leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients' differences
-and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each seed and
+A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); configurations miss the same and
+some other patients, one of two more of them, so that differences are skewed and their tails heavy;
+what leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients'
+differences and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each seed and
 fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does not
 expect. One seed: of these very trainings.
 """
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from brainseg.analysis import curves, paired
 
-REST, RESAMPLES, ARMS, MARGIN = 0.05, 2000, 8, 0.02
+REST, RESAMPLES, CONFIGURATIONS, MARGIN = 0.05, 2000, 8, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,32 +55,32 @@ DESIGNS = (
 )
 
 
-def arms(
+def scores(
     rng: Generator, design: Design, shares: tuple[float, ...], seeds: int, patients: int
 ) -> NDArray[np.float64]:
-    """Dice of an arm for each share, A,S,P; a share is how far its patients stray from others'."""
+    """Dice of configurations, C,S,P; ``shares`` say how far each one's patients stray from others'."""
     count = len(shares)
     hard_P = rng.random(patients) < 0.15
     base_P = np.where(hard_P, rng.uniform(0.1, 0.8, patients), rng.beta(14, 1.8, patients))
-    missed_AP = (2 - rng.gamma(2, 1, (count, patients))) / np.sqrt(2)
-    own_AP = design.patient_sd * np.array(shares)[:, None] * missed_AP
-    own_AP *= np.where(hard_P, 2.2, 0.62)
+    missed_CP = (2 - rng.gamma(2, 1, (count, patients))) / np.sqrt(2)
+    own_CP = design.patient_sd * np.array(shares)[:, None] * missed_CP
+    own_CP *= np.where(hard_P, 2.2, 0.62)
     spread = design.training_sd * (seeds > 1) / np.sqrt(2)
-    run_ASF = spread * rng.standard_normal((count, seeds, 1 if design.alike else design.folds))
-    run_ASF = np.broadcast_to(run_ASF, (count, seeds, design.folds))
-    rest_ASP = REST / np.sqrt(2) * rng.standard_normal((count, seeds, patients))
-    run_ASP = run_ASF[:, :, np.arange(patients) % design.folds]
-    return np.clip((base_P + own_AP)[:, None] + run_ASP + rest_ASP, 0, 1)
+    run_CSF = spread * rng.standard_normal((count, seeds, 1 if design.alike else design.folds))
+    run_CSF = np.broadcast_to(run_CSF, (count, seeds, design.folds))
+    rest_CSP = REST / np.sqrt(2) * rng.standard_normal((count, seeds, patients))
+    run_CSP = run_CSF[:, :, np.arange(patients) % design.folds]
+    return np.clip((base_P + own_CP)[:, None] + run_CSP + rest_CSP, 0, 1)
 
 
-FRAGILE = (0.95, 0.3)  # one of the two arms misses more, and by more
+FRAGILE = (0.95, 0.3)  # one of the two misses more, and by more
 
 
 def truth(rng: Generator, design: Design, seeds: int) -> float:
-    """The mean difference of the two arms over very many patients, each with its own trainings."""
+    """The mean difference of the two over very many patients, each with its own trainings."""
     one = Design(folds=200, patient_sd=design.patient_sd, training_sd=design.training_sd)
-    draws = [arms(rng, one, FRAGILE, min(seeds, 2), 100_000) for _ in range(4)]
-    return float(np.mean([dice_ASP[0] - dice_ASP[1] for dice_ASP in draws]))
+    draws = [scores(rng, one, FRAGILE, min(seeds, 2), 100_000) for _ in range(4)]
+    return float(np.mean([dice_CSP[0] - dice_CSP[1] for dice_CSP in draws]))
 
 
 def plain(rng: Generator, gap_SP: NDArray[np.float64]) -> tuple[float, float]:
@@ -93,7 +93,7 @@ def plain(rng: Generator, gap_SP: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def told(
+def covered(
     rng: Generator, design: Design, seeds: int, patients: int, studies: int
 ) -> NDArray[np.float64]:
     """Shares of studies: percentile, BCa, Student, plain hold the truth; the test errs."""
@@ -102,13 +102,13 @@ def told(
     sign_RP = paired.signs(rng, patients, RESAMPLES)
     counts = np.zeros(5)
     for _ in range(studies):
-        ours_SP, theirs_SP = arms(rng, design, FRAGILE, seeds, patients)
+        ours_SP, theirs_SP = scores(rng, design, FRAGILE, seeds, patients)
         gap_SP = ours_SP - theirs_SP
         own = paired.interval(gap_SP, fold_P, share_RP, rng)
         bounds = (
             (own.low, own.high),
             (own.bca_low, own.bca_high),
-            curves.interval(gap_SP.tolist()),
+            curves.student_interval(gap_SP.tolist()),
             plain(rng, gap_SP),
         )
         wrong = paired.flip_test(gap_SP - aim, fold_P, sign_RP, rng) < 1 - paired.LEVEL
@@ -119,25 +119,25 @@ def told(
 def family(
     rng: Generator, design: Design, seeds: int, patients: int, studies: int
 ) -> NDArray[np.float64]:
-    """Shares of studies of equal arms: any pair told, any told from the leader; a wrong claim."""
+    """Shares of studies: any pair significant, any with the leader significant, a wrong claim."""
     fold_P = np.arange(patients) % design.folds
     share_RP = paired.resamples(rng, patients, RESAMPLES)
     sign_RP = paired.signs(rng, patients, RESAMPLES)
     counts = np.zeros(3)
     for _ in range(studies):
-        dice_ASP = arms(rng, design, (0.7,) * ARMS, seeds, patients)
-        pairs = [(a, b) for a in range(ARMS) for b in range(a)]
+        dice_CSP = scores(rng, design, (0.7,) * CONFIGURATIONS, seeds, patients)
+        pairs = [(a, b) for a in range(CONFIGURATIONS) for b in range(a)]
         p = np.array(
-            [paired.flip_test(dice_ASP[a] - dice_ASP[b], fold_P, sign_RP, rng) for a, b in pairs]
+            [paired.flip_test(dice_CSP[a] - dice_CSP[b], fold_P, sign_RP, rng) for a, b in pairs]
         )
-        lead = int(dice_ASP.mean((1, 2)).argmax())
+        lead = int(dice_CSP.mean((1, 2)).argmax())
         with_lead = p[[lead in pair for pair in pairs]]
-        worse_ASP = dice_ASP - MARGIN * (np.arange(ARMS) > 0)[:, None, None]
-        lead = int(worse_ASP.mean((1, 2)).argmax())
-        level = 1 - (1 - paired.LEVEL) / (ARMS - 1)
+        worse_CSP = dice_CSP - MARGIN * (np.arange(CONFIGURATIONS) > 0)[:, None, None]
+        lead = int(worse_CSP.mean((1, 2)).argmax())
+        level = 1 - (1 - paired.LEVEL) / (CONFIGURATIONS - 1)
         claimed = lead == 0 and any(
-            paired.lower_bound(one - worse_ASP[0], fold_P, share_RP, rng, level=level) > -MARGIN
-            for one in worse_ASP[1:]
+            paired.lower_bound(one - worse_CSP[0], fold_P, share_RP, rng, level=level) > -MARGIN
+            for one in worse_CSP[1:]
         )
         counts += [paired.holm(p).min() < 0.05, paired.holm(with_lead).min() < 0.05, claimed]
     return counts / studies
@@ -146,18 +146,20 @@ def family(
 def alone(
     rng: Generator, design: Design, seeds: int, patients: int, studies: int
 ) -> NDArray[np.float64]:
-    """Shares of studies whose percentiles and BCa hold one arm's own mean Dice."""
-    aim = np.mean([arms(rng, design, (1.0,), 1, 100_000).mean() for _ in range(4)])
+    """Shares of studies whose percentiles and BCa cover a configuration's own mean Dice."""
+    aim = np.mean([scores(rng, design, (1.0,), 1, 100_000).mean() for _ in range(4)])
     fold_P, share_RP = np.arange(patients) % design.folds, paired.resamples(rng, patients)
     held = np.zeros(2)
     for _ in range(studies):
-        own = paired.interval(arms(rng, design, (1.0,), seeds, patients)[0], fold_P, share_RP, rng)
+        own = paired.interval(
+            scores(rng, design, (1.0,), seeds, patients)[0], fold_P, share_RP, rng
+        )
         held += [own.low <= aim <= own.high, own.bca_low <= aim <= own.bca_high]
     return held / studies
 
 
 def rare(rng: Generator, patients: int, studies: int) -> NDArray[np.float64]:
-    """The same where two arms differ only in that one loses 0.85 on 3 of 100 patients."""
+    """The same where two configurations differ only in that one loses 0.85 on 3 of 100 patients."""
     aim = -0.03 * 0.85
     fold_P, share_RP = np.arange(patients) % 5, paired.resamples(rng, patients)
     held = np.zeros(2)
@@ -176,10 +178,10 @@ def main() -> None:
     for design in DESIGNS:
         for patients in (20, 50, 110):
             for seeds in (1, 2, 5):
-                percent = 100 * told(rng, design, seeds, patients, studies)
+                percent = 100 * covered(rng, design, seeds, patients, studies)
                 row = " ".join(f"{share:6.1f}" for share in percent)
                 print(f"{design!s:40} {patients:7d} {seeds:5d}     {row}", flush=True)
-    print(f"{'8 equal arms':40}patients seeds Holm,pairs     leader wrong claim")
+    print(f"{'8 equal configurations':40}patients seeds Holm,pairs     leader wrong claim")
     for design, patients in product((DESIGNS[0], DESIGNS[3]), (20, 50, 110)):
         percent = 100 * family(rng, design, 2, patients, studies // 2)
         row = " ".join(f"{share:10.1f}" for share in percent)
@@ -188,7 +190,10 @@ def main() -> None:
     print(f"{'beside the rule, 2 seeds':40}patients percentile   BCa")
     for patients in (20, 50, 110):
         own, seldom = alone(rng, DESIGNS[0], 2, patients, studies), rare(rng, patients, studies)
-        for name, shares in (("one arm's own Dice", own), ("fails on 3 of 100 patients", seldom)):
+        for name, shares in (
+            ("a configuration's own Dice", own),
+            ("fails on 3 of 100 patients", seldom),
+        ):
             row = " ".join(f"{share:6.1f}" for share in 100 * shares)
             print(f"{name:40} {patients:7d}     {row}", flush=True)
 

@@ -2,8 +2,8 @@
 
 Run    python -m benchmarks.intervals
 Gives  for studies of a few patients and seeds: the share of simulated studies whose interval holds
-       the truth, by ``claims.interval`` and by a percentile bootstrap that resamples patients and
-       seeds. A minute on one core.
+       the truth, by ``curves.student_interval`` and by a percentile bootstrap that resamples
+       patients and seeds. A minute on one core.
 
 A difference of Dice is drawn as one effect of the patient (standard deviation 0.1), one of the
 seed (0.01 or 0.05) and what is left over (0.05), all normal, around a true difference of 0.02. With
@@ -13,7 +13,7 @@ one seed the truth is that seed's own difference: nothing can be known about oth
 import numpy as np
 from numpy.random import Generator
 
-from brainseg.analysis.curves import interval
+from brainseg.analysis.curves import student_interval
 
 TRUTH, STUDIES, RESAMPLES = 0.02, 1000, 400
 
@@ -43,8 +43,8 @@ def main() -> None:
                 held = np.zeros(2)
                 for _ in range(STUDIES):
                     gaps, truth = study(rng, seeds, patients, seed_sd)
-                    found = interval(gaps.tolist()), bootstrap(rng, gaps)
-                    held += [low <= truth <= high for low, high in found]
+                    intervals = student_interval(gaps.tolist()), bootstrap(rng, gaps)
+                    held += [low <= truth <= high for low, high in intervals]
                 ours, theirs = 100 * held / STUDIES
                 print(f"{patients:8d} {seeds:6d} {seed_sd:12.2f} {ours:9.1f} % {theirs:8.1f} %")
 

@@ -2,7 +2,7 @@
 
 Run    python -m benchmarks.plan_accuracy [--epochs 2] [--image-size 64] [--measure 2]
 Gives  for each configuration of a small sweep over made-up patients: device-seconds that a plan
-       before the sweep and one after it predict, what the ledger measured, and the ratios; then
+       before the sweep and one after it predict, what it then cost, and the ratios; then
        the sums. Five minutes on two cores.
 
 Whatever else keeps the machine busy slows plans and sweep by different shares: where the two plans
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from brainseg.analysis.cost_summary import ledger
+from brainseg.analysis.cost_summary import summarise_costs
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Augmentation, TrialConfig
@@ -58,7 +58,7 @@ def main() -> None:
         )
         job = Job(data=str(data), storage=Path(folder) / "runs", wandb="off", made_up=True)
         before = plan(sweep, job, measure=args.measure)
-        spent = ledger(RunSnapshot.load(run_sweep(sweep, job))).trials.set_index("arm")
+        spent = summarise_costs(RunSnapshot.load(run_sweep(sweep, job))).trials.set_index("arm")
         after = plan(sweep, job, measure=args.measure)
     print(f"{'arm':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios  (device-seconds)")
     for first, last in zip(before.configurations, after.configurations, strict=True):

@@ -1,7 +1,7 @@
-"""What an answer cost: device-seconds of every trial, by phase, by how it ended, by what for.
+"""What an answer cost: device-seconds of every trial, by phase and by how the trial ended.
 
-Not counted: Ray's own start of processes, and what a killed process spent on an epoch that it did
-not finish, which it could tell nobody.
+Not counted: the time in which Ray starts processes, and what a killed process spent on an epoch
+that it did not finish, of which there is no record.
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ COLUMNS = (
 )
 UNITS = ((1800.0, 3600.0, "device-hours"), (30.0, 60.0, "device-minutes"))
 NOT_COUNTED = (
-    "Start: building the network, opening the data, a range test, restoring a checkpoint. Keep: "
-    "rows, checkpoints, masks of the panels, waiting for the driver. Not counted: the start of "
-    "processes, and what a killed one spent on an epoch that it did not finish."
+    "Setup: building the network, opening the data, a range test, loading a checkpoint. Save: "
+    "rows, checkpoints, masks of the pictures, waiting for the driver. Not counted: the start of "
+    "processes, and what a killed process spent on an epoch that it did not finish."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """The costs of a run and, if it confirms a search that is at hand, of that search.
+class CostSummary:
+    """The costs of a run and, if it confirms a search whose folder is there, of that search.
 
     Attributes:
         trials: a row a trial: ``phase``, ``trial``, ``arm``, ``state``; device-seconds to
@@ -44,7 +44,7 @@ class Ledger:
             ``saved_epochs`` that early stopping left out, and what they would have cost (``saved``)
             at this trial's own pace.
         device: in words, what one device is.
-        missing: the folder of the search whose costs are not at hand, if there is one.
+        missing: the folder of a confirmed search that is not there; "" if none is missing.
     """
 
     trials: pd.DataFrame
@@ -65,27 +65,30 @@ class Ledger:
         running = self.trials["state"].isin(["queued", "running"]).any()
         seconds, unit = unit_of(total)
         parts = ", ".join(f"{cost / seconds:.1f} to {phase}" for phase, cost in by_phase.items())
-        said = f"This answer cost {total / seconds:.1f} {unit}" + " so far" * bool(running)
-        said += f": {parts}" if len(by_phase) > 1 else ""
-        said += f" (a device: {self.device})"
+        sentence = f"This answer cost {total / seconds:.1f} {unit}" + " so far" * bool(running)
+        sentence += f": {parts}" if len(by_phase) > 1 else ""
+        sentence += f" (a device: {self.device})"
         if stopped := int((self.trials["state"] == "stopped").sum()):
             saved = self.trials["saved"].sum() / seconds
-            said += f"; stopping {stopped} trial{'s'[: stopped > 1]} early saved about {saved:.1f}"
+            sentence += (
+                f"; stopping {stopped} trial{'s'[: stopped > 1]} early saved about {saved:.1f}"
+            )
         if self.missing:
-            said += f"; without the search in {self.missing}, whose records are not there"
-        return f"{said}."
+            sentence += f"; the search in {self.missing} is not included: its folder is not there"
+        return f"{sentence}."
 
 
-def ledger(run: RunSnapshot) -> Ledger:
+def summarise_costs(run: RunSnapshot) -> CostSummary:
     """What ``run`` cost, together with the search that it confirms."""
     origin, missing = _search(run)
     runs = [*([origin] if origin else []), run]
-    rows = [row for one in runs for row in _rows(one)]
-    return Ledger(trials=pd.DataFrame(rows, columns=COLUMNS), device=_device(runs), missing=missing)
+    rows = [row for counted in runs for row in _rows(counted)]
+    trials = pd.DataFrame(rows, columns=COLUMNS)
+    return CostSummary(trials=trials, device=_device(runs), missing=missing)
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
-    """Seconds of the unit in which ``seconds`` read best, and its name."""
+    """The unit in which ``seconds`` is read most easily: its length in seconds, its name."""
     for least, unit, name in UNITS:
         if seconds >= least:
             return unit, name
@@ -93,7 +96,7 @@ def unit_of(seconds: float) -> tuple[float, str]:
 
 
 def _search(run: RunSnapshot) -> tuple[RunSnapshot | None, str]:
-    """The search that ``run`` confirms, or the name of one that is not at hand."""
+    """The search that ``run`` confirms, or its folder if that is not there."""
     named = run.sweep.get("confirms")
     if not named:
         return None, ""
@@ -130,7 +133,7 @@ def _row(trial: TrialSnapshot) -> dict[str, Any]:
 
 
 def _device(runs: Sequence[RunSnapshot]) -> str:
-    """What one device is, as the trials noted it."""
+    """What one device is, as the trials recorded it."""
     costs = [cost for run in runs for trial in run.trials.values() for cost in trial.costs]
     kinds = {cost["device"] for cost in costs if "device" in cost}
     if kinds == {"cuda"}:

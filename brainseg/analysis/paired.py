@@ -1,35 +1,37 @@
-"""Which of several arms is better, how sure that is, and what would make it surer.
+"""Differences between configurations, paired by patient: intervals, tests, ranks.
 
-Every arm scores the same patients, once with each seed; a patient's score comes from the network
-of the fold that held it out. What is compared is the mean over patients of the mean over seeds, of
-differences patient by patient.
+Every configuration scores the same patients, once with each seed; a patient's score comes from the
+network of the fold that held it out. What is compared is the mean over patients of the mean over
+seeds, of differences patient by patient.
 
 What varies, and how it is treated:
 
-    patients   Many, and their differences are skewed: resampled with replacement, all arms and
-               seeds of a patient together. The deviations are stretched by sqrt(n / (n - 1)), and
-               the levels of an interval are Student's in place of the normal's (the expanded
-               percentile of Hesterberg 2015), with degrees of freedom that fall as the kurtosis
-               grows (n - 1 if it is the normal's), since a few patients then make up the variance.
+    patients   Many, and their differences are skewed: resampled with replacement, all
+               configurations and seeds of a patient together. The deviations are stretched by
+               sqrt(n / (n - 1)), and the levels of an interval are Student's in place of the
+               normal's (the expanded percentile of Hesterberg 2015), with degrees of freedom that
+               fall as the kurtosis grows (n - 1 if it is the normal's), since a few patients then
+               make up the variance.
     training   A seed and a fold make one training, which all patients of the fold share. Two
-               seeds cannot be resampled: there are three ways to draw them, and their variance
-               comes out half too small. It is estimated instead, by an analysis of variance that
-               takes out what single patients add, and enters as Student's t with folds x (seeds -
-               1) degrees of freedom. Since the folds' training sets differ, the trainings of one
-               seed are taken as independent; if its folds are seen to go the same way, the larger
-               variance of whole seeds is used.
+               seeds cannot be resampled: there are three ways to draw them, and the variance
+               comes out at half of what it is. It is estimated instead, by an analysis of variance
+               that subtracts what single patients add, and enters as Student's t with folds x
+               (seeds - 1) degrees of freedom. Since the folds' training sets differ, the trainings
+               of one seed count as independent; where the folds of a seed err in the same
+               direction, the larger variance between whole seeds is used.
 
 What this generalises to: new patients of the same kind, scored by networks trained with new seeds
 on these very training sets, each (K - 1) / K of these patients (the k-fold test error of Bayle et
 al. 2020). It does not say what other training sets would have given. Those of K folds share most
 of their patients, so no estimate of that variance from one cross-validation is unbiased (Bengio and
-Grandvalet 2004), and corrections for it are rules of thumb (Nadeau and Bengio 2003); nor does it
-hold for more patients to train on. With one seed it speaks of these trained networks alone. A
-failure so rare that few patients or none show it is not in any of these figures.
+Grandvalet 2004), and corrections for it are rules of thumb (Nadeau and Bengio 2003). Nor does it
+say what more patients to train on would give. With one seed it covers these trained networks only.
+A failure so rare that few patients or none show it is not in any of these figures.
 
-How often the intervals hold the truth, and the test errs: ``benchmarks/coverage.py``.
+How often the intervals cover the true difference, and how often the test is wrong:
+``benchmarks/coverage.py``. Student's quantiles are those of ``scipy.stats.t``.
 
-Shapes: A arms, S seeds, P patients, R replicates.
+Shapes: C configurations, S seeds, P patients, R replicates.
 """
 
 import math
@@ -39,13 +41,16 @@ from statistics import NormalDist
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy import stats
 
-from brainseg.analysis.variance import Floats, Parts, parts
+from brainseg.analysis.variance import Components, Floats, components
 
 NORMAL = NormalDist()
-LEVEL = 0.95  # of intervals; a difference is told at 1 - LEVEL
+LEVEL = 0.95  # of intervals; p below 1 - LEVEL is significant
 REPLICATES = 10_000
-EXACT = 13  # patients up to which every way to flip signs is gone through, 8192 of them
+EXACT = 13  # patients up to which every way to flip signs is tried, 8192 of them
+# Five patients that all differ in the same direction do so by chance in 1 of 16 cases, above 5 %.
+FEWEST_PATIENTS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +64,18 @@ class Interval:
     bca_high: float
 
     def within(self, least: float, most: float) -> "Interval":
-        """Without what the mean cannot be, as a mean of Dice beyond 0 or 1: no truth is lost."""
+        """Cut to the values that the mean can have, as 0 to 1 for Dice: no true value is lost."""
         ends = ("low", "high", "bca_low", "bca_high")
         return replace(self, **{end: min(max(getattr(self, end), least), most) for end in ends})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """How arms rank over bootstrap replicates, as challengeR (Wiesenfarth et al. 2021) shows it."""
+    """How configurations rank over bootstrap replicates, as in challengeR (Wiesenfarth 2021)."""
 
-    first_A: Floats  # share of replicates in which the arm is first; ties are shared out
-    rank_low_A: Floats  # 95 % of the replicates' ranks lie between, counted from 1
-    rank_high_A: Floats
+    first_C: Floats  # share of replicates in which it is first; ties are shared out
+    rank_low_C: Floats  # 95 % of the replicates' ranks lie between, counted from 1
+    rank_high_C: Floats
 
 
 def resamples(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats:
@@ -80,7 +85,7 @@ def resamples(rng: Generator, patients: int, replicates: int = REPLICATES) -> Fl
 
 
 def signs(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats:
-    """A row a way to flip patients: all of them while few, then as many random ones."""
+    """A row a way to flip patients' signs: every way for few patients, else random ones."""
     if patients <= EXACT:
         flip_RP = np.arange(2**patients)[:, None] >> np.arange(patients) & 1
     else:
@@ -88,7 +93,7 @@ def signs(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats
     return np.asarray(1 - 2 * flip_RP, np.float64)
 
 
-def replicated(gap_SP: Floats, own: Parts, share_RP: Floats, rng: Generator) -> Floats:
+def replicated(gap_SP: Floats, own: Components, share_RP: Floats, rng: Generator) -> Floats:
     """The mean difference as it might have come out with other patients and other trainings."""
     mean_P = gap_SP.mean(0)
     stretch = math.sqrt(own.patients / (own.patients - 1))
@@ -96,7 +101,7 @@ def replicated(gap_SP: Floats, own: Parts, share_RP: Floats, rng: Generator) -> 
     return np.asarray(mean_R + _noise(own, len(mean_R), rng), np.float64)
 
 
-def _noise(own: Parts, replicates: int, rng: Generator) -> Floats:
+def _noise(own: Components, replicates: int, rng: Generator) -> Floats:
     if not own.error_training:
         return np.zeros(replicates)
     return math.sqrt(own.error_training) * rng.standard_t(own.freedom_training, replicates)
@@ -115,12 +120,12 @@ def interval(
     BCa is that of Efron (1987), see DiCiccio and Efron (1996); its acceleration comes from leaving
     out a patient at a time. Both are taken at the expanded levels, see the top of the file.
     """
-    own = parts(gap_SP, fold_P)
+    own = components(gap_SP, fold_P)
     mean_R, mean_P = replicated(gap_SP, own, share_RP, rng), gap_SP.mean(0)
     mean = float(mean_P.mean())
     if not own.error:
         return Interval(mean=mean, low=mean, high=mean, bca_low=mean, bca_high=mean)
-    reach = student((1 + level) / 2, own.freedom_patients)
+    reach = float(stats.t.ppf((1 + level) / 2, own.freedom_patients))
     low, high = np.quantile(mean_R, [NORMAL.cdf(-reach), NORMAL.cdf(reach)])
     bca_low, bca_high = np.quantile(mean_R, bca_levels(mean_R, mean_P, (-reach, reach)))
     return Interval(mean=mean, low=low, high=high, bca_low=bca_low, bca_high=bca_high)
@@ -147,18 +152,18 @@ def bca_levels(mean_R: Floats, value_P: Floats, reaches: tuple[float, ...]) -> l
 def lower_bound(
     gap_SP: Floats, fold_P: NDArray[np.int64], share_RP: Floats, rng: Generator, *, level: float
 ) -> float:
-    """What the mean difference exceeds with one-sided confidence ``level``."""
+    """The one-sided lower bound of the mean difference at confidence ``level``."""
     return interval(gap_SP, fold_P, share_RP, rng, level=2 * level - 1).low
 
 
 def flip_test(gap_SP: Floats, fold_P: NDArray[np.int64], sign_RP: Floats, rng: Generator) -> float:
-    """p of the mean difference, two-sided, under no difference: patients' signs are flipped.
+    """Two-sided p of the mean difference, by flipping the signs of patients' differences.
 
-    Where trainings vary, each flip gets their noise as well: a flip of patients alone would ask
-    about these very networks. Exact for all flips of few patients without such noise; else the
-    data count as one of the draws (Phipson and Smyth 2010).
+    Where trainings vary, each flip also gets their noise: a flip of patients alone would test
+    these trained networks only. Exact where all flips are tried without such noise; else the data
+    count as one of the draws (Phipson and Smyth 2010).
     """
-    own, mean_P = parts(gap_SP, fold_P), gap_SP.mean(0)
+    own, mean_P = components(gap_SP, fold_P), gap_SP.mean(0)
     flipped_R = sign_RP @ mean_P / len(mean_P)
     noise_R = _noise(own, len(flipped_R), rng)
     rounding = 1e-12  # keeps a flip that gives the same mean from falling below it
@@ -169,7 +174,7 @@ def flip_test(gap_SP: Floats, fold_P: NDArray[np.int64], sign_RP: Floats, rng: G
 
 
 def holm(p: Floats) -> Floats:
-    """p-values adjusted for their number (Holm 1979): those below a level err in it at most."""
+    """p-values adjusted for their number (Holm 1979): the level holds for all of them together."""
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
     adjusted = np.empty(len(p))
@@ -178,42 +183,15 @@ def holm(p: Floats) -> Floats:
 
 
 def stability(
-    dice_ASP: Floats, fold_P: NDArray[np.int64], share_RP: Floats, rng: Generator
+    dice_CSP: Floats, fold_P: NDArray[np.int64], share_RP: Floats, rng: Generator
 ) -> Stability:
-    """Ranks of the arms when patients are drawn anew for all arms alike, trainings for each."""
-    mean_AR = np.stack(
-        [replicated(dice_SP, parts(dice_SP, fold_P), share_RP, rng) for dice_SP in dice_ASP]
+    """Ranks when the same patients are drawn again for all configurations, trainings for each."""
+    mean_CR = np.stack(
+        [replicated(dice_SP, components(dice_SP, fold_P), share_RP, rng) for dice_SP in dice_CSP]
     )
-    above_AR = np.stack([(mean_AR > own_R).sum(0) for own_R in mean_AR])
-    equal_AR = np.stack([(mean_AR == own_R).sum(0) for own_R in mean_AR])
-    first_AR = (above_AR == 0) / equal_AR
-    rank_AR = 1 + above_AR + (equal_AR - 1) / 2
-    low_A, high_A = np.quantile(rank_AR, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
-    return Stability(first_A=first_AR.mean(1), rank_low_A=low_A, rank_high_A=high_A)
-
-
-def student(level: float, freedom: float) -> float:
-    """The quantile of Student's t, for 3 or more degrees of freedom, to four digits (Hill 1970)."""
-    if level < 0.5:
-        return -student(1 - level, freedom)
-    two_sided = 2 * (1 - level)
-    a = 1 / (freedom - 0.5)
-    b = 48 / a**2
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * freedom
-    y = (d * two_sided) ** (2 / freedom)
-    if y > 0.05 + a:
-        x = NORMAL.inv_cdf(two_sided / 2)
-        y = x**2
-        if freedom < 5:
-            c += 0.3 * (freedom - 4.5) * (x + 0.6)
-        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
-        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
-        y = a * y**2
-        y = math.expm1(y)
-    else:
-        y = (
-            (1 / (((freedom + 6) / (freedom * y) - 0.089 * d - 0.822) * (freedom + 2) * 3)
-             + 0.5 / (freedom + 4)) * y - 1
-        ) * (freedom + 1) / (freedom + 2) + 1 / y  # fmt: skip
-    return math.sqrt(freedom * y)
+    above_CR = np.stack([(mean_CR > own_R).sum(0) for own_R in mean_CR])
+    equal_CR = np.stack([(mean_CR == own_R).sum(0) for own_R in mean_CR])
+    first_CR = (above_CR == 0) / equal_CR
+    rank_CR = 1 + above_CR + (equal_CR - 1) / 2
+    low_C, high_C = np.quantile(rank_CR, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
+    return Stability(first_C=first_CR.mean(1), rank_low_C=low_C, rank_high_C=high_C)

@@ -1,43 +1,46 @@
-"""How many more seeds or patients would tell two configurations apart."""
+"""How many more seeds or patients would make a difference significant."""
 
 import math
 from dataclasses import dataclass
 
 from brainseg.analysis.paired import LEVEL, NORMAL
-from brainseg.analysis.variance import Parts
+from brainseg.analysis.variance import Components
 
-POWER = 0.8  # with which planned seeds or patients would tell a difference
-MOST_SEEDS, MOST_PATIENTS = 50, 5000  # beyond, a plan is no plan
+POWER = 0.8  # chance that a study of the planned size finds the difference significant
+MOST_SEEDS, MOST_PATIENTS = 50, 5000  # more than these are not realistic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Further:
-    """How many more would tell a difference, if it is as large as observed; None: cannot."""
+class SampleSize:
+    """How many more would make a difference as large as the observed one significant.
+
+    None: no realistic number would.
+    """
 
     seeds: int | None
     patients: int | None  # scored by the same trainings
 
 
-def further(own: Parts, difference: float, *, comparisons: int) -> Further:
-    """How many more seeds, or patients, would tell ``difference`` from none with a power of 0.8.
+def more_needed(own: Components, difference: float, *, comparisons: int) -> SampleSize:
+    """How many more seeds, or patients, find ``difference`` significant with a power of 0.8.
 
-    The error must be at most |difference| / (z of the level + z of the power); the level is shared
-    out over the ``comparisons``. Patients are raised by z^2 / 2, as their variance is an estimate
+    The standard error must be at most |difference| / (z of the level + z of the power); the level
+    is divided by the ``comparisons``. z^2 / 2 patients are added, as their variance is an estimate
     too (Guenther 1981).
     """
     z = NORMAL.inv_cdf(1 - (1 - LEVEL) / 2 / comparisons)
     aim = (difference / (z + NORMAL.inv_cdf(POWER))) ** 2
-    by_seed = own.rest / own.patients + own.training * own.clumps
+    by_seed = own.rest / own.patients + own.training * own.sum_sq_fold_shares
     by_patient = own.patient + own.rest / own.seeds
-    seeds = _needed(by_seed, aim - own.patient / own.patients)
-    patients = _needed(by_patient, aim - own.error_training) + z**2 / 2
+    seeds = _draws(by_seed, aim - own.patient / own.patients)
+    patients = _draws(by_patient, aim - own.error_training) + z**2 / 2
     more_seeds = max(math.ceil(seeds) - own.seeds, 1) if seeds <= MOST_SEEDS else None
     more_patients = (
         max(math.ceil(patients) - own.patients, 1) if patients <= MOST_PATIENTS else None
     )
-    return Further(seeds=more_seeds if own.seeds > 1 else None, patients=more_patients)
+    return SampleSize(seeds=more_seeds if own.seeds > 1 else None, patients=more_patients)
 
 
-def _needed(variance: float, room: float) -> float:
-    """How many draws bring the variance of their mean down to ``room``."""
-    return variance / room if room > 0 else math.inf
+def _draws(variance: float, aim: float) -> float:
+    """How many draws bring the variance of their mean down to ``aim``."""
+    return variance / aim if aim > 0 else math.inf

@@ -1,4 +1,4 @@
-"""The Dice of each configuration that is complete, on the seeds and patients that all have."""
+"""The Dice of each complete configuration, on the seeds and patients that all of them have."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,85 +7,97 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.analysis.arms import out_of_fold
+from brainseg.analysis.configurations import out_of_fold
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
+from brainseg.records.queries import (
+    by_configuration,
+    full_name,
+    in_words,
+    varied_between_configurations,
+)
 from brainseg.records.run import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The Dice of every arm that is complete, on what all of them have."""
+    """The Dice of configurations (C) with the same seeds (S) of the same patients (P)."""
 
-    arms: tuple[tuple[TrialRecord, ...], ...]  # the trials of each
-    words: tuple[str, ...]
-    dice_ASP: NDArray[np.float64]
+    groups: tuple[tuple[TrialRecord, ...], ...]  # the trials of each configuration
+    names: tuple[str, ...]
+    dice_CSP: NDArray[np.float64]
     fold_P: NDArray[np.int64]
     seeds: tuple[int, ...]
     notes: tuple[str, ...]  # what is missing or left out, and why
 
 
 def gather(run: RunSnapshot, *, folds: int) -> Scores:
-    """Each arm's Dice at the last epoch; ``folds`` is 0 without.
+    """Each configuration's Dice at the last epoch; ``folds`` is 0 without.
 
-    A seed of an arm counts if all its folds are done. Where arms have different seeds, either
-    those seeds or those arms are left out, whichever keeps more trainings, and the notes say so.
+    A seed of a configuration counts if all its folds are done. Where configurations have different
+    seeds, either those seeds or those configurations are left out, whichever keeps more trainings,
+    and the notes say so.
 
     Raises:
-        ValueError: fewer than two arms are complete.
+        ValueError: fewer than two configurations are complete.
     """
     records = [record for record in run.records if record.params]
-    paths = varied_between_arms(records)
-    groups = seed_groups(records)
+    paths = varied_between_configurations(records)
+    groups = by_configuration(records)
     # Whatever the order in which trials came, the same figures.
-    groups.sort(key=lambda group: _words(group, paths))
-    words = [_words(group, paths) for group in groups]
+    groups.sort(key=lambda group: _name(group, paths))
+    names = [_name(group, paths) for group in groups]
     tables = [_by_patient(run, group, max(folds, 1)) for group in groups]
-    kept, seeds = _common(tables)
+    kept, seeds = _largest_common(tables)
     if len(kept) < 2:
         raise ValueError(_too_few(run, records, len(kept)))
-    notes = _missing(run, groups, words, tables, kept, seeds)
+    notes = _missing(run, groups, names, tables, kept, seeds)
     cells = [[tables[n][seed] for seed in seeds] for n in kept]
-    names = sorted(set.intersection(*(set(cell.index) for row in cells for cell in row)))
+    patients = sorted(set.intersection(*(set(cell.index) for row in cells for cell in row)))
     most = max(len(cell) for row in cells for cell in row)
-    if most > len(names):
-        notes.append(f"{most - len(names)} patients are left out: not every arm scored them.")
+    if most > len(patients):
+        notes.append(f"{most - len(patients)} patients are left out: "
+                     "some configurations did not score them.")  # fmt: skip
     return Scores(
-        arms=tuple(tuple(groups[n]) for n in kept),
-        words=tuple(words[n] for n in kept),
-        dice_ASP=np.array([[cell.loc[names, "dice"] for cell in row] for row in cells], float),
-        fold_P=cells[0][0].loc[names, "fold"].to_numpy(np.int64),
+        groups=tuple(tuple(groups[n]) for n in kept),
+        names=tuple(names[n] for n in kept),
+        dice_CSP=np.array([[cell.loc[patients, "dice"] for cell in row] for row in cells], float),
+        fold_P=cells[0][0].loc[patients, "fold"].to_numpy(np.int64),
         seeds=tuple(seeds),
         notes=tuple(notes),
     )
 
 
-def _words(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
-    return named(group[0].arm, in_words(group[0].params, paths))
+def _name(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
+    return full_name(group[0].arm, in_words(group[0].params, paths))
 
 
 def _by_patient(
     run: RunSnapshot, group: Sequence[TrialRecord], folds: int
 ) -> dict[int, pd.DataFrame]:
-    return {seed: own.set_index("patient") for seed, own in out_of_fold(run, group, folds).items()}
+    tables = out_of_fold(run, group, folds)
+    return {seed: table.set_index("patient") for seed, table in tables.items()}
 
 
-def _common(tables: Sequence[Mapping[int, pd.DataFrame]]) -> tuple[list[int], list[int]]:
-    """The arms that are compared and the seeds that all of them have: what keeps most trainings.
+def _largest_common(
+    tables: Sequence[Mapping[int, pd.DataFrame]],
+) -> tuple[list[int], list[int]]:
+    """The configurations to compare and the seeds that all of them have: most trainings.
 
-    One trial that failed neither takes a seed from many other arms, nor its arm from few.
+    So a failed trial takes neither a seed from many other configurations, nor its configuration
+    from a comparison over few seeds.
     """
-    best: tuple[list[int], list[int]] = ([n for n, own in enumerate(tables) if own][:1], [])
-    owned = [frozenset(own) for own in tables if own]
-    for seeds in {one & two for one in owned for two in owned} - {frozenset()}:
-        kept = [n for n, own in enumerate(tables) if seeds <= own.keys()]
+    best: tuple[list[int], list[int]] = ([n for n, table in enumerate(tables) if table][:1], [])
+    available = [frozenset(table) for table in tables if table]
+    for seeds in {one & two for one in available for two in available} - {frozenset()}:
+        kept = [n for n, table in enumerate(tables) if seeds <= table.keys()]
         if len(kept) > 1 and _size(kept, seeds) > _size(*best):
             best = kept, sorted(seeds)
     return best
 
 
-def _size(arms: Collection[int], seeds: Collection[int]) -> tuple[int, int, list[int]]:
-    return len(arms) * len(seeds), len(arms), [-seed for seed in sorted(seeds)]
+def _size(configurations: Collection[int], seeds: Collection[int]) -> tuple[int, int, list[int]]:
+    trainings = len(configurations) * len(seeds)
+    return trainings, len(configurations), [-seed for seed in sorted(seeds)]
 
 
 def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) -> str:
@@ -96,43 +108,45 @@ def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) ->
             "older version of brainseg ran it; run it again, or confirm it"
         )
     return (
-        f"a comparison takes two or more arms of which some seed is done in every fold, and "
-        f"{run.path} has {complete}; the command that began it goes on with what is missing"
+        f"a comparison takes two or more configurations with a seed that is done in every fold, "
+        f"and {run.path} has {complete}; run the same command again to train what is missing"
     )
 
 
 def _missing(
     run: RunSnapshot,
     groups: Sequence[Sequence[TrialRecord]],
-    words: Sequence[str],
+    names: Sequence[str],
     tables: Sequence[Mapping[int, pd.DataFrame]],
     kept: Sequence[int],
     seeds: Sequence[int],
 ) -> list[str]:
-    """A sentence for each arm that lacks something, and one for the seeds that go with it."""
+    """A sentence for each configuration that lacks a seed, and one for the seeds left out."""
     begun = {int(record.params["seed"]) for group in groups for record in group}
     notes = []
     for n, group in enumerate(groups):
         lacks = sorted(begun - set(tables[n]))
         if lacks or n not in kept:
-            left = "" if n in kept else ", and is left out"
-            notes.append(f"{words[n]} is not complete for seed {_listed(lacks)}{left}: "
-                         f"{_why(run, group)}.")  # fmt: skip
+            left = "" if n in kept else "; it is left out"
+            notes.append(f"{names[n]} is incomplete for {_listed(lacks)} "
+                         f"({_why(run, group)}){left}.")  # fmt: skip
     if unused := sorted(begun - set(seeds)):
-        notes.append(f"Compared on seed {_listed(seeds)} alone; {_listed(unused)} not all arms "
-                     "have.")  # fmt: skip
+        notes.append(f"Compared on {_listed(seeds)} only: some configurations lack "
+                     f"{_listed(unused)}.")  # fmt: skip
     return notes
 
 
 def _why(run: RunSnapshot, group: Sequence[TrialRecord]) -> str:
-    """What became of an arm's trials that have no last epoch."""
+    """What became of a configuration's trials that have no last epoch."""
     whys = [
-        f"trial {record.trial} {record.state}" + (f" ({record.reason})" if record.reason else "")
+        f"trial {record.trial} {record.state}" + (f": {record.reason}" if record.reason else "")
         for record in group
         if record.state != "done" or run.trials[record.trial].last is None
     ]
     return "; ".join(whys) or "not every fold has begun"
 
 
-def _listed(values: Sequence[int]) -> str:
-    return " and ".join(map(str, values)) if len(values) < 3 else ", ".join(map(str, values))
+def _listed(seeds: Sequence[int]) -> str:
+    """`seed 1`, `seeds 0 and 1`, `seeds 0, 1, 2`."""
+    numbers = " and ".join(map(str, seeds)) if len(seeds) < 3 else ", ".join(map(str, seeds))
+    return f"seed{'s'[: len(seeds) > 1]} {numbers}"

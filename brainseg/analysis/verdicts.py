@@ -1,9 +1,9 @@
-"""Which conclusions of an earlier study a run supports, refutes, or cannot tell.
+"""Which conclusions of an earlier study a run supports or refutes.
 
-Arms are compared in pairs, on what both were measured on: the same patients, the same seeds. A
-claim is supported if every comparison that it makes lies above zero with its whole 95 % interval,
-refuted if one lies below with its whole interval. All else cannot be told. Only trials that ran
-to their last epoch count.
+Configurations are compared in pairs, on what both were measured on: the same patients, the same
+seeds. A claim is supported if the whole 95 % interval of every comparison that it makes lies on the
+claimed side of zero, refuted if the whole interval of one lies on the other side, and inconclusive
+otherwise. Only trials that ran to their last epoch count.
 
 Shapes: S seeds, P patients.
 """
@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from brainseg.analysis.curves import SHARE, convergence, interval, roughness
+from brainseg.analysis.curves import SHARE, convergence, roughness, student_interval
+from brainseg.analysis.paired import FEWEST_PATIENTS
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.claims import (
     Best,
@@ -29,32 +30,36 @@ from brainseg.config.claims import (
     from_record,
     matches,
 )
-from brainseg.records.queries import in_words, named, seed_groups, varied_between_arms
+from brainseg.records.queries import (
+    by_configuration,
+    full_name,
+    in_words,
+    varied_between_configurations,
+)
 from brainseg.records.run import TrialRecord
 
-# Five patients that all agree do so by chance in 1 of 16 cases, above 1 in 20; two seeds, in half.
-FEWEST_PATIENTS, FEWEST_SEEDS = 6, 3
+FEWEST_SEEDS = 3  # two seeds agree by chance in half of all cases
 # What is compared for each kind of claim, and how it is written.
 MEASURES: dict[type[Claim], tuple[str, str]] = {
     Best: ("mean best Dice", ".3f"),
     Worst: ("mean best Dice", ".3f"),
     Faster: (f"epochs to {100 * SHARE:.0f} % of the lower best Dice", ".1f"),
-    Rougher: ("mean change of Dice an epoch in the second half", ".4f"),
+    Rougher: ("mean change of Dice per epoch in the second half", ".4f"),
 }
 
-Word = Literal["supported", "refuted", "cannot be told"]
+Word = Literal["supported", "refuted", "inconclusive"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Configuration:
     """Trials that differ in their seed and their fold alone."""
 
-    words: str
+    name: str
     records: tuple[TrialRecord, ...]
 
     @property
     def trials(self) -> dict[int, dict[int, str]]:
-        """Names by fold, by seed."""
+        """Trials' names by fold, by seed."""
         names: dict[int, dict[int, str]] = {}
         for record in self.records:
             folds = names.setdefault(int(record.params["seed"]), {})
@@ -64,17 +69,17 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """One arm beside one rival, in one measure; ``low`` and ``high`` bound the difference."""
+    """A configuration beside a rival, in one measure; ``low`` and ``high`` bound the difference."""
 
-    arm: Arm
-    rival: Arm
+    configuration: Configuration
+    rival: Configuration
     ours: tuple[float, ...]  # a value a seed; so are theirs
     theirs: tuple[float, ...]
     sign: int  # of the difference, ours - theirs, if the claim holds
-    low: float  # of the 95 % interval; NaN where nothing can be told
+    low: float  # of the 95 % interval; NaN where there is none
     high: float
     patients: int  # 0 for what is measured on curves
-    lacks: str = ""  # what it would take to tell, or to tell more
+    lacks: str = ""  # why there is no interval, or what it leaves out
 
     @property
     def difference(self) -> float:
@@ -82,11 +87,12 @@ class Contrast:
 
     @property
     def agrees(self) -> bool:
-        """Whether the whole interval lies where the claim says."""
+        """Whether the whole interval lies on the claimed side of zero."""
         return min(self.sign * self.low, self.sign * self.high) > 0
 
     @property
     def opposes(self) -> bool:
+        """Whether the whole interval lies on the other side."""
         return max(self.sign * self.low, self.sign * self.high) < 0
 
 
@@ -98,70 +104,79 @@ class Verdict:
     contrasts: tuple[Contrast, ...] = ()
 
 
-def judged(run: RunSnapshot) -> list[Verdict]:
+def verdicts(run: RunSnapshot) -> list[Verdict]:
     """A verdict on each claim that the run's sweep carries."""
-    arms = _arms(run)
-    return [_verdict(run, from_record(one), arms) for one in run.sweep.get("claims", [])]
+    configurations = _configurations(run)
+    claims = map(from_record, run.sweep.get("claims", []))
+    return [_verdict(run, claim, configurations) for claim in claims]
 
 
-def _arms(run: RunSnapshot) -> list[Arm]:
-    """The arms of a run, named by the model and by what else differs between them."""
+def _configurations(run: RunSnapshot) -> list[Configuration]:
+    """The configurations of a run, named by the model and by what else differs between them."""
     done = [record for record in run.records if record.state == "done"]
-    paths = varied_between_arms(done)
+    paths = varied_between_configurations(done)
     return [
-        Arm(
-            words=named(group[0].arm, in_words(group[0].params, paths)),
-            records=tuple(group),
+        Configuration(
+            name=full_name(group[0].arm, in_words(group[0].params, paths)), records=tuple(group)
         )
-        for group in seed_groups(done)
+        for group in by_configuration(done)
     ]
 
 
-def _verdict(run: RunSnapshot, claim: Claim, arms: Sequence[Arm]) -> Verdict:
-    meant = [
-        [arm for arm in arms if matches(point, arm.records[0].params)]
-        for point in configurations_of(claim)
-    ]
-    for point, found in zip(configurations_of(claim), meant, strict=True):
-        if not found:
+def _verdict(run: RunSnapshot, claim: Claim, configurations: Sequence[Configuration]) -> Verdict:
+    matching = []
+    for point in configurations_of(claim):
+        matching.append([c for c in configurations if matches(point, c.records[0].params)])
+        if not matching[-1]:
             words = ", ".join(f"{path}={value}" for path, value in point.items())
-            why = f"No trial of {words} ran to its last epoch."
-            return Verdict(claim=claim, word="cannot be told", why=why)
-    ours = meant[0]
-    rivals = meant[1] if isinstance(claim, Faster) else [arm for arm in arms if arm not in ours]
+            why = f"No trial with {words} ran to its last epoch."
+            return Verdict(claim=claim, word="inconclusive", why=why)
+    ours = matching[0]
+    others = [configuration for configuration in configurations if configuration not in ours]
+    rivals = matching[1] if isinstance(claim, Faster) else others
     if not rivals:
-        why = f"Nothing but {ours[0].words} ran to its last epoch."
-        return Verdict(claim=claim, word="cannot be told", why=why)
-    contrasts = tuple(_contrast(run, claim, arm, rival) for arm in ours for rival in rivals)
+        why = f"Only {ours[0].name} ran to its last epoch: there is nothing to compare it with."
+        return Verdict(claim=claim, word="inconclusive", why=why)
+    contrasts = tuple(_contrast(run, claim, one, rival) for one in ours for rival in rivals)
     if any(contrast.opposes for contrast in contrasts):
         word: Word = "refuted"
     else:
-        word = "supported" if all(one.agrees for one in contrasts) else "cannot be told"
+        agree = all(contrast.agrees for contrast in contrasts)
+        word = "supported" if agree else "inconclusive"
     return Verdict(claim=claim, word=word, why=_why(claim, contrasts), contrasts=contrasts)
 
 
-def _contrast(run: RunSnapshot, claim: Claim, arm: Arm, rival: Arm) -> Contrast:
+def _contrast(
+    run: RunSnapshot, claim: Claim, configuration: Configuration, rival: Configuration
+) -> Contrast:
     if isinstance(claim, Best | Worst):
-        return _dice_contrast(run, arm, rival, sign=1 if isinstance(claim, Best) else -1)
+        sign = 1 if isinstance(claim, Best) else -1
+        return _dice_contrast(run, configuration, rival, sign=sign)
     if isinstance(claim, Faster):
-        return _curve_contrast(run, arm, rival, convergence, sign=-1)
-    return _curve_contrast(run, arm, rival, lambda a, b: (roughness(a), roughness(b)), sign=1)
+        return _curve_contrast(run, configuration, rival, convergence, sign=-1)
+    return _curve_contrast(
+        run, configuration, rival, lambda a, b: (roughness(a), roughness(b)), sign=1
+    )
 
 
-def _dice_contrast(run: RunSnapshot, arm: Arm, rival: Arm, *, sign: int) -> Contrast:
+def _dice_contrast(
+    run: RunSnapshot, configuration: Configuration, rival: Configuration, *, sign: int
+) -> Contrast:
     """The best Dice over the seeds and the patients that both have."""
-    seeds = sorted(arm.trials.keys() & rival.trials.keys())
-    ours, theirs = ([_dice(run, one.trials[seed]) for seed in seeds] for one in (arm, rival))
+    ours_of, theirs_of = configuration.trials, rival.trials
+    seeds = sorted(ours_of.keys() & theirs_of.keys())
+    ours = [_dice(run, ours_of[seed]) for seed in seeds]
+    theirs = [_dice(run, theirs_of[seed]) for seed in seeds]
     common = set[str]().union(*ours).intersection(*ours, *theirs)
     ours_SP = np.array([[dice[name] for name in sorted(common)] for dice in ours])
     theirs_SP = np.array([[dice[name] for name in sorted(common)] for dice in theirs])
     low = high = math.nan
-    lacks = f"{len(common)} patients are too few to tell, it takes {FEWEST_PATIENTS}"
+    lacks = f"no interval: it takes {FEWEST_PATIENTS} patients or more, these are {len(common)}"
     if len(common) >= FEWEST_PATIENTS:
-        low, high = interval((ours_SP - theirs_SP).tolist())
-        lacks = "" if len(seeds) > 1 else "one seed: what another would change is not in it"
+        low, high = student_interval((ours_SP - theirs_SP).tolist())
+        lacks = "" if len(seeds) > 1 else "one seed only: variation between seeds is not included"
     return Contrast(
-        arm=arm,
+        configuration=configuration,
         rival=rival,
         ours=tuple(ours_SP.mean(1).tolist()) if common else (),
         theirs=tuple(theirs_SP.mean(1).tolist()) if common else (),
@@ -175,8 +190,8 @@ def _dice_contrast(run: RunSnapshot, arm: Arm, rival: Arm, *, sign: int) -> Cont
 
 def _curve_contrast(
     run: RunSnapshot,
-    arm: Arm,
-    rival: Arm,
+    configuration: Configuration,
+    rival: Configuration,
     measure: Callable[[list[float], list[float]], tuple[float, float]],
     *,
     sign: int,
@@ -186,24 +201,27 @@ def _curve_contrast(
     Of a seed in folds it is the mean over the folds that both have.
     """
     pairs = []
-    for seed in sorted(arm.trials.keys() & rival.trials.keys()):
-        ours, theirs = arm.trials[seed], rival.trials[seed]
+    ours_of, theirs_of = configuration.trials, rival.trials
+    for seed in sorted(ours_of.keys() & theirs_of.keys()):
+        ours, theirs = ours_of[seed], theirs_of[seed]
         of_folds = [
-            measure(dice_curve(run, ours[fold]), dice_curve(run, theirs[fold]))
+            measure(_dice_curve(run, ours[fold]), _dice_curve(run, theirs[fold]))
             for fold in sorted(ours.keys() & theirs.keys())
         ]
         if of_folds and not any(math.isnan(value) for pair in of_folds for value in pair):
-            pairs.append((fmean(one for one, _ in of_folds), fmean(two for _, two in of_folds)))
+            pairs.append((fmean(a for a, _ in of_folds), fmean(b for _, b in of_folds)))
     low = high = math.nan
-    lacks = f"too few seeds to tell, it takes {FEWEST_SEEDS}" if pairs else "no curve to measure"
+    lacks = "no curve to measure"
+    if pairs:
+        lacks = f"no interval: it takes {FEWEST_SEEDS} seeds or more, these are {len(pairs)}"
     if len(pairs) >= FEWEST_SEEDS:
-        low, high = interval([[ours - theirs] for ours, theirs in pairs])
+        low, high = student_interval([[a - b] for a, b in pairs])
         lacks = ""
     return Contrast(
-        arm=arm,
+        configuration=configuration,
         rival=rival,
-        ours=tuple(ours for ours, _ in pairs),
-        theirs=tuple(theirs for _, theirs in pairs),
+        ours=tuple(a for a, _ in pairs),
+        theirs=tuple(b for _, b in pairs),
         sign=sign,
         low=low,
         high=high,
@@ -212,7 +230,7 @@ def _curve_contrast(
     )
 
 
-def dice_curve(run: RunSnapshot, trial: str) -> list[float]:
+def _dice_curve(run: RunSnapshot, trial: str) -> list[float]:
     """The validation Dice after each epoch of a trial."""
     return [row.dice for row in run.trials[trial].rows]
 
@@ -225,24 +243,26 @@ def _dice(run: RunSnapshot, trials: Mapping[int, str]) -> dict[str, float]:
 
 def _why(claim: Claim, contrasts: Sequence[Contrast]) -> str:
     """The comparison that refutes the claim most, or else the one that supports it least."""
-    one = min(contrasts, key=lambda c: (not c.opposes, c.agrees, c.sign * c.difference))
+    contrast = min(contrasts, key=lambda c: (not c.opposes, c.agrees, c.sign * c.difference))
     name, form = MEASURES[type(claim)]
-    said = (
-        f"{name} {_values(one.ours, form)} for {one.arm.words}; "
-        f"{_values(one.theirs, form)} for {one.rival.words}"
+    sentence = (
+        f"{name} {_values(contrast.ours, form)} for {contrast.configuration.name}; "
+        f"{_values(contrast.theirs, form)} for {contrast.rival.name}"
     )
-    if one.ours:
-        said += f"; difference {one.difference:+{form}}"
-    if not math.isnan(one.low):
-        said += f", 95 % interval {one.low:+{form}} to {one.high:+{form}}"
-    if one.patients:
-        said += f", over {one.patients} patients"
-    said += f" ({one.lacks})" if one.lacks else ""
-    return f"{said}. One of {len(contrasts)} comparisons." if len(contrasts) > 1 else f"{said}."
+    if contrast.ours:
+        sentence += f"; difference {contrast.difference:+{form}}"
+    if not math.isnan(contrast.low):
+        sentence += f", 95 % interval {contrast.low:+{form}} to {contrast.high:+{form}}"
+    if contrast.patients:
+        sentence += f", over {contrast.patients} patients"
+    sentence += f" ({contrast.lacks})" if contrast.lacks else ""
+    if len(contrasts) > 1:
+        return f"{sentence}. The decisive one of {len(contrasts)} comparisons."
+    return f"{sentence}."
 
 
 def _values(values: Sequence[float], form: str) -> str:
-    """The mean over seeds, and how far they lie apart."""
+    """The mean over seeds, and the lowest and the highest of them."""
     if not values:
         return "none"
     spread = f" ({min(values):{form}} to {max(values):{form}} over {len(values)} seeds)"

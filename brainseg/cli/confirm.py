@@ -140,14 +140,14 @@ def _data(options: ConfirmOptions, search: Run, data: dict[str, Any]) -> str:
 def _print_plan(search: Run, sweep: Sweep) -> None:
     """What will be trained, where each configuration comes from, and about what it costs."""
     from brainseg.config.hyperparameters import configuration_name
-    from brainseg.records.queries import in_words, named, varied_between_arms
+    from brainseg.records.queries import full_name, in_words, varied_between_configurations
     from brainseg.records.trial_state import TrialState
     from brainseg.search.confirmation import candidates, chosen_by, expected_seconds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {candidate.trial: candidate for candidate in candidates(search)}
     records = [TrialRecord("", TrialState.QUEUED, params=dict(point)) for point in sweep.first]
-    paths = varied_between_arms(records)
+    paths = varied_between_configurations(records)
     for point, origin in zip(sweep.first, sweep.confirms.origins, strict=True):
         origins = ["one of the report's models"] * origin.baseline
         if tried := known.get(origin.trial):
@@ -156,7 +156,7 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
             origins.append(
                 f"the search's trial {origin.trial}, Dice {tried.dice:.3f}{expected}{early}"
             )
-        words = named(configuration_name(sweep.space.config(point)), in_words(point, paths))
+        words = full_name(configuration_name(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(origins)}")
     print(chosen_by(search, sweep))
     whole = len(sweep.first) * len(sweep.strategy.repeats)

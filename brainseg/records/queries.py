@@ -1,4 +1,4 @@
-"""Questions about a run's trials: what varies, which trials are one configuration."""
+"""Questions about a run's trials: what varies, which trials share a configuration."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,27 +6,23 @@ from typing import Any
 
 from brainseg.records.run import TrialRecord
 
-
-def leaks(sweep: Mapping[str, Any]) -> bool:
-    """Whether some patient has slices in more than one part of the split."""
-    return bool(sweep["split"]["shared_patients"] > 0)
-
-
-REPEATS = ("seed", "fold")  # trials that differ in these alone are one arm, trained repeatedly
-# What config.arm says already.
-SAID = (
+REPEATS = ("seed", "fold")  # a configuration is trained with several values of these
+# What a configuration's name, see config.hyperparameters, says already.
+NAMED = (
     *("model", "model.plain.width", "model.encoder.name", "model.encoder.decoder"),
     *("model.encoder.weights", "model.encoder.freeze", "model.encoder.freeze.first.blocks"),
     "model.encoder.layer_decay",
 )
 
 
-def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
-    """The paths on which trials differ and that ``config.arm`` does not say.
+def leaks(sweep: Mapping[str, Any]) -> bool:
+    """Whether some patient has slices in more than one part of the split."""
+    return bool(sweep["split"]["shared_patients"] > 0)
 
-    A path that some trials do not have varies if those that have it differ.
-    """
-    return [path for path in values_tried(records) if path not in SAID]
+
+def fold_count(sweep: Mapping[str, Any]) -> int:
+    """Over how many folds a sweep trains each configuration; 0 if over none."""
+    return int(sweep["strategy"].get("folds", 0))
 
 
 def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
@@ -34,13 +30,21 @@ def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = {}
     for record in records:
         for path, value in record.params.items():
-            own = values.setdefault(path, [])
-            own += [value] * (value not in own)
-    return {path: own for path, own in values.items() if len(own) > 1}
+            tried = values.setdefault(path, [])
+            tried += [value] * (value not in tried)
+    return {path: tried for path, tried in values.items() if len(tried) > 1}
 
 
-def varied_between_arms(records: Sequence[TrialRecord]) -> list[str]:
-    """The same of arms: without the seed and the fold, which differ within each."""
+def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
+    """The paths on which trials differ, without those that their names say.
+
+    A path that some trials do not have varies if those that have it differ.
+    """
+    return [path for path in values_tried(records) if path not in NAMED]
+
+
+def varied_between_configurations(records: Sequence[TrialRecord]) -> list[str]:
+    """The same without seed and fold, which differ within a configuration."""
     return [path for path in varied_paths(records) if path not in REPEATS]
 
 
@@ -52,26 +56,21 @@ def in_words(params: Mapping[str, Any], paths: Sequence[str]) -> str:
         if value is None or (path == "lr" and value == "given"):
             continue
         if path.endswith(".lr") and params.get("lr") == "auto":
-            continue  # a range test found another
+            continue  # a range test found another rate
         text = f"{value:.2g}" if isinstance(value, float) else str(value)
         words.append(text if path in ("schedule", "loss", "optimizer") else f"{name} {text}")
     return ", ".join(words)
 
 
-def named(arm: str, varied: str) -> str:
-    """A trial or an arm in words: its model, and what else distinguishes it in its run."""
-    return f"{arm}; {varied}" if varied else arm
+def full_name(name: str, varied: str) -> str:
+    """A name with what else distinguishes a trial or a configuration in its run."""
+    return f"{name}; {varied}" if varied else name
 
 
-def seed_groups(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
-    """The trials that differ in their seed and their fold alone, together: an arm each."""
-    alike: dict[str, list[TrialRecord]] = {}
+def by_configuration(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """The trials of each configuration: they differ in seed and fold alone."""
+    groups: dict[str, list[TrialRecord]] = {}
     for record in records:
-        own = {path: value for path, value in record.params.items() if path not in REPEATS}
-        alike.setdefault(json.dumps(own, sort_keys=True), []).append(record)
-    return list(alike.values())
-
-
-def in_folds(sweep: Mapping[str, Any]) -> int:
-    """Over how many folds each point of a sweep is trained; 0 if over none."""
-    return int(sweep["strategy"].get("folds", 0))
+        params = {path: value for path, value in record.params.items() if path not in REPEATS}
+        groups.setdefault(json.dumps(params, sort_keys=True), []).append(record)
+    return list(groups.values())

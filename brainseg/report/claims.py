@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from brainseg.analysis.verdicts import MEASURES, Verdict
+from brainseg.analysis.verdicts import MEASURES, Contrast, Verdict
 from brainseg.records import queries
 from brainseg.records.files import write_text
 from brainseg.report import sentences
@@ -20,7 +20,7 @@ METHOD = (
     "Best and worst: mean over seeds of the best validation Dice, paired by patient and seed. "
     "Converging and oscillating: measured on the curves of validation Dice, paired by seed. The "
     "95 % intervals are Student's, from the spread over patients and over seeds. A difference "
-    "whose interval holds zero cannot be told."
+    "whose interval contains zero leaves a claim inconclusive."
 )
 
 
@@ -51,18 +51,26 @@ def print_verdicts(results: Results, console: Console) -> None:
 def _rows(verdicts: Sequence[Verdict], *, leaks: bool) -> Iterator[dict[str, Any]]:
     for verdict in verdicts:
         head = {"claim": verdict.claim.text, "verdict": verdict.word, "why": verdict.why}
-        for one in verdict.contrasts or (None,):
-            yield {
-                **head,
-                "measure": MEASURES[type(verdict.claim)][0],
-                "arm": one.arm.words if one else "",
-                "rival": one.rival.words if one else "",
-                "arm_values": " ".join(f"{value:.6g}" for value in one.ours) if one else "",
-                "rival_values": " ".join(f"{value:.6g}" for value in one.theirs) if one else "",
-                "difference": one.difference if one else math.nan,
-                "low": one.low if one else math.nan,
-                "high": one.high if one else math.nan,
-                "seeds": len(one.ours) if one else 0,
-                "patients": one.patients if one else 0,
-                "leaks": leaks,
-            }
+        head |= {"measure": MEASURES[type(verdict.claim)][0]}
+        for contrast in verdict.contrasts or (None,):
+            yield {**head, **(_numbers(contrast) if contrast else NO_NUMBERS), "leaks": leaks}
+
+
+NO_NUMBERS: dict[str, Any] = {
+    **{"arm": "", "rival": "", "arm_values": "", "rival_values": ""},
+    **{"difference": math.nan, "low": math.nan, "high": math.nan, "seeds": 0, "patients": 0},
+}
+
+
+def _numbers(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "arm": contrast.configuration.name,
+        "rival": contrast.rival.name,
+        "arm_values": " ".join(f"{value:.6g}" for value in contrast.ours),
+        "rival_values": " ".join(f"{value:.6g}" for value in contrast.theirs),
+        "difference": contrast.difference,
+        "low": contrast.low,
+        "high": contrast.high,
+        "seeds": len(contrast.ours),
+        "patients": contrast.patients,
+    }

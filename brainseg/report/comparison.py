@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg.analysis.comparison import Comparison, Standing
+from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.paired import Interval
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records import queries
@@ -19,68 +19,75 @@ from brainseg.records.files import write_text
 from brainseg.report import sentences
 
 METHOD = (
-    "Dice: mean over patients of the mean over seeds, at the last epoch. Intervals are of 95 %, "
-    "from a bootstrap of patients with the variance between trainings in it; those of differences "
-    "are not corrected for their number. p: sign-flip test over patients, two-sided; told: p "
-    "below 0.05 after Holm's correction over all pairs. P(best) and ranks: over the bootstrap's "
-    "replicates. Not worse: the one-sided 95 % lower bound of the difference, corrected for the "
-    "number of arms, is above minus the margin."
+    "Dice: mean over patients of the mean over seeds, at the last epoch. Intervals are 95 % "
+    "intervals from a bootstrap of patients that includes the variance between trainings; those of "
+    "differences are not corrected for their number. p: two-sided sign-flip test over patients; "
+    "significant: p below 0.05 after Holm's correction over all pairs. P(best) and ranks: over the "
+    "bootstrap replicates. Not worse: the one-sided 95 % lower bound of the difference, corrected "
+    "for the number of configurations, is above minus the margin."
 )
 SCOPE = (
-    "This speaks of new patients of the same kind, scored by networks trained on these training "
-    "sets. Other training sets, or larger ones, might order the arms otherwise; failures too rare "
-    "to be among these patients are not in it. Where a search chose the arms, these scores are the "
-    "answer, not the search's, whose best is partly luck; it chose on some of these patients."
+    "These results hold for new patients of the same kind, scored by networks trained on these "
+    "training sets. Other or larger training sets might order the configurations differently, and "
+    "failures too rare to occur among these patients are not included. Where a search chose the "
+    "configurations, these scores are the answer, not those of the search: its highest score is "
+    "high partly by luck. The search chose on some of these patients."
 )
 
 
-def answer(found: Comparison) -> str:
-    """Who is best and who is tied, in a few honest sentences."""
-    lead, *others = found.standings
-    tied = [one for one in others if one.tied]
-    where = "held out in turn" if found.folds else "in validation"
-    said = [
-        f"{lead.arm} scored highest: mean Dice {lead.dice.mean:.3f} (95 % interval "
-        f"{lead.dice.low:.3f} to {lead.dice.high:.3f}) over {found.patients} patients {where} and "
-        f"{_count(len(found.seeds), 'seed')}."
+def answer(comparison: Comparison) -> str:
+    """Which configuration is best, and which may be as good, in a few sentences."""
+    lead, *others = comparison.configurations
+    tied = [compared for compared in others if compared.tied]
+    where = "out of fold" if comparison.folds else "in validation"
+    parts = [
+        f"{lead.name} scored highest: mean Dice {lead.dice.mean:.3f} (95 % interval "
+        f"{lead.dice.low:.3f} to {lead.dice.high:.3f}) over {comparison.patients} patients {where} "
+        f"and {_count(len(comparison.seeds), 'seed')}."
     ]
     if tied:
-        said.append(f"{'; '.join(one.arm for one in tied)}: cannot be told from it.")
-        said.append(_told_by(tied[0], len(found.seeds)))
+        names = "; ".join(compared.name for compared in tied)
+        parts.append(f"Not significantly different from it: {names}.")
+        parts.append(_more_needed(tied[0], len(comparison.seeds)))
     else:
-        said.append("It can be told from every other arm.")
-    said.append(_good_enough(found))
-    return " ".join(filter(None, said))
+        parts.append("It differs significantly from every other configuration.")
+    parts.append(_good_enough(comparison))
+    return " ".join(filter(None, parts))
 
 
-def _told_by(rival: Standing, seeds: int) -> str:
-    """What it would take to tell the two."""
-    more = rival.further
+def _more_needed(rival: ComparedConfiguration, seeds: int) -> str:
+    """How many more seeds or patients would make the difference to ``rival`` significant."""
+    more = rival.more_needed
     ways = [
         _count(n, f"more {what}")
         for n, what in ((more.patients, "patient"), (more.seeds, "seed"))
         if n is not None
     ]
     if not ways:
-        return f"No sensible number of seeds or patients would tell it from {rival.arm}."
-    alone = ", which more seeds alone could not" if more.seeds is None and seeds > 1 else ""
+        return (
+            f"The difference to {rival.name} is too small to detect with a realistic number of "
+            "seeds or patients."
+        )
+    only = "; more seeds alone would not" if more.seeds is None and seeds > 1 else ""
     return (
-        f"If {rival.arm} is behind by as much as it looks, {-rival.difference.mean:.3f}, "
-        f"{' (or '.join(ways)}{')' * (len(ways) - 1)} would separate the two{alone}."
+        f"If the difference to {rival.name} is really {-rival.difference.mean:.3f}, as observed, "
+        f"{' or '.join(ways)} would make it significant{only}."
     )
 
 
-def _good_enough(found: Comparison) -> str:
-    lead, small = found.standings[0], found.smallest
+def _good_enough(comparison: Comparison) -> str:
+    """Which smaller configuration loses little."""
+    lead, small = comparison.configurations[0], comparison.smallest
     if small is None:
         return ""
-    if lead.parameters == min(one.parameters for one in found.standings):
-        return "No arm is smaller."
+    if lead.parameters == min(compared.parameters for compared in comparison.configurations):
+        return "No configuration is smaller."
     if small is lead:
-        return f"No smaller arm is shown to be not worse by more than {found.margin:g}."
+        return f"No smaller configuration is shown to be at most {comparison.margin:g} Dice worse."
     return (
-        f"The smallest arm that is not worse by more than {found.margin:g} is {small.arm}, with "
-        f"{small.parameters / 1e6:.1f} million parameters against {lead.parameters / 1e6:.1f}."
+        f"The smallest configuration that is at most {comparison.margin:g} Dice worse is "
+        f"{small.name}, with {small.parameters / 1e6:.1f} million parameters instead of "
+        f"{lead.parameters / 1e6:.1f}."
     )
 
 
@@ -88,89 +95,90 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def rows(found: Comparison, *, leaks: bool) -> list[dict[str, Any]]:
-    """A row an arm with all its numbers, best first."""
+def rows(comparison: Comparison, *, leaks: bool) -> list[dict[str, Any]]:
+    """A row a configuration with all its numbers, best first."""
     return [
         {
-            "place": place,
-            "arm": one.arm,
-            "dice": one.dice.mean,
-            **{f"dice_{name}": value for name, value in _bounds(one.dice)},
-            "difference": one.difference.mean,
-            **{f"difference_{name}": value for name, value in _bounds(one.difference)},
-            "p": one.p,
-            "p_holm": one.p_holm,
-            "tied": one.tied,
-            "not_worse_bound": one.bound,
-            "not_worse": place == 1 or one.bound > -found.margin,
-            "margin": found.margin,
-            "rank_low": one.rank_low,
-            "rank_high": one.rank_high,
-            "p_best": one.first,
-            "more_seeds": one.further.seeds if one.tied else None,
-            "more_patients": one.further.patients if one.tied else None,
-            "parameters": one.parameters,
-            "device_seconds": one.device_seconds,
-            "seeds": len(found.seeds),
-            "patients": found.patients,
+            "place": place + 1,
+            "arm": compared.name,
+            "dice": compared.dice.mean,
+            **{f"dice_{name}": value for name, value in _bounds(compared.dice)},
+            "difference": compared.difference.mean,
+            **{f"difference_{name}": value for name, value in _bounds(compared.difference)},
+            "p": compared.p,
+            "p_holm": compared.p_holm,
+            "tied": compared.tied,
+            "not_worse_bound": compared.bound,
+            "not_worse": comparison.not_worse(place),
+            "margin": comparison.margin,
+            "rank_low": compared.rank_low,
+            "rank_high": compared.rank_high,
+            "p_best": compared.first,
+            "more_seeds": compared.more_needed.seeds if compared.tied else None,
+            "more_patients": compared.more_needed.patients if compared.tied else None,
+            "parameters": compared.parameters,
+            "device_seconds": compared.device_seconds,
+            "seeds": len(comparison.seeds),
+            "patients": comparison.patients,
             "leaks": leaks,
         }
-        for place, one in enumerate(found.standings, start=1)
+        for place, compared in enumerate(comparison.configurations)
     ]
 
 
-def _bounds(own: Interval) -> list[tuple[str, float]]:
-    return [(name, value) for name, value in asdict(own).items() if name != "mean"]
+def _bounds(interval: Interval) -> list[tuple[str, float]]:
+    return [(name, value) for name, value in asdict(interval).items() if name != "mean"]
 
 
-def write_comparison(run: RunSnapshot, found: Comparison) -> Path:
+def write_comparison(run: RunSnapshot, comparison: Comparison) -> Path:
     """Write compare.csv."""
     path = run.path / "compare.csv"
-    table = pd.DataFrame(rows(found, leaks=queries.leaks(run.sweep)))
+    table = pd.DataFrame(rows(comparison, leaks=queries.leaks(run.sweep)))
     for name in ("more_seeds", "more_patients"):
         table[name] = table[name].astype("Int64")
     write_text(path, table.to_csv(index=False))
     return path
 
 
-def print_comparison(run: RunSnapshot, found: Comparison, console: Console) -> None:
-    """The answer, the table, and what it rests on."""
+def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console) -> None:
+    """The answer, the table, and what they rest on."""
     console.print(Text(run.sweep["question"], style="bold"))
-    console.print(Text(answer(found)))
+    console.print(Text(answer(comparison)))
     for warning in sentences.warnings(run.sweep):
         console.print(Text(warning, style="red"))
-    console.print(_terminal_table(found))
-    for note in found.notes:
+    console.print(_terminal_table(comparison))
+    for note in comparison.notes:
         console.print(Text(note, style="yellow"))
     for note in (METHOD, SCOPE):
         console.print(Text(note, style="dim"))
     console.print(Text(str(run.path / "compare.csv")), soft_wrap=True)
 
 
-def _terminal_table(found: Comparison) -> Table:
+def _terminal_table(comparison: Comparison) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("Model", "Dice", "Less the first", "BCa", "Holm p", "P(best)", "Ranks"):
-        table.add_column(name, justify="left" if name == "Model" else "right")
-    for place, one in enumerate(found.standings):
-        cells = [one.arm, f"{one.dice.mean:.3f}", *("", "", "")]
+    table.add_column("Configuration")
+    for name in ("Dice", "Difference", "BCa", "Holm p", "P(best)", "Ranks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for place, compared in enumerate(comparison.configurations):
+        cells = [compared.name, f"{compared.dice.mean:.3f}", *("", "", "")]
         if place:
-            gap = one.difference
+            gap = compared.difference
             cells[2:] = [
                 f"{gap.mean:+.3f}\n{gap.low:+.3f} to {gap.high:+.3f}",
                 f"\n{gap.bca_low:+.3f} to {gap.bca_high:+.3f}",
-                p_words(one.p_holm) + "\ntied" * one.tied,
+                p_words(compared.p_holm) + "\ntied" * compared.tied,
             ]
-        cells += [f"{one.first:.2f}", ranks(one)]
-        table.add_row(*map(Text, cells), style="bold" if one.tied else "dim")
+        cells += [f"{compared.first:.2f}", ranks(compared)]
+        table.add_row(*map(Text, cells), style="bold" if compared.tied else "dim")
     return table
 
 
 def p_words(p: float) -> str:
-    """To three digits; what is below is only known to be."""
-    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+    """To three decimals; a smaller p is only known to be below 0.001."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def ranks(one: Standing) -> str:
-    """Between which ranks it lies in 95 % of the replicates."""
-    low, high = math.floor(one.rank_low), math.ceil(one.rank_high)
+def ranks(compared: ComparedConfiguration) -> str:
+    """The ranks that it has in 95 % of the replicates."""
+    low, high = math.floor(compared.rank_low), math.ceil(compared.rank_high)
     return f"{low}" if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""The report of a sweep as one HTML page, which loads nothing and so opens anywhere."""
+"""The report of a sweep as one HTML page, which loads nothing from elsewhere."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg.analysis.comparison import Comparison
 from brainseg.records.files import write_text
-from brainseg.records.queries import in_folds
+from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import ENDED
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
@@ -28,7 +28,7 @@ from brainseg.report.sections.slices import slices_section
 
 
 def write_report(results: Results) -> Path:
-    """Write report.html: one file that loads nothing from anywhere."""
+    """Write report.html."""
     sweep = results.sweep
     doubt = sentences.doubted(results)
     page = render(
@@ -54,7 +54,7 @@ def _sections(results: Results) -> dict[str, Markup | None]:
     return {
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
         claims.TITLE: claims_section(results),
-        pareto.TITLE: pareto.section(results.front),
+        pareto.TITLE: pareto.section(results.pareto),
         "Ranking": ranking_section(frame, sweep),
         "Over seeds": over_seeds_section(results.over_seeds, sweep),
         "Learning curves": learning_curves_section(run),
@@ -79,7 +79,7 @@ def _pairs(values: Mapping[str, Any]) -> Markup | None:
 
 
 def _answer(results: Results) -> str:
-    if in_folds(results.sweep) and isinstance(results.comparison, Comparison):
+    if fold_count(results.sweep) and isinstance(results.comparison, Comparison):
         return comparison.answer(results.comparison)
     return sentences.answer(results)
 
@@ -101,7 +101,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
             f"fingerprint {data['fingerprint'][:12]}",
         ],
         "Split": [
-            sentences.drawn(split),
+            sentences.split_source(split),
             *sentences.parts(split),
             "the search never uses the test patients",
         ],

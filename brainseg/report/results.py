@@ -1,4 +1,4 @@
-"""What a sweep found, as its records tell: the ranking, and results.csv."""
+"""What a sweep found: its ranking, and results.csv."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from brainseg.analysis.arms import over_seeds
 from brainseg.analysis.comparison import Comparison, compare
-from brainseg.analysis.cost_summary import Ledger, ledger
-from brainseg.analysis.pareto import unbeaten
+from brainseg.analysis.configurations import over_seeds
+from brainseg.analysis.cost_summary import CostSummary, summarise_costs
+from brainseg.analysis.pareto import pareto_rows
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
-from brainseg.analysis.verdicts import Verdict, judged
+from brainseg.analysis.verdicts import Verdict, verdicts
 from brainseg.records.files import write_text
-from brainseg.records.queries import in_folds, in_words, leaks, seed_groups, varied_paths
+from brainseg.records.queries import by_configuration, fold_count, in_words, leaks, varied_paths
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 
@@ -31,7 +31,7 @@ COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a run's records tell, each question answered once, whoever asks for it how often."""
+    """The answers that a run's records give; each is worked out once, when first asked for."""
 
     snapshot: RunSnapshot
 
@@ -58,16 +58,16 @@ class Results:
         return over_seeds(self.snapshot)
 
     @cached_property
-    def costs(self) -> Ledger:
-        return ledger(self.snapshot)
+    def costs(self) -> CostSummary:
+        return summarise_costs(self.snapshot)
 
     @cached_property
-    def front(self) -> list[dict[str, Any]]:
-        return unbeaten(self.snapshot)
+    def pareto(self) -> list[dict[str, Any]]:
+        return pareto_rows(self.snapshot)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return judged(self.snapshot)
+        return verdicts(self.snapshot)
 
     @cached_property
     def comparison(self) -> Comparison | str:
@@ -81,19 +81,18 @@ class Results:
 def ranking(run: RunSnapshot, means: pd.DataFrame) -> pd.DataFrame:
     """One row a trial, best validation ``dice`` first; failed and scoreless ones follow unranked.
 
-    Scores are those of the best epoch, so far where a trial still runs. ``expected_dice`` is what a
-    trial that is done is expected to be worth, NaN where that cannot be told, see
-    ``search.expected_dice``; it does not rank, since the weights kept are of the best epoch.
-    ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles over the validation ``patients``,
-    whose mean ``dice`` is; ``epochs`` are those finished; ``lr`` is the peak of the schedule, NaN
-    where a range test found it; ``varied`` are the hyperparameters that differ between trials, but
-    those that ``arm`` says; of ``frozen_tensors``, as many were audited, ``frozen_changed`` must be
-    0.
-    Folds hold different patients, so trials of a sweep in folds have no rank: arm stands after
-    arm, in the order of ``means``, those of ``over_seeds``.
+    Scores are those of the best epoch so far. ``expected_dice`` is the model's estimate for a trial
+    that is done, NaN where there is none, see ``search.expected_dice``; it does not rank, since the
+    saved weights are of the best epoch. ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles
+    over the validation ``patients``, whose mean is ``dice``; ``epochs`` are those finished; ``lr``
+    is the peak of the schedule, NaN where a range test found it; ``varied`` are the hyperparameters
+    that differ between trials, without those that ``arm``, the name, says; ``frozen_tensors`` are
+    those that were audited, ``frozen_changed`` those that had changed, which must be 0.
+    Folds hold different patients, so trials of a sweep in folds have no rank: they stand grouped by
+    configuration, in the order of ``means``, the rows of ``over_seeds``.
     """
-    folds = in_folds(run.sweep)
-    records = _by_arm(run.records, means) if folds else run.records
+    folds = fold_count(run.sweep)
+    records = _grouped(run.records, means) if folds else run.records
     paths, expected = varied_paths(records), run.expected_dice
     rows = [
         _row(run.trials[record.trial])
@@ -117,9 +116,9 @@ def _framed(rows: list[dict[str, Any]], places: Mapping[str, int]) -> pd.DataFra
     return frame
 
 
-def _by_arm(records: Sequence[TrialRecord], means: pd.DataFrame) -> list[TrialRecord]:
+def _grouped(records: Sequence[TrialRecord], means: pd.DataFrame) -> list[TrialRecord]:
     places = {trial: n for n, trial in enumerate(means["trial"])} if len(means) else {}
-    groups = seed_groups(records)
+    groups = by_configuration(records)
     groups.sort(key=lambda group: min(places.get(r.trial, len(places)) for r in group))
     return [record for group in groups for record in group]
 
@@ -138,13 +137,13 @@ def write_results(results: Results) -> Path:
     return results.run.results
 
 
-def blind(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a baseline: ``arm`` in words, every score (NaN where it is undefined)."""
+def baseline_rows(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a baseline that looks at no image: its ``name``, its scores (NaN: undefined)."""
     rows = []
-    for one in sweep["baselines"]["predictors"]:
-        arm = f"{one['name']}: {one['why_not']}" if one["why_not"] else one["name"]
-        scores = {score: one["scores"].get(score, math.nan) for score in ("dice", *SCORES)}
-        rows.append({"arm": arm, **scores})
+    for baseline in sweep["baselines"]["predictors"]:
+        name, why_not = baseline["name"], baseline["why_not"]
+        scores = {score: baseline["scores"].get(score, math.nan) for score in ("dice", *SCORES)}
+        rows.append({"name": f"{name}: {why_not}" if why_not else name, **scores})
     return rows
 
 
@@ -174,6 +173,6 @@ def _row(trial: TrialSnapshot) -> dict[str, Any]:
 
 
 def _best(record: TrialRecord, epochs: list[EpochRow]) -> EpochRow | None:
-    """The row of the best epoch: the one noted, or the best so far."""
+    """The row of the best epoch, or of the best so far."""
     best_epoch = record.best_epoch or (epochs[-1].best_epoch if epochs else 0)
     return next((row for row in epochs if row.epoch == best_epoch), None)

@@ -10,35 +10,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg.analysis.pareto import sentence
-from brainseg.records.queries import in_folds
+from brainseg.analysis.pareto import sentence as pareto_sentence
+from brainseg.records.queries import fold_count
 from brainseg.report.formatting import duration, number
-from brainseg.report.results import Results, blind
+from brainseg.report.results import Results, baseline_rows
 from brainseg.report.sentences import (
     answer,
     audit_note,
-    blind_note,
+    baselines_note,
     doubt,
     doubted,
-    drawn,
     ending_note,
     expects,
     parts,
+    split_source,
     warnings,
 )
 from brainseg.search.expected_dice import EXPECTED
 
 
 def print_ranking(results: Results, console: Console) -> None:
-    """The ranking as a table for a terminal, and underneath what its figures mean."""
+    """The answer, the ranking as a table, and below it what its figures mean."""
     sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
     console.print(Text(answer(results)))
-    if said := doubted(results):
-        console.print(Text(said))
-    trials = [_terminal_table(frame, blind(sweep))] if len(frame) else []
+    if sentence := doubted(results):
+        console.print(Text(sentence))
+    trials = [_terminal_table(frame, baseline_rows(sweep))] if len(frame) else []
     seeds = [_seed_table(means)] if len(means := results.over_seeds) else []
-    for table in (*seeds, *trials) if in_folds(sweep) else (*trials, *seeds):
+    for table in (*seeds, *trials) if fold_count(sweep) else (*trials, *seeds):
         console.print(table)
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
@@ -56,11 +56,11 @@ def _notes(results: Results) -> list[str]:
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
         *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(results.ranking),
-        f"Split {drawn(split)}: {', '.join(parts(split))}.",
-        blind_note(sweep),
+        f"Split {split_source(split)}: {', '.join(parts(split))}.",
+        baselines_note(sweep),
         *audit_note(run),
         *ending_note(run),
-        *filter(None, [sentence(results.front)]),
+        *filter(None, [pareto_sentence(results.pareto)]),
         results.costs.sentence(),
         *warnings(sweep),
         doubt(sweep),
@@ -88,9 +88,9 @@ def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]])
         ]
         table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
     table.add_section()
-    for one in baselines:
-        scores = (number(one["dice"]), *("" for _ in expected), number(one["iou"]))
-        table.add_row("", "", one["arm"], *scores, style="dim")
+    for baseline in baselines:
+        scores = (number(baseline["dice"]), *("" for _ in expected), number(baseline["iou"]))
+        table.add_row("", "", baseline["name"], *scores, style="dim")
     return table
 
 

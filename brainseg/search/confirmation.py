@@ -18,7 +18,7 @@ from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
 from brainseg.records.files import read_json
-from brainseg.records.queries import seed_groups
+from brainseg.records.queries import by_configuration
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
 from brainseg.search.expected_dice import expected_dice
@@ -90,7 +90,7 @@ def candidates_of(records: Sequence[TrialRecord], expected: Mapping[str, float])
     """The same of records that were read already, with the expected Dice by trial."""
     judged = (TrialState.DONE, TrialState.STOPPED)
     scored = [r for r in records if r.state in judged and r.dice is not None]
-    found = [_candidate(group, expected) for group in seed_groups(scored)]
+    found = [_candidate(group, expected) for group in by_configuration(scored)]
     return sorted(found, key=lambda one: (one.state != TrialState.DONE, -_selection_score(one)))
 
 

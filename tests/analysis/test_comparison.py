@@ -1,4 +1,4 @@
-"""Laws of the comparison, on small made-up confirmations: told, tied, left out, refused, shown."""
+"""Laws of the comparison, on small made-up confirmations: tied, worse, left out, refused, shown."""
 
 import math
 from io import StringIO
@@ -19,16 +19,16 @@ from brainseg.report import page, sentences
 from brainseg.report.comparison import answer, print_comparison, write_comparison
 from brainseg.report.results import Results
 from tests.report.test_page import Tags
-from tests.support.confirm_run import RESNET, SMALL, VGG, arm_of, confirmation, scores
+from tests.support.confirm_run import RESNET, SMALL, VGG, add_configuration, confirmation, scores
 from tests.support.small_run import HOSTILE, begin, four_trials
 
 
 def three_arms(folder: Path) -> Run:
     """The first two as good as each other, the third far behind."""
     run = confirmation(folder)
-    arm_of(run, VGG, scores(0.8, own=1))
-    arm_of(run, RESNET, scores(0.801, own=2))
-    arm_of(run, SMALL, scores(0.7, own=3))
+    add_configuration(run, VGG, scores(0.8, own=1))
+    add_configuration(run, RESNET, scores(0.801, own=2))
+    add_configuration(run, SMALL, scores(0.7, own=3))
     return run
 
 
@@ -46,55 +46,67 @@ def shown(run: Run, width: int = 100) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_arms_stand_in_the_order_of_their_means_over_patients_out_of_fold(tmp_path: Path) -> None:
+def test_configurations_stand_in_the_order_of_their_means_over_patients_out_of_fold(
+    tmp_path: Path,
+) -> None:
     found = compared(three_arms(tmp_path))
-    assert [one.arm.split(",")[0] for one in found.standings] == ["resnet50", "vgg16", "resnet18"]
-    assert [one.dice.mean for one in found.standings] == pytest.approx([0.801, 0.8, 0.7], abs=2e-3)
+    assert [one.name.split(",")[0] for one in found.configurations] == [
+        "resnet50",
+        "vgg16",
+        "resnet18",
+    ]
+    assert [one.dice.mean for one in found.configurations] == pytest.approx(
+        [0.801, 0.8, 0.7], abs=2e-3
+    )
     assert (found.patients, found.folds, found.seeds) == (40, 5, (0, 1))
-    lead, second, third = found.standings
+    lead, second, third = found.configurations
     assert lead.difference.mean == 0 and second.difference.mean == pytest.approx(
         second.dice.mean - lead.dice.mean
     )
     assert third.device_seconds == 10 * 60.0
-    assert sum(one.first for one in found.standings) == pytest.approx(1)
+    assert sum(one.first for one in found.configurations) == pytest.approx(1)
 
 
 def test_the_last_epoch_is_compared_not_the_best(tmp_path: Path) -> None:
     found = compared(three_arms(tmp_path))
-    assert all(one.dice.mean < 0.9 for one in found.standings), "patients.csv says 0.99"
+    assert all(one.dice.mean < 0.9 for one in found.configurations), "patients.csv says 0.99"
 
 
-def test_arms_that_are_alike_are_tied_and_one_far_behind_is_told(tmp_path: Path) -> None:
+def test_configurations_that_are_alike_are_tied_and_one_far_behind_is_significantly_worse(
+    tmp_path: Path,
+) -> None:
     found = compared(three_arms(tmp_path))
-    assert [one.tied for one in found.standings] == [True, True, False]
-    third = found.standings[2]
+    assert [one.tied for one in found.configurations] == [True, True, False]
+    third = found.configurations[2]
     assert third.p_holm >= third.p and third.p_holm < 0.01
     assert third.difference.high < 0 and third.difference.bca_high < 0
 
 
-def test_two_arms_with_the_same_scores_are_tied_with_equal_chances(tmp_path: Path) -> None:
+def test_two_configurations_with_the_same_scores_are_tied_with_equal_chances(
+    tmp_path: Path,
+) -> None:
     run = confirmation(tmp_path)
     for point in (VGG, RESNET):
-        arm_of(run, point, scores(0.8, own=1, seeds=1))
-    one, two = compared(run).standings
+        add_configuration(run, point, scores(0.8, own=1, seeds=1))
+    one, two = compared(run).configurations
     assert one.tied and two.tied and two.p == 1
     assert (one.first, two.first) == pytest.approx((0.5, 0.5))
-    assert two.further.patients is None and "No sensible number" in answer(compared(run))
+    assert two.more_needed.patients is None and "too small to detect" in answer(compared(run))
 
 
 def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> None:
     run, other = three_arms(tmp_path / "a"), confirmation(tmp_path / "b")
-    arm_of(other, SMALL, scores(0.7, own=3))
-    arm_of(other, RESNET, scores(0.801, own=2))
-    arm_of(other, VGG, scores(0.8, own=1))
+    add_configuration(other, SMALL, scores(0.7, own=3))
+    add_configuration(other, RESNET, scores(0.801, own=2))
+    add_configuration(other, VGG, scores(0.8, own=1))
     ours, theirs = compared(run), compared(other)
-    assert ours.standings[1:] == theirs.standings[1:]
-    assert ours.standings[0].dice == theirs.standings[0].dice
+    assert ours.configurations[1:] == theirs.configurations[1:]
+    assert ours.configurations[0].dice == theirs.configurations[0].dice
 
 
 def test_the_same_run_gives_the_same_figures_again(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
-    assert compared(run).standings[1:] == compared(run).standings[1:]
+    assert compared(run).configurations[1:] == compared(run).configurations[1:]
 
 
 def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enough(
@@ -102,24 +114,26 @@ def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enou
 ) -> None:
     said = answer(compared(three_arms(tmp_path)))
     assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
-    assert "over 40 patients held out in turn and 2 seeds" in said
-    assert "vgg16, imagenet: cannot be told from it." in said
-    assert "more patients" in said or "No sensible number" in said
-    assert "smallest arm that is not worse by more than 0.02 is vgg16" in said
-    assert "23.0 million parameters against 32.0" in said
+    assert "over 40 patients out of fold and 2 seeds" in said
+    assert "Not significantly different from it: vgg16, imagenet." in said
+    assert "more patients" in said or "too small to detect" in said
+    assert "smallest configuration that is at most 0.02 Dice worse is vgg16" in said
+    assert "23.0 million parameters instead of 32.0" in said
 
 
-def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_path: Path) -> None:
+def test_what_would_make_the_first_difference_significant_is_said_in_patients_and_seeds(
+    tmp_path: Path,
+) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.78, own=1, spread=0.08))
-    arm_of(run, RESNET, scores(0.8, own=2, spread=0.08))
+    add_configuration(run, VGG, scores(0.78, own=1, spread=0.08))
+    add_configuration(run, RESNET, scores(0.8, own=2, spread=0.08))
     found = compared(run)
-    second = found.standings[1]
-    more, gap = second.further, -second.difference.mean
+    second = found.configurations[1]
+    more, gap = second.more_needed, -second.difference.mean
     assert more.patients and more.seeds is None
     assert (
-        f"If vgg16, imagenet is behind by as much as it looks, {gap:.3f}, {more.patients} more "
-        "patients would separate the two, which more seeds alone could not." in answer(found)
+        f"If the difference to vgg16, imagenet is really {gap:.3f}, as observed, {more.patients} "
+        "more patients would make it significant; more seeds alone would not." in answer(found)
     )
     rows = pd.read_csv(write_comparison(RunSnapshot.load(run), found))
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
@@ -127,18 +141,18 @@ def test_what_it_takes_to_tell_the_first_two_is_said_in_patients_and_seeds(tmp_p
 
 def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.75, own=1, spread=0.02) + np.array([[0.05], [-0.05]]))
-    arm_of(run, RESNET, scores(0.8, own=2, spread=0.02))
-    more = compared(run).standings[1].further
+    add_configuration(run, VGG, scores(0.75, own=1, spread=0.02) + np.array([[0.05], [-0.05]]))
+    add_configuration(run, RESNET, scores(0.8, own=2, spread=0.02))
+    more = compared(run).configurations[1].more_needed
     assert more.seeds and f"{more.seeds} more seeds" in answer(compared(run))
 
 
-def test_two_arms_of_one_name_are_two(tmp_path: Path) -> None:
+def test_two_configurations_of_one_name_are_two(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     for own, folder in enumerate(("mine", "theirs")):
         weights: Params = {**VGG, "model.encoder.weights": f"{folder}/best.pth"}
-        arm_of(run, weights, scores(0.8, own=own))
-    assert [one.arm for one in compared(run).standings] == ["vgg16, best.pth"] * 2
+        add_configuration(run, weights, scores(0.8, own=own))
+    assert [one.name for one in compared(run).configurations] == ["vgg16, best.pth"] * 2
 
 
 def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_first(
@@ -149,57 +163,63 @@ def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_fir
         compared(run, margin=0.3),
         compared(run, margin=1e-6),
     )
-    assert wide.smallest is wide.standings[2]
-    assert narrow.smallest is narrow.standings[0]
-    assert "No smaller arm is shown to be not worse" in answer(narrow)
+    assert wide.smallest is wide.configurations[2]
+    assert narrow.smallest is narrow.configurations[0]
+    assert "No smaller configuration is shown to be at most" in answer(narrow)
 
 
 def test_a_leader_that_is_the_smallest_is_said_to_be(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, SMALL, scores(0.8, own=1))
-    arm_of(run, RESNET, scores(0.7, own=2))
+    add_configuration(run, SMALL, scores(0.8, own=1))
+    add_configuration(run, RESNET, scores(0.7, own=2))
     found = compared(run)
-    assert found.smallest is found.standings[0] and answer(found).endswith("No arm is smaller.")
+    assert found.smallest is found.configurations[0] and answer(found).endswith(
+        "No configuration is smaller."
+    )
 
 
-def test_without_recorded_sizes_no_arm_is_called_the_smallest(tmp_path: Path) -> None:
+def test_without_recorded_sizes_none_is_called_the_smallest(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.8, own=1), sizes=False)
-    arm_of(run, RESNET, scores(0.8, own=2), sizes=False)
+    add_configuration(run, VGG, scores(0.8, own=1), sizes=False)
+    add_configuration(run, RESNET, scores(0.8, own=2), sizes=False)
     found = compared(run)
     assert found.smallest is None and "smallest" not in answer(found)
-    assert math.isnan(found.standings[0].parameters)
+    assert math.isnan(found.configurations[0].parameters)
 
 
 def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.8, own=1))
-    arm_of(run, RESNET, scores(0.6, own=4), fails={(1, 3): "out of memory"})
+    add_configuration(run, VGG, scores(0.8, own=1))
+    add_configuration(run, RESNET, scores(0.6, own=4), fails={(1, 3): "out of memory"})
     found = compared(run)
-    assert found.seeds == (0,) and len(found.standings) == 2
+    assert found.seeds == (0,) and len(found.configurations) == 2
     notes = " ".join(found.notes)
-    assert "resnet50, imagenet is not complete for seed 1:" in notes
-    assert "failed (out of memory)" in notes and "Compared on seed 0 alone" in notes
-    assert "One seed: what another would change is not in the intervals." in notes
+    assert "resnet50, imagenet is incomplete for seed 1 (trial" in notes
+    assert (
+        "failed: out of memory" in notes
+        and "Compared on seed 0 only: some configurations lack seed 1." in notes
+    )
+    assert "One seed only: variation between seeds is not included." in notes
 
 
-def test_one_arm_s_failure_takes_no_seed_from_many_others(tmp_path: Path) -> None:
+def test_one_configuration_s_failure_takes_no_seed_from_many_others(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     fails = {(1, 3): "out of memory"}
-    arm_of(run, {"model": "plain"}, scores(0.6, own=4), fails=fails, sizes=False)
+    add_configuration(run, {"model": "plain"}, scores(0.6, own=4), fails=fails, sizes=False)
     found = compared(run)
-    assert found.seeds == (0, 1) and len(found.standings) == 3
+    assert found.seeds == (0, 1) and len(found.configurations) == 3
     [note] = found.notes
-    assert "is not complete for seed 1, and is left out: trial" in note
+    assert note.startswith("plain U-Net, width 64 is incomplete for seed 1 (trial")
+    assert note.endswith("failed: out of memory); it is left out.")
 
 
-def test_an_arm_without_any_whole_seed_is_left_out_by_name(tmp_path: Path) -> None:
+def test_a_configuration_without_any_whole_seed_is_left_out_by_name(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     fails = {(0, 0): "not finite", (1, 4): "not finite"}
-    arm_of(run, {"model": "plain"}, scores(0.9, own=4), fails=fails, sizes=False)
+    add_configuration(run, {"model": "plain"}, scores(0.9, own=4), fails=fails, sizes=False)
     found = compared(run)
-    assert found.seeds == (0, 1) and len(found.standings) == 3
-    assert any("plain U-Net" in n and "and is left out" in n and "not finite" in n
+    assert found.seeds == (0, 1) and len(found.configurations) == 3
+    assert any("plain U-Net" in n and "it is left out" in n and "not finite" in n
                for n in found.notes)  # fmt: skip
 
 
@@ -207,21 +227,21 @@ def test_points_with_several_seeds_are_compared_on_their_validation_patients(
     tmp_path: Path,
 ) -> None:
     run = confirmation(tmp_path, folds=0, seeds=(0, 1, 2))
-    arm_of(run, VGG, scores(0.8, own=1, seeds=3, patients=20), folds=0)
-    arm_of(run, RESNET, scores(0.6, own=2, seeds=3, patients=20), folds=0)
+    add_configuration(run, VGG, scores(0.8, own=1, seeds=3, patients=20), folds=0)
+    add_configuration(run, RESNET, scores(0.6, own=2, seeds=3, patients=20), folds=0)
     found = compared(run)
     assert (found.folds, found.patients, found.seeds) == (0, 20, (0, 1, 2))
     assert "20 patients in validation and 3 seeds" in answer(found)
-    assert "It can be told from every other arm." in answer(found)
+    assert "It differs significantly from every other configuration." in answer(found)
 
 
 def test_fewer_than_twenty_patients_are_said_to_be_few(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=2)
     for n, point in enumerate((VGG, RESNET, SMALL)):
-        arm_of(run, point, scores(0.5 + n / 5, own=n, patients=6), folds=2)
+        add_configuration(run, point, scores(0.5 + n / 5, own=n, patients=6), folds=2)
     notes = " ".join(compared(run).notes)
-    assert "simulated from 20 patients on" in notes
-    assert "With 6 patients and 3 arms no pair can be told apart." in notes
+    assert "simulated for 20 patients and more" in notes
+    assert "With 6 patients and 3 configurations no difference can be significant." in notes
 
 
 def refusal(run: Run, **more: float) -> str:
@@ -237,7 +257,7 @@ def test_a_search_is_sent_to_confirm(tmp_path: Path) -> None:
 
 def test_points_with_one_seed_are_refused(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=0, seeds=(0,))
-    arm_of(run, VGG, scores(0.8, own=1, seeds=1), folds=0)
+    add_configuration(run, VGG, scores(0.8, own=1, seeds=1), folds=0)
     assert "takes two or more seeds" in refusal(run) and "--seeds 0,1,2" in refusal(run)
 
 
@@ -248,16 +268,16 @@ def test_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
     assert "last.csv" in refusal(run) and "older version" in refusal(run)
 
 
-def test_one_arm_is_no_comparison(tmp_path: Path) -> None:
+def test_one_configuration_is_no_comparison(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.8, own=1))
-    assert "two or more arms" in refusal(run) and "has 1" in refusal(run)
+    add_configuration(run, VGG, scores(0.8, own=1))
+    assert "two or more configurations" in refusal(run) and "has 1" in refusal(run)
 
 
 def test_five_patients_tell_nothing(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.8, own=1, patients=5))
-    arm_of(run, RESNET, scores(0.2, own=2, patients=5))
+    add_configuration(run, VGG, scores(0.8, own=1, patients=5))
+    add_configuration(run, RESNET, scores(0.2, own=2, patients=5))
     assert "takes 6 or more patients" in refusal(run) and "has 5" in refusal(run)
 
 
@@ -266,14 +286,14 @@ def test_a_margin_that_is_none_is_refused(tmp_path: Path, margin: float) -> None
     assert "a margin of Dice lies between 0 and 1" in refusal(three_arms(tmp_path), margin=margin)
 
 
-def test_the_file_has_a_row_an_arm_with_all_its_numbers(tmp_path: Path) -> None:
+def test_the_file_has_a_row_a_configuration_with_all_its_numbers(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     found = compared(run)
     path = write_comparison(RunSnapshot.load(run), found)
     rows = pd.read_csv(path)
     assert path.name == "compare.csv" and rows["place"].tolist() == [1, 2, 3]
     assert rows["tied"].tolist() == [True, True, False]
-    assert rows["difference_low"][2] == pytest.approx(found.standings[2].difference.low)
+    assert rows["difference_low"][2] == pytest.approx(found.configurations[2].difference.low)
     assert (rows["difference_low"] <= rows["difference"]).all()
     assert (rows["difference"] <= rows["difference_high"]).all()
     assert rows["parameters"].tolist() == [32e6, 23e6, 14e6]
@@ -286,7 +306,12 @@ def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width
     text = shown(three_arms(tmp_path), width)
     assert max(map(len, text.splitlines()[:-1])) <= width
     words = " ".join(text.split())
-    for part in ("P(best)", "tied", "Holm's correction over all pairs", "best is partly luck"):
+    for part in (
+        "P(best)",
+        "tied",
+        "Holm's correction over all pairs",
+        "highest score is high partly by luck",
+    ):
         assert part in words
 
 
@@ -303,7 +328,7 @@ def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_pat
         tmp_path, folds=0, seeds=(0, 1), split=split | {"shared_patients": 3}, data=made_up
     )
     for own, point in enumerate((VGG, RESNET)):
-        arm_of(run, point, scores(0.8, own=own), folds=0)
+        add_configuration(run, point, scores(0.8, own=own), folds=0)
     for warning in (sentences.LEAK, sentences.MADE_UP):
         assert warning in " ".join(shown(run).split())
         section = written(run).split('<section id="comparison">')[1].split("</section>")[0]
@@ -316,7 +341,7 @@ def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) ->
     run.note("0000", "done", arm=HOSTILE)  # the first trial names its arm
     text = written(run)
     tags = Tags(text)
-    assert "Comparison" in tags.text and "cannot be told from it" in tags.text
+    assert "Comparison" in tags.text and "Not significantly different from it" in tags.text
     assert HOSTILE in tags.text and "script" not in tags.names
     assert "P(best)" in text and "verdict" in tags.text
     assert "Not yet confirmed" not in tags.text
@@ -324,9 +349,9 @@ def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) ->
 
 def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    arm_of(run, VGG, scores(0.8, own=1))
+    add_configuration(run, VGG, scores(0.8, own=1))
     text = Tags(written(run)).text
-    assert "Comparison" in text and "two or more arms" in text
+    assert "Comparison" in text and "two or more configurations" in text
 
 
 def test_a_search_has_no_such_section(tmp_path: Path) -> None:
@@ -350,11 +375,11 @@ def test_the_verb_writes_the_file_and_refuses_in_one_sentence(
 def test_patients_are_paired_by_name_whatever_the_order_of_their_rows(tmp_path: Path) -> None:
     run = confirmation(tmp_path, seeds=(0,))
     dice = scores(0.8, own=1, seeds=1)
-    arm_of(run, VGG, dice)
-    arm_of(run, RESNET, dice - 0.01)
+    add_configuration(run, VGG, dice)
+    add_configuration(run, RESNET, dice - 0.01)
     for record in run.trials()[5:]:
         path = run.trial(record.trial).last
         pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
-    second = compared(run).standings[1]
+    second = compared(run).configurations[1]
     gap = second.difference
     assert np.allclose([gap.low, gap.high, gap.mean], -0.01) and not second.tied

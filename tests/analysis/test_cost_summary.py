@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from brainseg.analysis.cost_summary import ledger, unit_of
+from brainseg.analysis.cost_summary import summarise_costs, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
@@ -46,10 +46,10 @@ def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_
 
 def test_costs_add_up_by_phase_and_by_how_trials_ended(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
-    found = ledger(RunSnapshot.load(run))
-    assert found.trials["trial"].tolist() == ["0000", "0001", "0002", "0003"]
-    assert found.trials["total"].tolist() == [120, 180, 60, 120]
-    sums = found.by_phase().set_index("state")
+    costs = summarise_costs(RunSnapshot.load(run))
+    assert costs.trials["trial"].tolist() == ["0000", "0001", "0002", "0003"]
+    assert costs.trials["total"].tolist() == [120, 180, 60, 120]
+    sums = costs.by_phase().set_index("state")
     assert set(sums["phase"]) == {"search"}
     assert sums["total"].sum() == 480 == sums[list(PHASES.values())].to_numpy().sum()
     assert sums.loc["stopped", "trials"] == 1 and sums.loc["stopped", "epochs"] == 2
@@ -60,10 +60,13 @@ def test_a_trial_stopped_early_saved_what_its_other_epochs_would_have_cost(tmp_p
     train(run, "0000", [0.3, 0.4], {"epochs": 5})
     pay(run, "0000", 1, 2)
     end(run, "0000", "stopped")
-    trial = ledger(RunSnapshot.load(run)).trials.iloc[0]
+    trial = summarise_costs(RunSnapshot.load(run)).trials.iloc[0]
     assert trial["saved_epochs"] == 3
     assert trial["saved"] == 3 * 180  # without the start, which is paid once
-    assert "stopping 1 trial early saved about 9.0" in ledger(RunSnapshot.load(run)).sentence()
+    assert (
+        "stopping 1 trial early saved about 9.0"
+        in summarise_costs(RunSnapshot.load(run)).sentence()
+    )
 
 
 def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
@@ -76,25 +79,25 @@ def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
     train(confirm, "0000", [0.3])
     pay(confirm, "0000", *range(1, 19), threads=1)
     end(confirm, "0000", "done")
-    assert ledger(RunSnapshot.load(confirm)).sentence() == (
+    assert summarise_costs(RunSnapshot.load(confirm)).sentence() == (
         "This answer cost 3.0 device-hours: 2.0 to search, 1.0 to confirm "
         "(a device: one worker on 1 or 2 CPUs)."
     )
     moved = (tmp_path / "encoders").rename(tmp_path / "elsewhere")
-    assert ledger(RunSnapshot.load(confirm)).sentence().endswith(
-        f"; without the search in {named['search']}, whose records are not there."
+    assert summarise_costs(RunSnapshot.load(confirm)).sentence().endswith(
+        f"; the search in {named['search']} is not included: its folder is not there."
     )  # fmt: skip
     moved.rename(tmp_path / "encoders")
     begin(tmp_path / "encoders", uid="bbbb")  # another search of the same name
-    assert ledger(RunSnapshot.load(confirm)).missing == named["search"]
+    assert summarise_costs(RunSnapshot.load(confirm)).missing == named["search"]
 
 
 def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     train(run, "0000", [0.3])
-    assert "(a device: what one worker held)" in ledger(RunSnapshot.load(run)).sentence()
+    assert "(a device: what one worker held)" in summarise_costs(RunSnapshot.load(run)).sentence()
     pay(run, "0000", 1, device="cuda")
-    assert ledger(RunSnapshot.load(run)).device == "one GPU"
+    assert summarise_costs(RunSnapshot.load(run)).device == "one GPU"
 
 
 def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
@@ -109,9 +112,11 @@ def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
 def test_a_run_without_a_trial_cost_nothing(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     assert (
-        ledger(RunSnapshot.load(run)).sentence().startswith("This answer cost 0.0 device-seconds")
+        summarise_costs(RunSnapshot.load(run))
+        .sentence()
+        .startswith("This answer cost 0.0 device-seconds")
     )
-    assert ledger(RunSnapshot.load(run)).by_phase().empty
+    assert summarise_costs(RunSnapshot.load(run)).by_phase().empty
     assert "What it cost" not in page.write_report(Results.load(run)).read_text(encoding="utf-8")
 
 

@@ -72,18 +72,10 @@ def test_percentiles_of_normal_patients_are_student_s_interval(rng: np.random.Ge
 NORMAL_SCORES = np.array([NORMAL.inv_cdf((n + 0.5) / 40) for n in range(40)])
 
 
-@pytest.mark.parametrize("freedom", [3, 3.7, 4.99, 5, 12.5, 109, 1e4])
-def test_student_s_quantiles_are_scipy_s(freedom: float) -> None:
-    for level in (0.00007, 0.025, 0.3, 0.8, 0.95, 0.975, 0.9993):
-        assert paired.student(level, freedom) == pytest.approx(
-            stats.t.ppf(level, freedom), rel=1e-4
-        )
-
-
 def test_heavy_tails_leave_fewer_degrees_of_freedom(rng: np.random.Generator) -> None:
     normal, heavy = NORMAL_SCORES[None], NORMAL_SCORES[None] ** 5
-    assert variance.parts(normal, whole(40)).freedom_patients == pytest.approx(39)
-    assert variance.parts(heavy, whole(40)).freedom_patients < 6
+    assert variance.components(normal, whole(40)).freedom_patients == pytest.approx(39)
+    assert variance.components(heavy, whole(40)).freedom_patients < 6
 
 
 def test_flips_of_few_patients_are_all_gone_through(rng: np.random.Generator) -> None:
@@ -122,7 +114,7 @@ def test_the_variances_are_found_again(rng: np.random.Generator) -> None:
     for _ in range(400):
         gap_SP = 0.1 * rng.standard_normal(60) + 0.05 * rng.standard_normal((4, 60))
         gap_SP += (0.03 * rng.standard_normal((4, 5)))[:, fold_P]
-        own = variance.parts(gap_SP, fold_P)
+        own = variance.components(gap_SP, fold_P)
         found.append((own.patient, own.training, own.rest, own.error**2, gap_SP.mean() ** 2))
     patient, training, rest, error, truth = np.mean(found, axis=0)
     assert rest == pytest.approx(0.05**2, rel=0.05)
@@ -141,71 +133,71 @@ def test_seeds_that_disagree_widen_the_interval(rng: np.random.Generator) -> Non
     assert paired.flip_test(gap_SP + 0.15, whole(25), paired.signs(rng, 25), rng) < 0.01
 
 
-def test_an_arm_that_is_always_ahead_is_first_and_equal_arms_share_the_place(
+def test_a_configuration_that_is_always_ahead_is_first_and_equal_ones_share_the_place(
     rng: np.random.Generator,
 ) -> None:
     low_SP = 0.5 + gaps(rng, seeds=1) / 5
-    dice_ASP = np.stack([low_SP, low_SP + 0.3, low_SP, low_SP])
-    own = paired.stability(dice_ASP, whole(25), paired.resamples(rng, 25), rng)
-    assert own.first_A.tolist() == [0, 1, 0, 0]
-    assert own.rank_low_A.tolist() == own.rank_high_A.tolist() == [3, 1, 3, 3]
-    alike = paired.stability(dice_ASP[[0, 2]], whole(25), paired.resamples(rng, 25), rng)
-    assert alike.first_A == pytest.approx([0.5, 0.5])
+    dice_CSP = np.stack([low_SP, low_SP + 0.3, low_SP, low_SP])
+    own = paired.stability(dice_CSP, whole(25), paired.resamples(rng, 25), rng)
+    assert own.first_C.tolist() == [0, 1, 0, 0]
+    assert own.rank_low_C.tolist() == own.rank_high_C.tolist() == [3, 1, 3, 3]
+    alike = paired.stability(dice_CSP[[0, 2]], whole(25), paired.resamples(rng, 25), rng)
+    assert alike.first_C == pytest.approx([0.5, 0.5])
 
 
-def test_arms_drawn_alike_are_first_about_equally_often(rng: np.random.Generator) -> None:
+def test_configurations_drawn_alike_are_first_about_equally_often(rng: np.random.Generator) -> None:
     first = np.zeros(3)
     for _ in range(60):
-        dice_ASP = 0.8 + 0.1 * rng.standard_normal((3, 2, 30))
+        dice_CSP = 0.8 + 0.1 * rng.standard_normal((3, 2, 30))
         share_RP = paired.resamples(rng, 30, 500)
-        first += paired.stability(dice_ASP, fifths(30), share_RP, rng).first_A / 60
+        first += paired.stability(dice_CSP, fifths(30), share_RP, rng).first_C / 60
     assert first.sum() == pytest.approx(1)
     assert np.abs(first - 1 / 3).max() < 0.12
 
 
-def planned(patient: float, training: float, rest: float, seeds: int = 2) -> variance.Parts:
-    return variance.Parts(
+def planned(patient: float, training: float, rest: float, seeds: int = 2) -> variance.Components:
+    return variance.Components(
         patient=patient**2, training=training**2, rest=rest**2, seeds=seeds, patients=20,
-        clumps=0.2, error_patients=(patient**2 + rest**2 / seeds) / 20,
+        sum_sq_fold_shares=0.2, error_patients=(patient**2 + rest**2 / seeds) / 20,
         error_training=training**2 * 0.2 / seeds, freedom_patients=19, freedom_training=5,
     )  # fmt: skip
 
 
-def test_the_planned_number_of_patients_tells_the_difference_in_four_of_five_studies(
+def test_the_planned_number_of_patients_makes_the_difference_significant_in_four_of_five_studies(
     rng: np.random.Generator,
 ) -> None:
-    more = power.further(planned(0.1, 0.0, 0.04), 0.04, comparisons=1).patients
+    more = power.more_needed(planned(0.1, 0.0, 0.04), 0.04, comparisons=1).patients
     assert more
-    told = []
+    significant = []
     for _ in range(600):
         gap_SP = 0.04 + 0.1 * rng.standard_normal(20 + more)
         gap_SP = gap_SP + 0.04 * rng.standard_normal((2, 20 + more))
-        told.append(stats.ttest_1samp(gap_SP.mean(0), 0).pvalue < 0.05)
-    assert 0.75 < np.mean(told) < 0.86
+        significant.append(stats.ttest_1samp(gap_SP.mean(0), 0).pvalue < 0.05)
+    assert 0.75 < np.mean(significant) < 0.86
 
 
 def test_where_patients_make_the_error_no_number_of_seeds_helps() -> None:
-    more = power.further(planned(0.1, 0.01, 0.01), 0.02, comparisons=1)
+    more = power.more_needed(planned(0.1, 0.01, 0.01), 0.02, comparisons=1)
     assert more.seeds is None and more.patients and more.patients > 100
 
 
 def test_where_trainings_make_the_error_seeds_help_and_patients_do_not() -> None:
-    more = power.further(planned(0.01, 0.1, 0.05), 0.05, comparisons=1)
+    more = power.more_needed(planned(0.01, 0.1, 0.05), 0.05, comparisons=1)
     assert more.patients is None and more.seeds and more.seeds > 1
 
 
 def test_more_comparisons_take_more() -> None:
     own = planned(0.1, 0.01, 0.05)
-    few, many = (power.further(own, 0.03, comparisons=n).patients for n in (1, 28))
+    few, many = (power.more_needed(own, 0.03, comparisons=n).patients for n in (1, 28))
     assert few and many and many > few
 
 
 def test_one_seed_does_not_say_what_another_would_do() -> None:
-    assert power.further(planned(0.05, 0.0, 0.0, seeds=1), 0.05, comparisons=1).seeds is None
+    assert power.more_needed(planned(0.05, 0.0, 0.0, seeds=1), 0.05, comparisons=1).seeds is None
 
 
-def test_no_difference_cannot_be_told_by_anything() -> None:
-    assert power.further(planned(0.1, 0.01, 0.05), 0.0, comparisons=1) == power.Further(
+def test_no_difference_is_made_significant_by_no_number_of_seeds_or_patients() -> None:
+    assert power.more_needed(planned(0.1, 0.01, 0.05), 0.0, comparisons=1) == power.SampleSize(
         seeds=None, patients=None
     )
 
@@ -217,7 +209,7 @@ def test_intervals_hold_the_truth_and_the_test_errs_about_as_often_as_they_say(
     # 700 studies: the standard error of a share of 95 % is 0.8 %, so 91 % is five of them away.
     design = coverage.Design(folds=5, patient_sd=0.05, training_sd=0.02)
     rng = np.random.default_rng(patients + seeds)
-    percentile, bca, _, _, wrong = coverage.told(rng, design, seeds, patients, 700)
+    percentile, bca, _, _, wrong = coverage.covered(rng, design, seeds, patients, 700)
     assert 0.925 < percentile < 0.99
     assert 0.92 < bca < 0.985
     assert 0.01 < wrong < 0.075
@@ -225,7 +217,7 @@ def test_intervals_hold_the_truth_and_the_test_errs_about_as_often_as_they_say(
 
 def test_the_plain_bootstrap_of_few_patients_and_seeds_does_not(rng: np.random.Generator) -> None:
     design = coverage.Design(folds=1, patient_sd=0.05, training_sd=0.02)
-    percentile, _, _, plain, _ = coverage.told(rng, design, 2, 50, 400)
+    percentile, _, _, plain, _ = coverage.covered(rng, design, 2, 50, 400)
     assert plain < 0.85 < 0.9 < percentile
 
 

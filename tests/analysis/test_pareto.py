@@ -1,4 +1,4 @@
-"""Dice against cost: who is beaten by nobody, in words, as a table, as a picture."""
+"""Dice against cost: which trials are Pareto-optimal, in words, as a table, as a picture."""
 
 from pathlib import Path
 
@@ -29,27 +29,27 @@ def three_done(folder: Path, aims: list[str]) -> Run:
     return run
 
 
-def test_only_whole_trainings_that_nobody_beats_are_on_the_front(tmp_path: Path) -> None:
+def test_only_whole_trainings_that_none_dominates_are_on_the_pareto_front(tmp_path: Path) -> None:
     run = three_done(tmp_path, AIMS[:2])
-    rows = pareto.unbeaten(RunSnapshot.load(run))
-    assert [(row["trial"], row["unbeaten"]) for row in rows] == [
+    rows = pareto.pareto_rows(RunSnapshot.load(run))
+    assert [(row["trial"], row["non_dominated"]) for row in rows] == [
         ("0001", True), ("0002", False), ("0000", True),
     ]  # fmt: skip
     assert pareto.sentence(rows) == (
-        "Nobody beats 0001 (0.800), 0000 (0.600) in Dice and cost together; only trials that ran "
-        "to their end are compared, 3 of them."
+        "Pareto-optimal in Dice and cost: 0001 (0.800), 0000 (0.600), of the 3 trials that ran to "
+        "their last epoch."
     )
 
 
-def test_a_sweep_for_dice_alone_has_no_front(tmp_path: Path) -> None:
+def test_a_sweep_for_dice_alone_has_no_pareto_front(tmp_path: Path) -> None:
     run = three_done(tmp_path, ["dice"])
-    assert pareto.unbeaten(RunSnapshot.load(run)) == []
-    assert pareto.sentence([]) == "" and section(Results.load(run).front) is None
+    assert pareto.pareto_rows(RunSnapshot.load(run)) == []
+    assert pareto.sentence([]) == "" and section(Results.load(run).pareto) is None
 
 
-def test_the_page_has_the_front_with_a_picture_for_each_cost(tmp_path: Path) -> None:
+def test_the_page_has_the_pareto_front_with_a_picture_for_each_cost(tmp_path: Path) -> None:
     run = three_done(tmp_path, AIMS)
-    shown = section(Results.load(run).front)
+    shown = section(Results.load(run).pareto)
     assert shown and shown.count("<svg") == 2 and "30,000,000" in shown
     text = write_report(Results.load(run)).read_text()
     assert "Dice against cost" in text and "<script>alert" not in text

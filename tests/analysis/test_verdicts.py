@@ -1,4 +1,4 @@
-"""Laws of the verdicts, on small made-up runs: what is told, what cannot be, and in what words."""
+"""Laws of the verdicts, on small made-up runs: supported, refuted, inconclusive; their words."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -68,7 +68,7 @@ def around(mean: float, spread: float, patients: int = 8) -> list[float]:
     return (mean + np.linspace(-spread, spread, patients)).tolist()
 
 
-def test_a_difference_that_every_patient_shows_is_told(tmp_path: Path) -> None:
+def test_a_difference_that_every_patient_shows_settles_the_claim(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("r", RESNET), Best("v", VGG), Worst("v", VGG), Worst("r", RESNET))
     trained(run, RESNET, [0.8], patients=around(0.8, 0.1))
     trained(run, VGG, [0.6], patients=around(0.6, 0.12))
@@ -87,11 +87,11 @@ def test_patients_of_all_folds_are_compared_together(tmp_path: Path) -> None:
     assert (verdict.word, verdict.contrasts[0].patients) == ("supported", 8)
 
 
-def test_a_difference_smaller_than_the_patients_spread_cannot_be_told(tmp_path: Path) -> None:
+def test_a_difference_smaller_than_the_patients_spread_is_inconclusive(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET), Worst("worst", RESNET))
     trained(run, RESNET, [0.81], patients=around(0.81, 0.1))
     trained(run, VGG, [0.80], patients=around(0.80, 0.1)[::-1])
-    assert words(run) == ["cannot be told"] * 2
+    assert words(run) == ["inconclusive"] * 2
 
 
 def test_patients_are_paired_by_name(tmp_path: Path) -> None:
@@ -101,24 +101,24 @@ def test_patients_are_paired_by_name(tmp_path: Path) -> None:
     assert words(run) == ["supported"], "each patient gains, however far apart they lie"
 
 
-def test_the_best_must_beat_every_other_arm(tmp_path: Path) -> None:
+def test_the_best_must_beat_every_other_configuration(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8], patients=around(0.8, 0.05))
     trained(run, VGG, [0.6], patients=around(0.6, 0.05))
     assert words(run) == ["supported"]
     trained(run, PLAIN, [0.8], patients=around(0.8, 0.05)[::-1])
-    assert words(run) == ["cannot be told"]
+    assert words(run) == ["inconclusive"]
     [verdict] = Results.load(run).verdicts
-    assert "plain U-Net" in verdict.why and "One of 2 comparisons" in verdict.why
+    assert "plain U-Net" in verdict.why and "The decisive one of 2 comparisons" in verdict.why
 
 
-def test_too_few_patients_tell_nothing_however_far_apart(tmp_path: Path) -> None:
+def test_too_few_patients_are_inconclusive_however_far_apart(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.9], patients=around(0.9, 0.01, 5))
     trained(run, VGG, [0.1], patients=around(0.1, 0.01, 5))
     [verdict] = Results.load(run).verdicts
-    assert verdict.word == "cannot be told"
-    assert "5 patients are too few to tell, it takes 6" in verdict.why
+    assert verdict.word == "inconclusive"
+    assert "no interval: it takes 6 patients or more, these are 5" in verdict.why
 
 
 def test_seeds_that_disagree_make_it_uncertain(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_seeds_that_disagree_make_it_uncertain(tmp_path: Path) -> None:
         trained(run, RESNET, [0.6 + gain], seed=seed, patients=around(0.6 + gain, 0.05))
         trained(run, VGG, [0.5], seed=seed, patients=around(0.5, 0.05))
     [verdict] = Results.load(run).verdicts
-    assert verdict.word == "cannot be told"
+    assert verdict.word == "inconclusive"
     assert "0.667 (0.500 to 0.900 over 3 seeds) for resnet50" in verdict.why
 
 
@@ -135,7 +135,10 @@ def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8])
     trained(run, VGG, [0.6])
-    assert "one seed: what another would change is not in it" in Results.load(run).verdicts[0].why
+    assert (
+        "one seed only: variation between seeds is not included"
+        in Results.load(run).verdicts[0].why
+    )
 
 
 def curves(run: Run, point: Params, shape: Sequence[float], seeds: int = 3) -> None:
@@ -152,12 +155,12 @@ def test_who_converges_sooner_with_every_seed_is_faster(tmp_path: Path) -> None:
     assert why.startswith("epochs to 90 % of the lower best Dice 2.0 (1.0 to 3.0 over 3 seeds)")
 
 
-def test_curves_of_one_seed_tell_nothing(tmp_path: Path) -> None:
+def test_curves_of_one_seed_are_inconclusive(tmp_path: Path) -> None:
     run = claimed(tmp_path, Faster("faster", RESNET, PLAIN), Rougher("rougher", RESNET))
     curves(run, RESNET, [0.7, 0.6, 0.8, 0.3, 0.8], seeds=1)
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7], seeds=1)
-    assert words(run) == ["cannot be told"] * 2
-    assert "too few seeds to tell, it takes 3" in Results.load(run).verdicts[0].why
+    assert words(run) == ["inconclusive"] * 2
+    assert "no interval: it takes 3 seeds or more, these are 1" in Results.load(run).verdicts[0].why
 
 
 def test_the_rougher_curve_is_found_whatever_the_first_half_did(tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_the_rougher_curve_is_found_whatever_the_first_half_did(tmp_path: Path) 
     assert words(run) == ["supported", "refuted"]
 
 
-def test_an_arm_of_several_models_must_hold_for_each(tmp_path: Path) -> None:
+def test_a_claim_about_several_models_must_hold_for_each(tmp_path: Path) -> None:
     run = claimed(tmp_path, Faster("pretrained", {"model": "encoder"}, PLAIN))
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7])
     curves(run, RESNET, [0.7, 0.7, 0.7, 0.7, 0.7])
@@ -182,14 +185,14 @@ def test_only_trials_that_ran_to_their_end_are_compared(tmp_path: Path, state: s
     trained(run, RESNET, [0.8], state=state)
     trained(run, VGG, [0.6])
     [verdict] = Results.load(run).verdicts
-    assert verdict.word == "cannot be told"
-    assert verdict.why == "No trial of model.encoder.name=resnet50 ran to its last epoch."
+    assert verdict.word == "inconclusive"
+    assert verdict.why == "No trial with model.encoder.name=resnet50 ran to its last epoch."
 
 
-def test_an_arm_without_rivals_is_not_called_best(tmp_path: Path) -> None:
+def test_a_configuration_without_rivals_is_not_called_best(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8])
-    assert words(run) == ["cannot be told"]
+    assert words(run) == ["inconclusive"]
 
 
 def test_networks_that_found_nothing_settle_nothing(tmp_path: Path) -> None:
@@ -197,7 +200,7 @@ def test_networks_that_found_nothing_settle_nothing(tmp_path: Path) -> None:
     for seed in range(3):
         trained(run, VGG, [0.0, 0.0, 0.0], seed=seed)
         trained(run, PLAIN, [0.0, 0.0, 0.0], seed=seed)
-    assert words(run) == ["cannot be told"] * 3
+    assert words(run) == ["inconclusive"] * 3
 
 
 def written(run: Run) -> str:
@@ -214,7 +217,7 @@ def shown(run: Run) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def told(tmp_path: Path, **changes: Any) -> Run:
+def claimed_run(tmp_path: Path, **changes: Any) -> Run:
     run = claimed(tmp_path, Best("R is best", RESNET), Faster("F", RESNET, PLAIN), **changes)
     curves(run, RESNET, [0.7, 0.8, 0.8, 0.8, 0.8])
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7])
@@ -222,7 +225,7 @@ def told(tmp_path: Path, **changes: Any) -> Run:
 
 
 def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) -> None:
-    run = told(tmp_path)
+    run = claimed_run(tmp_path)
     path = claims_csv(run)
     assert path == run.path / "claims.csv"
     rows = pd.read_csv(path)
@@ -234,7 +237,7 @@ def test_the_file_has_a_row_a_comparison_with_all_its_numbers(tmp_path: Path) ->
 
 
 def test_the_page_shows_each_claim_with_a_picture(tmp_path: Path) -> None:
-    run = told(tmp_path)
+    run = claimed_run(tmp_path)
     tags = Tags(written(run))
     assert report_claims.TITLE in tags.text
     assert "R is best: supported" in tags.text and "F: supported" in tags.text
@@ -245,7 +248,7 @@ def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
     tmp_path: Path,
 ) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
-    run = told(tmp_path, split=split | {"shared_patients": 3})
+    run = claimed_run(tmp_path, split=split | {"shared_patients": 3})
     assert sentences.LEAK in " ".join(shown(run).split())
     text = Tags(written(run)).text
     assert (

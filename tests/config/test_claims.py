@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from brainseg.analysis.curves import convergence, interval, roughness
+from brainseg.analysis.curves import convergence, roughness, student_interval
 from brainseg.config.claims import (
     Best,
     Faster,
@@ -72,10 +73,10 @@ def test_two_epochs_have_no_second_half_to_be_rough_in(dice: list[float]) -> Non
 
 def test_the_interval_over_one_axis_is_student_s() -> None:
     gaps = [0.1, 0.3, 0.2, 0.4]
-    reach = 3.182 * np.std(gaps, ddof=1) / 2
-    low, high = interval([[gap] for gap in gaps])
+    reach = stats.t.ppf(0.975, 3) * np.std(gaps, ddof=1) / 2
+    low, high = student_interval([[gap] for gap in gaps])
     assert (low, high) == pytest.approx((0.25 - reach, 0.25 + reach))
-    assert interval([gaps]) == pytest.approx((low, high))
+    assert student_interval([gaps]) == pytest.approx((low, high))
 
 
 def test_more_patients_that_agree_narrow_the_interval_and_seeds_that_do_not_widen_it() -> None:
@@ -83,7 +84,7 @@ def test_more_patients_that_agree_narrow_the_interval_and_seeds_that_do_not_wide
     patients = rng.normal(0.02, 0.03, 40)
 
     def width(gaps: list[list[float]]) -> float:
-        low, high = interval(gaps)
+        low, high = student_interval(gaps)
         return high - low
 
     assert width([patients.tolist()]) < width([patients[:8].tolist()])
@@ -96,10 +97,10 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     held = 0
     for _ in range(400):
         gaps = rng.normal(0, 0.05, 10) + rng.normal(0, 0.02, (3, 10)) + rng.normal(0, 0.01, (3, 1))
-        low, high = interval(gaps.tolist())
+        low, high = student_interval(gaps.tolist())
         held += low <= 0 <= high
     assert 0.92 <= held / 400 <= 1
 
 
 def test_differences_that_are_all_alike_leave_no_doubt() -> None:
-    assert interval([[2.0], [2.0], [2.0]]) == (2.0, 2.0)
+    assert student_interval([[2.0], [2.0], [2.0]]) == (2.0, 2.0)

@@ -164,8 +164,8 @@ def test_the_command_rebuilds_the_leader(tmp_path: Path, params: Params) -> None
     assert command
     words = shlex.split(Tags(command[0]).text.replace("\\\n", " "))
     assert words[:4] == ["brainseg", "train", "--data", "/data/my scans"]
-    told = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
-    replayed = build(TrialConfig(), dict(parse(TrialConfig, word) for word in told))
+    settings = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+    replayed = build(TrialConfig(), dict(parse(TrialConfig, word) for word in settings))
     assert replayed == build(TrialConfig(), params)
 
 

@@ -10,7 +10,7 @@ import pytest
 from brainseg.config.distributions import Choice, LogUniform
 from brainseg.records.files import append_line
 from brainseg.records.run import Run
-from tests.support.confirm_run import RESNET, VGG, arm_of, scores
+from tests.support.confirm_run import RESNET, VGG, add_configuration, scores
 from tests.support.confirm_run import confirmation as begin_confirmation
 from tests.support.small_run import begin, end, train
 
@@ -96,7 +96,7 @@ def test_so_does_that_of_a_confirmation_with_its_search_beside_it(
     named = {"search": str(search.path), "uid": "3fa9c1d2", "top": 3}
     run = begin_confirmation(tmp_path, folds=folds, confirms=named, uid="c0ffee00")
     for luck, point in enumerate((VGG, RESNET)):
-        arm_of(run, point, scores(0.8, own=luck), folds=folds)
+        add_configuration(run, point, scores(0.8, own=luck), folds=folds)
     opened, fits = reads(tmp_path, run.path.name)
     assert fits == 0, "a list of points has no model of expected Dice"
     assert "encoders/trials/0019/costs.jsonl" in opened, "the search's costs are in its answer's"

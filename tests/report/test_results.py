@@ -117,7 +117,7 @@ def test_a_split_by_slices_says_that_it_leaks(run: Run) -> None:
 def test_a_split_from_a_file_is_called_so_and_leaks_only_if_patients_are_parted(run: Run) -> None:
     split = {"by": "/my/split.csv", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     whole = " ".join(printed(begin(run.path, split=split | {"shared_patients": 0})).split())
-    assert "Split as /my/split.csv says" in whole and "leak" not in whole
+    assert "Split from /my/split.csv" in whole and "leak" not in whole
     assert "The split leaks" in printed(begin(run.path, split=split | {"shared_patients": 1}))
 
 
@@ -229,26 +229,28 @@ def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
     return run
 
 
-def test_an_arm_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> None:
+def test_a_configuration_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.7], [0.4, 0.6]], "resnet18": [[0.6, 0.8]]})
     table = Results.load(run).over_seeds
     assert table["arm"].str.split(",").str[0].tolist() == ["resnet18", "vgg16"]
     assert table["dice"].tolist() == pytest.approx([0.7, 0.55]), "the best epochs are 0.05 above"
     assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [6, 6])
-    assert table["varied"].tolist() == ["", ""], "seed and fold are no difference between arms"
+    assert table["varied"].tolist() == ["", ""], (
+        "seed and fold are no difference between configurations"
+    )
     said = sentences.answer(Results.load(run))
     assert said.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
     assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in said
 
 
-def test_trials_of_folds_have_no_rank_and_stand_by_arm(tmp_path: Path) -> None:
+def test_trials_of_folds_have_no_rank_and_stand_by_configuration(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
     frame = Results.load(run).ranking
     assert frame["rank"].isna().all()
     assert frame["trial"].tolist() == ["0002", "0003", "0000", "0001"]
     assert frame["varied"].tolist() == ["fold 0", "fold 1"] * 2
     shown = printed(run, 120)
-    assert shown.index("Patients") < shown.index(" 0002 "), "the arms' means come first"
+    assert shown.index("Patients") < shown.index(" 0002 "), "the configurations' means come first"
     assert "networks that never saw them" in " ".join(shown.split())
     assert "fold 0 3 patients / 60 slices" in " ".join(shown.split())
 
@@ -259,7 +261,7 @@ def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> Non
     run.trial("0000").last.unlink()
     assert Results.load(run).over_seeds.empty
     said = sentences.answer(Results.load(run))
-    assert said == "No configuration has been scored in all 2 folds."
+    assert said == "No configuration has been scored in all 2 folds yet."
 
 
 @pytest.mark.parametrize("layout", ["lgg", "nnunet"])

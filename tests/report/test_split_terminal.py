@@ -40,7 +40,7 @@ def printed(table: pd.DataFrame, parts: pd.Series) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_leak_is_told_and_none_is_not() -> None:
+def test_a_leak_is_reported_and_none_is_not() -> None:
     table = growing(20)
     assert "The split leaks" in printed(table, split_by_slice(table))
     assert "leak" not in printed(table, split_by_patient(table))

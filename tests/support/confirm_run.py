@@ -30,7 +30,7 @@ def confirmation(
     return begin(folder / "run", strategy=strategy, phase=phase, **more)
 
 
-def arm_of(
+def add_configuration(
     run: Run,
     point: Params,
     dice_SP: NDArray[np.float64],

@@ -52,7 +52,7 @@ def claims_section(results: Results) -> Markup | None:
 def _differences(verdict: Verdict) -> list[Figure]:
     rows = [
         Difference(
-            name=f"{contrast.arm.words} less {contrast.rival.words}",
+            name=f"{contrast.configuration.name} minus {contrast.rival.name}",
             value=contrast.difference,
             low=contrast.low,
             high=contrast.high,
@@ -64,7 +64,7 @@ def _differences(verdict: Verdict) -> list[Figure]:
         return []
     measure, _ = verdicts.MEASURES[type(verdict.claim)]
     caption = (
-        "Dot: the difference, the first less the second. Line: its 95 % interval, where there is "
+        "Dot: the difference, the first minus the second. Line: its 95 % interval, where there is "
         "one; a difference whose interval crosses zero is not significant."
     )
     return [Figure(difference_plot(rows, measure), caption)]
@@ -77,12 +77,12 @@ def _curves(run: RunSnapshot, verdict: Verdict) -> list[Figure]:
     measured = [contrast for contrast in verdict.contrasts if contrast.ours]
     if not measured:
         return []
-    ours = {contrast.arm.words: contrast.arm for contrast in verdict.contrasts}
-    theirs = {contrast.rival.words: contrast.rival for contrast in verdict.contrasts}
+    ours = {contrast.configuration.name: contrast.configuration for contrast in verdict.contrasts}
+    theirs = {contrast.rival.name: contrast.rival for contrast in verdict.contrasts}
     configurations = [*ours.values(), *theirs.values()][: len(style.COLOURS)]
     curves = [
         replace(
-            curve_of(run.trials[record.trial], configuration.words, record.best_epoch),
+            curve_of(run.trials[record.trial], configuration.name, record.best_epoch),
             colour=colour,
         )
         for configuration, colour in zip(configurations, style.COLOURS, strict=False)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from brainseg.analysis.comparison import Comparison, Standing
+from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.paired import Interval
-from brainseg.records.queries import in_folds
+from brainseg.records.queries import fold_count
 from brainseg.report import sentences
 from brainseg.report.comparison import METHOD, SCOPE, answer, p_words, ranks
 from brainseg.report.figures.forest import ForestRow, forest_plot
@@ -36,15 +36,15 @@ class ComparisonRow:
 def section(sweep: Mapping[str, Any], comparison: Comparison | str) -> Markup | None:
     """Answer, table and picture; of a confirmation that cannot be compared yet, the reason."""
     if isinstance(comparison, str):
-        return render("note", text=comparison) if in_folds(sweep) else None
+        return render("note", text=comparison) if fold_count(sweep) else None
     rows = [
-        _row(standing, not_worse=place == 0 or standing.bound > -comparison.margin)
-        for place, standing in enumerate(comparison.standings)
+        _row(compared, not_worse=comparison.not_worse(place))
+        for place, compared in enumerate(comparison.configurations)
     ]
     return render(
         "comparison",
         warnings=sentences.warnings(sweep),
-        answer="" if in_folds(sweep) else answer(comparison),  # there it leads the page
+        answer="" if fold_count(sweep) else answer(comparison),  # there it leads the page
         rows=rows,
         margin=f"{comparison.margin:g}",
         figure=_figure(comparison),
@@ -52,38 +52,38 @@ def section(sweep: Mapping[str, Any], comparison: Comparison | str) -> Markup | 
     )
 
 
-def _row(standing: Standing, *, not_worse: bool) -> ComparisonRow:
+def _row(compared: ComparedConfiguration, *, not_worse: bool) -> ComparisonRow:
     return ComparisonRow(
-        configuration=standing.arm,
-        dice=standing.dice,
-        difference=standing.difference,
-        p=p_words(standing.p),
-        p_holm=p_words(standing.p_holm),
-        tied=standing.tied,
+        configuration=compared.name,
+        dice=compared.dice,
+        difference=compared.difference,
+        p=p_words(compared.p),
+        p_holm=p_words(compared.p_holm),
+        tied=compared.tied,
         not_worse=not_worse,
-        best_share=standing.first,
-        ranks=ranks(standing),
-        parameters=None if math.isnan(standing.parameters) else standing.parameters,
-        device_seconds=standing.device_seconds,
+        best_share=compared.first,
+        ranks=ranks(compared),
+        parameters=None if math.isnan(compared.parameters) else compared.parameters,
+        device_seconds=compared.device_seconds,
     )
 
 
 def _figure(comparison: Comparison) -> Figure:
     rows = [
         ForestRow(
-            configuration=standing.arm,
-            difference=standing.difference.mean,
-            interval=(standing.difference.low, standing.difference.high),
-            bca=(standing.difference.bca_low, standing.difference.bca_high),
-            best_share=standing.first,
-            tied=standing.tied,
+            configuration=compared.name,
+            difference=compared.difference.mean,
+            interval=(compared.difference.low, compared.difference.high),
+            bca=(compared.difference.bca_low, compared.difference.bca_high),
+            best_share=compared.first,
+            tied=compared.tied,
         )
-        for standing in comparison.standings
+        for compared in comparison.configurations
     ]
     return Figure(
         forest_plot(rows, comparison.margin),
         "Dot: mean difference to the leader. Solid line: its 95 % percentile interval; dashed: "
-        "BCa. Blue: tied with the leader after correction. Green area: worse by less than "
+        "BCa. Blue: not significantly different from the leader. Green area: worse by less than "
         f"{comparison.margin:g}. Right: the share of bootstrap replicates in which the "
         "configuration is the best.",
     )

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from brainseg.analysis.cost_summary import NOT_COUNTED, Ledger, unit_of
+from brainseg.analysis.cost_summary import NOT_COUNTED, CostSummary, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.queries import in_folds
+from brainseg.records.queries import fold_count
 from brainseg.records.timing import PHASES
 from brainseg.report import replay
 from brainseg.report.html import Markup, render
@@ -54,11 +54,11 @@ def ended_early_section(frame: pd.DataFrame) -> Markup | None:
     return render("ended_early", rows=rows) if rows else None
 
 
-def costs_section(ledger: Ledger) -> Markup | None:
+def costs_section(costs: CostSummary) -> Markup | None:
     """Device time by phase and by how trials ended, and what early stopping saved."""
-    if ledger.trials.empty:
+    if costs.trials.empty:
         return None
-    seconds, unit = unit_of(ledger.trials["total"].sum())
+    seconds, unit = unit_of(costs.trials["total"].sum())
     rows = [
         CostRow(
             phase=row["phase"],
@@ -70,11 +70,11 @@ def costs_section(ledger: Ledger) -> Markup | None:
             saved_epochs=row["saved_epochs"],
             saved=row["saved"] / seconds,
         )
-        for row in ledger.by_phase().to_dict("records")
+        for row in costs.by_phase().to_dict("records")
     ]
     return render(
         "costs",
-        sentence=ledger.sentence(),
+        sentence=costs.sentence(),
         phases=list(PHASES),
         unit=unit,
         rows=rows,
@@ -84,7 +84,7 @@ def costs_section(ledger: Ledger) -> Markup | None:
 
 def replay_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
     """The command that trains the first trial again."""
-    if not (frame["rank"].notna().any() or (in_folds(run.sweep) and len(frame))):
+    if not (frame["rank"].notna().any() or (fold_count(run.sweep) and len(frame))):
         return None
     trial = frame["trial"].iloc[0]
     params = run.trials[trial].record.params

@@ -7,7 +7,13 @@ from itertools import cycle
 import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
-from brainseg.records.queries import in_folds, in_words, named, seed_groups, varied_between_arms
+from brainseg.records.queries import (
+    by_configuration,
+    fold_count,
+    full_name,
+    in_words,
+    varied_between_configurations,
+)
 from brainseg.report.figures import curves as curve_figures
 from brainseg.report.figures import patients as patient_figures
 from brainseg.report.figures import style
@@ -20,14 +26,14 @@ def learning_curves_section(run: RunSnapshot) -> Markup | None:
     if run.sweep["strategy"].get("kind") != "points":
         return None
     started = [trial.record for trial in run.trials.values() if trial.rows]
-    paths = varied_between_arms(started)
+    paths = varied_between_configurations(started)
     configurations = []
-    for group in seed_groups(started):
-        words = named(group[0].arm, in_words(group[0].params, paths))
+    for group in by_configuration(started):
+        words = full_name(group[0].arm, in_words(group[0].params, paths))
         curves = [curve_of(run.trials[record.trial], words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(style.COLOURS), strict=False)
         configurations.append([replace(curve, colour=colour) for curve, colour in colours])
-    each = "line is a fold and seed" if in_folds(run.sweep) else "colour is a seed"
+    each = "line is a fold and seed" if fold_count(run.sweep) else "colour is a seed"
     caption = (
         f"Each column is a configuration, each {each}. Dice and IoU are of the validation slices; "
         "solid loss is of validation, dashed of training."
@@ -45,7 +51,7 @@ def curves_of(run: RunSnapshot, frame: pd.DataFrame) -> tuple[list[Curve], list[
     best: list[Curve] = []
     others: list[Curve] = []
     for row in frame.to_dict("records"):
-        words = named(row["arm"], row["varied"])
+        words = full_name(row["arm"], row["varied"])
         curve = curve_of(run.trials[row["trial"]], words, row["best_epoch"])
         if curve.epochs.empty:
             continue

@@ -21,7 +21,7 @@ DIGITS = {"dice": 3, "device_seconds": 0, "parameters": 0, "milliseconds_per_ima
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoRow:
-    """A trial that ran to its end."""
+    """A trial that ran to its last epoch."""
 
     trial: str
     configuration: str
@@ -47,9 +47,9 @@ def section(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
 def _row(row: Mapping[str, Any], objectives: Sequence[str]) -> ParetoRow:
     return ParetoRow(
         trial=row["trial"],
-        configuration=row["arm"],
+        configuration=row["name"],
         values=[(row[objective], DIGITS[objective]) for objective in objectives],
-        optimal=row["unbeaten"],
+        optimal=row["non_dominated"],
     )
 
 
@@ -57,10 +57,10 @@ def _figure(rows: Sequence[Mapping[str, Any]], cost: str, objectives: Sequence[s
     trials = [
         PricedTrial(
             trial=row["trial"],
-            configuration=row["arm"],
+            configuration=row["name"],
             dice=row["dice"],
             cost=row[cost],
-            optimal=row["unbeaten"],
+            optimal=row["non_dominated"],
         )
         for row in rows
     ]

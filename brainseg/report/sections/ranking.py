@@ -84,11 +84,11 @@ def ranking_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup:
     return render(
         "ranking",
         rows=[_row(row) for row in frame.to_dict("records")],
-        baselines=[_baseline(row) for row in results.blind(sweep)],
+        baselines=[_baseline(row) for row in results.baseline_rows(sweep)],
         score_heads=list(HEADS.values()),
         expects=sentences.expects(frame),
         varies=bool(frame["varied"].any()),
-        baselines_note=sentences.blind_note(sweep),
+        baselines_note=sentences.baselines_note(sweep),
         warnings=_leak(sweep),
     )
 
@@ -120,7 +120,7 @@ def over_seeds_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup 
 
 
 def _leak(sweep: Mapping[str, Any]) -> list[str]:
-    """What must stand wherever scores under a leaking split do."""
+    """The warning that goes with every table of scores under a leaking split."""
     return [sentences.LEAK] if queries.leaks(sweep) else []
 
 
@@ -152,4 +152,4 @@ def _quartiles(row: Mapping[Any, Any]) -> Quartiles:
 
 
 def _baseline(row: Mapping[str, Any]) -> BaselineRow:
-    return BaselineRow(name=row["arm"], dice=row["dice"], scores=[row[score] for score in HEADS])
+    return BaselineRow(name=row["name"], dice=row["dice"], scores=[row[score] for score in HEADS])

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.data.channels import flair_channel, recorded_names
-from brainseg.records.queries import in_folds, named, seed_groups
+from brainseg.records.queries import by_configuration, fold_count, full_name
 from brainseg.report.figures import style
 from brainseg.report.figures.slices import Picture, outline, picture_of_slice
 from brainseg.report.html import Markup, render
 
-PANELS = 12  # of a trial's slices; more would make the page heavy
+PANELS = 12  # slices of a trial; with more, the page gets too large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +43,17 @@ class TrialSlices:
 
 
 def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
-    """Image, truth and prediction of the leader; where points are run, of each model's best."""
+    """Image, truth and prediction of the leader; for a fixed list, of each configuration's best."""
     ranked = frame[frame["rank"].notna()]
     shown = ranked["trial"].tolist()[:1]
     if run.sweep["strategy"].get("kind") == "points":
-        groups = seed_groups([r for r in run.records if r.trial in set(ranked["trial"])])
+        groups = by_configuration([r for r in run.records if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
-    if in_folds(run.sweep):  # the same patients for every configuration
-        first = {group[0].trial for group in seed_groups(run.records)}
+    if fold_count(run.sweep):  # the same patients for every configuration
+        first = {group[0].trial for group in by_configuration(run.records)}
         shown = [trial for trial in frame["trial"] if trial in first]
-    words = {row["trial"]: named(row["arm"], row["varied"]) for _, row in frame.iterrows()}
+    words = {row["trial"]: full_name(row["arm"], row["varied"]) for _, row in frame.iterrows()}
     trials = [
         _slices(run.sweep, run.trials[trial], words[trial])
         for trial in shown

@@ -1,4 +1,4 @@
-"""Which trials are one model with other seeds and folds, and what to call each of them."""
+"""What each configuration scored over its seeds and folds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,38 +6,43 @@ from typing import Any
 import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.queries import in_folds, in_words, seed_groups, varied_between_arms
+from brainseg.records.queries import (
+    by_configuration,
+    fold_count,
+    in_words,
+    varied_between_configurations,
+)
 from brainseg.records.run import TrialRecord
 
 
 def over_seeds(run: RunSnapshot) -> pd.DataFrame:
-    """One row for trials that differ in their seed and fold alone, best mean ``dice`` first.
+    """One row a configuration, best mean ``dice`` first.
 
     ``dice_low`` and ``dice_high`` are the lowest and the highest of the ``seeds``; ``dice_sd`` is
     their standard deviation (n - 1), NaN for one seed. A seed's Dice is its trial's best; of a
     sweep in folds it is the mean over all ``patients`` out of fold, at the last epoch, and a seed
-    counts once every fold of it is done. ``trial`` is the arm's first. Empty where no
+    counts once every fold of it is done. ``trial`` is the configuration's first. Empty where no
     configuration was trained with two seeds, or in folds.
     """
-    folds = in_folds(run.sweep)
+    folds = fold_count(run.sweep)
     records = [r for r in run.records if r.state != "failed" and r.dice is not None]
-    paths = varied_between_arms(records)
+    paths = varied_between_configurations(records)
     rows = []
-    for group in seed_groups(records):
-        whole = out_of_fold(run, group, folds) if folds else {}
-        dice = {seed: own["dice"].mean() for seed, own in whole.items()}
-        scores = list(dice.values()) if folds else [record.dice for record in group]
+    for group in by_configuration(records):
+        tables = out_of_fold(run, group, folds) if folds else {}
+        means = [table["dice"].mean() for table in tables.values()]
+        scores = means if folds else [record.dice for record in group]
         if scores:
-            patients = max(map(len, whole.values()), default=0)
-            rows.append(_arm_row(group, paths, pd.Series(scores)) | {"patients": patients})
+            patients = max(map(len, tables.values()), default=0)
+            rows.append(_row(group, paths, pd.Series(scores)) | {"patients": patients})
     rows.sort(key=lambda row: -row["dice"])
     return pd.DataFrame(rows if folds or any(row["seeds"] > 1 for row in rows) else [])
 
 
-def _arm_row(
+def _row(
     group: Sequence[TrialRecord], paths: Sequence[str], dice: "pd.Series[float]"
 ) -> dict[str, Any]:
-    """An arm's place among others, from the Dice of each of its seeds."""
+    """A configuration's row, from the Dice of each of its seeds."""
     return {
         "trial": group[0].trial,
         "arm": group[0].arm,
@@ -54,10 +59,10 @@ def _arm_row(
 def out_of_fold(
     run: RunSnapshot, group: Sequence[TrialRecord], folds: int
 ) -> dict[int, pd.DataFrame]:
-    """By seed, a row a patient as the trial scored them that never saw them, at the last epoch.
+    """By seed, a row a patient as the trial that never saw them scored them at the last epoch.
 
-    The column fold says which one. Only seeds of which every fold is done, so that each arm is
-    scored on the same patients. A sweep that is not in folds has one.
+    The column fold says which trial that is. Only seeds of which every fold is done, so that each
+    configuration is scored on the same patients. A sweep that is not in folds has one fold.
     """
     tables: dict[int, list[pd.DataFrame]] = {}
     for record in group:
@@ -66,5 +71,7 @@ def out_of_fold(
             table = last.assign(fold=record.params.get("fold", 0))
             tables.setdefault(record.params["seed"], []).append(table)
     return {
-        seed: pd.concat(own, ignore_index=True) for seed, own in tables.items() if len(own) == folds
+        seed: pd.concat(of_folds, ignore_index=True)
+        for seed, of_folds in tables.items()
+        if len(of_folds) == folds
     }
