@@ -13,8 +13,8 @@ Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simul
 A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); configurations miss the same and
 some other patients, one of two more of them, so that differences are skewed and their tails heavy;
 what leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients'
-differences and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each seed and
-fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does not
+differences and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each
+seed and fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does not
 expect. One seed: of these very trainings.
 """
 
@@ -58,7 +58,7 @@ DESIGNS = (
 def scores(
     rng: Generator, design: Design, shares: tuple[float, ...], seeds: int, patients: int
 ) -> NDArray[np.float64]:
-    """Dice of configurations, C,S,P; ``shares`` say how far each one's patients stray from others'."""
+    """Dice of configurations, C,S,P; ``shares`` say how far the patients of each stray."""
     count = len(shares)
     hard_P = rng.random(patients) < 0.15
     base_P = np.where(hard_P, rng.uniform(0.1, 0.8, patients), rng.beta(14, 1.8, patients))
