@@ -14,8 +14,8 @@ A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); configurations m
 some other patients, one of two more of them, so that differences are skewed and their tails heavy;
 what leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients'
 differences and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each
-seed and fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does not
-expect. One seed: of these very trainings.
+seed and fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does
+not expect. One seed: of these very trainings.
 """
 
 import sys
