@@ -1,4 +1,4 @@
-"""What work changes of its process, put back when the work ends: environment, signal handlers."""
+"""Environment and signal handlers that a piece of work changes, restored when it ends."""
 
 import os
 import signal
@@ -6,17 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # those that Ray or we handle
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # those that Ray or brainseg handles
 
 
 def in_main_thread() -> bool:
-    """Whether this is the only thread that Python lets set signal handlers, and runs them in."""
+    """Whether this is the main thread: only there may signal handlers be set, and do they run."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Restore the whole environment and all handlers at the end, whoever changed them."""
+    """Restore the whole environment and all signal handlers at the end, whoever changed them."""
     before = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:

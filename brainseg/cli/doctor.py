@@ -80,19 +80,19 @@ def _doctor(options: DoctorOptions) -> None:
     """Status 1 if there is a problem."""
     from rich.text import Text
 
-    from brainseg.doctor.collect import look_at_cluster, look_here
+    from brainseg.doctor.collect import examine_cluster, examine_machine
     from brainseg.doctor.diagnose import diagnose, verdict
     from brainseg.records.files import write_json
 
     print("looking, which takes some seconds", file=sys.stderr)
-    seen = (
-        look_at_cluster(options.cluster, options.storage, options.data)
+    evidence = (
+        examine_cluster(options.cluster, options.storage, options.data)
         if options.cluster
-        else look_here(options.storage, options.data)
+        else examine_machine(options.storage, options.data)
     )
-    findings = diagnose(seen)
+    findings = diagnose(evidence)
     console = terminal()
-    console.print(Text(verdict(findings, seen), style="bold"))
+    console.print(Text(verdict(findings, evidence), style="bold"))
     if console.is_terminal:
         console.print(_table(findings))
     else:
@@ -101,7 +101,7 @@ def _doctor(options: DoctorOptions) -> None:
         with writing(options.json):
             write_json(
                 options.json,
-                {"findings": [asdict(finding) for finding in findings], "seen": asdict(seen)},
+                {"findings": [asdict(finding) for finding in findings], "seen": asdict(evidence)},
             )
     if any(finding.level == "problem" for finding in findings):
         raise SystemExit(1)

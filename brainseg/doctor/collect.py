@@ -1,4 +1,4 @@
-"""What a doctor sees: one machine, or every node of a cluster and what they see of each other."""
+"""The doctor's evidence: facts of one machine, or of every node of a cluster and between them."""
 
 import time
 from collections import Counter
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from brainseg.cluster.reachability import last_line
 from brainseg.doctor import machine, shared_folder
-from brainseg.doctor.machine import Facts, facts_of
+from brainseg.doctor.machine import MachineFacts, facts_of
 
 if TYPE_CHECKING:
     from brainseg.cluster.nodes import Node
 
-Ask = Callable[..., dict[str, Any]]  # a function and its arguments; a value or an error a node
+Ask = Callable[..., dict[str, Any]]  # runs a function on each node; a value or an error by node
 DRIVER = "the driver"  # its label among nodes: this process
 LOOK_SECONDS = 120.0  # a node's first task starts a process there, which starts one with torch
 
@@ -31,24 +31,26 @@ class Tracker:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """All that was seen; nodes go by a label, one without a cluster."""
+class Evidence:
+    """Everything that was found out, by node; without a cluster there is one node."""
 
-    driver: Facts  # of this process
-    nodes: Mapping[str, Facts]
+    driver: MachineFacts  # of the machine that this process runs on
+    nodes: Mapping[str, MachineFacts]
     tracker: Tracker
     cluster: str = ""  # its address
-    failed: Mapping[str, str] = field(default_factory=dict)  # nodes that said nothing, and why
+    failed: Mapping[str, str] = field(default_factory=dict)  # nodes that gave no answer, and why
     ips: Mapping[str, str] = field(default_factory=dict)
     counted_gpus: Mapping[str, float] = field(default_factory=dict)  # by Ray
-    clocks: Mapping[str, float] = field(default_factory=dict)  # seconds ahead, at the least
+    clocks: Mapping[str, float] = field(
+        default_factory=dict
+    )  # seconds ahead of the driver's, at least
     storage: str = ""
-    unshared: Mapping[str, str] = field(default_factory=dict)  # by node: what is wrong
+    unshared: Mapping[str, str] = field(default_factory=dict)  # by node: the problem
     data: str = ""
     counts: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # files, or why none
 
 
-def look_here(storage: str, data: str) -> Seen:
+def examine_machine(storage: str, data: str) -> Evidence:
     """This machine alone; starts no Ray."""
 
     def here(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def look_here(storage: str, data: str) -> Seen:
         asking = pool.submit(_tracker)
         facts = facts_of(machine.collect(storage))
     host = facts.host
-    return Seen(
+    return Evidence(
         driver=facts,
         nodes={host: facts},
         tracker=asking.result(),
@@ -69,7 +71,7 @@ def look_here(storage: str, data: str) -> Seen:
     )
 
 
-def look_at_cluster(address: str, storage: str, data: str) -> Seen:
+def examine_cluster(address: str, storage: str, data: str) -> Evidence:
     """Every node of the cluster at ``address``, of which this machine must be one.
 
     ValueError: it cannot be joined.
@@ -83,16 +85,16 @@ def look_at_cluster(address: str, storage: str, data: str) -> Seen:
         looking = pool.submit(machine.collect, storage)
         asking = pool.submit(_tracker)
         nodes = labelled(living())
-        found = _asked(nodes, machine.collect, storage)
-        failed = {label: last_line(value) for label, value in found.items() if _is_error(value)}
+        answers = _asked(nodes, machine.collect, storage)
+        failed = {label: last_line(value) for label, value in answers.items() if _is_error(value)}
         healthy = {label: node for label, node in nodes.items() if label not in failed}
 
         def ask(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
             return _asked(healthy, work, *arguments)
 
-        return Seen(
+        return Evidence(
             driver=facts_of(looking.result()),
-            nodes={label: facts_of(found[label]) for label in healthy},
+            nodes={label: facts_of(answers[label]) for label in healthy},
             tracker=asking.result(),
             cluster=address,
             failed=failed,
@@ -107,24 +109,24 @@ def look_at_cluster(address: str, storage: str, data: str) -> Seen:
 
 
 def labelled(nodes: "list[Node]") -> "dict[str, Node]":
-    """Nodes by host, with the address and the id where hosts or addresses are the same."""
+    """Nodes by host name, with address and id where host names or addresses are the same."""
     hosts = Counter(node.host for node in nodes)
     places = Counter((node.host, node.ip) for node in nodes)
-    found = {}
+    labels = {}
     for node in nodes:
         label = node.host if hosts[node.host] == 1 else f"{node.host} {node.ip}"
         if places[node.host, node.ip] > 1:
             label += f" {node.id[:6]}"
-        found[label] = node
-    return found
+        labels[label] = node
+    return labels
 
 
 def _asked(nodes: "dict[str, Node]", work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     from brainseg.cluster.nodes import on_each
 
     label = {node: label for label, node in nodes.items()}
-    found = on_each(work, *arguments, nodes=list(label), timeout_seconds=LOOK_SECONDS)
-    return {label[node]: value for node, value in found.items()}
+    answers = on_each(work, *arguments, nodes=list(label), timeout_seconds=LOOK_SECONDS)
+    return {label[node]: value for node, value in answers.items()}
 
 
 def _is_error(value: Any) -> bool:
@@ -143,20 +145,20 @@ def _tracker() -> Tracker:
 
 def _counts(ask: Ask, data: str) -> dict[str, tuple[int, str]]:
     """Files that each node sees in the data, or why it sees none."""
-    said = ask(machine.counted, data)
-    return {label: (0, last_line(v)) if _is_error(v) else v for label, v in said.items()}
+    answers = ask(machine.counted, data)
+    return {label: (0, last_line(v)) if _is_error(v) else v for label, v in answers.items()}
 
 
 def _unshared(storage: str, ask: Ask) -> dict[str, str]:
-    """What is wrong with the storage, by node; under DRIVER what is with this process."""
+    """Problems with the storage, by node; this process's own under DRIVER."""
     try:
-        with shared_folder.left_below(Path(storage)) as (folder, word):
-            said = ask(shared_folder.answered, folder, word)
+        with shared_folder.leave_word(Path(storage)) as (folder, word):
+            answers = ask(shared_folder.answer, folder, word)
             wrong = {}
-            for label, value in said.items():
+            for label, value in answers.items():
                 name, why = ("", last_line(value)) if _is_error(value) else value
-                if not why and not shared_folder.heard(folder, word, name):
-                    why = "writes there what the driver does not see"
+                if not why and not shared_folder.reads_back(folder, word, name):
+                    why = "writes there, but the driver does not see it"
                 if why:
                     wrong[label] = why
             return wrong
@@ -165,12 +167,12 @@ def _unshared(storage: str, ask: Ask) -> dict[str, str]:
 
 
 def _clocks(ask: Ask) -> dict[str, float]:
-    """Seconds that a node's clock is surely ahead of this one's, below 0 if behind."""
+    """Seconds by which a node's clock is at least ahead of this one's; negative if behind."""
     before = time.time()
-    said = ask(machine.now)
+    answers = ask(machine.now)
     after = time.time()
     return {
         label: max(clock - after, 0.0) + min(clock - before, 0.0)
-        for label, clock in said.items()
+        for label, clock in answers.items()
         if not _is_error(clock)
     }

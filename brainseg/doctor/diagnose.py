@@ -1,26 +1,34 @@
-"""What a doctor says of what was seen: all findings, problems last, and a verdict before them."""
+"""All findings that follow from the evidence, problems last, and a verdict in one line."""
 
-from brainseg.doctor.check_machines import machines
-from brainseg.doctor.check_services import outside
-from brainseg.doctor.check_software import software
-from brainseg.doctor.collect import Seen
+from brainseg.doctor.check_machines import check_machines
+from brainseg.doctor.check_services import check_services
+from brainseg.doctor.check_software import check_software
+from brainseg.doctor.collect import Evidence
 from brainseg.doctor.findings import Finding
 
 ORDER = ("ok", "note", "problem")
 
 
-def diagnose(seen: Seen) -> list[Finding]:
-    """All findings: what is fine, then notes, then problems, where a terminal ends."""
-    found = [*machines(seen), *software(seen), *outside(seen)]
-    return sorted(found, key=lambda finding: ORDER.index(finding.level))
+def diagnose(evidence: Evidence) -> list[Finding]:
+    """Passed checks, then notes, then problems: a terminal shows the end."""
+    findings = [
+        *check_machines(evidence),
+        *check_software(evidence),
+        *check_services(evidence),
+    ]
+    return sorted(findings, key=lambda finding: ORDER.index(finding.level))
 
 
-def verdict(findings: list[Finding], seen: Seen) -> str:
+def verdict(findings: list[Finding], evidence: Evidence) -> str:
     """One line: is it ready?"""
     problems = sum(finding.level == "problem" for finding in findings)
     notes = sum(finding.level == "note" for finding in findings)
-    nodes = len(seen.nodes) + len(seen.failed)
-    where = f"the cluster at {seen.cluster}, {nodes} node(s)" if seen.cluster else "this machine"
+    nodes = len(evidence.nodes) + len(evidence.failed)
+    where = (
+        f"the cluster at {evidence.cluster}, {nodes} node(s)"
+        if evidence.cluster
+        else "this machine"
+    )
     if problems:
         return f"{problems} problem(s) on {where}, named last; {notes} note(s)"
     return f"no problem found on {where}; {notes} note(s)"

@@ -39,27 +39,27 @@ PACKAGES = (
 )
 WEB_SECONDS = 5.0
 TORCH_SECONDS = 45.0
-# In a process of its own: a broken library may end the process that loads it.
+# Run in a process of its own: a broken library may end the process that loads it.
 TORCH_PROBE = """
 import json, torch
-said = {"cuda_build": torch.version.cuda or torch.version.hip or "", "torch_gpus": []}
+facts = {"cuda_build": torch.version.cuda or torch.version.hip or "", "torch_gpus": []}
 try:
     from torchvision.ops import nms
     nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
-    said["torch_gpus"] = [
+    facts["torch_gpus"] = [
         torch.cuda.get_device_name(at)
         for at in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
         if torch.ones(1, device=f"cuda:{at}").add(1).item()
     ]
 except Exception as error:
-    said["torch_error"] = f"{type(error).__name__}: {error}".splitlines()[0]
-print(json.dumps(said))
+    facts["torch_error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+print(json.dumps(facts))
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """One machine; what is empty or None could not be had or is not there."""
+class MachineFacts:
+    """One machine; what is empty or None does not exist or could not be found out."""
 
     host: str = ""
     python: str = ""
@@ -78,7 +78,7 @@ class Facts:
     storage_free: float | None = None  # bytes, at --storage or the nearest folder above it
     shm: float | None = None  # bytes of /dev/shm
     open_files: int | None = None
-    addresses: list[str] = field(default_factory=list)  # of the machine's own name
+    addresses: list[str] = field(default_factory=list)  # that the machine's host name resolves to
     gloo_interface: str = ""
     omp_threads: str = ""  # as Ray's own processes or the shell have it
     hub: str = ""
@@ -88,11 +88,11 @@ class Facts:
     missing: Mapping[str, str] = field(default_factory=dict)  # facts that failed, and why
 
 
-def facts_of(values: Mapping[str, Any]) -> Facts:
-    """Facts from the values that a node sent; those of another version of brainseg are left out."""
-    known = {one.name for one in fields(Facts)}
-    own = {name: value for name, value in values.items() if name in known}
-    return Facts(**{**own, "ports": [Port(**port) for port in own.get("ports", ())]})
+def facts_of(values: Mapping[str, Any]) -> MachineFacts:
+    """Facts from the values that a node sent, without those that only its version knows."""
+    known = {field.name for field in fields(MachineFacts)}
+    facts = {name: value for name, value in values.items() if name in known}
+    return MachineFacts(**{**facts, "ports": [Port(**port) for port in facts.get("ports", ())]})
 
 
 def collect(storage: str) -> dict[str, Any]:
@@ -101,22 +101,22 @@ def collect(storage: str) -> dict[str, Any]:
         "torch": _torch,
         "GPUs": _gpus,
         "the hub": _hub,
-        "its own name": _names,
+        "its host name": _names,
         "versions": _software,
         "disks": lambda: _disks(storage),
         "limits": _limits,
         "ports": lambda: {"ports": [asdict(port) for port in ray_ports()]},
     }
-    found: dict[str, Any] = {"host": socket.gethostname(), "cpus": os.cpu_count() or 0}
+    facts: dict[str, Any] = {"host": socket.gethostname(), "cpus": os.cpu_count() or 0}
     missing = {}
     with ThreadPoolExecutor(len(parts)) as pool:
         asked = {name: pool.submit(part) for name, part in parts.items()}
     for name, answer in asked.items():
         try:
-            found |= answer.result()
-        except Exception as error:  # a doctor looks on, whatever one part of the body says
+            facts |= answer.result()
+        except Exception as error:  # one part that fails must not hide the others
             missing[name] = f"{type(error).__name__}: {error}"
-    return {**found, "missing": missing}
+    return {**facts, "missing": missing}
 
 
 def now() -> float:
@@ -125,7 +125,7 @@ def now() -> float:
 
 
 def counted(data: str) -> tuple[int, str]:
-    """How many files this machine sees in the data, a folder or an address, or why none."""
+    """How many files this machine sees in the data (a folder or an address), or why none."""
     from brainseg.data import address, remote
 
     try:
@@ -140,7 +140,7 @@ def counted(data: str) -> tuple[int, str]:
 
 
 def reachable(url: str) -> bool:
-    """Whether a server answers, whatever it answers."""
+    """Whether a server answers at all, even with an error."""
     try:
         request = urllib.request.Request(url, method="HEAD")
         urllib.request.urlopen(request, timeout=WEB_SECONDS).close()
@@ -177,7 +177,7 @@ def _code() -> str:
 
 
 def _torch() -> dict[str, Any]:
-    """What torch says in a process of its own, from which Ray's tasks without a GPU hide none."""
+    """What torch finds in a process of its own; GPUs that Ray hides from its tasks are shown."""
     env = dict(os.environ)
     if not env.get("CUDA_VISIBLE_DEVICES"):
         env.pop("CUDA_VISIBLE_DEVICES", None)
@@ -195,7 +195,7 @@ def _torch() -> dict[str, Any]:
 
 
 def _gpus() -> dict[str, Any]:
-    """What NVIDIA's driver knows; nothing where its tool is not installed."""
+    """What NVIDIA's driver knows; nothing if nvidia-smi is not installed."""
     if not shutil.which("nvidia-smi"):
         return {}
     query = "--query-gpu=driver_version,name,memory.total"
@@ -213,16 +213,16 @@ def _disks(storage: str) -> dict[str, Any]:
     from brainseg.records.cache import default_cache
 
     cache = default_cache()
-    found: dict[str, Any] = {"cache": str(cache), "cache_free": _free(cache)}
+    disks: dict[str, Any] = {"cache": str(cache), "cache_free": _free(cache)}
     if storage:
-        found["storage_free"] = _free(Path(storage))
+        disks["storage_free"] = _free(Path(storage))
     if Path("/dev/shm").is_dir():
-        found["shm"] = shutil.disk_usage("/dev/shm").total
-    return found
+        disks["shm"] = shutil.disk_usage("/dev/shm").total
+    return disks
 
 
 def _free(folder: Path) -> int:
-    """Bytes free at a folder or, where it is not there yet, at the nearest one above it."""
+    """Bytes free at a folder or, if it does not exist yet, at the nearest one above it."""
     whole = folder.absolute()
     return shutil.disk_usage(next(p for p in (whole, *whole.parents) if p.exists())).free
 
@@ -248,10 +248,10 @@ def _raylets_environment() -> dict[str, str]:
 
 def _names() -> dict[str, Any]:
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        known = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except OSError:
         return {"addresses": []}
-    return {"addresses": sorted({str(one[4][0]) for one in found})}
+    return {"addresses": sorted({str(entry[4][0]) for entry in known})}
 
 
 def _hub() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a folder is the same one on every machine: words left there, and read by the others."""
+"""Whether a folder is the same one on every machine: each reads there what the other wrote."""
 
 import secrets
 import shutil
@@ -12,10 +12,10 @@ PATIENCE_SECONDS = 5.0  # a network's file system may show a file late
 
 
 @contextmanager
-def left_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Leave a word in a folder below ``folder`` for as long as the block, and give both.
+def leave_word(folder: Path) -> Iterator[tuple[str, str]]:
+    """Write a word into a new folder below ``folder``; yields that folder and the word.
 
-    Afterwards all is as it was. OSError: this machine cannot write there.
+    Both are removed after the block. OSError: this machine cannot write there.
     """
     word = secrets.token_hex(8)
     place = folder / f".brainseg-doctor-{word}"
@@ -27,12 +27,12 @@ def left_below(folder: Path) -> Iterator[tuple[str, str]]:
     finally:
         shutil.rmtree(place, ignore_errors=True)
         for path in made[1:]:
-            with suppress(OSError):  # never made, or somebody has begun to use it
+            with suppress(OSError):  # it was never made, or somebody uses it now
                 path.rmdir()
 
 
-def answered(folder: str, word: str) -> tuple[str, str]:
-    """On a node: read the driver's word, leave it once more; the file's name, or what is wrong."""
+def answer(folder: str, word: str) -> tuple[str, str]:
+    """On a node: read the driver's word and write it again; the new file's name, or a problem."""
     place = Path(folder)
     name = secrets.token_hex(8)
     if not _reads(place / OWN, word):
@@ -44,8 +44,8 @@ def answered(folder: str, word: str) -> tuple[str, str]:
     return name, ""
 
 
-def heard(folder: str, word: str, name: str) -> bool:
-    """On the driver: whether it reads what the node left under ``name``."""
+def reads_back(folder: str, word: str, name: str) -> bool:
+    """On the driver: whether it reads what the node wrote under ``name``."""
     return _reads(Path(folder, name), word)
 
 

@@ -1,4 +1,4 @@
-"""A sweep's folder: begun with what is asked and of which data, or found to be asked the same."""
+"""A sweep's folder: written with what is asked and of which data, or checked to ask the same."""
 
 import platform
 import uuid
@@ -35,19 +35,21 @@ def open_run(
     command: str,
     earlier: Path | None = None,
 ) -> list[PreviousTrial]:
-    """Write what is asked and of which data; return the trials of the sweep it starts from.
+    """Write what is asked and of which data; return the trials that the search starts from.
 
-    ``data.table`` has the columns that ``assign_split`` gives.
+    Args:
+        data: its table has the columns that ``assign_split`` gives.
+        earlier: the folder of a sweep whose trials this one starts from.
 
     Raises:
-        ValueError: the folder holds a sweep that asked something else, or the ``earlier`` one did.
+        ValueError: this folder, or ``earlier``, holds a sweep that asked something else.
     """
     asked = _asked(sweep, data, made_up)
-    learnt = previous_trials(Run(earlier), sweep, asked) if earlier else []
+    previous = previous_trials(Run(earlier), sweep, asked) if earlier else []
     asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
         _refuse_other(run, asked)
-        return learnt
+        return previous
     about = {
         "phase": sweep.phase,
         "claims": [to_record(claim) for claim in sweep.claims],
@@ -59,15 +61,15 @@ def open_run(
     }
     write_text(run.slices, data.table.to_csv(index=False))
     write_json(run.sweep, {**asked, **about})
-    return learnt
+    return previous
 
 
 @contextmanager
 def locked_run(run: Run) -> Iterator[None]:
-    """Hold the run's folder, so that no second driver works in it.
+    """Lock the run's folder, so that no second driver works in it.
 
     Raises:
-        ValueError: another driver holds it (its host and process are named), or the folder
+        ValueError: another driver has locked it (its host and process are named), or the folder
             cannot be written to.
     """
     try:
@@ -118,7 +120,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
 
 
 def _strategy(strategy: Bayes | Points) -> dict[str, Any]:
-    """The kind and all it is set to but the budget, which may be raised."""
+    """The kind and its settings, without the budget, which may be raised when a run resumes."""
     settings: dict[str, Any] = {"kind": type(strategy).__name__.lower(), **asdict(strategy)}
     del settings["trials"]
     return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
@@ -131,16 +133,19 @@ def _confirms(confirms: Confirms) -> dict[str, Any]:
 
 
 def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
-    """Scores on the validation slices as most trials see them; the test part stays locked."""
+    """Scores on the validation slices at the base's image size; test patients stay locked."""
     base = sweep.space.config({})
     pack = open_pack(data.table, data.root, image_size=base.image_size, channels=base.channels)
-    found = baselines(pack.masks_NHW, data.table)
-    return {"image_size": base.image_size, "predictors": [asdict(one) for one in found]}
+    scores = baselines(pack.masks_NHW, data.table)
+    return {
+        "image_size": base.image_size,
+        "predictors": [asdict(predictor) for predictor in scores],
+    }
 
 
 def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
     known = read_json(run.sweep)
-    known["data"].setdefault("channels", asked["data"]["channels"])  # not kept by older versions
+    known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
     differing = []
     for key, value in asked.items():
         if known.get(key) != value:
@@ -150,7 +155,7 @@ def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
     if differing:
         raise ValueError(
             f"{run.path} holds a sweep that asked something else: {', '.join(differing)} differ; "
-            "choose another --name, or repeat the command that began it"
+            "choose another --name, or repeat the command that started it"
         )
 
 

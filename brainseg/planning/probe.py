@@ -27,12 +27,9 @@ from brainseg.training.trial import Trial
 
 WARM_UP = 2  # steps that are taken and not timed: the first ones are slow
 TIMED = 3  # steps at least
-PATIENCE = 20.0  # seconds of timed steps, after which no further one is taken
+PATIENCE = 20.0  # seconds of timed steps, after which no further step is taken
 BATCHES = 2  # that are scored
-FAINT = (
-    1e-9,
-    2e-9,
-)  # learning rates of the steps: they must cost what a step costs, and change nothing
+FAINT = 1e-9, 2e-9  # learning rates of the steps, which must cost as much as any and change nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +45,11 @@ class Measured:
 
 
 class _Enough(Exception):
-    """Steps were timed for as long as patience lasts."""
+    """Steps were timed for PATIENCE seconds."""
 
 
 def measure(task: Task, device: torch.device) -> Measured:
-    """Build the trial, take a few steps, score twice, save as after a best epoch."""
+    """Build the trial, take a few steps, score twice, save as after a new best epoch."""
     begun = time.monotonic()
     trial = Trial(task, device)
     trial.restore()
@@ -78,7 +75,7 @@ def measure(task: Task, device: torch.device) -> Measured:
 
 
 def _step_seconds(trial: Trial) -> float:
-    """The median time of a training step, augmentation and all, once it has warmed up."""
+    """The median time of a training step after the warm-up, augmentation included."""
     ticks: list[float] = []
 
     def watch(setting: Setting, loss: float) -> None:
@@ -124,11 +121,11 @@ def in_own_process(run: Run, trial: str, *, threads: int, on_gpu: float) -> Meas
         env={**os.environ, **hidden, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)},
     )
     if done.returncode < 0:
-        return f"the system ended it by signal {-done.returncode}, as it does for want of memory"
+        return f"the system ended it by signal {-done.returncode}, perhaps for lack of memory"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return str(found["failed"]) if "failed" in found else Measured(**found)
+        return (done.stderr.strip().splitlines() or ["it failed without a message"])[-1]
+    costs: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return str(costs["failed"]) if "failed" in costs else Measured(**costs)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""From what was seen to what is said: each fault is named with its node and a remedy."""
+"""From evidence to findings: each fault is named with its node and a remedy."""
 
 from dataclasses import replace
 
@@ -6,13 +6,13 @@ import pytest
 
 from brainseg.cluster.nodes import Node
 from brainseg.cluster.reachability import last_line
-from brainseg.doctor.collect import DRIVER, Seen, Tracker, labelled
+from brainseg.doctor.collect import DRIVER, Evidence, Tracker, labelled
 from brainseg.doctor.diagnose import diagnose, verdict
 from brainseg.doctor.findings import Finding
-from brainseg.doctor.machine import PACKAGES, Facts, facts_of
+from brainseg.doctor.machine import PACKAGES, MachineFacts, facts_of
 from brainseg.doctor.open_ports import Port
 
-FINE = Facts(
+FINE = MachineFacts(
     host="a",
     python="3.11.7",
     packages={**dict.fromkeys(PACKAGES, "1.0"), "torch": "2.14.1"},
@@ -34,10 +34,10 @@ FINE = Facts(
 ONLINE = Tracker(key=True, server="https://api.wandb.ai", reachable=True)
 
 
-def cluster(*nodes: Facts) -> Seen:
+def cluster(*nodes: MachineFacts) -> Evidence:
     """Nodes a, b, ... at addresses of their own; the driver is as the first of the fine ones."""
     labels = "abcdefgh"[: len(nodes)]
-    return Seen(
+    return Evidence(
         driver=FINE,
         nodes=dict(zip(labels, nodes, strict=True)),
         tracker=ONLINE,
@@ -48,36 +48,41 @@ def cluster(*nodes: Facts) -> Seen:
     )
 
 
-def alone(facts: Facts) -> Seen:
-    return Seen(driver=facts, nodes={"a": facts}, tracker=ONLINE)
+def alone(facts: MachineFacts) -> Evidence:
+    return Evidence(driver=facts, nodes={"a": facts}, tracker=ONLINE)
 
 
-def problems(seen: Seen) -> list[Finding]:
-    return [finding for finding in diagnose(seen) if finding.level == "problem"]
+def problems(evidence: Evidence) -> list[Finding]:
+    return [finding for finding in diagnose(evidence) if finding.level == "problem"]
 
 
-def only_problem(seen: Seen) -> Finding:
-    (finding,) = problems(seen)
+def only_problem(evidence: Evidence) -> Finding:
+    (finding,) = problems(evidence)
     assert finding.remedy
     return finding
 
 
-def notes(seen: Seen, topic: str) -> str:
-    found = [one for one in diagnose(seen) if (one.level, one.topic) == ("note", topic)]
+def notes(evidence: Evidence, topic: str) -> str:
+    found = [one for one in diagnose(evidence) if (one.level, one.topic) == ("note", topic)]
     return " ".join(f"{one.seen} {one.remedy}" for one in found)
 
 
 def test_where_all_is_well_every_line_is_ok() -> None:
     second = replace(FINE, addresses=["10.0.0.2"])
-    for seen in (alone(FINE), cluster(FINE, second)):
-        assert {finding.level for finding in diagnose(seen)} == {"ok"}
-        assert verdict(diagnose(seen), seen).startswith("no problem found on")
+    for evidence in (alone(FINE), cluster(FINE, second)):
+        assert {finding.level for finding in diagnose(evidence)} == {"ok"}
+        assert verdict(diagnose(evidence), evidence).startswith("no problem found on")
 
 
 def test_problems_come_last_and_the_verdict_counts_them() -> None:
-    seen = alone(replace(FINE, torch_error="operator torchvision::nms does not exist", shm=64e6))
-    assert [finding.level for finding in diagnose(seen)][-2:] == ["note", "problem"]
-    assert verdict(diagnose(seen), seen) == "1 problem(s) on this machine, named last; 1 note(s)"
+    evidence = alone(
+        replace(FINE, torch_error="operator torchvision::nms does not exist", shm=64e6)
+    )
+    assert [finding.level for finding in diagnose(evidence)][-2:] == ["note", "problem"]
+    assert (
+        verdict(diagnose(evidence), evidence)
+        == "1 problem(s) on this machine, named last; 1 note(s)"
+    )
 
 
 def test_a_node_with_another_torch_is_named() -> None:
@@ -88,9 +93,9 @@ def test_a_node_with_another_torch_is_named() -> None:
 
 def test_what_only_the_driver_uses_may_differ_with_a_note() -> None:
     other = replace(FINE, packages={**FINE.packages, "wandb": "0.1", "optuna": ""})
-    seen = cluster(FINE, other)
-    assert not problems(seen)
-    assert "wandb differs" in notes(seen, "versions")
+    evidence = cluster(FINE, other)
+    assert not problems(evidence)
+    assert "wandb differs" in notes(evidence, "versions")
 
 
 def test_a_package_that_is_missing_is_a_problem() -> None:
@@ -125,13 +130,13 @@ def test_the_agpl_distribution_under_the_name_of_the_mit_one_is_a_problem(
 
 
 def test_an_albumentations_of_another_version_is_a_note() -> None:
-    seen = alone(replace(FINE, albumentations=["albumentations 2.0.7"]))
-    assert "the last under MIT" in notes(seen, "licence")
+    evidence = alone(replace(FINE, albumentations=["albumentations 2.0.7"]))
+    assert "the last under MIT" in notes(evidence, "licence")
 
 
 def test_a_torch_for_cpus_where_there_are_gpus_is_a_problem() -> None:
     found = only_problem(cluster(FINE, replace(FINE, cuda_build="", torch_gpus=[])))
-    assert found.seen == "torch is a build for CPUs alone on b, with 1 GPU(s): they idle"
+    assert found.seen == "torch on b is built for CPUs only: its 1 GPU(s) are not used"
 
 
 def test_a_driver_too_old_for_torchs_cuda_is_a_problem() -> None:
@@ -147,23 +152,25 @@ def test_a_driver_that_does_not_answer_is_a_problem() -> None:
 
 def test_a_node_without_the_gpu_that_others_have_is_noted() -> None:
     head = replace(FINE, gpus=[], torch_gpus=[])
-    assert "none on a, which others have" in notes(cluster(head, FINE, FINE), "GPUs")
+    assert "none on a, though other nodes have some" in notes(cluster(head, FINE, FINE), "GPUs")
 
 
 def test_no_gpu_anywhere_is_a_note() -> None:
-    seen = alone(replace(FINE, gpus=[], torch_gpus=[]))
-    assert "trials train on 8 CPUs" in notes(seen, "GPUs")
-    assert not problems(seen)
+    evidence = alone(replace(FINE, gpus=[], torch_gpus=[]))
+    assert "trials train on 8 CPUs" in notes(evidence, "GPUs")
+    assert not problems(evidence)
 
 
 def test_gpus_that_ray_does_not_count_are_noted() -> None:
-    seen = replace(cluster(FINE), counted_gpus={"a": 0.0})
-    assert "Ray counts 0 GPU(s) of the 1 on a" in notes(seen, "GPUs")
+    evidence = replace(cluster(FINE), counted_gpus={"a": 0.0})
+    assert "Ray counts 0 GPU(s) of the 1 on a" in notes(evidence, "GPUs")
 
 
 def test_a_node_that_cannot_run_brainseg_is_a_problem() -> None:
-    seen = replace(cluster(FINE), failed={"b": "ModuleNotFoundError: No module named 'brainseg'"})
-    assert "b cannot run brainseg: ModuleNotFoundError" in only_problem(seen).seen
+    evidence = replace(
+        cluster(FINE), failed={"b": "ModuleNotFoundError: No module named 'brainseg'"}
+    )
+    assert "b cannot run brainseg: ModuleNotFoundError" in only_problem(evidence).seen
 
 
 @pytest.mark.parametrize(("free", "level"), [(0.2e9, "problem"), (5e9, "note"), (50e9, "ok")])
@@ -179,15 +186,15 @@ def test_small_shared_memory_is_a_problem_where_gpus_talk_through_it() -> None:
 
 
 def test_few_open_files_and_one_thread_are_noted() -> None:
-    seen = cluster(replace(FINE, open_files=1024, omp_threads="1"))
-    assert "1024 files" in notes(seen, "limits")
-    assert "OMP_NUM_THREADS is 1 on a" in notes(seen, "limits")
+    evidence = cluster(replace(FINE, open_files=1024, omp_threads="1"))
+    assert "1024 files" in notes(evidence, "limits")
+    assert "OMP_NUM_THREADS is 1 on a" in notes(evidence, "limits")
 
 
 def test_between_nodes_a_name_on_loopback_is_a_problem() -> None:
     debian = replace(FINE, addresses=["127.0.1.1"])
     assert (
-        "the own name of b stands for a loopback address"
+        "the host name of b resolves to a loopback address"
         in only_problem(cluster(FINE, debian)).seen
     )
     assert not problems(cluster(FINE, replace(debian, gloo_interface="eth0")))
@@ -203,15 +210,19 @@ def test_a_clock_may_be_off_by_a_little(ahead: float, level: str) -> None:
 
 
 def test_a_node_that_does_not_see_the_storage_is_named() -> None:
-    seen = replace(cluster(FINE, FINE), unshared={"b": "does not see what the driver wrote there"})
-    found = only_problem(seen)
+    evidence = replace(
+        cluster(FINE, FINE), unshared={"b": "does not see what the driver wrote there"}
+    )
+    found = only_problem(evidence)
     assert found.seen == "/shared: b does not see what the driver wrote there"
     assert "mount the same folder" in found.remedy
 
 
 def test_a_driver_that_cannot_write_is_named() -> None:
-    seen = replace(cluster(FINE), unshared={DRIVER: "cannot write there (Read-only file system)"})
-    assert only_problem(seen).seen.startswith("/shared: the driver cannot write there")
+    evidence = replace(
+        cluster(FINE), unshared={DRIVER: "cannot write there (Read-only file system)"}
+    )
+    assert only_problem(evidence).seen.startswith("/shared: the driver cannot write there")
 
 
 def test_in_a_cluster_a_storage_that_was_not_named_is_asked_for() -> None:
@@ -220,10 +231,10 @@ def test_in_a_cluster_a_storage_that_was_not_named_is_asked_for() -> None:
 
 
 def test_data_must_be_on_every_node_and_the_same() -> None:
-    seen = replace(cluster(FINE, FINE), data="/data", counts={"a": (7, ""), "b": (6, "")})
-    assert only_problem(seen).seen == "/data differs: 7 files on a; 6 files on b"
-    seen = replace(seen, counts={"a": (7, ""), "b": (0, "there is no such folder")})
-    assert only_problem(seen).seen == "/data cannot be read on b: there is no such folder"
+    evidence = replace(cluster(FINE, FINE), data="/data", counts={"a": (7, ""), "b": (6, "")})
+    assert only_problem(evidence).seen == "/data differs: 7 files on a; 6 files on b"
+    evidence = replace(evidence, counts={"a": (7, ""), "b": (0, "there is no such folder")})
+    assert only_problem(evidence).seen == "/data cannot be read on b: there is no such folder"
 
 
 def test_without_a_key_or_a_server_wandb_is_a_note_with_what_to_do_later() -> None:
@@ -245,20 +256,20 @@ def port(process: str, *, token: bool) -> Port:
 def test_an_open_port_without_a_token_is_a_problem() -> None:
     found = only_problem(cluster(FINE, replace(FINE, ports=[port("head (GCS)", token=False)])))
     assert found.seen == (
-        "Ray on b takes code from whoever reaches head (GCS) 6379, and runs it as its user"
+        "Ray on b runs code, as its user, for anybody who reaches head (GCS) 6379"
     )
     assert "RAY_AUTH_MODE=token" in found.remedy
 
 
 def test_with_a_token_it_is_a_note() -> None:
-    seen = alone(replace(FINE, ports=[port("raylet", token=True)]))
-    assert not problems(seen)
-    assert "it asks for a token" in notes(seen, "ports")
+    evidence = alone(replace(FINE, ports=[port("raylet", token=True)]))
+    assert not problems(evidence)
+    assert "it asks for a token" in notes(evidence, "ports")
 
 
 def test_a_dashboard_open_without_a_token_is_a_problem_of_its_own() -> None:
-    seen = alone(replace(FINE, ports=[port("dashboard", token=False)]))
-    assert [one.topic for one in problems(seen)] == ["ports", "dashboard"]
+    evidence = alone(replace(FINE, ports=[port("dashboard", token=False)]))
+    assert [one.topic for one in problems(evidence)] == ["ports", "dashboard"]
     assert not problems(alone(replace(FINE, ports=[port("dashboard", token=True)])))
 
 
@@ -273,19 +284,19 @@ def test_ports_of_metrics_run_no_code() -> None:
 
 
 def test_a_fact_that_could_not_be_had_is_named() -> None:
-    seen = alone(replace(FINE, missing={"ports": "PermissionError: no"}))
-    assert "ports (PermissionError: no)" in notes(seen, "nodes")
+    evidence = alone(replace(FINE, missing={"ports": "PermissionError: no"}))
+    assert "ports (PermissionError: no)" in notes(evidence, "nodes")
 
 
 def test_facts_of_another_brainseg_are_read_as_far_as_they_are_known() -> None:
     values = {"host": "a", "ports": [], "invented_later": 3}
-    assert facts_of(values) == Facts(host="a")
+    assert facts_of(values) == MachineFacts(host="a")
 
 
 def test_many_nodes_are_counted_rather_than_listed() -> None:
     bare = replace(FINE, packages={**FINE.packages, "timm": ""})
-    seen = cluster(*[bare] * 7, FINE)
-    assert only_problem(seen).seen == "timm is not installed on a, b, c, d and 3 more"
+    evidence = cluster(*[bare] * 7, FINE)
+    assert only_problem(evidence).seen == "timm is not installed on a, b, c, d and 3 more"
 
 
 def node(host: str, ip: str, id: str) -> Node:
