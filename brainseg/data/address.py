@@ -1,4 +1,4 @@
-"""What an address of data is, and what must not stand in one; needs no library to tell."""
+"""Addresses of data in a store, as s3://bucket/folder, and what they must not contain."""
 
 import re
 
@@ -6,16 +6,16 @@ SECRET = re.compile(r"[?&][\w.-]*(key|secret|token|password|sig|credential)[\w.-
 
 
 def is_address(data: str) -> bool:
-    """Whether data lie in a store, as s3://bucket/folder, and not in a folder of this machine."""
+    """Whether this is an address, not the path of a folder."""
     return "://" in data
 
 
 def require_no_credentials(data: str) -> None:
-    """Addresses are kept in records, reports and shell histories; a password has no place there."""
+    """Addresses are kept in records, reports and shell histories: no place for a password."""
     for scheme, rest in (part.split("://", 1) for part in data.split("::") if "://" in part):
         authority = re.split("[/?#]", rest)[0]
-        spoken = "[:@]" if scheme == "s3" else r":(?!\d*$)"  # elsewhere host:port and name@host
-        if re.search(spoken, authority) or SECRET.search(rest):
+        password = "[:@]" if scheme == "s3" else r":(?!\d*$)"  # elsewhere host:port, name@host
+        if re.search(password, authority) or SECRET.search(rest):
             raise ValueError(
                 f"an address of data must hold no credentials, this {scheme}:// address does; "
                 "set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

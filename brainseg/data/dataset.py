@@ -16,9 +16,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The slices of a sweep, and where this node has them."""
+    """The slices of a sweep, and the folder that holds them on this node."""
 
-    address: str  # as the user named it; a path from the root of the file system
+    address: str  # as the user gave it; a path is made absolute
     root: Path
     layout: str
     channels: tuple[str, ...]  # names, see data/channels.py
@@ -26,14 +26,14 @@ class Data:
 
 
 def read_data(data: str, layout: str, say: Say) -> Data:
-    """List the slices of a folder; one that lies elsewhere is copied here first."""
+    """List the slices of a folder; data behind an address are copied to this node first."""
     root = local_copy(data, default_cache(), say=say)
-    found = read_folder(root, layout)
+    contents = read_folder(root, layout)
     address = data if is_address(data) else str(root.resolve())
     return Data(
         address=address,
         root=root,
-        layout=found.layout,
-        channels=found.channels,
-        table=found.table,
+        layout=contents.layout,
+        channels=contents.channels,
+        table=contents.table,
     )

@@ -1,4 +1,4 @@
-"""Which slices train, validate or are locked: drawn by patient, or as the run began."""
+"""Which slices train, validate or are locked for the test: as recorded by the run, or drawn now."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -18,16 +18,16 @@ from brainseg.records.run import Run
 def assign_split(
     data: Data, split: Split, say: Say, run: Run | None = None, confirms: Confirms | None = None
 ) -> pd.DataFrame:
-    """The part of each slice, and its fold if there are any: as the run began, else drawn now.
+    """Return the part of each slice and, if the split has folds, its fold.
 
-    What is under way keeps its split, whatever a newer version of brainseg would draw, or a split
-    file says by now. So do the patients that the search locked which a sweep ``confirms``. Of
-    folds, the part is 'test', where fold is -1, or 'train'.
+    A run that exists keeps the split that it recorded, even if this version of brainseg would draw
+    another, or if the split file has changed. A confirmation keeps the parts of its search, so
+    the search's test patients stay locked. With folds, the part is 'test' (fold -1) or 'train'.
     """
     if run and run.sweep.exists():
-        begun = read_table(run.slices)
-        if begun[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
-            return begun[[name for name in ("part", "fold") if name in begun]]
+        recorded = read_table(run.slices)
+        if recorded[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
+            return recorded[[name for name in ("part", "fold") if name in recorded]]
     groups = None if split.by == "slices" else linked_patients(data, say)
     if confirms:
         part = _as_searched(data, Run(Path(confirms.search)))
@@ -40,29 +40,29 @@ def assign_split(
 
 
 def _as_searched(data: Data, search: Run) -> pd.Series:
-    """The parts that a search began with.
+    """The parts that a search recorded.
 
     Raises:
         ValueError: the data are not the search's.
     """
-    begun, known = read_table(search.slices), read_json(search.sweep)["data"]["fingerprint"]
-    if known != fingerprint(data.table, data.root):
+    recorded = read_json(search.sweep)["data"]["fingerprint"]
+    if recorded != fingerprint(data.table, data.root):
         raise ValueError(
-            f"a confirmation needs the very files of its search, those under {data.address} are "
-            f"not the ones that {search.path} began with; restore them, or search again"
+            f"a confirmation must use the files of its search, those under {data.address} differ "
+            f"from what {search.path} recorded; restore them, or run the search again"
         )
-    return begun["part"]
+    return read_table(search.slices)["part"]
 
 
 def linked_patients(data: Data, say: Say) -> Groups:
-    """Which patients share slices, or may be one person; they are not parted by a split."""
+    """Each patient's group: patients that share slices, or may be one person, stay in one part."""
     groups = group_patients(data.table, hash_slices(data.table, data.root))
     members = defaultdict(list)
     for patient, group in groups.items():
         members[group].append(patient)
     for names in members.values():
         if len(names) > 1:
-            say(f"{', '.join(names)} are linked (brainseg check says how): kept on one side")
+            say(f"{', '.join(names)} are linked (brainseg check says how): kept in one part")
     return groups
 
 
@@ -74,6 +74,6 @@ def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     order = sorted(set(part), key=lambda name: (len(name), name))  # fold 2 before fold 10
     rows = {str(name): table[part == name] for name in order}
     return {
-        name: {"patients": int(own["patient"].nunique()), "slices": len(own)}
-        for name, own in rows.items()
+        name: {"patients": int(slices["patient"].nunique()), "slices": len(slices)}
+        for name, slices in rows.items()
     }

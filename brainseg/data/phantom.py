@@ -252,11 +252,11 @@ def receipt(root: Path, recipe: Recipe) -> str:
 
 def refuse_unless_same(root: Path, recipe: Recipe) -> None:
     stamp, wanted = root / STAMP, receipt(root, recipe)
-    found = stamp.read_text() if stamp.is_file() else f"no {STAMP}"
-    if found != wanted:
+    actual = stamp.read_text() if stamp.is_file() else f"no {STAMP}"
+    if actual != wanted:
         raise ValueError(
-            f"a folder for phantoms must be absent, empty or hold these very phantoms, "
-            f"but {root} has {found} where {wanted} is due; name another folder or delete this one"
+            "a folder for phantoms must be missing, empty, or hold exactly these phantoms, "
+            f"{root} has {actual} instead of {wanted}; choose another folder, or delete this one"
         )
 
 
@@ -266,7 +266,7 @@ def write_phantoms(
     """Fill `root` with patients of about `slices` slices, `size` pixels wide, and return it.
 
     The folder appears whole or not at all; the same call again changes nothing. Raises ValueError
-    when an argument is too small and when `root` holds anything else.
+    if an argument is too small or `root` holds anything else.
     """
     recipe = Recipe(patients, slices, size, seed)
     if occupied(root):

@@ -1,9 +1,8 @@
-"""Data that lie elsewhere, copied once to this node's disk: s3://, gs://, file:// and others.
+"""Data behind an address (s3://, gs://, file:// and others), copied once to this node's disk.
 
-An address is what pyarrow or, failing that, fsspec can open; a plain path is its own copy. Where
-to find the server and who is asking come from the surroundings (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, ~/.aws, GOOGLE_APPLICATION_CREDENTIALS, a role), never from the address, which
-is kept in records.
+pyarrow opens an address or, if it cannot, fsspec; a plain path is its own copy. The server and the
+credentials come from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ~/.aws,
+GOOGLE_APPLICATION_CREDENTIALS, a role), never from the address, which is kept in records.
 """
 
 import hashlib
@@ -23,20 +22,20 @@ from pyarrow import fs as arrow
 from brainseg.data.address import is_address, require_no_credentials
 from brainseg.records.cache import fill_once, megabytes
 
-THREADS = 16  # small files wait for the network, not for a core
+THREADS = 16  # more than cores: small files wait for the network
 CHUNK_BYTES = 1 << 22
 SAY_SECONDS = 10.0
 GCS_PATIENCE_SECONDS = 60
 ARROW = "(file|s3|gs|gcs|abfss?|hdfs|viewfs)://"  # what pyarrow opens; fsspec opens the rest
 VERSIONS = ("ETag", "etag", "md5Hash", "CRC", "mtime", "created", "LastModified", "updated")
-REMEDIES = {  # what messages of pyarrow and of servers hold, and what to do
+REMEDIES = {  # what an error of pyarrow or of a server contains: its cause; what to do
     r"NO_?SUCH_?BUCKET|BUCKET DOES NOT EXIST": "there is no such bucket; check its name",
     r"ACCESS_?\s?DENIED|FORBIDDEN|INVALID_?ACCESS_?KEY|SIGNATURE|UNRECOGNIZED_?CLIENT|CREDENTIAL|"
-    r"UNAUTHENTICATED|PERMISSION|FAILED TO GET TOKEN": "credentials are missing, wrong or may not "
-    "read it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs:// "
+    r"UNAUTHENTICATED|PERMISSION|FAILED TO GET TOKEN": "credentials are missing, wrong or not "
+    "allowed to read it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs:// "
     "GOOGLE_APPLICATION_CREDENTIALS), or give this machine a role",
     r"NETWORK_?CONNECTION|RESOLVE HOST|CONNECT": "its server cannot be reached; check the network, "
-    "and AWS_ENDPOINT_URL where it is not Amazon's",
+    "and AWS_ENDPOINT_URL if the server is not Amazon's",
 }
 
 Say = Callable[[str], None]
@@ -60,11 +59,13 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
     changed data are copied anew. Processes that start together copy once, the others wait.
 
     Args:
-        copy: the name of the copy that a run began with. A copy of that name is taken without
-            asking the server again, and no other is.
+        copy: the name of the copy that a run began with; no other is returned. If this node has
+            it, the server is not asked.
 
-    ValueError: credentials in the address, nothing there, no permission, no connection, a file
-    name that leaves the folder, a cache that is full or cannot be written, data that changed.
+    Raises:
+        ValueError: credentials in the address, nothing there, no permission, no connection, a
+            file name that leaves the folder, a cache that is full or cannot be written, data that
+            changed since the run began.
     """
     if not is_address(data):
         return Path(data).expanduser()
@@ -78,8 +79,8 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
     if copy and name != copy:
         raise ValueError(
-            f"data must stay as they are while a run uses them, {data} changed since it began; "
-            "restore them, or begin a run of another --name"
+            f"data must not change while a run uses them, {data} changed since the run began; "
+            "restore them, or start a run with another --name"
         )
     folder = cache / "data" / name
     if not folder.is_dir():
@@ -88,9 +89,10 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
 
 
 def num_files(data: str) -> int:
-    """How many files the address lists, asked of its server.
+    """How many files the server lists under the address.
 
-    ValueError: as of local_copy.
+    Raises:
+        ValueError: as for local_copy.
     """
     require_no_credentials(data)
     with _explained(data):
@@ -106,15 +108,15 @@ def _listed(data: str) -> tuple[arrow.FileSystem, list[RemoteFile]]:
         source = arrow.PyFileSystem(arrow.FSSpecHandler(other))
         files = [_of_fsspec(info, base) for info in other.find(base, detail=True).values()]
     else:
-        source, base = arrow.FileSystem.from_uri(_impatient(data))
-        found = source.get_file_info(arrow.FileSelector(base, recursive=True))
-        files = [_of_arrow(info, base) for info in found if info.type == arrow.FileType.File]
+        source, base = arrow.FileSystem.from_uri(_with_time_limit(data))
+        entries = source.get_file_info(arrow.FileSelector(base, recursive=True))
+        files = [_of_arrow(info, base) for info in entries if info.type == arrow.FileType.File]
     visible = [file for file in files if not re.search(r"(^|/)\.[^./]", file.name)]
     return source, sorted(visible, key=lambda file: file.name)
 
 
-def _impatient(data: str) -> str:
-    """Left alone, pyarrow asks Google for a quarter of an hour before it gives up."""
+def _with_time_limit(data: str) -> str:
+    """The address, with a limit: by default pyarrow retries Google's store for 15 minutes."""
     if not re.match("gs://|gcs://", data) or "retry_limit_seconds" in data:
         return data
     return f"{data}{'&' if '?' in data else '?'}retry_limit_seconds={GCS_PATIENCE_SECONDS}"
@@ -143,14 +145,14 @@ def _copy(
 
     def fill(draft: Path) -> None:
         say(f"copying {whole} from {data} to {folder}")
-        started = said = time.monotonic()
+        started = reported = time.monotonic()
         pool = ThreadPoolExecutor(THREADS)
         try:
             copies = [pool.submit(_copy_file, data, source, file, draft) for file in files]
             for count, done in enumerate(as_completed(copies), start=1):
                 done.result()
-                if time.monotonic() - said > SAY_SECONDS:
-                    said = time.monotonic()
+                if time.monotonic() - reported > SAY_SECONDS:
+                    reported = time.monotonic()
                     say(f"copied {count} of {whole}")
         finally:
             pool.shutdown(cancel_futures=True)
@@ -171,8 +173,8 @@ def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, draft: Pat
         size = local.tell()
     if file.size and size != file.size:
         raise ValueError(
-            f"a file must have the size of its listing, {data}/{file.name} has {size} bytes "
-            f"instead of {file.size}; it changed meanwhile: try again"
+            f"a file must have the size that was listed, {data}/{file.name} has {size} bytes "
+            f"instead of {file.size}; it changed while it was copied: try again"
         )
     os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
 
@@ -191,11 +193,11 @@ def _chunks(data: str, source: arrow.FileSystem, file: RemoteFile) -> Iterator[b
 
 @contextmanager
 def _explained(data: str) -> Iterator[None]:
-    """Whatever goes wrong over there is one sentence; each back end has errors of its own."""
+    """Turn any error of a store into one sentence; each back end has its own types of errors."""
     try:
         yield
     except FileNotFoundError:
-        cause = "there is nothing; check the path"
+        cause = "nothing is there; check the path"
     except ImportError as error:
         cause = f"a package is missing: {error}"
     except Exception as error:

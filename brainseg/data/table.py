@@ -1,4 +1,4 @@
-"""The table of slices, all that other modules know of a data set: one row a slice.
+"""The table of slices, which is all that other modules know of a data set: one row for each.
 
 Sorted by patient and slice number, with these columns:
     patient        str
@@ -8,9 +8,9 @@ Sorted by patient and slice number, with these columns:
     tumour         int, 1 where the mask holds any tumour
     tumour_pixels  int, at the size on disk
     index, axis    int, where a volume is cut, counted from 0; -1 and -1 for a 2-D file
-    site           str, where the patient was scanned; "" unknown
+    site           str, where the patient was scanned; "" if unknown
     row_mm, column_mm, slice_mm
-                   float, from one row, column or slice to the next; NaN unknown
+                   float, from one row, column or slice to the next; NaN if unknown
 """
 
 import hashlib
@@ -25,7 +25,7 @@ COLUMNS = ("patient", "slice", "image", "mask", "index", "axis", "site", *MILLIM
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return the table that ``to_csv`` wrote, whatever its patients are called."""
+    """Read a table that ``to_csv`` wrote; a patient may be called NA or 007."""
     text = {"patient": str, "image": str, "mask": str, "site": str}
     blank = {name: [""] for name in MILLIMETRES}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
@@ -41,9 +41,9 @@ def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:
 
 
 def fingerprint(table: pd.DataFrame, root: Path) -> str:
-    """Return 16 hex digits that change with any row's files or patient, and with any file.
+    """Return 16 hex digits that change when a row's patient or files change.
 
-    A file changes with its size or its time of modification.
+    A file counts as changed if its size or its time of modification differs.
     """
     digest = hashlib.sha256()
     for column in ("patient", "image", "mask", "index", "axis"):
@@ -54,7 +54,7 @@ def fingerprint(table: pd.DataFrame, root: Path) -> str:
             stat = os.stat(f"{root}/{name}")  # a third of the time of a Path
         except OSError as error:
             raise ValueError(
-                f"every file of the table must be there, {root / name} is not "
+                f"every listed file must be there, {root / name} is not "
                 f"({error.strerror}); restore it, or list the folder again"
             ) from error
         digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))

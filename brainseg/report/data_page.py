@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainseg.data.quality.check import Findings
-from brainseg.data.quality.outliers import Odd
+from brainseg.data.quality.outliers import Outlier
 from brainseg.data.readers.images import read_image, read_mask
 from brainseg.records.files import write_text
 from brainseg.report.data_terminal import facts, headline, verdict
@@ -70,24 +70,24 @@ def _drawn(tile: Tile) -> DrawnTile:
 
 
 def _tiles(findings: Findings) -> Iterator[Tile]:
-    for odd in findings.odd:
-        tile = _tile(findings.root, odd)
+    for outlier in findings.outliers:
+        tile = _tile(findings.root, outlier)
         if tile is not None:
             yield tile
 
 
-def _tile(root: Path, odd: Odd) -> Tile | None:
+def _tile(root: Path, outlier: Outlier) -> Tile | None:
     """The slice, without outline if its mask cannot be used; None if it cannot be read."""
-    place = odd.index, odd.axis
+    place = outlier.index, outlier.axis
     try:
-        image_HWC = read_image(root, odd.image, *place)
+        image_HWC = read_image(root, outlier.image, *place)
     except ValueError:
         return None
-    channels = [image_HWC[..., c] for c in odd.channels if c < image_HWC.shape[2]]
+    channels = [image_HWC[..., c] for c in outlier.channels if c < image_HWC.shape[2]]
     try:
-        mask_HW = read_mask(root, odd.mask, *place) if odd.mask else None
+        mask_HW = read_mask(root, outlier.mask, *place) if outlier.mask else None
     except ValueError:
         mask_HW = None
     if mask_HW is not None and mask_HW.shape != image_HWC.shape[:2]:
         mask_HW = None
-    return Tile(plain(f"{odd.name}: {odd.why}"), channels, mask_HW)
+    return Tile(plain(f"{outlier.name}: {outlier.why}"), channels, mask_HW)

@@ -135,7 +135,7 @@ def test_trial_page_and_check_take_for_flair_what_the_layout_names_so(
     findings = check(root)
     (told,) = facts(findings.summary)["channels"]
     assert told == (", ".join(f"{n} is {x}" for n, x in enumerate(names)) or "of unknown names")
-    assert {odd.channels for odd in findings.odd} == {(flair or 0,)}
+    assert {outlier.channels for outlier in findings.outliers} == {(flair or 0,)}
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_names_of_another_number_of_channels_say_nothing(tmp_path: Path) -> None
 
 def test_the_sentence_says_what_is_off_why_and_how_to_say_it() -> None:
     assert dropout_is_off({"layout": "nnunet", "channels": ["T1", "T2"]}, 2) == (
-        "modality dropout (augment.missing) needs to know which channel is FLAIR and is off for "
-        "this data set: its images have 2 channels, the names known are 'T1', 'T2'; name one "
-        "FLAIR in nnU-Net's dataset.json, in the names of NIfTI files, or in a manifest's column "
-        "channels, as T1|FLAIR|T2"
+        "modality dropout (augment.missing) is off for this data set: it must know which channel "
+        "is FLAIR, and the images have 2 channels named 'T1', 'T2'; name one FLAIR in nnU-Net's "
+        "dataset.json, in the names of NIfTI files, or in the column channels of a manifest, as "
+        "T1|FLAIR|T2"
     )
     unknown = {"layout": "pairs", "channels": []}
-    assert "images have 3 channels, no names are known; " in dropout_is_off(unknown, 3)
+    assert "images have 3 channels without known names; " in dropout_is_off(unknown, 3)
     assert dropout_is_off(unknown, 1) == "", "one channel has nothing to drop"
     without = replace(CONFIG, augment=Augmentation(missing=0.0))
     assert modality_dropout_off(unknown, [without]) == ""
@@ -205,8 +205,8 @@ def test_rows_of_a_manifest_that_name_channels_differently_are_a_problem(
     names = ["T1|FLAIR|T2", "", "FLAIR|T1|T2", *[""] * (len(table) - 3)]
     table.assign(channels=names).to_csv(tmp_path / "scans.csv", index=False)
     assert problems(tmp_path) == [
-        "every row must name the same channels or none, scans.csv line 4 names 'FLAIR|T1|T2', "
-        "one before it 'T1|FLAIR|T2'; mend the row"
+        "every row must name the same channels, or none, scans.csv line 4 names 'FLAIR|T1|T2', "
+        "an earlier row 'T1|FLAIR|T2'; correct the row"
     ]
 
 
@@ -221,4 +221,4 @@ def test_a_range_test_says_that_modality_dropout_is_off(
         trial_for(run, SWEEP, Job(data=str(root), storage=tmp_path), flatten(CONFIG))
         told.append(capsys.readouterr().out)
     assert "modality dropout" not in told[0]
-    assert told[1].startswith("modality dropout (augment.missing) needs to know which channel is")
+    assert told[1].startswith("modality dropout (augment.missing) is off for this data set: ")

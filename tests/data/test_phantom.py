@@ -113,27 +113,29 @@ def test_writers_at_once_agree_and_nobody_sees_half_a_folder(tmp_path: Path) -> 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match=r"must be absent, empty or .* no phantoms\.json .* name"):
+    with pytest.raises(
+        ValueError, match=r"must be missing, empty, or .* no phantoms\.json .*; choose"
+    ):
         write_phantoms(tmp_path, patients=1, slices=3, size=32)
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "phantoms").write_text("no folder")
-    with pytest.raises(ValueError, match="must be absent, empty or"):
+    with pytest.raises(ValueError, match="must be missing, empty, or"):
         write_phantoms(tmp_path / "phantoms", patients=1, slices=3, size=32)
 
 
 def test_phantoms_of_other_arguments_are_refused(tmp_path: Path) -> None:
     write_phantoms(tmp_path, patients=1, slices=3, size=32)
-    with pytest.raises(ValueError, match=r'"seed": 0.* where .*"seed": 1'):
+    with pytest.raises(ValueError, match=r'"seed": 0.* instead of .*"seed": 1'):
         write_phantoms(tmp_path, patients=1, slices=3, size=32, seed=1)
 
 
 def test_phantoms_that_lost_a_slice_are_refused(tmp_path: Path) -> None:
     write_phantoms(tmp_path, patients=1, slices=3, size=32)
     (tmp_path / "PHANTOM_0001" / "PHANTOM_0001_2.tif").unlink()
-    with pytest.raises(ValueError, match=r'"files": 6.* where .*"files": 5'):
+    with pytest.raises(ValueError, match=r'"files": 6.* instead of .*"files": 5'):
         write_phantoms(tmp_path, patients=1, slices=3, size=32)
 
 

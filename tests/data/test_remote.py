@@ -177,8 +177,9 @@ def test_a_run_s_copy_is_taken_without_asking_and_no_other(
     copy = local_copy(address, tmp_path / "a", say=silent)
     assert local_copy(address, tmp_path / "b", copy=copy.name, say=silent).name == copy.name
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
-    assert "changed since it began; restore them, or begin a run of another --name" in refused(
-        lambda: local_copy(address, tmp_path / "c", copy=copy.name, say=silent)
+    assert (
+        "changed since the run began; restore them, or start a run with another --name"
+        in refused(lambda: local_copy(address, tmp_path / "c", copy=copy.name, say=silent))
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert local_copy(address, tmp_path / "a", copy=copy.name) == copy
@@ -253,11 +254,11 @@ def test_a_file_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str
     ("where", "cause"),
     [
         ("s3://no-such-bucket/data", "there is no such bucket; check its name"),
-        ("s3://empty/nothing/here", "there is nothing; check the path"),
+        ("s3://empty/nothing/here", "nothing is there; check the path"),
         ("s3://empty/data", "it holds no file"),
         ("s3://empty/data?regio=eu", "Unexpected query parameter in S3 URI: 'regio'"),
         ("s3://empty/data?endpoint_override=127.0.0.1:1", "its server cannot be reached; check"),
-        ("file:///no/such/folder", "there is nothing; check the path"),
+        ("file:///no/such/folder", "nothing is there; check the path"),
         ("foo://x/y", "Protocol not known: foo"),
         ("az://container/x", "a package is missing: Install adlfs"),
     ],
@@ -278,7 +279,10 @@ def test_wrong_credentials_say_which_variables_to_set(
     for endpoint in start_server(INITIAL_NO_AUTH_ACTION_COUNT="0"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         said = refused(lambda: local_copy("s3://bucket/data", tmp_path))
-    assert "s3://bucket/data: credentials are missing, wrong or may not read it; set AWS_" in said
+    assert (
+        "s3://bucket/data: credentials are missing, wrong or not allowed to read it; set AWS_"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_files_are_counted_where_they_lie(tmp_path: Path) -> None:
     assert counted(str(tmp_path)) == (2, "")
     assert counted(f"file://{tmp_path}") == (2, "")
     assert counted(str(tmp_path / "none")) == (0, "there is no such folder")
-    assert "there is nothing" in counted(f"file://{tmp_path}/none")[1]
+    assert "nothing is there" in counted(f"file://{tmp_path}/none")[1]
 
 
 def test_a_server_that_refuses_does_not_answer() -> None:

@@ -115,7 +115,7 @@ def test_more_folds_than_patients_are_refused_before_anything_is_written(
     sweep = replace(SWEEP, split=Split(folds=9))
     assert refused(lambda: begun(data, Run(tmp_path / "s"), sweep)) == (
         "every fold must hold a patient (linked ones count once), there are 7 for 9 folds; "
-        "take 7 folds, or add patients"
+        "use 7 folds, or add patients"
     )
     assert not list(tmp_path.iterdir())
 
@@ -146,7 +146,7 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     data = read_data(str(root), "auto", silent)
     groups = linked_patients(data, said.append)
     assert groups[first] == groups[second]
-    assert said == [f"{first}, {second} are linked (brainseg check says how): kept on one side"]
+    assert said == [f"{first}, {second} are linked (brainseg check says how): kept in one part"]
     for seed in range(8):
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()

@@ -90,7 +90,7 @@ def test_a_wish_that_cannot_be_met_is_one_sentence(
     patients: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, sentence in (
-        ([f"{patients}", "--folds=20"], "for 20 folds; take"),
+        ([f"{patients}", "--folds=20"], "for 20 folds; use"),
         ([f"{patients}", "--split=halves"], "got 'halves'"),
         (["s3://key:secret@bucket/x"], "must hold no credentials"),
     ):

@@ -1,6 +1,6 @@
-"""Which slices of which patients a folder holds, found by looking at how its files are named.
+"""Which slices of which patients a folder holds, told by the names of its files.
 
-manifest  a CSV file with columns image, mask, patient; goes before all others
+manifest  a CSV file with columns image, mask, patient; takes precedence over the others
 nnunet    imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json
 pairs     images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png
 lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
@@ -56,7 +56,7 @@ KNOWN = {"manifest": MANIFEST, "nnunet": NNUNET, "pairs": PAIRS, "lgg": LGG, "ni
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder holds, and all that is wrong with the listing."""
+    """What a folder holds, and every problem with its list of slices."""
 
     layout: str
     channels: tuple[str, ...]  # names, see data/channels.py
@@ -70,10 +70,11 @@ def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
 
 
 def read_folder(root: Path, layout: str = "auto") -> Contents:
-    """Return a folder's contents; masks that are not known yet are read, no image is.
+    """Return a folder's contents. Masks are read, unless the cache knows them; images are not.
 
-    ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is not
-    binary.
+    Raises:
+        ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is
+            not binary.
     """
     contents = scan(root, layout)
     table, problems = contents.table, contents.problems
@@ -90,23 +91,26 @@ def read_folder(root: Path, layout: str = "auto") -> Contents:
 def scan(root: Path, layout: str = "auto") -> Contents:
     """Return a folder's contents, the table without its tumour columns.
 
-    No pixel is read. ValueError: root is no folder, or holds no layout, or more than one.
+    No pixel is read.
+
+    Raises:
+        ValueError: root is not a folder, or holds no known layout, or more than one.
     """
-    listing, names = _begin(root)
+    listing, names = _new_listing(root)
     layout = _layout(listing, names, layout)
     LISTERS[layout](listing, names)
     table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
     table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
-    _list_slices_found_twice(listing, table)
+    _refuse_repeated_slices(listing, table)
     if table.empty and not listing.problems:
         raise ValueError(
             f"root must hold slices as {KNOWN[layout]}, {root} holds none; check the path, or "
-            "leave --layout to auto"
+            "use --layout auto"
         )
     return Contents(layout, listing.channels, table, listing.problems)
 
 
-def _begin(root: Path) -> tuple[Listing, list[str]]:
+def _new_listing(root: Path) -> tuple[Listing, list[str]]:
     if not root.is_dir():
         what = "is not a directory" if root.exists() else "does not exist"
         raise ValueError(f"root must be a folder of slices, {root} {what}; give the path of one")
@@ -119,30 +123,34 @@ def _layout(listing: Listing, names: list[str], layout: str) -> str:
         return layout
     if layout != "auto":
         known = ", ".join(("auto", *LAYOUTS))
-        raise ValueError(f"a layout must be one of {known}, got {layout!r}; take auto")
+        raise ValueError(f"a layout must be one of {known}, got {layout!r}; use auto")
     if manifests(listing, names):
         return "manifest"
-    found = [name for name, looks in LOOKS.items() if looks(names)]
-    if len(found) > 1:
+    layouts = [name for name, looks in LOOKS.items() if looks(names)]
+    if len(layouts) > 1:
         raise ValueError(
-            f"root must have one layout, {listing.root} looks like {' and '.join(found)}; "
+            f"root must have one layout, {listing.root} looks like {' and '.join(layouts)}; "
             "choose one with --layout"
         )
-    if not found:
+    if not layouts:
         known = "; ".join(f"{name}: {text}" for name, text in KNOWN.items())
         raise ValueError(
-            f"root must hold slices in a layout that is known ({known}), {listing.root} holds "
-            "none; check the path, or write a manifest"
+            f"root must hold slices in a known layout ({known}), {listing.root} holds none; "
+            "check the path, or write a manifest"
         )
-    return found[0]
+    return layouts[0]
 
 
-def _list_slices_found_twice(listing: Listing, table: pd.DataFrame) -> None:
-    """One problem a patient: its folder may stand there twice, with all its slices."""
+def _refuse_repeated_slices(listing: Listing, table: pd.DataFrame) -> None:
+    """Add one problem for each patient: its whole folder may be there twice."""
     twice = table[table.duplicated(["patient", "slice"], keep=False)]
     for patient, rows in twice.groupby("patient"):
         first, second = rows["image"].iloc[:2]
         number = rows["slice"].iloc[0]
-        rule = f"a patient must have one slice of each number, and {first} is slice {number}, too"
-        found = f"is of {patient} ({len(rows)} such files)"
-        listing.refuse(second, rule, found, "remove or rename one, or tell patients apart")
+        rule, remedy = (
+            "a patient must have one slice of each number",
+            "remove or rename one, or give different patients different names",
+        )
+        found = f"and {first} are both slice {number} of {patient}"
+        more = f" ({len(rows)} of its images share a number)" if len(rows) > 2 else ""
+        listing.refuse(second, rule, found + more, remedy)

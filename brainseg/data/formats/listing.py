@@ -1,4 +1,4 @@
-"""The rows and the problems of a folder that is being listed; each layout fills one."""
+"""The rows and problems that are collected while a folder is listed, whatever its layout."""
 
 import math
 import re
@@ -20,13 +20,13 @@ NUMBER = re.compile(r"(?<!\d)\d{1,9}$")
 
 @dataclass
 class Listing:
-    """What has been found so far in the folder ``root``, in the order it was found."""
+    """What was found in the folder ``root`` so far, in that order."""
 
     root: Path
     rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    slices: dict[str, int] = field(default_factory=dict)  # cut from volumes, of each patient
-    channels: tuple[str, ...] = ()  # their names; () unknown
+    slices: dict[str, int] = field(default_factory=dict)  # of each patient, cut from volumes
+    channels: tuple[str, ...] = ()  # their names; () if unknown
 
     def refuse(self, file: str, rule: str, found: str, remedy: str) -> None:
         self.problems.append(Problem(file, rule, found, remedy))
@@ -53,9 +53,9 @@ class Listing:
         site: str = "",
         spacing: Spacing | None = None,  # None: as the file has it
     ) -> None:
-        """Add every slice of a volume; a patient's second volume goes on counting."""
+        """Add every slice of a volume; numbers continue in a patient's next volume."""
         try:
-            first = self._same_place(image, mask)
+            first = self._same_grid(image, mask)
         except Refused as refusal:
             self.problems.append(refusal.problem)
             return
@@ -66,18 +66,18 @@ class Listing:
             mm = first.slice_spacing_mm if spacing is None else spacing
             self.rows.append((patient, counted + index + 1, *where, *mm))
 
-    def _same_place(self, image: str, mask: str) -> Geometry:
-        """The geometry of a volume's files, which must lie in one place."""
+    def _same_grid(self, image: str, mask: str) -> Geometry:
+        """The geometry of a volume's files, which must have the same grid."""
         names = [*image.split(JOINT), mask]
-        found = [nifti.geometry(confined(self.root, name), name) for name in names]
-        for name, other in zip(names, found, strict=True):
-            if difference := other.unlike(found[0]):
-                rule = f"a volume must lie where {names[0]} lies"
-                raise Refused(Problem(name, rule, difference, "resample it to that one's grid"))
-        if found[-1].channels > 1:
-            rule, shown = "a mask must have one channel", f"has {found[-1].channels}"
-            raise Refused(Problem(mask, rule, shown, "keep the tumour's"))
-        return found[0]
+        first, *others = (nifti.geometry(confined(self.root, name), name) for name in names)
+        for name, other in zip(names[1:], others, strict=True):
+            if difference := other.difference(first):
+                rule = f"a patient's volumes must share the grid of {names[0]}"
+                raise Refused(Problem(name, rule, difference, "resample it to that grid"))
+        if others[-1].channels > 1:
+            rule, channels = "a mask must have one channel", f"has {others[-1].channels}"
+            raise Refused(Problem(mask, rule, channels, "keep only the tumour's"))
+        return first
 
 
 def is_picture(name: str) -> bool:
@@ -97,5 +97,5 @@ def stem(name: str) -> str:
 
 def number_at_end(name: str) -> int | None:
     """The slice number at the end of a stem: 12 of P_12 and of P012, none of P_12b."""
-    found = NUMBER.search(stem(name))
-    return int(found[0]) if found else None
+    digits = NUMBER.search(stem(name))
+    return int(digits[0]) if digits else None

@@ -31,7 +31,7 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
         slices, key = images, f"{PurePosixPath(name).parent}/{stem(name)}"
         if key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
-        _keep(listing, slices, key, name)
+        _add(listing, slices, key, name)
     for key in _paired(listing, images, masks):
         patient = PurePosixPath(images[key]).parent.name
         number = number_at_end(images[key])
@@ -39,7 +39,7 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
             rule = "the name of a slice must end in its number"
             listing.refuse(images[key], rule, "does not", f"rename it like {LGG}")
         elif not patient:
-            rule = "a slice must lie in the folder of its patient"
+            rule = "a slice must lie in its patient's folder"
             listing.refuse(images[key], rule, "lies in none", f"move it, as in {LGG}")
         else:
             site = tissue_source_site(patient)
@@ -54,14 +54,14 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
         top, *folders, _ = PurePosixPath(name).parts
         if top in ("images", "masks"):
             key = "/".join([*folders, stem(name)])
-            _keep(listing, images if top == "images" else masks, key, name)
+            _add(listing, images if top == "images" else masks, key, name)
     for key in _paired(listing, images, masks):
         if patient_and_number := read_name(listing, images[key], key):
             listing.picture(*patient_and_number, images[key], masks[key])
 
 
 def read_name(listing: Listing, file: str, key: str) -> tuple[str, int] | None:
-    """Patient and slice of <PATIENT>/<n> or <PATIENT>_<n>; None, and a problem, of any other."""
+    """Patient and slice of <PATIENT>/<n> or <PATIENT>_<n>; of other names None, and a problem."""
     *folders, name = key.split("/")
     number, remedy = number_at_end(name), "rename it, or list the files in a CSV manifest"
     if len(folders) > 1 or (folders and PARTS.fullmatch(folders[0])):
@@ -71,30 +71,30 @@ def read_name(listing: Listing, file: str, key: str) -> tuple[str, int] | None:
         listing.refuse(file, "the name of a slice must end in its number", "does not", remedy)
     elif folders:
         return folders[0], number
-    elif found := re.fullmatch(r"(.+)_\d+", name):
-        return found[1], number
+    elif match := re.fullmatch(r"(.+)_\d+", name):
+        return match[1], number
     else:
-        rule = "the name of a slice must tell its patient, as <PATIENT>_<n>"
+        rule = "the name of a slice must contain its patient, as <PATIENT>_<n>"
         listing.refuse(file, rule, "does not", remedy)
     return None
 
 
 def tissue_source_site(patient: str) -> str:
     """The site of a TCGA patient: the second field of TCGA_XX_1234; "" for any other."""
-    found = re.match(r"TCGA[_-]([A-Za-z0-9]{2})(?=[_-])", patient)
-    return found[1].upper() if found else ""
+    match = re.match(r"TCGA[_-]([A-Za-z0-9]{2})(?=[_-])", patient)
+    return match[1].upper() if match else ""
 
 
-def _keep(listing: Listing, slices: dict[str, str], key: str, name: str) -> None:
+def _add(listing: Listing, slices: dict[str, str], key: str, name: str) -> None:
     if key in slices:
-        rule = f"a slice must be one file, and {slices[key]} is the same"
-        listing.refuse(name, rule, "is another", "remove one")
+        found = f"and {slices[key]} are the same slice"
+        listing.refuse(name, "a slice must be one file", found, "remove one")
     else:
         slices[key] = name
 
 
 def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> Iterable[str]:
-    """The keys that have both; those that have one are problems."""
+    """The keys that have image and mask; those with only one are problems."""
     for key in sorted(images.keys() - masks.keys()):
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"
         listing.refuse(images[key], rule, "has none", remedy)

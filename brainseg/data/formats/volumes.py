@@ -1,4 +1,4 @@
-"""Folders of volumes: nnU-Net's raw data sets, which may hold pictures too, and one a patient."""
+"""Folders of volumes: nnU-Net's raw data sets (or pictures), and a folder for each patient."""
 
 import json
 import re
@@ -65,40 +65,42 @@ def _list_case(
     elif sorted(images) != list(range(expected)):
         rule = f"a case must have channels 0 to {expected - 1}"
         found = f"has {', '.join(map(str, sorted(images)))}"
-        listing.refuse(images[min(images)], rule, found, f"add the others, or mend {DESCRIPTION}")
+        listing.refuse(
+            images[min(images)], rule, found, f"add the missing ones, or correct {DESCRIPTION}"
+        )
     elif is_volume(mask) and all(map(is_volume, images.values())):
         listing.volume(case, joined, mask)
     elif is_picture(mask) and all(map(is_picture, images.values())):
         if patient_and_number := read_name(listing, images[0], case):
             listing.picture(*patient_and_number, joined, mask)
     else:
-        rule, found = "image and mask must be of one kind", f"is not of the kind of {joined}"
-        listing.refuse(mask, rule, found, "write both as volumes, or both as pictures")
+        rule, found = "image and mask must be of one kind", f"is of another kind than {joined}"
+        listing.refuse(mask, rule, found, "save both as volumes, or both as pictures")
 
 
 def _channels(listing: Listing, names: list[str]) -> list[str] | None:
-    """The channels' names in dataset.json; None, and a problem, where it does not tell them."""
+    """The channels' names in dataset.json; None, and a problem, where it has none."""
     rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
     try:
         if DESCRIPTION not in names:
-            raise ValueError("is not there")
+            raise ValueError("is missing")
         text = (listing.root / DESCRIPTION).read_text(encoding="utf-8")
         try:
             about = json.loads(text)
             channels = about.get("channel_names", about.get("modality"))
             if isinstance(channels, dict):
                 channels = [channels.get(str(n), "") for n in range(len(channels))]
-            told = [str(name) for name in channels]
+            declared = [str(name) for name in channels]
             labels = _foreground(about["labels"])
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise ValueError("does not tell them") from None
+            raise ValueError("does not contain them") from None
     except (OSError, ValueError) as error:
-        listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net's documentation says")
+        listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net documents it")
         return None
     if labels != [1]:
         rule, found = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
         listing.refuse(DESCRIPTION, rule, found, "merge the labels into one, here and in labelsTr")
-    return told
+    return declared
 
 
 def _foreground(labels: dict[str, Any]) -> list[Any]:
@@ -123,8 +125,11 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
         expected = expected or (folder, channels)
         listing.channels = tuple(filter(None, expected[1]))
         if channels != expected[1]:
-            rule = f"every patient must have the channels of {expected[0]}, {expected[1]}"
-            listing.refuse(folder, rule, f"has {channels}", "rename, add or remove volumes")
+            rule = (
+                f"every patient must have the channels of {expected[0]} ({', '.join(expected[1])})"
+            )
+            found = f"has {', '.join(channels)}"
+            listing.refuse(folder, rule, found, "rename, add or remove volumes")
             continue
         listing.volume(PurePosixPath(folder).name, JOINT.join(images), masks[0])
 
@@ -134,21 +139,21 @@ def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[st
     remedy = "move the files, or list them in a CSV manifest"
     found = f"holds {len(images)} images and {len(masks)} masks"
     if not folder or "/" in folder:
-        rule = "the volumes of a patient must lie in a folder of their own in the root"
+        rule = "each patient's volumes must lie in a folder of its own directly under the root"
         listing.refuse((images + masks)[0], rule, f"lies in {folder or 'the root'!r}", remedy)
         return False
     if not images or len(masks) != 1:
-        rule = "a patient's folder must hold images and one of *mask*, *seg*, *label*"
+        rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
         listing.refuse(folder, rule, found, remedy)
         return False
     return True
 
 
 def _channel_names(images: list[str], mask: str) -> list[str]:
-    """What tells the images of one folder apart: flair, t1 of P1_flair and P1_t1; "" of one."""
+    """How the names of a folder's images differ: flair, t1 of P1_flair, P1_t1; "" of one image."""
     if len(images) == 1:
         return [""]
     words = [re.split(r"[_\-. ]+", stem(name)) for name in (*images, mask)]
     in_step = zip(*words, strict=False)
     shared = sum(1 for _ in takewhile(lambda same_place: len(set(same_place)) == 1, in_step))
-    return ["_".join(own[shared:]) for own in words[:-1]]
+    return ["_".join(parts[shared:]) for parts in words[:-1]]

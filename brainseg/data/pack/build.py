@@ -1,8 +1,8 @@
-"""Slices decoded, brought to 8 bits and to one square, and written as the arrays of a pack.
+"""Slices decoded, mapped to 8 bits, made square and written as the arrays of a pack.
 
     slices.npy      image and mask
     histograms.npy  pixels of each grey level
-    levels.npy      which level of the file became 0, and which 255 (see data/pack/intensity.py)
+    levels.npy      which intensity in the file became 0, and which 255 (data/pack/intensity.py)
 
 Shapes: H rows, W columns, C channels, D = C + 1 (the channels of an image and, last, its mask),
 256 grey levels. A row is a position in the table.
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.pack.intensity import levels, to_bytes
+from brainseg.data.pack.intensity import intensity_range, to_bytes
 from brainseg.data.readers.images import (
     read_image,
     read_mask,
@@ -36,7 +36,7 @@ Shape = tuple[int, int, int]  # of a slice: H, W, D
 
 
 @dataclass(frozen=True)
-class Place:
+class Source:
     """Where one row of the pack comes from."""
 
     row: int
@@ -50,42 +50,44 @@ class Place:
 def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) -> None:
     """Write the arrays of a pack whose slices have ``shape``, several patients at once.
 
-    ValueError: an image that cannot be read or has not the channels asked for, a patient's images
-    of several types, a mask that is not binary or not the size of its image. OSError: a full disk.
+    Raises:
+        ValueError: an image that cannot be read or has other than the declared channels, a
+            patient's images of several types, a mask that is not binary or has another size.
+        OSError: a full disk.
     """
     count, channels = len(table), shape[2] - 1
     with (
         closing(_Rows(folder / "slices.npy", "|u1", (count, *shape))) as slices,
         closing(_Rows(folder / "histograms.npy", "<u4", (count, channels, 256))) as histograms,
-        closing(_Rows(folder / "levels.npy", "<f4", (count, channels, 2))) as all_levels,
+        closing(_Rows(folder / "levels.npy", "<f4", (count, channels, 2))) as all_ranges,
         single_threaded(),
         ThreadPoolExecutor() as pool,
     ):
 
-        def write(places: list[Place]) -> None:
-            images = _images(root, places, channels)
+        def write(sources: list[Source]) -> None:
+            images = _images(root, sources, channels)
             if (first := next(images)).dtype == np.uint8:
-                images, levels_C2 = chain([first], images), levels([first])
-            else:  # the levels of one image follow from all the images of its patient
+                images, range_C2 = chain([first], images), intensity_range([first])
+            else:  # the range of an image depends on all images of its patient
                 images = iter(kept := [first, *images])
-                levels_C2 = levels(kept)
-            for place, image_HWC in zip(places, images, strict=True):
-                mask_HW = read_mask(root, place.mask, place.index, place.axis)
-                require_same_size(place.image, image_HWC, place.mask, mask_HW)
-                slice_HWD = _packed(to_bytes(image_HWC, levels_C2), mask_HW, shape[0])
-                slices[place.row] = slice_HWD
-                histograms[place.row] = _histogram(slice_HWD[..., :-1])
-                all_levels[place.row] = levels_C2
+                range_C2 = intensity_range(kept)
+            for source, image_HWC in zip(sources, images, strict=True):
+                mask_HW = read_mask(root, source.mask, source.index, source.axis)
+                require_same_size(source.image, image_HWC, source.mask, mask_HW)
+                slice_HWD = _packed(to_bytes(image_HWC, range_C2), mask_HW, shape[0])
+                slices[source.row] = slice_HWD
+                histograms[source.row] = _histogram(slice_HWD[..., :-1])
+                all_ranges[source.row] = range_C2
 
         for _ in pool.map(write, _by_patient(table)):
-            pass  # an error of a thread is raised here, and what has not begun is left
+            pass  # an error in a thread is raised here; patients that have not begun are skipped
 
 
 def require_channels(table: pd.DataFrame, root: Path, channels: int) -> None:
-    """Refuse, by the first image, data whose images have not as many channels as are declared.
+    """Refuse data whose first image has another number of channels than declared.
 
     Raises:
-        ValueError: with how to declare what they have.
+        ValueError: says how to declare the number that it has.
     """
     first = table.iloc[0]
     image_HWC = read_image(root, first["image"], first["index"], first["axis"])
@@ -116,26 +118,26 @@ class _Rows:
         self._file.close()
 
 
-def _by_patient(table: pd.DataFrame) -> list[list[Place]]:
-    """The rows of each patient: their grey levels go together, and so do slices of a volume."""
+def _by_patient(table: pd.DataFrame) -> list[list[Source]]:
+    """The rows of each patient, whose intensities are mapped together; so volumes are read once."""
     columns = table[["patient", "image", "mask", "index", "axis"]]
     rows = columns.itertuples(index=False, name=None)
-    places = [Place(row, *cells) for row, cells in enumerate(rows)]
-    by_patient = sorted(places, key=lambda place: place.patient)
-    return [list(own) for _, own in groupby(by_patient, key=lambda place: place.patient)]
+    sources = [Source(row, *cells) for row, cells in enumerate(rows)]
+    by_patient = sorted(sources, key=lambda source: source.patient)
+    return [list(rows) for _, rows in groupby(by_patient, key=lambda source: source.patient)]
 
 
-def _images(root: Path, places: list[Place], channels: int) -> Iterator[NDArray[Any]]:
+def _images(root: Path, sources: list[Source], channels: int) -> Iterator[NDArray[Any]]:
     """The images of a patient, each read when it is asked for; all must be of the first's type."""
     dtype: np.dtype[Any] | None = None
-    for place in places:
-        image_HWC = read_image(root, place.image, place.index, place.axis)
-        _refuse_other_channels(place.image, image_HWC, channels)
+    for source in sources:
+        image_HWC = read_image(root, source.image, source.index, source.axis)
+        _refuse_other_channels(source.image, image_HWC, channels)
         dtype = dtype or image_HWC.dtype
         if image_HWC.dtype != dtype:
             raise ValueError(
-                f"the images of a patient must be of one type, {place.image} holds "
-                f"{image_HWC.dtype} and another image of {place.patient} {dtype}; export all as one"
+                f"the images of a patient must have one number type, {source.image} holds "
+                f"{image_HWC.dtype} and another image of {source.patient} {dtype}; export all alike"
             )
         yield image_HWC
 
@@ -166,9 +168,9 @@ def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _refuse_other_channels(image: str, image_HWC: NDArray[Any], channels: int) -> None:
-    found = image_HWC.shape[2]
-    if found != channels:
+    actual = image_HWC.shape[2]
+    if actual != channels:
         raise ValueError(
-            f"images must have the declared number of channels, {channels}, {image} has {found}; "
-            f"declare it with --set channels={found}, or export all alike"
+            f"images must have the declared number of channels ({channels}), {image} has {actual}; "
+            f"declare it with --set channels={actual}, or export all images alike"
         )

@@ -1,4 +1,4 @@
-"""Every slice decoded once per node into arrays on disk that all workers map.
+"""The pack: every slice, decoded once per node into arrays on disk that all workers map.
 
 Shapes: N slices of a pack, H rows, W columns, C channels, D = C + 1 (the channels of an image and,
 last, its mask), 256 grey levels. A row is a position in the table that the pack was made from.
@@ -24,7 +24,7 @@ ARRAYS = ("slices", "histograms")
 
 @dataclass(frozen=True)
 class Pack:
-    """All slices of a table, mapped read-only from disk, so that workers share the pages."""
+    """All slices of a table, mapped read-only from disk: workers share the memory pages."""
 
     slices_NHWD: Pixels  # image and mask together, so that one warp moves both
     histograms_NC256: NDArray[np.uint32]  # pixels of each grey level
@@ -48,16 +48,20 @@ def open_pack(
     recorded: str = "",
     cache: Path | None = None,
 ) -> Pack:
-    """Map the pack of this table, built first where the cache (default_cache()) has none.
-
-    ``recorded`` is the fingerprint that a run took of the files when it began, for its trials:
-    they all read what it began with, and look at no file (0.5 ms; a fingerprint of 3929 slices
-    takes 40 ms) unless the pack must be built, which is refused if the files have changed.
+    """Map the pack of this table; build it first if the cache has none.
 
     Slices are mapped to 8 bits, padded to a centred square and resized to image_size pixels a side.
-    Processes that start together build once, the others wait. ValueError: an image that cannot be
-    read or has not the channels asked for, a mask that is not binary or not the size of its image,
-    a cache that is full or cannot be written.
+    Of processes that start together one builds, the others wait.
+
+    Args:
+        recorded: fingerprint of the files when a run began. Its trials pass it, so that all read
+            the same pack and no file is looked at (0.5 ms; a new fingerprint of 3929 slices takes
+            40 ms). If the pack must be built, changed files are refused.
+        cache: its folder; default: default_cache().
+
+    Raises:
+        ValueError: an image that cannot be read or has other than the declared channels, a mask
+            that is not binary or has another size, a cache that is full or cannot be written.
     """
     if image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel, got {image_size}; try 128")
@@ -81,6 +85,6 @@ def open_pack(
 def _refuse_changed(table: pd.DataFrame, root: Path, recorded: str) -> None:
     if recorded and recorded != fingerprint(table, root):
         raise ValueError(
-            f"files must stay as they were when the run began, some under {root} have changed; "
-            "restore them, or begin a run of another name"
+            f"files must not change during a run, some under {root} have changed since it began; "
+            "restore them, or start a run with another --name"
         )

@@ -1,4 +1,4 @@
-"""A pack cut into batches: shuffled and augmented to train on, in fixed order to score.
+"""Batches of a pack: shuffled and augmented for training, in fixed order for validation.
 
 Shapes: N slices of a pack, B of a batch, H rows, W columns, C channels, D = C + 1 (the channels of
 an image and, last, its mask). A row is a position in the table that the pack was made from.
@@ -18,7 +18,7 @@ from brainseg.data.pack.build import Pixels
 from brainseg.data.pack.store import Pack
 from brainseg.data.readers.images import single_threaded
 
-BATCHES_AHEAD = 1  # ready and waiting, beside the one in use and one under way a thread
+BATCHES_AHEAD = 1  # ready; one more is in use, and each thread prepares one
 
 Rows = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         return self.slices_BHWD[..., -1]
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device, by one transfer of images and masks."""
+        """Move images and masks to the device in one transfer."""
         return self._replace(slices_BHWD=self.slices_BHWD.to(device, non_blocking=True))
 
 
@@ -49,12 +49,12 @@ class SliceTransform(Protocol):
 
 
 def shuffled(rows: Rows, *, seed: int, epoch: int) -> Rows:
-    """Return the order of one epoch, which depends on seed and epoch only."""
+    """Return the order of one epoch, which depends only on seed and epoch."""
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Full global batches in count images; one where they do not fill the first."""
+    """Full global batches in count images, at least one."""
     return max(1, count // batch_size)
 
 
@@ -72,9 +72,12 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """Yield this rank's share of each global batch of batch_size images, prepared in threads.
 
-    A batch holds until the next one is asked for: its memory is then used again. What is left over
-    at the end of the epoch is dropped; rows that do not fill one batch make one, cut to a multiple
-    of world. ValueError, at once: batch_size no multiple of world, too few rows.
+    A batch is valid until the next one is requested: then its memory is reused. An incomplete last
+    batch is dropped; if there is no full one, the rows make one, cut to a multiple of world.
+
+    Raises:
+        ValueError: batch_size is not a multiple of world, or there are too few rows. Raised at
+            the call, not at the first batch.
     """
     assert 0 <= rank < world, f"rank {rank} of {world}"
     _require_even(batch_size, len(rows), world)
@@ -96,9 +99,9 @@ def training_batches(
 def scoring_batches(
     pack: Pack, rows: Rows, *, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """Yield consecutive batches of rows, batch k to rank k % world: each row once over all ranks.
+    """Yield consecutive batches of rows, batch k to rank k % world: each row on one rank, once.
 
-    Nothing is padded, dropped or regrouped, so a forward pass sees the same images for any world.
+    Nothing is padded, dropped or regrouped, so the batches are the same for any world.
     """
     assert 0 <= rank < world and batch_size > 0, f"rank {rank} of {world}, batch {batch_size}"
     for start in range(rank * batch_size, len(rows), world * batch_size):
@@ -107,7 +110,7 @@ def scoring_batches(
 
 
 class _Slot:
-    """Memory of one batch, filled again and again."""
+    """Memory of one batch, which is reused."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._on_gpu = torch.cuda.is_available()
@@ -115,12 +118,12 @@ class _Slot:
         self._copied: torch.cuda.Event | None = None
 
     def release(self) -> None:
-        """The consumer is done, but for copies to the GPU that may still be under way."""
+        """The consumer is done; copies to the GPU may still be running."""
         if self._on_gpu:
             self._copied = torch.cuda.current_stream().record_event()
 
-    def room(self) -> Pixels:
-        """The memory, once nobody reads it."""
+    def memory(self) -> Pixels:
+        """The memory, once no copy reads it."""
         if self._copied:
             self._copied.synchronize()
         return self.slices_BHWD.numpy()
@@ -129,9 +132,9 @@ class _Slot:
 def _ring(
     shares: list[Rows], fill: Callable[[Pixels, Rows], None], shape: tuple[int, ...], threads: int
 ) -> Generator[Batch, None, None]:
-    """Yield the shares in order, each filled by one of the threads in one of a few slots.
+    """Yield the shares in order; threads fill them, each in one of a few reused slots.
 
-    An error of a thread is raised at its batch. Closed early, it waits for what is being filled.
+    An error in a thread is raised at its batch. Closing early waits for threads that are filling.
     """
     waiting, size = iter(shares), len(shares[0])
     slots = [_Slot((size, *shape)) for _ in range(1 + threads + BATCHES_AHEAD)]
@@ -139,7 +142,7 @@ def _ring(
 
     def begin(slot: _Slot) -> None:
         if (share := next(waiting, None)) is not None:
-            done = pool.submit(lambda: fill(slot.room(), share))
+            done = pool.submit(lambda: fill(slot.memory(), share))
             under_way.append((slot, share, done))
 
     pool = ThreadPoolExecutor(threads, "brainseg-batches")
@@ -172,5 +175,5 @@ def _require_even(batch_size: int, count: int, world: int) -> None:
     if count < world:
         raise ValueError(
             f"each worker must get an image, {count} images are fewer than {world} workers; "
-            "take fewer workers"
+            "use fewer workers"
         )

@@ -1,7 +1,7 @@
-"""How grey levels become network inputs: a ceiling, a mean and a deviation for every slice.
+"""Scale intensities to network inputs: a ceiling, a mean and a deviation for every slice.
 
-MRI has no absolute scale: one scanner's white is another's grey. Statistics are taken over what
-is not background, from the grey-level histograms of the pack, so nothing is read or copied again.
+MRI has no absolute scale: one scanner's white is another's grey. Statistics exclude the background
+and come from the histograms of the pack, so no pixel is read or copied again.
 
 Shapes: N slices, G groups of slices (an image, or a patient), C channels, 256 grey levels; 3 is
 (ceiling, mean, standard deviation).
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green, blue in [0, 1]; Deng et al. (2009)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BACKGROUND = 0.1  # share of the 99th percentile below which a level counts as background
-CEILING = 0.995  # quantile of the foreground above which levels are cut off
+CEILING = 0.995  # quantile of the foreground above which levels are clipped
 
 Scaling = NDArray[np.float32]
 
@@ -27,8 +27,8 @@ def scaling(histograms_NC256: NDArray[np.uint32], patients: Sequence[str], how: 
 
     Args:
         patients: the patient of each slice.
-        how: "patient" pools a patient's slices, "image" takes each slice by itself, "imagenet"
-            is the same for all: the statistics that ImageNet weights were trained with.
+        how: "patient" pools a patient's slices, "image" uses each slice alone, "imagenet" uses
+            for all slices the statistics that ImageNet weights were trained with.
 
     Raises:
         ValueError: "imagenet" for other than 3 channels.
@@ -45,11 +45,11 @@ def scaling(histograms_NC256: NDArray[np.uint32], patients: Sequence[str], how: 
 
 
 def require_three_channels(how: str, channels: int) -> None:
-    """Refuse the statistics of red, green and blue for images of another number of channels."""
+    """Refuse ImageNet's statistics, of red, green and blue, for other than 3 channels."""
     if how == "imagenet" and channels != 3:
         raise ValueError(
-            f"normalise=imagenet has statistics of 3 channels, the images have {channels}; "
-            "take --set normalise=patient or image"
+            f"normalise=imagenet needs images of 3 channels, these have {channels}; "
+            "use --set normalise=patient or image"
         )
 
 
@@ -57,7 +57,7 @@ def _foreground_statistics(histograms_GC256: NDArray[np.float64]) -> Scaling:
     """Ceiling, mean, deviation over the foreground, shape (G, C, 3); without any: 255, 0, 1."""
     levels = np.arange(256)
     counts = histograms_GC256.copy()
-    counts[..., 0] = 0  # what was padded is no tissue
+    counts[..., 0] = 0  # padding
     floor = BACKGROUND * _quantile_level(counts, 0.99)
     counts[levels <= floor[..., None]] = 0
     ceiling = _quantile_level(counts, CEILING)
@@ -68,8 +68,8 @@ def _foreground_statistics(histograms_GC256: NDArray[np.float64]) -> Scaling:
     variance = (counts * (cut - mean[..., None]) ** 2).sum(-1) / some
     deviation = np.maximum(np.sqrt(variance), 1.0)
     nothing = total == 0
-    found = np.stack([np.where(nothing, 255, ceiling), mean, deviation], axis=-1)
-    return found.astype(np.float32)
+    statistics = np.stack([np.where(nothing, 255, ceiling), mean, deviation], axis=-1)
+    return statistics.astype(np.float32)
 
 
 def _quantile_level(counts: NDArray[np.float64], quantile: float) -> NDArray[np.int64]:

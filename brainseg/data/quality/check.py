@@ -1,6 +1,6 @@
-"""All that is wrong with a data set, listed at once: every file is read, none stops the pass.
+"""Read every file of a data set and list all its problems at once.
 
-What is odd but can be trained on is a note, not a problem; data/quality/summary.py finds it.
+What is unusual but can be trained on is a note, not a problem; data/quality/summary.py finds it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from brainseg.data.formats.detect import scan
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
-from brainseg.data.quality.outliers import Odd, odd_slices
-from brainseg.data.quality.summary import SEEN, notes, summarise
+from brainseg.data.quality.outliers import Outlier, outlier_slices
+from brainseg.data.quality.summary import DESCRIBED, notes, summarise
 from brainseg.data.readers.images import read_image, read_mask, require_same_size
 from brainseg.data.readers.problems import Problem, Refused
 
@@ -30,85 +30,85 @@ class Findings:
     """What a check found."""
 
     root: Path
-    table: (
-        pd.DataFrame
-    )  # slices whose image and mask can be read; columns as in data/quality/summary.py
+    table: pd.DataFrame  # readable slices; columns as in data/quality/summary.py
     problems: list[Problem]
     notes: list[str]
     summary: dict[str, Any]
-    odd: list[Odd]
+    outliers: list[Outlier]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of a row of the listing once its files were read."""
+    """What is kept of a listed slice once its files were read."""
 
     problems: list[Problem]
-    seen: Row | None  # columns for the table; None where the image cannot be read
+    described: Row | None  # columns for the table; None if the image cannot be read
     hash: Hash | None
 
 
-Watch = Callable[[Iterable[list[Look]], int], Iterable[list[Look]]]
+Progress = Callable[[Iterable[list[Look]], int], Iterable[list[Look]]]
 
 
-def check(root: Path, layout: str = "auto", watch: Watch = lambda looks, files: looks) -> Findings:
-    """Read every image and mask under ``root``; tell what is wrong, odd or worth knowing.
+def check(
+    root: Path, layout: str = "auto", progress: Progress = lambda looks, files: looks
+) -> Findings:
+    """Read every image and mask under ``root``; return problems, notes, figures and outliers.
 
     Args:
-        watch: sees the results pass, one image file after the other, and how many there will be.
+        progress: passes the results on, an image file at a time; is told how many files there are.
 
     Raises:
-        ValueError: root is no folder, or holds no known layout.
+        ValueError: root is not a folder, or holds no known layout.
     """
     contents = scan(root, layout)
     listing, problems, names = contents.table, contents.problems, contents.channels
-    looks = _look_at_all(root, listing, watch)
-    shown, hashes = _shown(listing, looks)
-    same = twins(shown, hashes)
-    again = repeats(shown, hashes)
+    looks = _read_all(root, listing, progress)
+    readable, hashes = _readable(listing, looks)
+    same = twins(readable, hashes)
+    again = repeats(readable, hashes)
     for look in looks:
         problems += look.problems
-    problems += _unlike(shown)
+    problems += _inconsistent(readable)
     problems = list(dict.fromkeys(problems))  # a volume is named once, not once a slice
-    masked = shown["tumour_pixels"].notna()
-    table = shown[masked].astype({"tumour": int, "tumour_pixels": int}).reset_index(drop=True)
+    masked = readable["tumour_pixels"].notna()
+    table = readable[masked].astype({"tumour": int, "tumour_pixels": int}).reset_index(drop=True)
     return Findings(
         root=root,
         table=table,
-        problems=[*problems, *_leaks(shown, same)],
+        problems=[*problems, *_leaks(readable, same)],
         notes=notes(
-            listing, table, names, [tuple(shown["image"][[k.first, k.second]]) for k in again]
+            listing, table, names, [tuple(readable["image"][[k.first, k.second]]) for k in again]
         ),
         summary={
             "layout": contents.layout,
             "channel_names": list(names),
             **summarise(table),
         },
-        odd=odd_slices(listing, shown, problems, same, names),
+        outliers=outlier_slices(listing, readable, problems, same, names),
     )
 
 
-def _look_at_all(root: Path, listing: pd.DataFrame, watch: Watch) -> list[Look]:
-    """One look a row; the slices of a volume one after the other, so that it is opened once."""
+def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Look]:
+    """One look for each row; one thread reads all slices of a volume, and so opens it once."""
     rows = listing.to_dict("records")
     files = [list(slices) for _, slices in groupby(rows, lambda row: row["image"])]
     with ThreadPoolExecutor() as pool:
-        looks = pool.map(lambda slices: [_look(root, row) for row in slices], files)
-        return [look for slices in watch(looks, len(files)) for look in slices]
+        looks = pool.map(lambda slices: [_read_slice(root, row) for row in slices], files)
+        return [look for slices in progress(looks, len(files)) for look in slices]
 
 
-def _look(root: Path, row: Row) -> Look:
+def _read_slice(root: Path, row: Row) -> Look:
     problems: list[Problem] = []
     place = row["index"], row["axis"]
     image_HWC = _read(problems, read_image, root, row["image"], *place)
     mask_HW = _read(problems, read_mask, root, row["mask"], *place)
     if image_HWC is None:
         return Look(problems, None, None)
-    seen = _seen(image_HWC)
+    described = _described(image_HWC)
     if mask_HW is not None:
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
-        seen |= {"tumour": int(mask_HW.any()), "tumour_pixels": int(np.count_nonzero(mask_HW))}
-    return Look(problems, seen, hash_slice(image_HWC))
+        described |= {"tumour": int(mask_HW.any()), "tumour_pixels": int(np.count_nonzero(mask_HW))}
+    return Look(problems, described, hash_slice(image_HWC))
 
 
 def _read(problems: list[Problem], read: Callable[..., Kept], *arguments: Any) -> Kept | None:
@@ -120,7 +120,7 @@ def _read(problems: list[Problem], read: Callable[..., Kept], *arguments: Any) -
         return None
 
 
-def _seen(image_HWC: NDArray[Any]) -> Row:
+def _described(image_HWC: NDArray[Any]) -> Row:
     planes_CHW = np.ascontiguousarray(image_HWC.transpose(2, 0, 1))
     pairs = combinations(range(len(planes_CHW)), 2)
     return {
@@ -135,51 +135,51 @@ def _seen(image_HWC: NDArray[Any]) -> Row:
     }
 
 
-def _shown(listing: pd.DataFrame, looks: Sequence[Look]) -> tuple[pd.DataFrame, list[Hash]]:
-    """The rows whose image can be read, and their hashes; tumours are NaN without a mask."""
-    rows = [number for number, look in enumerate(looks) if look.seen is not None]
-    columns = ["tumour", "tumour_pixels", *SEEN]
-    seen = pd.DataFrame([looks[number].seen for number in rows], columns=columns)
+def _readable(listing: pd.DataFrame, looks: Sequence[Look]) -> tuple[pd.DataFrame, list[Hash]]:
+    """The rows whose image can be read, and their hashes; without a mask, tumour is NaN."""
+    rows = [number for number, look in enumerate(looks) if look.described is not None]
+    columns = ["tumour", "tumour_pixels", *DESCRIBED]
+    described = pd.DataFrame([looks[number].described for number in rows], columns=columns)
     named = listing.iloc[rows].reset_index(drop=True)
-    parts = [named.iloc[:, :4], seen.iloc[:, :2], named.iloc[:, 4:], seen.iloc[:, 2:]]
+    parts = [named.iloc[:, :4], described.iloc[:, :2], named.iloc[:, 4:], described.iloc[:, 2:]]
     return pd.concat(parts, axis=1), [look.hash for look in looks if look.hash is not None]
 
 
-def _unlike(shown: pd.DataFrame) -> Iterator[Problem]:
-    """Images unlike most others in what a network or a scale of grey levels takes for granted."""
-    size = shown["height"].astype(str) + "x" + shown["width"].astype(str)
-    everywhere = pd.Series(0, shown.index)
+def _inconsistent(readable: pd.DataFrame) -> Iterator[Problem]:
+    """Images that differ from most others in what must be the same for all to be trained on."""
+    size = readable["height"].astype(str) + "x" + readable["width"].astype(str)
+    everywhere = pd.Series(0, readable.index)
     for values, among, rule in (
-        (shown["channels"], everywhere, "all images must have the same number of channels"),
-        (shown["type"], everywhere, "all images must have the same type of numbers"),
-        (size, shown["patient"], "all slices of a patient must have the same size"),
+        (readable["channels"], everywhere, "all images must have the same number of channels"),
+        (readable["type"], everywhere, "all images must have the same number type"),
+        (size, readable["patient"], "all slices of a patient must have the same size"),
     ):
         usual = values.groupby(among).transform(lambda group: group.mode().iloc[0])
-        for row in shown.index[values != usual]:
+        for row in readable.index[values != usual]:
             held = f"has {values[row]}, most have {usual[row]}"
-            yield Problem(shown["image"][row], rule, held, "convert it, or leave it out")
+            yield Problem(readable["image"][row], rule, held, "convert it, or leave it out")
 
 
-def _leaks(shown: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Problem]:
-    """Pairs of patients that share slices, each told at its first pair of slices."""
-    patients = shown["patient"].tolist()
+def _leaks(readable: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Problem]:
+    """Pairs of patients that share slices, each reported once, at its first pair of slices."""
+    patients = readable["patient"].tolist()
     pairs: dict[tuple[str, str], list[Twins]] = {}
     for pair in sorted(same, key=lambda pair: not pair.equal):
         pairs.setdefault((patients[pair.first], patients[pair.second]), []).append(pair)
     for first, *others in pairs.values():
-        how = "to the pixel" if first.equal else "nearly"
+        how = "pixel for pixel" if first.equal else "nearly"
         more = f" ({len(others)} more such pairs of slices)" if others else ""
         yield Problem(
-            shown["image"][first.second],
-            "an image must stand in one patient only",
-            f"shows what {shown['image'][first.first]} shows, {how}{more}"
-            + _disagreement(shown, first),
-            "remove one, or file both under one patient; until then a split keeps both on one side",
+            readable["image"][first.second],
+            "an image must belong to one patient only",
+            f"shows the same as {readable['image'][first.first]}, {how}{more}"
+            + _disagreement(readable, first),
+            "remove one, or put both under one patient; until then a split keeps both in one part",
         )
 
 
-def _disagreement(shown: pd.DataFrame, pair: Twins) -> str:
-    """Whether the masks of one image differ."""
-    one, other = shown["tumour_pixels"][[pair.first, pair.second]]
-    differ = pair.equal and one != other
-    return f", but marks {other:.0f} pixels where that marks {one:.0f}" if differ else ""
+def _disagreement(readable: pd.DataFrame, pair: Twins) -> str:
+    """How the masks of two equal images differ; "" if they do not."""
+    first, second = readable["tumour_pixels"][[pair.first, pair.second]]
+    differ = pair.equal and first != second
+    return f", but its mask marks {second:.0f} pixels, the other's {first:.0f}" if differ else ""

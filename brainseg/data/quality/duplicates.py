@@ -1,9 +1,9 @@
-"""Which slices of two patients show the same: to the pixel, or saved anew, brightened, resized.
+"""Which slices of two patients show the same: equal, or saved again, brightened, resized.
 
-Neighbouring slices of one patient are alike by nature, so only equal ones are told there. Across
-patients two slices show the same if the signs of their low frequencies nearly agree and their
-fine structure, at 48x48 pixels, correlates above ALIKE. docs/log.md has what that finds and what
-not: a copy that was cropped, shifted or mirrored is not known again.
+Neighbouring slices of one patient always resemble each other, so within a patient only equal ones
+are reported. Slices of two patients show the same if the signs of their low frequencies nearly
+agree and their fine structure, at 48x48 pixels, correlates above ALIKE. docs/log.md says what that
+finds and what it misses: copies that were cropped, shifted or mirrored.
 
 Shapes: H rows, W columns, C channels, N slices, P pixels of a thumbnail, B bytes of signs.
 """
@@ -25,10 +25,10 @@ from brainseg.data.readers.images import read_image
 from brainseg.data.readers.memo import memoised
 
 SIDE = 48  # pixels of a thumbnail
-LOW_BITS = 12  # of 64 that may differ; up to 12 did between a slice and its changed copy
+LOW_BITS = 12  # of 64 that may differ; up to 12 did between slices and changed copies
 MID_BITS = 24  # of 128 that may differ; up to 15 did
 ALIKE = 0.96  # correlation; up to 0.88 between 24 real patients, hardly ever below 0.97 of copies
-BLANK = 0.25  # of the contrast of the patient's richest slice; below it there is too little to see
+BLANK = 0.25  # of the patient's highest contrast; slices below it show too little to compare
 TINY = 1e-30  # above 0, for division
 BLOCK = 1 << 22  # pairs compared at a time: 32 MB
 ON_DISK = np.dtype(
@@ -40,7 +40,7 @@ ON_DISK = np.dtype(
 class Hash:
     """What is compared of one slice."""
 
-    exact: str  # of the decoded pixels, so that equal pictures in two file formats are equal
+    exact: str  # of the decoded pixels: does not depend on the file format
     signs_B: NDArray[np.uint8]  # of the lowest spatial frequencies, 8 bytes, and the next, 16
     detail_P: NDArray[np.int8]  # fine structure, of mean 0
     contrast: float  # standard deviation of the thumbnail, in the image's own grey levels
@@ -84,34 +84,34 @@ def _row(image_HWC: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def group_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
-    """Every patient's group, called by its first patient; a split must not part a group.
+    """Every patient's group, named after its first patient; a split keeps a group in one part.
 
-    Linked are patients that share a slice, and names that differ in case or in a date alone.
+    Patients are linked if they share a slice, or if their names differ only in case or a date.
     """
     patients = table["patient"].tolist()
     group = {patient: patient for patient in sorted(set(patients))}
     links = [(patients[twins.first], patients[twins.second]) for twins in twins(table, hashes)]
-    for one, other in (*links, *alike_names(group)):
-        low, high = sorted((_root(group, one), _root(group, other)))
+    for pair in (*links, *alike_names(group)):
+        low, high = sorted(_root(group, patient) for patient in pair)
         group[high] = low
     return {patient: _root(group, patient) for patient in group}
 
 
 def twins(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
-    """Slices of different patients that show the same, blank ones left out."""
+    """Slices of different patients that show the same, without blank ones."""
     rows = np.flatnonzero(~_blank(table, hashes)).tolist()
-    seen = [hashes[row] for row in rows]
+    compared = [hashes[row] for row in rows]
     return [
-        Twins(rows[i], rows[j], equal=seen[i].exact == seen[j].exact)
-        for i, j in _near(seen, table["patient"].to_numpy()[rows])
+        Twins(rows[i], rows[j], equal=compared[i].exact == compared[j].exact)
+        for i, j in _near(compared, table["patient"].to_numpy()[rows])
     ]
 
 
 def repeats(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
-    """Slices that equal an earlier one of their own patient to the pixel, blank ones left out."""
+    """Slices that equal an earlier one of the same patient, without blank ones."""
     rows = pd.DataFrame({"patient": table["patient"].to_numpy()})
-    rows["exact"] = [one.exact for one in hashes]
-    rows = rows[np.array([one.contrast > 0 for one in hashes], bool)]
+    rows["exact"] = [slice_hash.exact for slice_hash in hashes]
+    rows = rows[np.array([slice_hash.contrast > 0 for slice_hash in hashes], bool)]
     same = (rows.index[place] for place in rows.groupby(["patient", "exact"]).indices.values())
     return [Twins(int(a), int(b), equal=True) for group in same for a, b in pairwise(group)]
 
@@ -119,17 +119,17 @@ def repeats(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
 def alike_names(patients: Iterable[str]) -> list[tuple[str, str]]:
     """Patients that may be one person: names that differ only in case or in a date at the end."""
     first: dict[str, str] = {}
-    found = []
+    pairs = []
     for patient in sorted(set(patients)):
         person = _undated(patient.casefold())
         if person in first:
-            found.append((first[person], patient))
+            pairs.append((first[person], patient))
         first.setdefault(person, patient)
-    return found
+    return pairs
 
 
 def _undated(name: str) -> str:
-    """`tcga_du_5849` of `tcga_du_5849_19950405`; `scan_19950405` as it is: a scan is no person."""
+    """`tcga_du_5849` of `tcga_du_5849_19950405`; `scan_19950405` stays, as `scan` is no name."""
     stem = re.sub(r"[-_ .]?(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$", "", name)
     return stem if re.search(r"\d", stem) else name
 
@@ -151,7 +151,7 @@ def _signs(thumbnail: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _detail(thumbnail: NDArray[np.float32]) -> NDArray[np.int8]:
-    """What a blur takes away."""
+    """The thumbnail minus a blurred copy of it."""
     detail_P = (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2)).ravel()
     detail_P -= detail_P.mean()
     largest = max(float(np.abs(detail_P).max()), TINY)
@@ -159,7 +159,7 @@ def _detail(thumbnail: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _blank(table: pd.DataFrame, hashes: Sequence[Hash]) -> NDArray[np.bool_]:
-    contrast = pd.Series([one.contrast for one in hashes], dtype=float)
+    contrast = pd.Series([slice_hash.contrast for slice_hash in hashes], dtype=float)
     richest = contrast.groupby(table["patient"].to_numpy()).transform("max")
     blank: NDArray[np.bool_] = (contrast <= BLANK * richest).to_numpy()
     return blank
@@ -167,26 +167,28 @@ def _blank(table: pd.DataFrame, hashes: Sequence[Hash]) -> NDArray[np.bool_]:
 
 def _near(hashes: Sequence[Hash], patients: NDArray[Any]) -> Iterator[tuple[int, int]]:
     """Positions of slices of different patients that show the same, by bits, then by detail."""
-    signs_NB = np.array([one.signs_B for one in hashes], np.uint8).reshape(-1, 24)
+    signs_NB = np.array([slice_hash.signs_B for slice_hash in hashes], np.uint8).reshape(-1, 24)
     low_N, *mid = np.ascontiguousarray(signs_NB.view(np.uint64).T)
-    detail_NP = np.array([one.detail_P for one in hashes], np.int8).reshape(-1, SIDE**2)
+    detail_NP = np.array([slice_hash.detail_P for slice_hash in hashes], np.int8).reshape(
+        -1, SIDE**2
+    )
     owner_N = pd.factorize(patients)[0]
     rows = max(1, BLOCK // max(1, len(hashes)))
     for start in range(0, len(hashes), rows):
         stop = start + rows
         close = np.bitwise_count(low_N[start:stop, None] ^ low_N[None, start:]) <= LOW_BITS
-        one, other = np.array(np.nonzero(close)) + start
-        close = (one < other) & (owner_N[one] != owner_N[other])
-        close &= sum(np.bitwise_count(N[one] ^ N[other]) for N in mid) <= MID_BITS
-        one, other = one[close], other[close]
-        for few in np.array_split(np.arange(len(one)), 1 + len(one) // 4096):
-            i, j = one[few], other[few]
+        low, high = np.array(np.nonzero(close)) + start
+        close = (low < high) & (owner_N[low] != owner_N[high])
+        close &= sum(np.bitwise_count(N[low] ^ N[high]) for N in mid) <= MID_BITS
+        low, high = low[close], high[close]
+        for few in np.array_split(np.arange(len(low)), 1 + len(low) // 4096):
+            i, j = low[few], high[few]
             same = _correlation(detail_NP[i], detail_NP[j]) > ALIKE
             yield from zip(i[same].tolist(), j[same].tolist(), strict=True)
 
 
-def _correlation(one_NP: NDArray[np.int8], other_NP: NDArray[np.int8]) -> NDArray[np.float32]:
-    a, b = one_NP.astype(np.float32), other_NP.astype(np.float32)
+def _correlation(first_NP: NDArray[np.int8], second_NP: NDArray[np.int8]) -> NDArray[np.float32]:
+    a, b = first_NP.astype(np.float32), second_NP.astype(np.float32)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine: NDArray[np.float32] = np.einsum("np,np->n", a, b) / np.maximum(lengths, TINY)
     return cosine

@@ -1,4 +1,4 @@
-"""Which slices of a data set a person should look at, a few of each kind.
+"""The slices of a data set that a person should look at, a few of each kind.
 
 The tables are those of data/quality/summary.py.
 """
@@ -19,8 +19,8 @@ PROBLEMS, PAIRS, COPIES, EXTREMES = 12, 4, 6, 2  # at most so many of a kind
 
 
 @dataclass(frozen=True)
-class Odd:
-    """A slice to show, and why."""
+class Outlier:
+    """A slice to show, and the reason."""
 
     why: str
     name: str  # patient and slice number
@@ -31,34 +31,35 @@ class Odd:
     channels: tuple[int, ...]  # side by side
 
 
-def odd_slices(
+def outlier_slices(
     listing: pd.DataFrame,
-    shown: pd.DataFrame,
+    readable: pd.DataFrame,
     problems: Sequence[Problem],
     same: Sequence[Twins],
     names: Sequence[str],
-) -> list[Odd]:
+) -> list[Outlier]:
     """Slices with problems, shared ones, copied channels, extreme tumours, extreme grey levels.
 
     Args:
         listing: every slice.
-        shown: those whose image can be read.
-        problems: all but those of ``same``, the slices that two patients share.
+        readable: those whose image can be read.
+        problems: all but slices shared by two patients.
+        same: these shared slices.
         names: of the channels, see data/channels.py.
     """
-    best = [flair_channel(names, held) or 0 for held in shown["channels"]]
-    shown = shown.assign(best=np.array(best, int))
+    best = [flair_channel(names, held) or 0 for held in readable["channels"]]
+    readable = readable.assign(best=np.array(best, int))
     return [
         *islice(_broken(listing, problems), PROBLEMS),
-        *_shared(shown, same),
-        *islice(_copied(shown, names), COPIES),
-        *_tumours(shown),
-        *_grey_levels(shown),
+        *_shared(readable, same),
+        *islice(_copied(readable, names), COPIES),
+        *_tumours(readable),
+        *_grey_levels(readable),
     ]
 
 
-def _broken(listing: pd.DataFrame, problems: Sequence[Problem]) -> Iterator[Odd]:
-    """Files with a problem, a mask in place of its image if the mask is what is wrong."""
+def _broken(listing: pd.DataFrame, problems: Sequence[Problem]) -> Iterator[Outlier]:
+    """Files with a problem: the image, or the mask in its place if the mask has the problem."""
     row_of = {
         name: (row, column)
         for column in ("image", "mask")
@@ -67,65 +68,69 @@ def _broken(listing: pd.DataFrame, problems: Sequence[Problem]) -> Iterator[Odd]
     for problem in problems:
         if problem.file in row_of:
             row, column = row_of[problem.file]
-            yield _odd(listing.loc[row], f"{column} {problem.found}", image=problem.file, mask="")
+            yield _outlier(
+                listing.loc[row], f"{column} {problem.found}", image=problem.file, mask=""
+            )
 
 
-def _shared(shown: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Odd]:
-    """One pair of slices of each pair of patients, equal ones first."""
-    patients = shown["patient"].tolist()
+def _shared(readable: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Outlier]:
+    """One pair of slices for each pair of patients, equal ones first."""
+    patients = readable["patient"].tolist()
     pairs: dict[tuple[str, str], Twins] = {}
     for pair in sorted(same, key=lambda pair: not pair.equal):
         pairs.setdefault((patients[pair.first], patients[pair.second]), pair)
     for pair in islice(pairs.values(), PAIRS):
-        one, other = shown.iloc[pair.first], shown.iloc[pair.second]
-        yield _odd(one, f"shows what {_name(other)} shows")
-        yield _odd(other, f"shows what {_name(one)} shows")
+        first, second = readable.iloc[pair.first], readable.iloc[pair.second]
+        yield _outlier(first, f"shows the same as {_name(second)}")
+        yield _outlier(second, f"shows the same as {_name(first)}")
 
 
-def _copied(shown: pd.DataFrame, names: Sequence[str]) -> Iterator[Odd]:
-    """The middle slice of patients whose channels are copies throughout, all channels of it."""
-    for _, slices in shown.groupby("patient"):
+def _copied(readable: pd.DataFrame, names: Sequence[str]) -> Iterator[Outlier]:
+    """The middle slice, with all channels, of patients whose channels are copies in every slice."""
+    for _, slices in readable.groupby("patient"):
         copies = copied_channels(slices, names)
         if copies:
             row = slices.iloc[len(slices) // 2]
-            said = ", ".join(f"channel {a} equals channel {b}" for a, b in copies.items())
-            yield _odd(row, said, mask="", channels=tuple(range(row["channels"])))
+            why = ", ".join(f"channel {a} equals channel {b}" for a, b in copies.items())
+            yield _outlier(row, why, mask="", channels=tuple(range(row["channels"])))
 
 
-def _tumours(shown: pd.DataFrame) -> Iterator[Odd]:
-    """Of each patient the smallest and the largest cut through the tumour; the extremes of all."""
-    area = shown["tumour_pixels"][shown["tumour_pixels"] > 0].astype(int)
-    per_patient = area.groupby(shown["patient"])
+def _tumours(readable: pd.DataFrame) -> Iterator[Outlier]:
+    """The smallest of the patients' smallest tumour areas, and the largest of their largest."""
+    area = readable["tumour_pixels"][readable["tumour_pixels"] > 0].astype(int)
+    per_patient = area.groupby(readable["patient"])
     smallest = area[per_patient.idxmin()].sort_values(kind="stable").head(EXTREMES)
     largest = area[per_patient.idxmax()].sort_values(kind="stable").tail(EXTREMES)
-    for said, areas in (("smallest", smallest), ("largest", largest)):
+    for extreme, areas in (("smallest", smallest), ("largest", largest)):
         for row, pixels in zip(areas.index.tolist(), areas, strict=True):
-            yield _odd(shown.iloc[row], f"one of the {said} tumours of a slice: {pixels:,} px")
+            yield _outlier(readable.iloc[row], f"one of the {extreme} tumour areas: {pixels:,} px")
 
 
-def _grey_levels(shown: pd.DataFrame) -> Iterator[Odd]:
-    """Of each patient the slice that is brightest on average; the extremes of these."""
-    mean = pd.Series([float(np.mean(levels)) for levels in shown["mean"]], shown.index, dtype=float)
-    brightest = mean.loc[mean.groupby(shown["patient"]).idxmax()].sort_values(kind="stable")
+def _grey_levels(readable: pd.DataFrame) -> Iterator[Outlier]:
+    """The patients whose brightest slice is darkest, and brightest, on average."""
+    mean = pd.Series(
+        [float(np.mean(levels)) for levels in readable["mean"]], readable.index, dtype=float
+    )
+    brightest = mean.loc[mean.groupby(readable["patient"]).idxmax()].sort_values(kind="stable")
     if len(brightest) <= 2 * EXTREMES:
         return
     ends = (("darkest", brightest.head(EXTREMES)), ("brightest", brightest.tail(EXTREMES)))
-    for said, values in ends:
+    for extreme, values in ends:
         for row, level in zip(values.index.tolist(), values, strict=True):
-            why = f"one of the {said} patients: grey level {level:.4g} on average"
-            yield _odd(shown.iloc[row], why)
+            why = f"one of the {extreme} patients: mean grey level {level:.4g}"
+            yield _outlier(readable.iloc[row], why)
 
 
-def _odd(
+def _outlier(
     row: pd.Series,
     why: str,
     *,
     image: str | None = None,
     mask: str | None = None,
     channels: tuple[int, ...] | None = None,
-) -> Odd:
+) -> Outlier:
     """The slice of a row: by default its FLAIR, else its first channel, with its mask outlined."""
-    return Odd(
+    return Outlier(
         why=why,
         name=_name(row),
         image=row["image"] if image is None else image,

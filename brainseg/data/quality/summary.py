@@ -1,6 +1,6 @@
-"""A data set in figures, and what is odd in it without being wrong.
+"""A data set in figures, and notes on what is unusual in it but not a problem.
 
-Beside the columns of data/table.py a table holds here what was seen of each slice:
+A table here has the columns of data/table.py and these, which describe each image:
     height, width, channels   int
     type                      str, of the numbers in the file
     low, mean, high           a tuple of floats, one a channel
@@ -17,12 +17,12 @@ from brainseg.data.channels import flair_channel
 from brainseg.data.quality.duplicates import alike_names
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
-SEEN = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
-NAMED = 6  # patients or files in a note; the rest is counted
+DESCRIBED = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
+NAMED = 6  # patients or files that a note names; others are counted
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """The data set in figures, fit for JSON; ``tumour_area`` is in pixels a slice with tumour."""
+    """The data set in figures, as JSON; ``tumour_area`` is in pixels, of slices with tumour."""
     per_patient = table.groupby("patient")
     pixels = int((table["height"] * table["width"]).sum())
     sites = per_patient["site"].first()
@@ -56,14 +56,14 @@ def notes(
     names: Sequence[str],
     repeats: Sequence[tuple[str, str]],
 ) -> list[str]:
-    """What is odd, a sentence each; nothing here keeps a data set from being trained on.
+    """What is unusual, a sentence each; none of it prevents training.
 
     Args:
         listing: every slice, whether its files can be read or not.
         names: of the channels, see data/channels.py.
         repeats: pairs of images of one patient that are equal.
     """
-    found = [
+    sentences = [
         *_copied_channels(table, names),
         *_blank_channels(table),
         *_tumours(table),
@@ -71,23 +71,26 @@ def notes(
     ]
     sizes = _counts(_sizes(table))
     if len(sizes) > 1:
-        said = ", ".join(f"{size} ({count} slices)" for size, count in sizes.items())
-        found.append(f"slices have {len(sizes)} sizes, padded to squares and resized: {said}")
+        counted = ", ".join(f"{size} ({count} slices)" for size, count in sizes.items())
+        sentences.append(
+            f"slices have {len(sizes)} sizes, all will be padded to squares and resized: {counted}"
+        )
     if repeats:
-        files = [f"{later} is {earlier}" for earlier, later in repeats]
-        found.append(
-            f"{len(files)} of {len(table)} slices equal another of their patient: {_some(files)}"
+        files = [f"{later} equals {earlier}" for earlier, later in repeats]
+        sentences.append(
+            f"{len(files)} of {len(table)} slices repeat another slice of their patient: "
+            f"{_some(files)}"
         )
-    for one, other in alike_names(table["patient"]):
-        found.append(
-            f"{one} and {other} may be one patient, by their names: both are kept on one side of "
-            "every split"
+    for first, second in alike_names(table["patient"]):
+        sentences.append(
+            f"{first} and {second} may be one patient, by their names: every split keeps both in "
+            "one part"
         )
-    return found
+    return sentences
 
 
 def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int]:
-    """Of one patient: which channel equals which other in every slice, FLAIR named as the other."""
+    """Channels of a patient that equal another in every slice: {copy: original}, FLAIR if equal."""
     flair = flair_channel(names, slices["channels"].iloc[0])
     pairs = set.intersection(*map(set, slices["copies"]))
     alike = {channel: {channel} for pair in pairs for channel in pair}
@@ -99,7 +102,7 @@ def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int
 
 
 def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """Channels that are copies throughout a patient: a missing sequence, filled with another."""
+    """Channels that are copies in every slice of a patient, as of a missing sequence."""
     channels = set(table["channels"])
     flair = flair_channel(names, channels.pop()) if len(channels) == 1 else None
     per_patient = {
@@ -109,13 +112,13 @@ def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]
         patients = [str(name) for name, copies in per_patient.items() if pair in copies.items()]
         yield (
             f"channel {pair[0]} equals channel {pair[1]}{' (FLAIR)' * (pair[1] == flair)} in "
-            f"{len(patients)} of {len(per_patient)} patients, as where a missing sequence was "
-            f"filled with another: {_some(patients)}"
+            f"{len(patients)} of {len(per_patient)} patients, perhaps in place of a missing "
+            f"sequence: {_some(patients)}"
         )
 
 
 def _blank_channels(table: pd.DataFrame) -> Iterator[str]:
-    """Channels that hold one value only."""
+    """Slices, and channels, that hold a single value."""
     always: dict[str, set[int]] = {}
     blank = []
     for row in table.to_dict("records"):
@@ -129,7 +132,7 @@ def _blank_channels(table: pd.DataFrame) -> Iterator[str]:
     for channel in sorted(set().union(*always.values())):
         patients = [patient for patient, constant in always.items() if channel in constant]
         yield (
-            f"channel {channel} holds one value alone (transparency, or a missing sequence) in "
+            f"channel {channel} holds a single value (transparency, or a missing sequence) in "
             f"{len(patients)} of {len(always)} patients: {_some(patients)}"
         )
 
@@ -154,7 +157,7 @@ def _gaps(listing: pd.DataFrame) -> Iterator[str]:
 
 
 def _intensities(table: pd.DataFrame) -> list[dict[str, float]]:
-    """Grey levels of each channel that the usual image holds."""
+    """Grey levels of each channel, over images with the most frequent number of channels."""
     if table.empty:
         return []
     usual = table[table["channels"] == table["channels"].mode().iloc[0]]

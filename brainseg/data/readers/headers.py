@@ -1,7 +1,7 @@
-"""What a PNG or TIFF file says of itself, read before it is decoded.
+"""The header of a PNG or TIFF file, read before the file is decoded.
 
 A file of a few kilobytes may claim a picture of gigabytes, hold more pages than a decoder shows,
-or ask to be turned around: whoever decodes it knows from here.
+or ask to be rotated: the header tells.
 
 Sources: PNG specification, third edition, chapter 11; TIFF 6.0, sections 2 and 8; BigTIFF.
 """
@@ -30,7 +30,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """ValueError: neither PNG nor TIFF, or cut off; OSError as ``open`` raises it."""
+    """Raises ValueError for neither PNG nor TIFF, or a file cut short; OSError as ``open`` does."""
     with path.open("rb") as file:
         start = file.read(26)
         try:
@@ -39,7 +39,7 @@ def read_header(path: Path) -> Header:
                 return Header(height, width, PNG_SAMPLES[colour])
             return _tiff(file, start)
         except (struct.error, KeyError):
-            raise ValueError("is no whole PNG or TIFF file") from None
+            raise ValueError("is not a complete PNG or TIFF file") from None
 
 
 def _tiff(file: BinaryIO, start: bytes) -> Header:

@@ -1,7 +1,7 @@
-"""One slice from disk: an image in the file's own type, or a mask of 0 and 1; nothing is guessed.
+"""Read one slice: an image in the file's own number type, or a mask of 0 and 1.
 
-PNG and TIFF files hold one slice each; a NIfTI volume is cut (see data/readers/nifti.py). Files
-that hold one channel each are joined by "|" into one image.
+PNG and TIFF files hold one slice each; a NIfTI volume is cut (see data/readers/nifti.py). Names
+joined by "|" are files of one channel each, which form one image.
 
 Shapes: H rows, W columns, C channels.
 """
@@ -30,7 +30,7 @@ SHOWN = 5  # values of a histogram
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """OpenCV's own threads cost more than they bring on single slices in threads of ours."""
+    """Switch OpenCV's own threads off: slices are processed in threads of ours already."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -42,46 +42,50 @@ def single_threaded() -> Iterator[None]:
 def read_image(root: Path, image: str, index: int = -1, axis: int = -1) -> NDArray[Any]:
     """Return image_HWC in the file's own type, channels in the order of the file (red first).
 
-    ``index`` and ``axis`` say where a volume is cut. Refused (a ValueError): a file outside root,
-    missing, damaged, too large, of several pages, turned around; not 1 to 4 channels; channel
-    files of unlike sizes; a float that is not finite.
+    ``index`` and ``axis`` say where a volume is cut.
+
+    Raises:
+        Refused: a file outside root, missing, damaged, too large, of several pages or stored
+            rotated; other than 1 to 4 channels; channel files of different sizes; a number that
+            is not finite.
     """
     channels = [_read(root, name, index, axis) for name in image.split(JOINT)]
     for name, other in zip(image.split(JOINT), channels, strict=True):
         if other.shape[:2] != channels[0].shape[:2]:
-            rule = "the channels of an image must be of one size"
-            found = f"is {_size(other)} and {image.split(JOINT)[0]} {_size(channels[0])}"
+            rule = "the channels of an image must have the same size"
+            found = f"is {_size(other)} and {image.split(JOINT)[0]} is {_size(channels[0])}"
             raise Refused(Problem(name, rule, found, "export all at one size"))
     image_HWC = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)
-    _refuse_unlike_an_image(image, image_HWC)
+    _require_image(image, image_HWC)
     return image_HWC
 
 
 def read_mask(root: Path, mask: str, index: int = -1, axis: int = -1) -> NDArray[np.uint8]:
     """Return mask_HW of 0 and 1.
 
-    Refused as an image is, and where the file is coloured, holds anything but 0 and 1 or 0 and
-    255, or marks more than half of all pixels, as an inverted mask does.
+    Raises:
+        Refused: as for an image; or the file is coloured, holds anything but 0 and 1 or 0 and 255,
+            or marks more than half of all pixels, as an inverted mask does.
     """
     mask_HW = _grey(mask, _read(root, mask, index, axis))
     top = mask_HW.max()
     tumour_HW: NDArray[np.bool_] = mask_HW != 0
     if top not in (0, 1, 255) or np.any(tumour_HW & (mask_HW != top)):
-        rule = "a mask must hold 0 and 1, or 0 and 255, or 0 alone"
+        rule = "a mask must hold 0 and 1, or 0 and 255, or only 0"
         found = f"holds {_histogram(mask_HW)}"
         raise Refused(Problem(mask, rule, found, "threshold it, or redraw it"))
     share = np.count_nonzero(tumour_HW) / tumour_HW.size
     if share > 0.5:
         rule = "a mask must mark the tumour, at most half of all pixels"
         found = f"marks {share:.0%} and holds {_histogram(mask_HW)}"
-        raise Refused(Problem(mask, rule, found, "invert it if it marks the rest"))
+        raise Refused(Problem(mask, rule, found, "invert it if it marks the background"))
     return tumour_HW.astype(np.uint8)
 
 
 def require_same_size(
     image: str, image_HWC: NDArray[Any], mask: str, mask_HW: NDArray[np.uint8]
 ) -> None:
-    """Refuse a mask that has not the size of its image; the names are those of the files."""
+    """Refuse a mask whose size differs from its image's; ``image`` and ``mask`` name the files."""
     if image_HWC.shape[:2] != mask_HW.shape:
         rule = "a mask must have the size of its image"
         sizes = f"is {_size(mask_HW)} and {image} is {_size(image_HWC)}"
@@ -99,7 +103,7 @@ def _read(root: Path, name: str, index: int, axis: int) -> NDArray[Any]:
 
 
 def _decode(path: Path, name: str) -> NDArray[Any]:
-    """A picture with the samples that its header tells, red before green before blue."""
+    """Decode a picture: the samples that its header tells, red before green before blue."""
     header = _header(path, name)
     try:
         pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
@@ -129,18 +133,18 @@ def _header(path: Path, name: str) -> Header:
         raise Refused(Problem(name, rule, found, "check the file, or cut it into parts"))
     if header.pages > 1:
         rule = "a TIFF file must hold one slice"
-        raise Refused(Problem(name, rule, "holds several pages", "write a file for each slice"))
+        raise Refused(Problem(name, rule, "holds several pages", "save each slice as a file"))
     if not header.upright:
-        rule = "a TIFF file must not ask to be turned"
-        raise Refused(Problem(name, rule, "does (tag 274)", "write it as it is to be seen"))
+        rule, found = "a TIFF file must be stored upright", "asks to be rotated (tag 274)"
+        raise Refused(Problem(name, rule, found, "save it the way it should be shown"))
     return header
 
 
-def _refuse_unlike_an_image(name: str, image_HWC: NDArray[Any]) -> None:
+def _require_image(name: str, image_HWC: NDArray[Any]) -> None:
     if image_HWC.shape[2] > MOST_CHANNELS:
         rule = f"an image must have 1 to {MOST_CHANNELS} channels"
         found = f"has {image_HWC.shape[2]}"
-        raise Refused(Problem(name, rule, found, "leave out channels"))
+        raise Refused(Problem(name, rule, found, "remove channels"))
     if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).all():
         count = np.count_nonzero(~np.isfinite(image_HWC))
         rule, found = "an image must hold finite numbers", f"holds {count} that are not"
@@ -148,14 +152,14 @@ def _refuse_unlike_an_image(name: str, image_HWC: NDArray[Any]) -> None:
 
 
 def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:
-    """The one channel of a mask, of which grey files in colour hold three, and maybe an alpha."""
+    """The channel of a mask; a colour file of a grey mask holds it three times, and maybe alpha."""
     colours, alpha = pixels_HWC, pixels_HWC[:0]
     if pixels_HWC.shape[2] in (2, 4):
         colours, alpha = pixels_HWC[..., :-1], pixels_HWC[..., -1]
     if (colours != colours[..., :1]).any() or (alpha != alpha.max(initial=0)).any():
         flat = pixels_HWC.reshape(-1, pixels_HWC.shape[2])
         values, counts = np.unique(flat, return_counts=True, axis=0)
-        found = f"is coloured: {_listed(['/'.join(map(str, v)) for v in values], counts)}"
+        found = f"is coloured: {_with_counts(['/'.join(map(str, v)) for v in values], counts)}"
         raise Refused(Problem(name, "a mask must be grey", found, "convert it to grey"))
     grey_HW: NDArray[Any] = colours[..., 0]
     return grey_HW
@@ -163,12 +167,12 @@ def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:
 
 def _histogram(mask_HW: NDArray[Any]) -> str:
     values, counts = np.unique(mask_HW, return_counts=True)
-    return _listed([str(value) for value in values], counts)
+    return _with_counts([str(value) for value in values], counts)
 
 
-def _listed(values: list[str], counts: NDArray[np.int64]) -> str:
+def _with_counts(values: list[str], counts: NDArray[np.int64]) -> str:
     shown = [f"{v} ({n} px)" for v, n in zip(values[:SHOWN], counts[:SHOWN], strict=False)]
-    more = f" and {len(values) - SHOWN} values more" if len(values) > SHOWN else ""
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(shown) + more
 
 

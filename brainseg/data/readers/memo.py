@@ -1,7 +1,7 @@
-"""What was worked out of the pixels of a slice, kept on disk for as long as its files stay.
+"""Values computed from the pixels of slices, kept on disk until their files change.
 
-A file is taken as unchanged while its size, its time of modification and its time of change (which
-no program can set back) stay. So a folder that was read once is not decoded again.
+A file counts as unchanged while its size, its time of modification and its inode's time of change
+(which no program can set back) stay the same. So a folder that was read once is not decoded again.
 
     <cache>/facts/<kind>-<digest of the root>.npy   a row for each slice
 """
@@ -24,7 +24,7 @@ from brainseg.data.readers.paths import JOINT
 from brainseg.records.cache import default_cache
 
 FORMAT = 1  # raise it whenever the same files give other values
-SETTLED_NS = 2 * 10**9  # times of files are as coarse as 2 s: a younger one may change unnoticed
+SETTLED_NS = 2 * 10**9  # file times may be as coarse as 2 s: a younger file could change unnoticed
 
 Place = tuple[str, int, int]  # files of a slice, joined by "|"; index and axis of its cut
 
@@ -36,13 +36,13 @@ def memoised(
     compute: Callable[[Place], Any],
     dtype: DTypeLike,
 ) -> NDArray[Any]:
-    """Return ``compute`` of each place, computed only where the cache does not hold it.
+    """Return ``compute(place)`` for each place, computed only where the cache does not hold it.
 
     Places of one file that follow each other are computed by one thread, so that a volume is read
     once. A cache that cannot be read or written costs time, nothing else.
 
     Raises:
-        whatever ``compute`` raises, at the first such place.
+        Whatever ``compute`` raises.
     """
     path = default_cache() / "facts" / f"{kind}-{_digest(FORMAT, str(root.resolve()))}.npy"
     rows = np.zeros(len(places), [("key", "S32"), ("value", dtype)])
@@ -63,7 +63,7 @@ def memoised(
 
 
 def _keys(root: Path, places: Sequence[Place]) -> list[str]:
-    """What a place's value depends on; "" where a file is too young to tell whether it changes."""
+    """Digests of what each place's value depends on; "" if a file is missing or too young."""
     files = dict.fromkeys(name for joined, _, _ in places for name in joined.split(JOINT))
     newest = time.time_ns() - SETTLED_NS
     stamps = {name: _stamp(f"{root}/{name}", newest) for name in files}
@@ -75,7 +75,7 @@ def _keys(root: Path, places: Sequence[Place]) -> list[str]:
 
 
 def _stamp(path: str, newest: int) -> tuple[int, ...]:
-    """() of a file that is missing, or that was modified after ``newest``."""
+    """Size and times of a file; () if it is missing, or was modified after ``newest``."""
     try:
         stat = os.stat(path)
     except OSError:

@@ -1,8 +1,8 @@
 """NIfTI volumes: how they lie in space, and one slice of them at a time.
 
-A volume is cut along its axis of the largest spacing (the last where all are alike), since slices
-are thick and pixels are fine. Of the two axes left the earlier runs along a slice's columns and
-the later along its rows, as in ITK. Nothing is turned to a common orientation.
+A volume is cut across its axis of the largest spacing (the last one if spacings are equal), since
+slices are thick and pixels are fine. Of the other two axes, the earlier runs along a slice's
+columns and the later along its rows, as in ITK. Volumes are not rotated to a common orientation.
 
 Shapes: X, Y, Z the axes of the file, C channels, H rows, W columns.
 """
@@ -31,18 +31,18 @@ from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
 MOST_BYTES = 2**32  # of a volume's voxels: 16 times a CT of 512 x 512 x 500
-MOST_OFFSET = 2**20  # of the voxels in the file: what lies before is comments
-DAMAGE = (  # what comes of cut files, spoiled streams, and headers of any bytes
+MOST_OFFSET = 2**20  # where the voxels begin in the file: before them are only comments
+DAMAGE = (  # what nibabel raises on files cut short, broken streams and random headers
     *(ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error),
     *(ArithmeticError, LookupError, TypeError, ValueError),
 )
-KEPT = 5  # volumes a thread keeps: four channels and a mask
+KEPT = 5  # volumes that a thread keeps open: four channels and a mask
 ALIKE = 0.01  # spacings that differ by less are the same
 MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its remarks on every reading
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it comments on every file
 
-_own = threading.local()  # .volumes: what this thread has opened last
+_thread = threading.local()  # .volumes: those that this thread opened last
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Geometry:
     shape: tuple[int, ...]  # X, Y, Z
     channels: int
     spacing_mm: tuple[float, ...]  # from voxel to voxel along X, Y, Z
-    orientation: str  # where X, Y, Z lead: "RAS" is right, front, up
+    orientation: str  # where X, Y, Z point: "RAS" is right, front, up
 
     @property
     def axis(self) -> int:
@@ -66,31 +66,31 @@ class Geometry:
         columns, rows = (k for k in range(3) if k != self.axis)
         return self.spacing_mm[rows], self.spacing_mm[columns], self.spacing_mm[self.axis]
 
-    def unlike(self, other: "Geometry") -> str:
-        """How this differs from a volume that should lie in the same place; "" if it does not."""
+    def difference(self, other: "Geometry") -> str:
+        """How this grid differs from another volume's; "" if it is the same."""
         if self.shape != other.shape:
             return f"is {_times(self.shape)} voxels, not {_times(other.shape)}"
         if self.orientation != other.orientation:
-            return f"runs {self.orientation}, not {other.orientation}"
+            return f"has orientation {self.orientation}, not {other.orientation}"
         if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=ALIKE):
             return f"has voxels of {_times(self.spacing_mm)} mm, not {_times(other.spacing_mm)}"
         return ""
 
 
 def geometry(path: Path, name: str) -> Geometry:
-    """Read the header alone. Refused, under ``name``: no NIfTI, too large, not 1 to 4 channels."""
+    """Read only the header. Refused, under ``name``: no NIfTI, too large, not 1 to 4 channels."""
     with _opened(path, name) as (image, _):
         return _geometry(image, name)
 
 
 def cut(path: Path, name: str, index: int, axis: int) -> NDArray[Any]:
-    """Return one slice (H, W, C) in the file's own type, or as floats if the file scales it.
+    """Return one slice (H, W, C) in the file's own type, or as floats if the header scales it.
 
-    The thread keeps the volumes it opened last, so that the next slice costs no reading.
+    Each thread keeps the volumes that it opened last, so the next slice is read from memory.
     """
     volume_XYZC = _volume(path, name)
     if not (0 <= axis < 3 and 0 <= index < volume_XYZC.shape[axis]):
-        rule = "a volume must be as it was when it was listed"
+        rule = "a volume must not change after it was listed"
         found = f"has no slice {index} along axis {axis}"
         raise Refused(Problem(name, rule, found, "list the folder again"))
     image_HWC: NDArray[Any] = np.take(volume_XYZC, index, axis).swapaxes(0, 1)
@@ -98,8 +98,8 @@ def cut(path: Path, name: str, index: int, axis: int) -> NDArray[Any]:
 
 
 def _volume(path: Path, name: str) -> NDArray[Any]:
-    """The whole volume, read once a thread as long as it is among its last."""
-    kept: OrderedDict[tuple[str, int, int], NDArray[Any]] = _own.__dict__.setdefault(
+    """The whole volume, from memory if it is among the last of this thread."""
+    kept: OrderedDict[tuple[str, int, int], NDArray[Any]] = _thread.__dict__.setdefault(
         "volumes", OrderedDict()
     )
     try:
@@ -154,9 +154,9 @@ def _kind(start: bytes) -> Any:
         else:
             continue
         if not offset <= MOST_OFFSET:
-            raise ValueError(f"its voxels begin at byte {offset:g}")
+            raise ValueError(f"its header says that voxels begin at byte {offset:g}")
         return kind
-    raise ValueError("it is no NIfTI file")
+    raise ValueError("it is not a NIfTI file")
 
 
 def _geometry(image: Any, name: str) -> Geometry:
@@ -168,8 +168,8 @@ def _geometry(image: Any, name: str) -> Geometry:
     spacing = tuple(zooms + [1.0] * (3 - len(zooms)))
     if not all(0 < step < math.inf for step in spacing):
         found = f"has {_times(spacing)} mm"
-        rule = "the voxels of a volume must have a size"
-        raise Refused(Problem(name, rule, found, "write it with its spacing"))
+        rule = "voxels must have a size above 0 mm"
+        raise Refused(Problem(name, rule, found, "save it with its spacing"))
     axes = "".join(str(code) for code in nibabel.aff2axcodes(image.affine))
     return Geometry((*shape[:3], 1)[:3], shape[3] if len(shape) == 4 else 1, spacing, axes)
 
@@ -178,11 +178,11 @@ def _refuse_size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
     holds = f"holds {_times(shape)} {dtype}"
     channels = shape[3] if len(shape) == 4 else 1
     if len(shape) not in (2, 3, 4) or min(shape) < 1 or channels > 4:
-        rule = "a volume must have three axes, or a fourth of 1 to 4 channels"
-        raise Refused(Problem(name, rule, holds, "write one file per time or channel"))
+        rule = "a volume must have three axes, or four of which the last holds 1 to 4 channels"
+        raise Refused(Problem(name, rule, holds, "save each time point or channel as a file"))
     if dtype.kind not in "uif":
-        rule = "a volume must hold whole numbers or floats"
-        raise Refused(Problem(name, rule, holds, "write each channel as a volume of numbers"))
+        rule = "a volume must hold integers or floats"
+        raise Refused(Problem(name, rule, holds, "save each channel as a volume of numbers"))
     if math.prod(shape) * dtype.itemsize > MOST_BYTES:
         rule = f"a volume must take at most {MOST_BYTES // 2**30} GiB"
         raise Refused(Problem(name, rule, holds, "check the file, or cut it into parts"))

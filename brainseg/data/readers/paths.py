@@ -1,4 +1,4 @@
-"""The files of a data set: listed once, and never looked for outside its folder."""
+"""The files of a data set: listed once, and never read from outside its folder."""
 
 import os
 from functools import lru_cache
@@ -10,10 +10,10 @@ JOINT = "|"  # between the files that hold the channels of one slice
 
 
 def visible_files(root: Path) -> tuple[list[str], list[Problem]]:
-    """Return the files under root, relative to it and sorted, and what may not be listed.
+    """Return the files under root, relative to it and sorted, and the problems found.
 
-    Hidden files and folders are passed over; a link that leaves the root, a folder that may not
-    be read and a name that is no text are problems. Links to folders are not followed.
+    Hidden files and folders are ignored, and links to folders are not followed. Problems are
+    links that leave the root, folders that cannot be read and names that are not text.
     """
     names: list[str] = []
     problems: list[Problem] = []
@@ -21,7 +21,8 @@ def visible_files(root: Path) -> tuple[list[str], list[Problem]]:
     def closed(error: OSError) -> None:
         found = f"is not ({error.strerror})"
         rule = "every folder of the data must be readable"
-        problems.append(Problem(_inside(root, error.filename), rule, found, "change its mode"))
+        name = _relative(root, error.filename)
+        problems.append(Problem(name, rule, found, "change its permissions"))
 
     for folder, subfolders, files in os.walk(root, onerror=closed):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -31,7 +32,7 @@ def visible_files(root: Path) -> tuple[list[str], list[Problem]]:
             if problem:
                 problems.append(problem)
             elif os.path.isfile(path):
-                names.append(_inside(root, path))
+                names.append(_relative(root, path))
     return sorted(names), sorted(problems, key=str)
 
 
@@ -49,11 +50,11 @@ def _real(root: Path) -> str:
 
 
 def _problem(root: Path, path: str) -> Problem | None:
-    name = _inside(root, path)
-    if name != _shown(name):
-        return Problem(_shown(name), "a path must be UTF-8 text", "is not", "rename it")
+    name = _relative(root, path)
+    if name != _printable(name):
+        return Problem(_printable(name), "a path must be UTF-8 text", "is not", "rename it")
     if JOINT in name:
-        rule = f"a path must not hold {JOINT!r}, which joins the files of channels"
+        rule = f"a path must not contain {JOINT!r}, which joins the files of channels"
         return Problem(name, rule, "does", "rename it")
     if os.path.islink(path) and not os.path.realpath(path).startswith(_real(root) + os.sep):
         return _outside(name, os.path.realpath(path))
@@ -61,13 +62,13 @@ def _problem(root: Path, path: str) -> Problem | None:
 
 
 def _outside(name: str, path: str) -> Problem:
-    rule, remedy = "every file must lie inside the data", "copy it in, or remove the link"
-    return Problem(_shown(name), rule, f"leads to {_shown(path)}", remedy)
+    rule, remedy = "every file must lie inside the data folder", "copy it there, or remove the link"
+    return Problem(_printable(name), rule, f"leads to {_printable(path)}", remedy)
 
 
-def _inside(root: Path, path: str) -> str:
+def _relative(root: Path, path: str) -> str:
     return Path(path).relative_to(root).as_posix()
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     return name.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""What is wrong with one file of a data set, said once: in a check's list and in a refusal."""
+"""What is wrong with one file of a data set: in the list of a check, or as an error."""
 
 import os
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule; as text the sentence "rule, file found; remedy"."""
+    """One broken rule; its text is the sentence "rule, file found; remedy"."""
 
     file: str  # relative to the root of the data, with forward slashes
     rule: str
-    found: str
+    found: str  # follows the file's name in the sentence: starts with a verb
     remedy: str
 
     def __str__(self) -> str:
@@ -19,7 +19,7 @@ class Problem:
 
 
 class Refused(ValueError):
-    """A file that breaks a rule; ``problem`` says which, and the text is the problem's own."""
+    """A file breaks a rule; ``problem`` says which, and its text is the error's."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -27,13 +27,13 @@ class Refused(ValueError):
 
 
 def unreadable(path: Path, name: str, error: Exception | None = None) -> Refused:
-    """The refusal of a file that cannot be read, with the reason as far as it can be told."""
+    """The error for a file that cannot be read, with the reason if it is known."""
     if not path.exists():
         found = "is missing"
     elif not path.is_file():
-        found = "is no file"
+        found = "is not a file"
     elif not os.access(path, os.R_OK):
-        found = "may not be read by this user"
+        found = "is not readable by this user"
     elif path.stat().st_size == 0:
         found = "is empty"
     else:

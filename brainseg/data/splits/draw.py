@@ -1,4 +1,4 @@
-"""Who is held out: every slice is to train on, to validate with, or locked away for the test.
+"""Draw a split: every slice is for training, for validation, or locked for the test.
 
 Shapes: U units of patients that stay together, see data/splits/stratify.py.
 """
@@ -16,7 +16,7 @@ from brainseg.data.splits.stratify import Units, deal, draw
 from brainseg.data.table import tumour_volumes
 
 PARTS = ("train", "validation", "test")
-Groups = Mapping[str, str]  # patient -> name of the group it must not be parted from
+Groups = Mapping[str, str]  # patient -> name of its group, which stays in one part
 Rows = NDArray[np.int64]
 
 
@@ -42,8 +42,10 @@ def split_by_patient(
 
     Fractions are of the patients, rounded, with at least one for validation; linked patients
     stay together, so a part may be off by as many as are linked. The draw depends on patients,
-    volumes, sites and seed, not on the order of the rows. ValueError: no patient left to train
-    on, or a part without any tumour.
+    volumes, sites and seed, not on the order of the rows.
+
+    Raises:
+        ValueError: no patient is left for training, or a part has no tumour.
     """
     units = _units(table, groups)
     num_patients = int(units.sites_US.sum())
@@ -52,7 +54,7 @@ def split_by_patient(
     _refuse_empty_training("patient", num_patients, num_validation, num_test)
     if len(units.names) < 2 + (num_test > 0):
         raise ValueError(
-            f"linked patients stay on one side, all {num_patients} form {len(units.names)} "
+            f"linked patients must stay in one part, all {num_patients} form {len(units.names)} "
             "group(s), too few to split; add patients, or remove what links them"
         )
     rng = np.random.default_rng(seed)
@@ -68,12 +70,14 @@ def split_by_patient(
 def split_by_slice(
     table: pd.DataFrame, *, validation: float = 0.2, test: float = 0.1, seed: int = 0
 ) -> pd.Series:
-    """Return 'train', 'validation' or 'test' for each row, drawn slice by slice: this split leaks.
+    """Return 'train', 'validation' or 'test' for each row, drawn by slice: this split leaks.
 
-    Neighbouring slices of one patient fall on both sides, so copying the nearest training mask
-    already scores about 0.79 micro Dice. It is the report's, for comparison: test is the fraction
-    of all slices, validation the fraction of what is left, both rounded up (as scikit-learn does).
-    ValueError: no slice left to train on, or a part without any tumour.
+    Neighbouring slices of a patient fall into different parts, so copying the nearest training
+    mask already scores about 0.79 micro Dice. It exists to compare with the report: test is the
+    fraction of all slices, validation that of the rest, both rounded up (as in scikit-learn).
+
+    Raises:
+        ValueError: no slice is left for training, or a part has no tumour.
     """
     num_test = math.ceil(test * len(table))
     num_validation = math.ceil(validation * (len(table) - num_test))
@@ -90,8 +94,10 @@ def fold_patients(
 ) -> pd.Series:
     """Return each row's fold, 0 to k - 1; no patient is in two folds, every fold has tumour.
 
-    Folds are alike in size (to one patient where none are linked), tumour volume and site.
-    ValueError: fewer patients than folds, or fewer with tumour.
+    Folds are alike in size (to one patient if none are linked), tumour volume and site.
+
+    Raises:
+        ValueError: fewer patients than folds, or fewer with tumour.
     """
     units = _units(table, groups)
     with_tumour = int((units.volumes_U > 0).sum())
@@ -100,58 +106,62 @@ def fold_patients(
         if count < k:
             raise ValueError(
                 f"every fold must hold a patient{kind} (linked ones count once), there are "
-                f"{count} for {k} folds; take {max(count, 2)} folds, or add patients"
+                f"{count} for {k} folds; use {max(count, 2)} folds, or add patients"
             )
     fold_U = deal(units, k, np.random.default_rng(seed))
     fold = dict(zip(units.names, fold_U.tolist(), strict=True))
-    own = [fold[name] for name in _unit_of(table, groups)]
-    return pd.Series(own, index=table.index, name="fold")
+    folds = [fold[name] for name in _unit_of(table, groups)]
+    return pd.Series(folds, index=table.index, name="fold")
 
 
 def locked_and_folds(
     table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups | None = None
 ) -> pd.Series:
-    """Return each row's fold, 0 to k - 1, and -1 where ``parts`` locks it away for the test.
+    """Return each row's fold, 0 to k - 1, or -1 if ``parts`` locks it for the test.
 
-    ValueError: a split by slices, or what ``fold_patients`` refuses.
+    Raises:
+        ValueError: a split by slices, or as for ``fold_patients``.
     """
     if shared_patients(table, parts):
-        raise ValueError("folds are of patients, this split is by slices; take --split patients")
+        raise ValueError("folds are of patients, this split is by slices; use --split patients")
     folds = fold_patients(table[parts != "test"], k, seed, groups)
     return folds.reindex(table.index, fill_value=-1)
 
 
 def rows_of(table: pd.DataFrame, fold: int = 0) -> tuple[Rows, Rows]:
-    """Positions of the rows to train on and of those to validate with, where ``fold`` does.
+    """Positions of the training rows and of the validation rows, those of ``fold``.
 
-    ``table`` has the column part, and the column fold if the split has folds.
+    ``table`` has the column part and, if the split has folds, the column fold.
     """
     if "fold" not in table:
         assert fold == 0, "a split without folds has only one to validate with"
         return np.flatnonzero(table["part"] == "train"), np.flatnonzero(
             table["part"] == "validation"
         )
-    seen, own = table["part"] != "test", table["fold"] == fold
-    return np.flatnonzero(seen & ~own), np.flatnonzero(seen & own)
+    unlocked, validates = table["part"] != "test", table["fold"] == fold
+    return np.flatnonzero(unlocked & ~validates), np.flatnonzero(unlocked & validates)
 
 
 def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = None) -> pd.Series:
-    """Return each row's part as a CSV with columns patient,split or patient,slice,split has it.
+    """Return each row's part, read from a CSV with columns patient,split or patient,slice,split.
 
-    ValueError: no such file, other columns, a part of another name, a patient (or slice) that is
-    only in the file, only in the table or in two parts, linked patients in two parts, no
-    training or validation slice, or a part without any tumour.
+    Raises:
+        ValueError: no such file, other columns, a part of another name, a patient (or slice) that
+            is only in the file, only in the table or in two parts, linked patients in two parts,
+            no training or validation slice, or a part without tumour.
     """
     rows = _read_split_file(path)
     keys = ["patient", "slice"] if "slice" in rows else ["patient"]
     unit = " and ".join(keys)
-    told = rows.groupby(keys)["split"].agg(["first", "nunique"])
-    _refuse_any(told.index[told["nunique"] > 1], f"{path}: a {unit} must be in one part", "in two")
+    named = rows.groupby(keys)["split"].agg(["first", "nunique"])
+    _refuse_any(
+        named.index[named["nunique"] > 1], f"{path}: a {unit} must be in one part", "in two"
+    )
     wanted = pd.MultiIndex.from_frame(table[keys]) if len(keys) > 1 else pd.Index(table["patient"])
     rule = f"{path} must name every {unit} of the data and no other"
-    _refuse_any(told.index[~told.index.isin(wanted)], rule, "not in the data")
-    _refuse_any(wanted[~wanted.isin(told.index)].unique(), rule, "missing in the file")
-    split = pd.Series(told["first"].reindex(wanted).tolist(), index=table.index, name="split")
+    _refuse_any(named.index[~named.index.isin(wanted)], rule, "not in the data")
+    _refuse_any(wanted[~wanted.isin(named.index)].unique(), rule, "missing in the file")
+    split = pd.Series(named["first"].reindex(wanted).tolist(), index=table.index, name="split")
     for part in ("train", "validation"):
         if not (split == part).any():
             raise ValueError(f"{path} must hold a slice of part {part!r}, it holds none; add some")
@@ -162,7 +172,7 @@ def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = 
 
 
 def split_rows(table: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
-    """What ``split_from_file`` reads back: a row a patient, or a row a slice if any is parted."""
+    """What ``split_from_file`` reads: a row for each patient, or each slice if the split leaks."""
     rows = table[["patient", "slice"]].assign(split=parts)
     if shared_patients(table, parts):
         return rows
@@ -170,7 +180,7 @@ def split_rows(table: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
 
 
 def shared_patients(table: pd.DataFrame, parts: pd.Series) -> int:
-    """How many patients have slices in more than one part; any at all make the split leak."""
+    """How many patients have slices in more than one part; if there are any, the split leaks."""
     return int((parts.groupby(table["patient"]).nunique() > 1).sum())
 
 
@@ -185,7 +195,7 @@ def _units(table: pd.DataFrame, groups: Groups | None) -> Units:
 
 
 def _unit_of(table: pd.DataFrame, groups: Groups | None) -> pd.Series:
-    """Each row's group: the one its patient is linked into, else the patient's own."""
+    """Each row's group: that of its patient, else the patient itself."""
     return table["patient"].map(lambda patient: (groups or {}).get(patient, patient))
 
 
@@ -201,7 +211,9 @@ def _read_split_file(path: Path) -> pd.DataFrame:
         ).fillna("")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).strip()
-        raise ValueError(f"a split must be a CSV file, {path} is not ({reason})") from None
+        raise ValueError(
+            f"a split must be a readable CSV file, {path} is not ({reason}); check the path"
+        ) from None
     if set(rows) not in ({"patient", "split"}, {"patient", "slice", "split"}):
         raise ValueError(
             "a split file must have the columns patient,split or patient,slice,split, "
@@ -222,13 +234,13 @@ def _with_tumour_in_each(table: pd.DataFrame, parts: list[str]) -> pd.Series:
     for part in tumour.index[tumour == 0]:
         raise ValueError(
             f"each part must hold a slice with tumour, {part} of {(split == part).sum()} slices "
-            "holds none; take another seed or a larger fraction"
+            "holds none; use another seed or a larger fraction"
         )
     return split
 
 
 def _refuse_any(breach: pd.Index, rule: str, what: str) -> None:
-    """ValueError that counts the offenders and names the first three."""
+    """Raise a ValueError that counts what breaks the rule and names the first three."""
     if len(breach):
         shown = [
             " slice ".join(map(str, x)) if isinstance(x, tuple) else str(x) for x in breach[:3]
@@ -240,6 +252,6 @@ def _refuse_any(breach: pd.Index, rule: str, what: str) -> None:
 def _refuse_empty_training(unit: str, total: int, num_validation: int, num_test: int) -> None:
     if num_validation + num_test >= total:
         raise ValueError(
-            f"at least one {unit} must be left to train on, {total} less {num_validation} for "
+            f"at least one {unit} must be left for training, {total} minus {num_validation} for "
             f"validation and {num_test} for test leave none; add {unit}s or lower the fractions"
         )

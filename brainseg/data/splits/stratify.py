@@ -1,8 +1,8 @@
-"""Patients dealt out to parts, so that the parts are alike in tumour volume, size and site.
+"""Assign patients to parts that are alike in tumour volume, size and site.
 
-Units are ordered by tumour volume and cut into strata of neighbours; each part takes its share of
-every stratum. Which unit of a stratum a part takes is chance at first; then units of one stratum
-change places for as long as that brings the parts' sizes and sites nearer to their shares.
+Units are ordered by tumour volume and cut into strata of neighbours; each part gets its share of
+every stratum. Units are first drawn at random within a stratum; then two units of a stratum are
+swapped as long as that brings the parts' sizes and sites nearer to their shares.
 
 Shapes: U units, S sites, P parts.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Units:
-    """What is dealt out whole, a patient or patients that are linked; largest tumour first."""
+    """What stays in one part: a patient, or linked patients; largest tumour first."""
 
     names: list[str]
     volumes_U: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Units:
 def draw(
     units: Units, num_patients: int, *, still_to_come: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Units that hold num_patients: one of each stratum, with tumour left for parts to come."""
+    """Draw units of num_patients in all, one from each stratum; leave tumour for later parts."""
     count, total = len(units.names), int(units.sites_US.sum())
     label_U = np.zeros(count, int)
     if num_patients == 0:
@@ -44,7 +44,7 @@ def draw(
 
 
 def deal(units: Units, num_parts: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Each unit's part, 0 to num_parts - 1: one of each stratum to each part."""
+    """Each unit's part, 0 to num_parts - 1: each part gets one unit of each stratum."""
     count = len(units.names)
     strata = [np.arange(i, min(i + num_parts, count)) for i in range(0, count, num_parts)]
     label_U = np.concatenate([rng.permutation(num_parts)[: len(stratum)] for stratum in strata])
@@ -59,10 +59,10 @@ def _balanced(
     share_P: NDArray[np.float64],
     needed_P: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Swap labels within strata while a swap brings the parts nearer to what they should hold.
+    """Swap labels within strata while that brings the parts nearer to what they should hold.
 
-    First that each part p has needed_P[p] units with tumour, then its share of all patients,
-    then of each site.
+    What counts, in this order: that each part p has needed_P[p] units with tumour, its share of
+    all patients, its share of each site.
     """
     large_S = units.sites_US.sum(0) * share_P.min() >= 1
     small_U1 = units.sites_US[:, ~large_S].sum(1, keepdims=True)
@@ -72,13 +72,13 @@ def _balanced(
     has_tumour_U = units.volumes_U > 0
     pairs = [list(pair) for stratum in strata for pair in combinations(stratum, 2)]
 
-    def short(label_U: NDArray[np.int64]) -> tuple[float, ...]:
+    def shortfall(label_U: NDArray[np.int64]) -> tuple[float, ...]:
         is_in_PU = label_U == np.arange(len(share_P))[:, None]
         off_PS = is_in_PU @ sites_US - wanted_PS
         lacking = np.maximum(needed_P - (is_in_PU & has_tumour_U).sum(1), 0).sum()
         return tuple(np.round([lacking, (off_PS.sum(1) ** 2).sum(), (off_PS**2).sum()], 6).tolist())
 
-    best, improved = short(label_U), True
+    best, improved = shortfall(label_U), True
     while improved:
         improved = False
         for pair in pairs:
@@ -86,6 +86,6 @@ def _balanced(
                 continue
             swapped_U = label_U.copy()
             swapped_U[pair] = label_U[pair[::-1]]
-            if (now := short(swapped_U)) < best:
+            if (now := shortfall(swapped_U)) < best:
                 best, label_U, improved = now, swapped_U, True
     return label_U

@@ -107,7 +107,7 @@ def refused(root: Path, layout: str = "auto") -> str:
 def test_a_folder_of_no_layout_is_told_all_that_were_looked_for(tmp_path: Path) -> None:
     write_picture(tmp_path / "holiday.png", noise(8, 8))
     message = refused(tmp_path)
-    assert message.startswith("root must hold slices in a layout that is known (")
+    assert message.startswith("root must hold slices in a known layout (")
     assert all(f"{layout}: " in message for layout in LAYOUTS)
     assert message.endswith(f"{tmp_path} holds none; check the path, or write a manifest")
 
@@ -126,7 +126,7 @@ def test_two_layouts_in_one_folder_must_be_told_apart_by_name(
 
 def test_a_layout_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, "dicom") == (
-        "a layout must be one of auto, lgg, pairs, manifest, nnunet, nifti, got 'dicom'; take auto"
+        "a layout must be one of auto, lgg, pairs, manifest, nnunet, nifti, got 'dicom'; use auto"
     )
 
 

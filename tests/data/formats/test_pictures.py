@@ -113,8 +113,9 @@ def test_one_slice_in_two_folders_is_a_problem(tmp_path: Path) -> None:
         write_slice(tmp_path / "copy", "p", number)
         write_slice(tmp_path, "p", number)
     assert problems(tmp_path) == [
-        "a patient must have one slice of each number, and copy/p/p_1.tif is slice 1, too, "
-        "p/p_1.tif is of p (4 such files); remove or rename one, or tell patients apart"
+        "a patient must have one slice of each number, p/p_1.tif and copy/p/p_1.tif are both "
+        "slice 1 of p (4 of its images share a number); remove or rename one, or give different "
+        "patients different names"
     ]
 
 
@@ -122,7 +123,7 @@ def test_one_slice_in_two_formats_is_a_problem(tmp_path: Path) -> None:
     image = write_slice(tmp_path, "p", 1)[0]
     write_picture(image.with_suffix(".png"), noise(8, 10, 3))
     assert problems(tmp_path) == [
-        "a slice must be one file, and p/p_1.png is the same, p/p_1.tif is another; remove one"
+        "a slice must be one file, p/p_1.tif and p/p_1.png are the same slice; remove one"
     ]
 
 
@@ -132,8 +133,7 @@ def test_a_slice_without_number_or_without_patient_is_a_problem(tmp_path: Path) 
         write_picture(tmp_path / f"{name}_mask.tif", blob(8, 10))
     lgg = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
     assert problems(tmp_path) == [
-        "a slice must lie in the folder of its patient, p_1.tif lies in none; "
-        f"move it, as in {lgg}",
+        f"a slice must lie in its patient's folder, p_1.tif lies in none; move it, as in {lgg}",
         f"the name of a slice must end in its number, p/last.tif does not; rename it like {lgg}",
     ]
 
@@ -149,7 +149,7 @@ def test_a_name_that_holds_the_mark_between_channels_is_a_problem(tmp_path: Path
     write_slice(tmp_path, "p|q", 2)
     write_slice(tmp_path, "p", 2)
     assert problems(tmp_path)[0] == (
-        "a path must not hold '|', which joins the files of channels, p|q does; rename it"
+        "a path must not contain '|', which joins the files of channels, p|q does; rename it"
     )
 
 
@@ -164,8 +164,8 @@ def test_a_link_that_leaves_the_root_is_a_problem(tmp_path: Path, kind: str) -> 
     link.symlink_to(target)
     name = link.relative_to(root)
     assert problems(root) == [
-        f"every file must lie inside the data, {name} leads to {target}; "
-        "copy it in, or remove the link"
+        f"every file must lie inside the data folder, {name} leads to {target}; "
+        "copy it there, or remove the link"
     ]
 
 
@@ -196,7 +196,7 @@ def test_a_patient_that_no_name_tells_is_a_problem_never_a_slice_by_itself(tmp_p
         write_pair(tmp_path, name)
     listed = problems(tmp_path)
     remedy = "rename it, or list the files in a CSV manifest"
-    rule = "the name of a slice must tell its patient, as <PATIENT>_<n>"
+    rule = "the name of a slice must contain its patient, as <PATIENT>_<n>"
     assert listed == [
         f"{rule}, images/12.png does not; {remedy}",
         f"the name of a slice must end in its number, images/P2_1b.png does not; {remedy}",
@@ -277,16 +277,16 @@ def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ("images/P_1.png,masks/P_1.png,,,", "a row must have image and mask and patient, "),
-        ("images/P_2.png,masks/P_1.png,P,,", "a row must name files of the data, "),
-        ("../P_1.png,masks/P_1.png,P,,", "a row must name files of the data, "),
+        ("images/P_1.png,masks/P_1.png,,,", "a row must have an image, a mask and a patient, "),
+        ("images/P_2.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
+        ("../P_1.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
         ("images/P_1.png,masks/P_1.png,P,x,", "a row must have a slice number, "),
         ("images/Q.png,masks/P_1.png,P,,", "a row must have a slice number, "),
-        ("images/P_1.png,masks/P_1.png,P,,1 x 2", "a spacing must be three numbers of mm, "),
+        ("images/P_1.png,masks/P_1.png,P,,1 x 2", "a spacing must be three numbers in mm, "),
         ("images/P_1.png,masks/P_1.png,P,,1 x 0 x 2", "a spacing must be above 0 mm, "),
-        ("a.nii,masks/P_1.png,P,,", "image and mask must be pictures or volumes both, "),
+        ("a.nii,masks/P_1.png,P,,", "image and mask must both be pictures, or both volumes, "),
         ("a.nii,a.nii,P,3,", "a volume must have no slice number, "),
-        ("images/P_1.png", "a row must have image and mask and patient, "),
+        ("images/P_1.png", "a row must have an image, a mask and a patient, "),
     ],
 )
 def test_a_row_that_is_wrong_is_a_problem_with_its_line(
@@ -299,7 +299,7 @@ def test_a_row_that_is_wrong_is_a_problem_with_its_line(
     write_manifest(tmp_path, good, cells, header="image,mask,patient,slice,spacing")
     (listed,) = problems(tmp_path)
     assert listed.startswith(message + "scans.csv line 3 ")
-    assert listed.endswith("; mend the row")
+    assert listed.endswith("; correct the row")
 
 
 def test_a_manifest_goes_before_the_layout_that_it_describes(
@@ -317,10 +317,10 @@ def test_two_manifests_are_a_problem(tmp_path: Path) -> None:
     write_pair(tmp_path, "P_1")
     write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P").rename(tmp_path / "old.csv")
     write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P")
-    rule = "the root must hold one manifest, a CSV file with columns image, mask, patient"
+    rule = "the root must hold exactly one manifest (a CSV file with columns image, mask, patient)"
     assert problems(tmp_path) == [
-        f"{rule}, old.csv is one of 2; keep one",
-        f"{rule}, scans.csv is one of 2; keep one",
+        f"{rule}, old.csv is one of 2; keep exactly one",
+        f"{rule}, scans.csv is one of 2; keep exactly one",
     ]
 
 

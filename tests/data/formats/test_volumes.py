@@ -38,7 +38,7 @@ def test_the_cases_of_nnunet_of_version_1_are_read(tmp_path: Path, phantoms: Pat
 
 
 RULE = "an nnU-Net folder must have a dataset.json with channel_names and labels"
-MEND = "write it as nnU-Net's documentation says"
+MEND = "write it as nnU-Net documents it"
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ MEND = "write it as nnU-Net's documentation says"
     [
         (
             lambda root: (root / "dataset.json").unlink(),
-            f"{RULE}, dataset.json is not there; {MEND}",
+            f"{RULE}, dataset.json is missing; {MEND}",
         ),
         (
             lambda root: (root / "dataset.json").write_text("{"),
-            f"{RULE}, dataset.json does not tell them; {MEND}",
+            f"{RULE}, dataset.json does not contain them; {MEND}",
         ),
         (
             lambda root: describe(root, labels={"background": 0, "oedema": 1, "core": 2}),
@@ -60,7 +60,7 @@ MEND = "write it as nnU-Net's documentation says"
         (
             lambda root: (root / "imagesTr" / "PHANTOM_0002_0001.nii.gz").unlink(),
             "a case must have channels 0 to 2, imagesTr/PHANTOM_0002_0000.nii.gz has 0, 2; "
-            "add the others, or mend dataset.json",
+            "add the missing ones, or correct dataset.json",
         ),
         (
             lambda root: (root / "labelsTr" / "PHANTOM_0002.nii.gz").unlink(),
@@ -99,43 +99,44 @@ FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
     [
         (
             lambda root: (root / SEG).unlink(),
-            "a patient's folder must hold images and one of *mask*, *seg*, *label*, PHANTOM_0002 "
-            "holds 3 images and 0 masks; move the files, or list them in a CSV manifest",
+            "a patient's folder must hold images and one mask (*mask*, *seg* or *label*), "
+            "PHANTOM_0002 holds 3 images and 0 masks; move the files, or list them in a CSV "
+            "manifest",
         ),
         (
             lambda root: (root / FLAIR).unlink(),
-            "every patient must have the channels of PHANTOM_0001, ['a_pre', 'b_flair', 'c_post'], "
-            "PHANTOM_0002 has ['a_pre', 'c_post']; rename, add or remove volumes",
+            "every patient must have the channels of PHANTOM_0001 (a_pre, b_flair, c_post), "
+            "PHANTOM_0002 has a_pre, c_post; rename, add or remove volumes",
         ),
         (
             lambda root: (root / FLAIR).rename((root / FLAIR).with_name("PHANTOM_0002_b_t2.nii")),
-            "every patient must have the channels of PHANTOM_0001, ['a_pre', 'b_flair', 'c_post'], "
-            "PHANTOM_0002 has ['a_pre', 'b_t2', 'c_post']; rename, add or remove volumes",
+            "every patient must have the channels of PHANTOM_0001 (a_pre, b_flair, c_post), "
+            "PHANTOM_0002 has a_pre, b_t2, c_post; rename, add or remove volumes",
         ),
         (
             lambda root: write_volume(root / "P" / "ses-1" / "flair.nii", noise(2, 8, 8)),
-            "the volumes of a patient must lie in a folder of their own in the root, "
+            "each patient's volumes must lie in a folder of its own directly under the root, "
             "P/ses-1/flair.nii lies in 'P/ses-1'; move the files, or list them in a CSV manifest",
         ),
         (
             lambda root: write_volume(root / FLAIR, noise(5, 32, 30)),
-            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
-            f"{FLAIR} is 30 x 32 x 5 voxels, not 32 x 32 x 5; resample it to that one's grid",
+            "a patient's volumes must share the grid of PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz, "
+            f"{FLAIR} is 30 x 32 x 5 voxels, not 32 x 32 x 5; resample it to that grid",
         ),
         (
             lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, 0.5)),
-            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
+            "a patient's volumes must share the grid of PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz, "
             f"{SEG} has voxels of 0.5 x 0.9 x 5 mm, not 0.8 x 0.9 x 5; "
-            "resample it to that one's grid",
+            "resample it to that grid",
         ),
         (
             lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, -0.8)),
-            "a volume must lie where PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz lies, "
-            f"{SEG} runs LAS, not RAS; resample it to that one's grid",
+            "a patient's volumes must share the grid of PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz, "
+            f"{SEG} has orientation LAS, not RAS; resample it to that grid",
         ),
         (
             lambda root: write_volume(root / SEG, np.zeros((5, 32, 32, 2), np.uint8)),
-            f"a mask must have one channel, {SEG} has 2; keep the tumour's",
+            f"a mask must have one channel, {SEG} has 2; keep only the tumour's",
         ),
         (
             lambda root: (root / FLAIR).write_bytes(b""),

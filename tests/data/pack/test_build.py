@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.pack.intensity import levels, to_bytes
+from brainseg.data.pack.intensity import intensity_range, to_bytes
 from brainseg.data.pack.store import open_pack
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import fingerprint
@@ -74,7 +74,7 @@ def test_other_types_are_spread_over_8_bits_patient_by_patient(tmp_path: Path, d
 
 def test_negative_levels_begin_at_the_lowest() -> None:
     image_HWC = np.linspace(-1000, 1000, 2001).reshape(-1, 1, 1)
-    found = levels([image_HWC])
+    found = intensity_range([image_HWC])
     assert found[0] == pytest.approx([-1000, 998])
     assert to_bytes(image_HWC, found)[[0, 1000, 2000], 0, 0].tolist() == [0, 128, 255]
 
@@ -82,22 +82,22 @@ def test_negative_levels_begin_at_the_lowest() -> None:
 def test_each_channel_has_levels_of_its_own() -> None:
     image_HWC = noise(8, 8, 2, dtype=np.uint16)
     image_HWC[..., 1] //= 100
-    found = levels([image_HWC, image_HWC])
+    found = intensity_range([image_HWC, image_HWC])
     assert found[0, 1] > 50 * found[1, 1]
     assert to_bytes(image_HWC, found).max(axis=(0, 1)).tolist() == [255, 255]
 
 
 def test_an_empty_channel_stays_black() -> None:
     image_HWC = np.zeros((8, 8, 1), np.uint16)
-    assert not to_bytes(image_HWC, levels([image_HWC])).any()
+    assert not to_bytes(image_HWC, intensity_range([image_HWC])).any()
 
 
 def test_a_patient_whose_images_differ_in_type_is_refused(tmp_path: Path) -> None:
     write_slices(tmp_path / "root", "p", noise(2, 16, 16))
     write_picture(tmp_path / "root" / "p" / "p_2.tif", noise(16, 16, dtype=np.uint16))
     assert refused(tmp_path / "root", tmp_path / "cache") == (
-        "the images of a patient must be of one type, p/p_2.tif holds uint16 and another image of "
-        "p uint8; export all as one"
+        "the images of a patient must have one number type, p/p_2.tif holds uint16 and "
+        "another image of p uint8; export all alike"
     )
 
 
@@ -126,8 +126,8 @@ def test_a_number_of_channels_that_is_not_declared_is_refused_with_the_remedy(
 ) -> None:
     write_slices(tmp_path / "root", "p", noise(2, 16, 16, 4))
     assert refused(tmp_path / "root", tmp_path / "cache", channels=3) == (
-        "images must have the declared number of channels, 3, p/p_1.tif has 4; declare it with "
-        "--set channels=4, or export all alike"
+        "images must have the declared number of channels (3), p/p_1.tif has 4; declare it with "
+        "--set channels=4, or export all images alike"
     )
 
 

@@ -87,8 +87,8 @@ def test_a_recorded_fingerprint_opens_what_the_run_began_with_and_builds_nothing
     with pytest.raises(ValueError) as error:
         open_pack(table, root, image_size=8, recorded=recorded, cache=cache)
     assert str(error.value) == (
-        f"files must stay as they were when the run began, some under {root} have changed; "
-        "restore them, or begin a run of another name"
+        f"files must not change during a run, some under {root} have changed since it began; "
+        "restore them, or start a run with another --name"
     )
 
 
@@ -171,8 +171,8 @@ def test_an_image_of_other_channels_than_declared_is_refused_and_leaves_nothing(
     (root / "p" / "p_2.tif").unlink()
     cv2.imwrite(str(root / "p" / "p_2.png"), np.zeros((16, 16), np.uint8))
     assert refused(root, tmp_path / "cache") == (
-        "images must have the declared number of channels, 3, p/p_2.png has 1; declare it with "
-        "--set channels=1, or export all alike"
+        "images must have the declared number of channels (3), p/p_2.png has 1; declare it with "
+        "--set channels=1, or export all images alike"
     )
     assert [p.name for p in (tmp_path / "cache" / "packs").iterdir()] == [".lock"]
 

@@ -123,7 +123,7 @@ def test_fewer_images_than_workers_are_refused() -> None:
     with pytest.raises(ValueError) as error:
         training_batches(pack_of(2), np.arange(2), STILL, batch_size=3, seed=0, epoch=0, world=3)
     assert str(error.value) == (
-        "each worker must get an image, 2 images are fewer than 3 workers; take fewer workers"
+        "each worker must get an image, 2 images are fewer than 3 workers; use fewer workers"
     )
 
 

@@ -78,8 +78,8 @@ def test_any_number_of_channels_has_a_scale_of_its_own_but_no_imagenet_statistic
     with pytest.raises(ValueError) as error:
         scaling(counted, ["p"] * 3, "imagenet")
     assert str(error.value) == (
-        f"normalise=imagenet has statistics of 3 channels, the images have {channels}; "
-        "take --set normalise=patient or image"
+        f"normalise=imagenet needs images of 3 channels, these have {channels}; "
+        "use --set normalise=patient or image"
     )
 
 

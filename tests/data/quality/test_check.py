@@ -24,7 +24,7 @@ from brainseg.report.data_page import write_page, write_picture
 
 SLICES = 6
 UNREADABLE = "every image and mask must be readable"
-SHARED = "an image must stand in one patient only"
+SHARED = "an image must belong to one patient only"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def test_mixed_sizes_of_patients_are_a_note(data: Data) -> None:
     findings = check(data.root)
     assert told(findings) == []
     assert findings.summary["sizes"] == {"48x48": 18, "56x48": 6}
-    assert "slices have 2 sizes, padded to squares and resized: " in findings.notes[0]
+    assert "slices have 2 sizes, all will be padded to squares and resized: " in findings.notes[0]
 
 
 def test_mixed_sizes_of_one_patient_are_a_problem(data: Data) -> None:
@@ -203,7 +203,7 @@ def test_what_all_images_share_is_no_problem(
     assert told(findings) == [] and findings.summary["channels"] == {channels: 24}
     if how is with_alpha:
         assert findings.notes[0].startswith(
-            "channel 3 holds one value alone (transparency, or a missing sequence) in 4 of 4"
+            "channel 3 holds a single value (transparency, or a missing sequence) in 4 of 4"
         )
 
 
@@ -264,7 +264,7 @@ def test_a_patient_that_cannot_be_read_is_a_problem(data: Data) -> None:
         path.rename(data.root / path.name)
     assert only(check(data.root)) == (
         "PHANTOM_0002_1.tif",
-        "a slice must lie in the folder of its patient",
+        "a slice must lie in its patient's folder",
         "lies in none",
     )
 
@@ -282,13 +282,13 @@ def test_an_image_in_two_patients_is_a_problem(data: Data) -> None:
     shutil.copy(data.image(1, 4), data.image(3, 2))
     file, rule, found = only(check(data.root))
     assert (file, rule) == (data.name(data.image(3, 2)), SHARED)
-    assert found.startswith(f"shows what {data.name(data.image(1, 4))} shows, to the pixel")
+    assert found.startswith(f"shows the same as {data.name(data.image(1, 4))}, pixel for pixel")
 
 
 def test_masks_that_disagree_over_one_image_are_told(data: Data) -> None:
     shutil.copy(data.image(1, data.with_tumour(1)), data.image(3, 1))
     change(data.mask(3, 1), np.zeros_like)
-    assert ", but marks 0 pixels where that marks " in only(check(data.root))[2]
+    assert ", but its mask marks 0 pixels, the other's " in only(check(data.root))[2]
 
 
 def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
@@ -299,14 +299,14 @@ def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
         shutil.copy(data.mask(2, number), again / f"s{number}_mask.tif")
     file, rule, found = only(check(data.root))
     assert (file, rule) == ("Someone else/s1.png", SHARED)
-    assert found.startswith("shows what PHANTOM_0002/PHANTOM_0002_1.tif shows, nearly (5 more")
+    assert found.startswith("shows the same as PHANTOM_0002/PHANTOM_0002_1.tif, nearly (5 more")
 
 
 def test_a_patient_in_two_folders_of_one_name_is_refused(data: Data) -> None:
     shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
     _, rule, found = only(check(data.root))
     assert rule.startswith("a patient must have one slice of each number")
-    assert found == "is of PHANTOM_0002 (12 such files)"
+    assert "are both slice 1 of PHANTOM_0002 (12 of its images share a number)" in found
 
 
 def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
@@ -315,8 +315,8 @@ def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
     findings = check(data.root)
     assert told(findings) == []
     assert findings.notes == [
-        "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: both are kept "
-        "on one side of every split"
+        "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: every "
+        "split keeps both in one part"
     ]
 
 
@@ -326,8 +326,8 @@ def test_a_slice_that_stands_twice_in_one_patient_is_a_note(data: Data) -> None:
     findings = check(data.root)
     assert told(findings) == []
     assert findings.notes == [
-        "1 of 24 slices equal another of their patient: "
-        f"{data.name(data.image(1, 5))} is {data.name(data.image(1, 3))}"
+        "1 of 24 slices repeat another slice of their patient: "
+        f"{data.name(data.image(1, 5))} equals {data.name(data.image(1, 3))}"
     ]
 
 
@@ -340,7 +340,7 @@ def test_a_link_out_of_the_root_is_named_and_not_followed(data: Data, tmp_path: 
     data.image(1, 1).unlink()
     data.image(1, 1).symlink_to(outside)
     findings = check(data.root)
-    rule = "every file must lie inside the data"
+    rule = "every file must lie inside the data folder"
     assert (data.name(data.image(1, 1)), rule, f"leads to {outside}") in told(findings)
     assert len(findings.table) == 23
 
@@ -473,11 +473,11 @@ def test_the_page_shows_what_is_odd_and_loads_nothing(data: Data) -> None:
     for number in range(1, SLICES + 1):
         change(data.image(3, number), lambda image: image[..., [1, 1, 2]])
     findings = check(data.root)
-    whys = " ".join(odd.why for odd in findings.odd)
+    whys = " ".join(outlier.why for outlier in findings.outliers)
     assert "mask marks " in whys and "channel 2 equals channel 1" in whys
-    assert "one of the largest tumours" in whys
+    assert "one of the largest tumour areas" in whys
     text = write_page(findings, data.root.parent / "page.html").read_text()
-    assert text.count("<figure>") == 1 + len(findings.odd)
+    assert text.count("<figure>") == 1 + len(findings.outliers)
     assert "http" not in text and "<script" not in text
 
 
@@ -526,7 +526,7 @@ def test_the_facts_of_the_real_patients(lgg: Path) -> None:
     findings = check(lgg)
     assert told(findings) == []
     both = "TCGA_FG_A60K_20040224, TCGA_HT_A616_19991226"
-    filled = "as where a missing sequence was filled with another"
+    filled = "perhaps in place of a missing sequence"
     assert findings.notes == [
         f"channel 0 equals channel 1 (FLAIR) in 2 of 24 patients, {filled}: {both}",
         "channel 2 equals channel 1 (FLAIR) in 3 of 24 patients, "

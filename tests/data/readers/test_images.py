@@ -70,7 +70,7 @@ def test_files_of_one_channel_are_joined_in_their_order(tmp_path: Path) -> None:
 def test_more_than_four_channels_are_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", noise(7, 9, 3))
     assert refused(read_image, tmp_path, "a.png|a.png") == (
-        "an image must have 1 to 4 channels, a.png|a.png has 6; leave out channels"
+        "an image must have 1 to 4 channels, a.png|a.png has 6; remove channels"
     )
 
 
@@ -80,7 +80,7 @@ def test_channel_files_of_unlike_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as error:
         read_image(tmp_path, "a.png|b.png")
     assert str(error.value) == (
-        "the channels of an image must be of one size, b.png is 9x7 and a.png 7x9; "
+        "the channels of an image must have the same size, b.png is 9x7 and a.png is 7x9; "
         "export all at one size"
     )
 
@@ -110,7 +110,7 @@ def made_a_folder(path: Path) -> None:
         (emptied, "is empty"),
         (spoiled, "cannot be decoded"),
         (Path.unlink, "is missing"),
-        (made_a_folder, "is no file"),
+        (made_a_folder, "is not a file"),
     ],
 )
 def test_a_damaged_file_is_refused_with_the_reason(
@@ -164,20 +164,22 @@ def test_comments_of_gigabytes_before_the_voxels_are_refused(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     struct.pack_into("<f", content, 108, 1e9)
     path.write_bytes(content)
-    assert "its voxels begin at byte 1e+09" in refused(read_image, tmp_path, "a.nii", 0, 2)
+    assert "its header says that voxels begin at byte 1e+09" in refused(
+        read_image, tmp_path, "a.nii", 0, 2
+    )
 
 
 def test_several_pages_are_refused_not_reduced_to_the_first(tmp_path: Path) -> None:
     cv2.imwritemulti(str(tmp_path / "a.tif"), [noise(7, 9), noise(7, 9)])
     assert refused(read_image, tmp_path, "a.tif") == (
-        "a TIFF file must hold one slice, a.tif holds several pages; write a file for each slice"
+        "a TIFF file must hold one slice, a.tif holds several pages; save each slice as a file"
     )
 
 
 @pytest.mark.parametrize("turn", range(2, 9))
 def test_a_picture_that_asks_to_be_turned_is_refused(tmp_path: Path, turn: int) -> None:
     Image.fromarray(noise(7, 9)).save(tmp_path / "a.tif", tiffinfo={274: turn})
-    assert "a TIFF file must not ask to be turned" in refused(read_image, tmp_path, "a.tif")
+    assert "a TIFF file must be stored upright" in refused(read_image, tmp_path, "a.tif")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -202,8 +204,8 @@ def test_nothing_outside_the_root_is_read(tmp_path: Path, name: str) -> None:
         with pytest.raises(Refused) as error:
             read(root, name)
         assert str(error.value) == (
-            f"every file must lie inside the data, {name} leads to {outside}; "
-            "copy it in, or remove the link"
+            f"every file must lie inside the data folder, {name} leads to {outside}; "
+            "copy it there, or remove the link"
         )
 
 
@@ -296,7 +298,7 @@ def test_a_flipped_bit_in_a_compressed_volume_is_noticed(tmp_path: Path) -> None
 def test_a_slice_beyond_the_volume_is_refused(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.nii", noise(4, 7, 9))
     assert refused(read_image, tmp_path, "a.nii", 4, 2) == (
-        "a volume must be as it was when it was listed, a.nii has no slice 4 along axis 2; "
+        "a volume must not change after it was listed, a.nii has no slice 4 along axis 2; "
         "list the folder again"
     )
 
@@ -313,8 +315,12 @@ def over_time(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (rgb, "a volume must hold whole numbers or floats, a.nii holds 4 x 5 x 3 "),
-        (over_time, "a volume must have three axes, or a fourth of 1 to 4 channels, a.nii holds "),
+        (rgb, "a volume must hold integers or floats, a.nii holds 4 x 5 x 3 "),
+        (
+            over_time,
+            "a volume must have three axes, or four of which the last holds 1 to 4 channels, "
+            "a.nii holds ",
+        ),
     ],
 )
 def test_a_volume_of_something_else_is_refused(
@@ -386,24 +392,24 @@ def coloured(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     [
         (
             with_edge(blob()),
-            "a mask must hold 0 and 1, or 0 and 255, or 0 alone, m.png holds 0 (236 px), "
-            "30 (1 px), 60 (1 px), 90 (1 px), 128 (1 px) and 1 values more; "
+            "a mask must hold 0 and 1, or 0 and 255, or only 0, m.png holds 0 (236 px), "
+            "30 (1 px), 60 (1 px), 90 (1 px), 128 (1 px) and 1 more; "
             "threshold it, or redraw it",
         ),
         (
             blob(top=2),
-            "a mask must hold 0 and 1, or 0 and 255, or 0 alone, m.png holds 0 (240 px), "
+            "a mask must hold 0 and 1, or 0 and 255, or only 0, m.png holds 0 (240 px), "
             "2 (16 px); threshold it, or redraw it",
         ),
         (
             255 - blob(),
             "a mask must mark the tumour, at most half of all pixels, m.png marks 94% and holds "
-            "0 (16 px), 255 (240 px); invert it if it marks the rest",
+            "0 (16 px), 255 (240 px); invert it if it marks the background",
         ),
         (
             np.full((16, 16), 255, np.uint8),
             "a mask must mark the tumour, at most half of all pixels, m.png marks 100% and holds "
-            "255 (256 px); invert it if it marks the rest",
+            "255 (256 px); invert it if it marks the background",
         ),
         (
             coloured(blob()),

@@ -97,7 +97,7 @@ def test_patients_that_are_all_linked_cannot_be_split() -> None:
     table = growing(4)
     groups = dict.fromkeys(table["patient"], "one")
     assert refused(lambda: split_by_patient(table, groups=groups)) == (
-        "linked patients stay on one side, all 4 form 1 group(s), too few to split; "
+        "linked patients must stay in one part, all 4 form 1 group(s), too few to split; "
         "add patients, or remove what links them"
     )
 
@@ -129,12 +129,12 @@ def test_the_slice_wise_split_rounds_up_first_the_test_then_the_validation_part(
 
 
 def test_fractions_that_leave_no_patient_to_train_on_are_refused() -> None:
-    message = "one patient must be left to train on, 2 less 1 for validation and 1 for test"
+    message = "one patient must be left for training, 2 minus 1 for validation and 1 for test"
     assert message in refused(lambda: split_by_patient(growing(2), validation=0.4, test=0.5))
 
 
 def test_a_single_patient_cannot_be_split() -> None:
-    message = "at least one patient must be left to train on, 1 less 1"
+    message = "at least one patient must be left for training, 1 minus 1"
     assert message in refused(lambda: split_by_patient(growing(1)))
 
 

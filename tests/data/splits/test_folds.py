@@ -71,7 +71,7 @@ def test_without_folds_the_parts_say_who_validates() -> None:
             made_up_table({f"p{i}": [0] for i in range(10)} | {"q": [5], "r": [5]}),
             3,
             "every fold must hold a patient with tumour (linked ones count once), there are 2 "
-            "for 3 folds; take 2 folds, or add patients",
+            "for 3 folds; use 2 folds, or add patients",
         ),
     ],
 )

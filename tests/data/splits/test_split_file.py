@@ -31,7 +31,7 @@ FOUR = "a,train\nb,train\nc,validation\nd,test\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a split must be a CSV file, {path} is not (No columns to parse from file)"),
+        ("", "a split must be a readable CSV file, {path} is not (No columns to parse from file)"),
         (
             "patient,part\n",
             "must have the columns patient,split or patient,slice,split, {path} has patient,part",
@@ -72,7 +72,8 @@ def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, me
 def test_a_split_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no.csv"
     assert refused(lambda: split_from_file(growing(4), path)) == (
-        f"a split must be a CSV file, {path} is not (No such file or directory)"
+        f"a split must be a readable CSV file, {path} is not (No such file or directory); "
+        "check the path"
     )
 
 
