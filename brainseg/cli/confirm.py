@@ -142,10 +142,10 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
     from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import full_name, in_words, varied_between_configurations
     from brainseg.records.trial_state import TrialState
-    from brainseg.search.confirmation import candidates, chosen_by, expected_seconds
+    from brainseg.search.confirmation import chosen_by, expected_seconds, ranked_configurations
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
-    known = {candidate.trial: candidate for candidate in candidates(search)}
+    known = {candidate.trial: candidate for candidate in ranked_configurations(search)}
     records = [TrialRecord("", TrialState.QUEUED, params=dict(point)) for point in sweep.first]
     paths = varied_between_configurations(records)
     for point, origin in zip(sweep.first, sweep.confirms.origins, strict=True):

@@ -1,4 +1,4 @@
-"""What an earlier study concluded, stated so that the records of a run can be held against it.
+"""What an earlier study concluded, stated so that it can be compared with the records of a run.
 
 A claim names its configuration by some paths and their values: every trial that has these values
 matches. A claim about several models holds if it holds for each of them.
@@ -75,8 +75,8 @@ def from_record(record: Mapping[str, Any]) -> Claim:
     kind, configuration = fields.pop("kind"), fields.pop("arm")
     if kind not in KINDS:
         raise ValueError(
-            f"a claim is one of {', '.join(KINDS)}, got {kind!r}; the run was begun by another "
-            "version of brainseg"
+            f"a claim is one of {', '.join(KINDS)}, got {kind!r}; the run was started by another "
+            "version of brainseg; use that one"
         )
     return KINDS[kind](configuration=configuration, **fields)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from brainseg.config.distributions import Above, Choice, Integers, LogUniform, Uniform, Within
 
-# A selection that spans the families and the sizes; any other encoder can be named as well.
+# A selection over families and sizes; any other encoder can be named as well.
 ENCODERS = Choice(
     "vgg16",
     "resnet18",
@@ -217,11 +217,11 @@ class TrialConfig:
     loss: Loss = Dice()
     augment: Augmentation = Augmentation()
     normalise: Literal["patient", "image", "imagenet"] = (
-        "patient"  # whose grey levels set the scale
+        "patient"  # over whose grey levels intensity is scaled
     )
     channels: Annotated[int, Within(1, 4)] = 3  # of an image: as the files have them
     image_size: Annotated[int, Within(1)] = 256  # pixels a side
-    batch_size: Annotated[int, Choice(8, 16, 32), Within(1)] = 16  # images a step, all workers
+    batch_size: Annotated[int, Choice(8, 16, 32), Within(1)] = 16  # images a step, over all workers
     epochs: Annotated[int, Integers(10, 100), Within(1)] = 30
     clip_norm: Annotated[float, Within(0)] = (
         1.0  # gradients are scaled down to this Euclidean norm; 0 leaves them alone
@@ -229,7 +229,7 @@ class TrialConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if in hardware
     sync_batch_norm: bool = False  # batch statistics over all workers; GPUs only
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
-    fold: Annotated[int, Within(0)] = 0  # which one of the split's validates; 0 where it has none
+    fold: Annotated[int, Within(0)] = 0  # which fold of the split validates; 0 if it has none
 
 
 def configuration_name(config: TrialConfig) -> str:

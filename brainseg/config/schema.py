@@ -4,8 +4,8 @@ A hyperparameter is one field of a frozen dataclass:
 
     lr: Annotated[float, LogUniform(1e-5, 1e-2), Above(0)] = 3e-4
 
-read: name, type, where to search, what is legal, what to use when not searching. Range is not
-legality: a run by hand may leave the range, not the rule. A condition is a union: the fields of
+read: name, type, where to search, what is legal, what to use when not searching. A point given by
+hand may lie outside the range, but must keep the rule. A condition is a union: the fields of
 ``Sgd`` exist only while the optimizer *is* an ``Sgd``. Every field has a dotted path
 (``optimizer.sgd.momentum``), and one flat ``{path: value}`` dict describes a config to Optuna, to
 W&B, on disk and on the command line.
@@ -89,7 +89,7 @@ def parse(cls: type, assignment: str) -> tuple[str, Value]:
     leaf = leaf_of(cls, path.strip())
     try:
         return leaf.path, require_legal(_read(text.strip(), leaf), leaf)
-    except ValueError as error:  # `lr=0.1` is a slip for one of the optimizers' rates
+    except ValueError as error:  # `lr=0.1` was meant for an optimizer's rate
         deeper = [other.path for other in leaves(cls) if other.path.endswith(f".{leaf.path}")]
         if not deeper:
             raise
@@ -136,7 +136,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'lr'?` for names close to ``name``, otherwise nothing."""
     options = list(known)
     close = get_close_matches(name, options, n=3, cutoff=0.6)
-    if not close:  # a last part given without its path is the commonest slip
+    if not close:  # the last part without its path is the commonest mistake
         close = [option for option in options if option.split(".")[-1] == name][:3]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
@@ -159,10 +159,10 @@ def _copied(
         if leaf is None:  # a part that is no choice
             values[f.name] = _copied(default, choose, known, f"{path}.")
         elif leaf.branches:
-            own = _tag(type(default))
-            tag = require_legal(choose(path, own, leaf), leaf)
+            default_tag = _tag(type(default))
+            tag = require_legal(choose(path, default_tag, leaf), leaf)
             branches = _branches(_hints(cls)[f.name])
-            branch = default if tag == own else branches[str(tag)]()
+            branch = default if tag == default_tag else branches[str(tag)]()
             values[f.name] = _copied(branch, choose, known, f"{path}.{tag}.")
         else:
             values[f.name] = require_legal(choose(path, default, leaf), leaf)

@@ -31,7 +31,7 @@ from brainseg.config.schema import (
 
 @dataclass(frozen=True)
 class Space(Generic[T]):
-    """``base``, with the paths that match a pattern of ``search`` set loose."""
+    """``base``, with the paths that match a pattern of ``search`` searched."""
 
     base: T
     search: tuple[str, ...]  # glob patterns over paths, e.g. "optimizer*"
@@ -75,24 +75,24 @@ class Space(Generic[T]):
         return self(RandomDraws(rng))
 
     def config(self, point: Mapping[str, Value]) -> T:
-        """The config at ``point``: what it leaves out is as fixed, or as in the base."""
+        """The config at ``point``; paths that it leaves out are as fixed, or as in the base."""
         return applied(self.base, point, self.fixed)
 
     def holding(self, point: Mapping[str, Value]) -> "Space[T]":
-        """This space with the values of ``point`` held as well."""
+        """This space with the values of ``point`` fixed as well."""
         return replace(self, fixed={**self.fixed, **point})
 
     def distributions(self) -> dict[str, Distribution]:
-        """Every path set loose, with the range it is drawn from, along all branches."""
-        loose = {leaf.path: self._distribution(leaf) for leaf in leaves(type(self.base))}
-        return {path: distribution for path, distribution in loose.items() if distribution}
+        """Every searched path, along all branches, with the range it is drawn from."""
+        searched = {leaf.path: self._distribution(leaf) for leaf in leaves(type(self.base))}
+        return {path: distribution for path, distribution in searched.items() if distribution}
 
     def split(self, point: Mapping[str, Value]) -> tuple[Params, Params]:
-        """A point to try, as (drawn, pinned): the paths the searcher draws, and all the others.
+        """A point to try, as (drawn, pinned): the paths that are searched, and all others.
 
         Raises:
-            ValueError: a value outside the range it would be drawn from, which the searcher
-                could neither reach nor model.
+            ValueError: a value outside the range it would be drawn from; the search could neither
+                propose nor model it.
         """
         full, ranges = flatten(self.config(point)), self.distributions()
         for path in full.keys() & ranges.keys():
@@ -106,8 +106,8 @@ class Space(Generic[T]):
         return drawn, pinned
 
     def _distribution(self, leaf: Leaf) -> Distribution | None:
-        """What ``leaf`` is drawn from, or None where it is held."""
+        """What ``leaf`` is drawn from; None if it is not searched."""
         if leaf.path in self.fixed:
             return None
-        loose = any(fnmatchcase(leaf.path, pattern) for pattern in self.search)
-        return self.narrow.get(leaf.path, leaf.distribution) if loose else None
+        is_searched = any(fnmatchcase(leaf.path, pattern) for pattern in self.search)
+        return self.narrow.get(leaf.path, leaf.distribution) if is_searched else None

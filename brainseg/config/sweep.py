@@ -1,4 +1,4 @@
-"""What a sweep is: a question, a space, what is tried first, a strategy and a budget."""
+"""What a sweep is: a question, a space, the points to try first, a strategy and a budget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ def _refuse_one_fold(folds: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Bayes:
-    """Points are proposed by what was seen so far; trials pause at rungs, the best go on.
+    """Points are proposed from the results so far; trials pause at rungs, the best resume.
 
     Sources: search/halving.py; Bergstra et al. (2011) for "tpe", search/acquisition.py for "gp".
     """
 
     trials: int = 20
-    grace_epochs: int = 4  # no trial pauses before
-    reduction: int = 3  # one trial in `reduction` goes on beyond each rung
+    grace_epochs: int = 4  # every trial trains at least so many
+    reduction: int = 3  # one trial in `reduction` passes each rung
     sampler: Literal["gp", "tpe", "random"] = "tpe"
     seed: int = 0
 
@@ -42,15 +42,15 @@ class Bayes:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Nothing is drawn: each point, once with every seed and fold, is trained to its last epoch.
+    """A fixed list: each point is trained to its last epoch, once with every seed and fold.
 
     All points come with the first seed and fold, then all with the second fold, and so on: every
     configuration grows evenly.
     """
 
     seeds: tuple[int, ...] = (0,)
-    folds: int = 0  # each of so many validates in turn; 0: only the one that a point's config names
-    trials: int | None = None  # the first so many; None: all
+    folds: int = 0  # each validates in turn; 0: only the fold that a point's config names
+    trials: int | None = None  # train only the first so many; None: all
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -68,12 +68,12 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a sweep may spend beside its number of trials: whatever is spent first ends it."""
+    """What a sweep may spend; the first limit that is reached ends it."""
 
-    hours: float = inf  # of wall time, over all commands that went on with the sweep
+    hours: float = inf  # of wall time, over all commands that started or resumed the sweep
     device_hours: float = inf  # of its trials
-    patience: int = 0  # trials in a row that may end without a better Dice; 0: any number
-    terminator: bool = False  # end where Optuna's terminator expects less than the noise
+    patience: int = 0  # trials in a row that may end without a better Dice; 0: no limit
+    terminator: bool = False  # end when Optuna's terminator expects a gain below the noise
 
     def __post_init__(self) -> None:
         for name in ("hours", "device_hours"):
@@ -83,7 +83,7 @@ class Budget:
             raise ValueError(f"patience must be at least 0, got {self.patience}")
 
 
-# What a search may aim at, beside Dice in columns of its own: Dice is maximised, costs minimised.
+# What a search may optimise, columns of a trial's rows: Dice is maximised, costs are minimised.
 Objective = Literal["dice", "device_seconds", "parameters", "milliseconds_per_image"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
@@ -92,11 +92,11 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 class Split:
     """How slices are divided into train, validation and test."""
 
-    by: str = "patients"  # or "slices": the report's, which leaks; or the path of a CSV file
-    validation: float = 0.2  # share of the patients; of what test leaves, if by slices
-    test: float = 0.1  # share that the search never sees
+    by: str = "patients"  # or "slices", as the report did, which leaks; or a CSV file
+    validation: float = 0.2  # share of the patients; if by slices, of those not in test
+    test: float = 0.1  # share that is locked until the search is over
     seed: int = 0
-    folds: int = 0  # all but the test patients are cut into so many; 0: one part validates
+    folds: int = 0  # of all but the test patients; 0: one fixed validation part
 
     def __post_init__(self) -> None:
         _refuse_one_fold(self.folds)
@@ -118,9 +118,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Origin:
-    """Why one point is confirmed: it led the search, it is one of the report's models, or both."""
+    """Why a point is confirmed: it led the search, it is one of the report's models, or both."""
 
-    trial: str  # of the search; "" where it tried no such configuration
+    trial: str  # of the search; "" if it did not try this configuration
     baseline: bool  # one of the report's models
 
 
@@ -142,13 +142,13 @@ class Sweep:
     name: str
     question: str
     space: Space[TrialConfig]
-    first: tuple[Mapping[str, Value], ...] = ()  # tried in this order before the searcher draws
+    first: tuple[Mapping[str, Value], ...] = ()  # tried in this order before anything is drawn
     strategy: Bayes | Points = Bayes()
     budget: Budget = Budget()
-    objectives: tuple[Objective, ...] = ("dice",)  # the first decides who goes on at a rung
+    objectives: tuple[Objective, ...] = ("dice",)  # the first decides which trials pass a rung
     split: Split = Split()
-    claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are held against them
-    confirms: Confirms | None = None  # with the very patients locked that its search locked
+    claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are compared with them
+    confirms: Confirms | None = None  # the patients that its search locked stay locked
 
     def __post_init__(self) -> None:
         for claim in self.claims:
@@ -166,14 +166,14 @@ class Sweep:
 
     @property
     def trials(self) -> int:
-        """How many there will be."""
+        """How many trials there will be."""
         if isinstance(self.strategy, Bayes):
             return self.strategy.trials
         whole = len(self.first) * len(self.strategy.repeats)
         return whole if self.strategy.trials is None else min(self.strategy.trials, whole)
 
     def points(self) -> list[tuple[Params, Params]]:
-        """What is tried first, in its order, as (drawn, pinned), see ``Space.split``."""
+        """The points to try first, in order, as (drawn, pinned); see ``Space.split``."""
         if isinstance(self.strategy, Bayes):
             return [self.space.split(point) for point in self.first]
         return [
@@ -189,8 +189,8 @@ def _check_budget(sweep: Sweep) -> None:
     if isinstance(strategy, Points):
         if budget.patience or budget.terminator:
             raise ValueError(
-                "patience and terminator end a search; a sweep of points runs its whole list: "
-                "leave them out"
+                "patience and terminator can only end a search, a sweep of points runs its whole "
+                "list; leave them out"
             )
     elif budget.patience >= strategy.trials:
         raise ValueError(
@@ -207,8 +207,8 @@ def _check_objectives(objectives: tuple[str, ...]) -> None:
             )
     if objectives[:1] != ("dice",) or len(set(objectives)) < len(objectives):
         raise ValueError(
-            "objectives must begin with dice, which decides who goes on at a rung, and name each "
-            f"once, got {', '.join(objectives) or 'none'}"
+            "objectives must begin with dice, which decides which trials pass a rung, and "
+            f"name each once, got {', '.join(objectives) or 'none'}"
         )
 
 
@@ -240,7 +240,7 @@ def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value
 
 
 def _check_folds(sweep: Sweep) -> None:
-    """Refuse trials that validate with a fold that the split has not."""
+    """Refuse a fold that the split does not have."""
     asked = [sweep.space.config(point).fold for point in ({}, *sweep.first)]
     if isinstance(sweep.strategy, Points):
         asked.append(sweep.strategy.folds - 1)

@@ -60,7 +60,7 @@ class Recorder(tune.Callback):
         if ending.state == TrialState.PAUSED:
             checkpoint.keep_newest(self.run.trial(name).path)
             reason = self.driver.scheduler.pause_reasons()[name]
-            self.log(f"[{name}] pauses" + f" ({reason})" * bool(reason))
+            self.log(f"[{name}] {reason or 'paused'}")
         else:
             self._close(name, ending)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import fold_count, full_name, leaks
 from brainseg.report.results import Results
-from brainseg.search.confirmation import candidates_of, overtaken
+from brainseg.search.confirmation import overtaken, rank_configurations
 
 UNSURE = (
     "One split and one or few seeds give a search result, not yet a proof. Differences smaller "
@@ -77,7 +77,7 @@ def doubted(results: Results) -> str:
     ranked = frame[frame["rank"].notna()]
     if ranked.empty or leaks(run.sweep):
         return ""
-    best_first = candidates_of(run.records, run.expected_dice)
+    best_first = rank_configurations(run.records, run.expected_dice)
     return overtaken(run.path, best_first, ranked["trial"].iloc[0])
 
 

@@ -1,15 +1,15 @@
 """Which configuration is tried next: a Gaussian process over configurations and epochs.
 
-Every trial counts with values at the epochs it reached, each told as what it is, so that a value
-cut short is never taken for a final one. Three things add up to a score: how training goes in
-general, what the configuration changes (for good, and epoch by epoch), and what this one trial has
-by chance. The next configuration is the candidate with the highest expected improvement at its
-last epoch over somewhat more than the best that the process believes in, per root of the seconds
-it is expected to cost.
+Every trial counts with its scores at the epochs it reached, each marked with its epoch, so that an
+early score is never taken for a final one. A score is modelled as a sum of three parts: how
+training goes in general, what the configuration changes (throughout, and epoch by epoch), and the
+luck of this one trial. The next configuration is the candidate with the highest expected
+improvement at its last epoch, divided by the square root of its expected seconds. Improvement is
+counted from the best posterior mean plus a margin.
 
-Conditions are handled by construction: candidates are drawn as the space itself draws, or are the
-best trials with a value or two drawn anew. A trial that runs counts with what it has, and at its
-end with what is expected of it, so that two workers are not sent to one spot.
+Conditional hyperparameters need no special care: candidates are drawn as the space itself draws, or
+are the best trials with one or two values drawn again. A running trial counts with its scores so
+far, and at its last epoch with its posterior mean, so that two workers get different points.
 
 Shapes: N observed values, T trials, C candidates, P paths, F features.
 
@@ -32,38 +32,40 @@ from brainseg.search.encoding import Floats, SpaceEncoder
 from brainseg.search.gaussian_process import FIRST, fitted, kept, observed_of
 from brainseg.search.observations import Observation
 
-DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates, and trials whose neighbours are
-MARGIN = 0.3  # standard deviations over the best that an improvement is counted from
+DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates; of how many trials the neighbours
+MARGIN = 0.3  # standard deviations above the best posterior mean
 
 
-def propose(space: Space[Any], seen: Sequence[Observation], rng: Generator) -> Params:
-    """The point to try next, one that ``space`` could draw and that is not among ``seen``.
+def propose(space: Space[Any], observed: Sequence[Observation], rng: Generator) -> Params:
+    """The point to try next: one that ``space`` could draw and that was not tried yet.
 
-    The same ``seen`` and an equally seeded ``rng`` give the same point. Only where the space holds
-    no other, as far as the candidates go, is a point proposed twice.
+    The same trials and an equally seeded ``rng`` give the same point. A point is proposed twice
+    only if all candidates were tried already.
     """
-    tree = SpaceEncoder(space)
-    if not tree.paths:
+    encoder = SpaceEncoder(space)
+    if not encoder.paths:
         return {}
-    past = tree.codes([trial.params for trial in seen])
+    past = encoder.codes([trial.params for trial in observed])
     known = {tuple(row) for row in np.nan_to_num(past, nan=-1).tolist()}
-    codes = tree.draw(DRAWS, rng)
-    scored = [number for number, trial in enumerate(seen) if trial.best]
+    codes = encoder.draw(DRAWS, rng)
+    scored = [number for number, trial in enumerate(observed) if trial.best]
     order: Sequence[int] = range(len(codes))
     if len(scored) >= FIRST:
-        leaders = sorted(scored, key=lambda number: -seen[number].best[-1])[:LEADERS]
-        codes = np.concatenate([codes, tree.near(past[np.resize(leaders, NEIGHBOURS)], rng)])
-        order = np.argsort(-_worth(tree, seen, past, codes), kind="stable").tolist()
+        leaders = sorted(scored, key=lambda number: -observed[number].best[-1])[:LEADERS]
+        codes = np.concatenate([codes, encoder.near(past[np.resize(leaders, NEIGHBOURS)], rng)])
+        order = np.argsort(-_worth(encoder, observed, past, codes), kind="stable").tolist()
     rows = np.nan_to_num(codes, nan=-1).tolist()
     chosen = next((number for number in order if tuple(rows[number]) not in known), order[0])
-    return tree.point(codes[chosen])
+    return encoder.point(codes[chosen])
 
 
-def _worth(tree: SpaceEncoder, seen: Sequence[Observation], past: Floats, codes: Floats) -> Floats:
+def _worth(
+    encoder: SpaceEncoder, observed: Sequence[Observation], past: Floats, codes: Floats
+) -> Floats:
     """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
-    begun = kept(seen)
-    trials = [seen[number] for number in begun]
-    features = tree.features(np.concatenate([past[begun], codes]))
+    begun = kept(observed)
+    trials = [observed[number] for number in begun]
+    features = encoder.features(np.concatenate([past[begun], codes]))
     process = fitted(observed_of(trials), features)
     new = len(trials) + np.arange(len(codes))
     ended, _ = process.at_end(np.arange(len(trials)))

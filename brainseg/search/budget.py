@@ -1,4 +1,4 @@
-"""What a sweep has spent so far, and whether it is time to end it: each reason in a sentence."""
+"""What a sweep has spent so far, and why it should end: each reason is a sentence."""
 
 import time
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ LATE = 3  # the last third of a training is where its Dice has settled
 
 
 class BudgetTracker:
-    """Wall time and device time of one run, this driver's included."""
+    """Wall time and device time of one run, over all its drivers so far."""
 
     def __init__(self, run: Run, budget: Budget) -> None:
         self.run, self.budget = run, budget
         self._before = earlier_hours(run)
         self._began = time.monotonic()
         self._changes, self._judged = Lines(run.changes), list[dict[str, Any]]()
-        self._late: dict[str, float | None] = {}  # how Dice moved late in each whole training
+        self._late: dict[str, float | None] = {}  # noise of Dice late in each whole training
         self._meters: dict[str, DeviceSeconds] = {}
         self._device_seconds: dict[str, float] = {}
         for record in run.trials():
             self.update(record.trial)
 
     def update(self, trial: str) -> None:
-        """Read on in a trial's records: it has a new row, or has ended."""
+        """Read the new lines of a trial's records: it finished an epoch, or ended."""
         if trial not in self._meters:
             self._meters[trial] = DeviceSeconds(self.run.trial(trial))
         self._device_seconds[trial] = self._meters[trial].so_far()
@@ -51,7 +51,7 @@ class BudgetTracker:
         return min(wall, self.budget.device_hours - self.device_hours) * 3600 < seconds
 
     def spent(self) -> str:
-        """Which limit is reached, or nothing."""
+        """Which limit is reached; "" if none is."""
         if self.hours >= self.budget.hours:
             return f"the budget of {self.budget.hours:g} hours is spent"
         if self.device_hours >= self.budget.device_hours:
@@ -59,7 +59,7 @@ class BudgetTracker:
         return ""
 
     def stalled(self) -> str:
-        """Why trials of late promise nothing more, or nothing."""
+        """Why recent trials suggest that nothing better will follow; "" if they do not."""
         if not self.budget.patience:
             return ""
         noise = self.noise()
@@ -73,20 +73,20 @@ class BudgetTracker:
         )
 
     def noise(self) -> float:
-        """What Dice moves from epoch to epoch late in training; 0 while no trial has ended.
+        """By how much Dice varies from epoch to epoch late in training, by chance.
 
-        The median over trials that ran to their end.
+        The median over trials that trained to their end; 0 while there is none.
         """
         for record in self.run.trials():
             if record.state == TrialState.DONE and record.trial not in self._late:
                 rows = self.run.trial(record.trial).rows()
                 self._late[record.trial] = late_noise([row.dice for row in rows])
-        found = [noise for noise in self._late.values() if noise is not None]
-        return median(found) if found else 0.0
+        known = [noise for noise in self._late.values() if noise is not None]
+        return median(known) if known else 0.0
 
 
 def earlier_hours(run: Run) -> float:
-    """Wall time that earlier drivers spent; of one that was killed, until the last it noted."""
+    """Wall time of earlier drivers; one that was killed counts until its last note."""
     stamps = [_seconds(row) for row in run.events()]
     drivers = [(_seconds(row), row["event"]) for row in run.drivers()]
     total = 0.0
@@ -103,7 +103,10 @@ def earlier_hours(run: Run) -> float:
 
 
 def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[int, float]:
-    """How many trials were judged since the best Dice last rose by more than ``noise``, and it."""
+    """How many trials were judged since the best Dice last rose by more than ``noise``.
+
+    Returns that number and the best Dice.
+    """
     best, without, judged = -inf, 0, set[str]()
     for event in events:
         if event["state"] == TrialState.RUNNING:
@@ -118,7 +121,7 @@ def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[i
 
 
 def late_noise(dice: Sequence[float]) -> float | None:
-    """What Dice moves from epoch to epoch late in one training; None if it was too short to tell.
+    """By how much Dice varies late in one training; None if it was too short to say.
 
     The standard deviation of the changes in the last third of its epochs, over the square root
     of 2 as each holds the noise of two epochs.

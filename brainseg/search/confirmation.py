@@ -1,9 +1,8 @@
-"""Which configurations of a search are trained again, fold by fold, to learn what they are worth.
+"""Which configurations of a search are trained again, in all folds, to measure their true Dice.
 
-The best few by what they are expected to be worth, since many were tried and the one that showed
-the highest Dice of many is lucky as well, and the report's four models, so that there is something
-known to beat. The search's data, its locked patients and
-its own settings stay as they were; folds are cut from the patients that it did not lock.
+They are the best few by expected Dice, since the highest Dice among many trials is partly luck, and
+the report's four models as a reference. The search's data, its locked test patients and its other
+settings stay as they were; the folds divide the patients that were not locked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +24,14 @@ from brainseg.search.expected_dice import expected_dice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class RankedConfiguration:
     """One configuration of a search, whatever seeds and folds it was trained with."""
 
     config: TrialConfig  # with seed 0 and fold 0
-    trial: str  # the best of those that it was tried in
+    trial: str  # the best of its trials
     trials: tuple[str, ...]
     dice: float  # best validation Dice, mean over its trials
-    expected: float | None  # Dice that they are expected to be worth, see search/expected_dice.py
+    expected: float | None  # mean expected Dice of its trials, see search/expected_dice.py
     state: TrialState
 
 
@@ -47,24 +46,23 @@ def confirmation(
 ) -> Sweep:
     """The sweep that confirms a search: its ``top`` configurations and the report's models.
 
-    Configurations differ beyond seed and fold; of the report's, those that are among the best are
-    not trained twice. What is under way goes on with the configurations that it began with,
-    however the search went on meanwhile.
+    A report's model that is among the best is not trained twice. A confirmation that was started
+    keeps its configurations, even if the search has continued since.
 
     Raises:
-        ValueError: ``top`` below 1, ``folds`` below 2, a search without a score, one split by
-            slices, a confirmation.
+        ValueError: ``top`` below 1, ``folds`` below 2, a search without a score or split by
+            slices, or ``run`` is itself a confirmation.
     """
     search = read_json(run.sweep)
     _refuse(run, search, top, folds)
     space = _space(search)
-    arms = _begun(run, search, top, baselines=baselines)
-    arms = arms or _arms(run, space, top, baselines=baselines)
+    chosen = _started(run, search, top, baselines=baselines)
+    chosen = chosen or _chosen(run, space, top, baselines=baselines)
     return Sweep(
         name=f"{search['name']}-confirm",
         question=f"{search['question']} The best {top} again, every patient out of fold.",
         space=space,
-        first=tuple(_point(config) for config in arms),
+        first=tuple(_point(config) for config in chosen),
         strategy=Points(seeds=tuple(seeds), folds=folds, trials=trials),
         split=_split(search["split"], folds),
         confirms=Confirms(
@@ -72,47 +70,49 @@ def confirmation(
             name=search["name"],
             uid=search["uid"],
             top=top,
-            origins=tuple(arms.values()),
+            origins=tuple(chosen.values()),
         ),
     )
 
 
-def candidates(run: Run) -> list[Candidate]:
+def ranked_configurations(run: Run) -> list[RankedConfiguration]:
     """Every configuration that has a score: those trained to their end first, best first.
 
-    Best by the expected Dice, or where none is expected by the highest of any epoch. The Dice of
-    one that was stopped early is not of its last epoch, so it counts less.
+    Best is the highest expected Dice, or without one the highest Dice of any epoch. A configuration
+    that was stopped early comes later, since its Dice is not of its last epoch.
     """
-    return candidates_of(run.trials(), expected_dice(run))
+    return rank_configurations(run.trials(), expected_dice(run))
 
 
-def candidates_of(records: Sequence[TrialRecord], expected: Mapping[str, float]) -> list[Candidate]:
-    """The same of records that were read already, with the expected Dice by trial."""
+def rank_configurations(
+    records: Sequence[TrialRecord], expected: Mapping[str, float]
+) -> list[RankedConfiguration]:
+    """The same from records that were read already, with the expected Dice by trial."""
     judged = (TrialState.DONE, TrialState.STOPPED)
     scored = [r for r in records if r.state in judged and r.dice is not None]
-    found = [_candidate(group, expected) for group in by_configuration(scored)]
-    return sorted(found, key=lambda one: (one.state != TrialState.DONE, -_selection_score(one)))
+    ranked = [_ranked(group, expected) for group in by_configuration(scored)]
+    return sorted(ranked, key=lambda c: (c.state != TrialState.DONE, -_selection_score(c)))
 
 
 def chosen_by(run: Run, sweep: Sweep) -> str:
-    """By which rule the arms of ``sweep``, the confirmation of ``run``, were chosen: a sentence."""
+    """How the configurations of ``sweep``, the confirmation of ``run``, were chosen: a sentence."""
     if Run(run.path.resolve().parent / sweep.name).sweep.exists():
-        return "These are the configurations that the confirmation was begun with."
-    found = candidates(run)
-    lucky = min(found, key=lambda one: (one.state != TrialState.DONE, -one.dice))
-    if lucky.expected is None:
+        return "These are the configurations that the confirmation was started with."
+    ranked = ranked_configurations(run)
+    highest = min(ranked, key=lambda c: (c.state != TrialState.DONE, -c.dice))
+    if highest.expected is None:
         return "Chosen by the highest Dice of any epoch."
-    said = "Chosen by expected Dice, which tells quality from luck; the highest Dice of any epoch"
-    if lucky == found[0]:
-        return f"{said} puts the same one first."
+    rule = "Chosen by expected Dice, which corrects for luck; the highest Dice of any epoch"
+    if highest == ranked[0]:
+        return f"{rule} puts the same one first."
     return (
-        f"{said}, {lucky.dice:.3f}, would put trial {lucky.trial} first, "
-        f"{configuration_name(lucky.config)}, of which {lucky.expected:.3f} is expected."
+        f"{rule}, {highest.dice:.3f}, would put trial {highest.trial} first, "
+        f"{configuration_name(highest.config)}, whose expected Dice is {highest.expected:.3f}."
     )
 
 
-def overtaken(run: Path, best_first: Sequence[Candidate], leader: str) -> str:
-    """What is expected of more than of trial ``leader``, the first by its Dice, or nothing.
+def overtaken(run: Path, best_first: Sequence[RankedConfiguration], leader: str) -> str:
+    """Which trial has a higher expected Dice than ``leader``, the first by Dice; "" if none.
 
     Args:
         run: the search's folder.
@@ -126,16 +126,16 @@ def overtaken(run: Path, best_first: Sequence[Candidate], leader: str) -> str:
     ):
         return ""
     return (
-        f"Of trial {first.trial} ({configuration_name(first.config)}) more is expected than of "
-        f"trial {leader}, which showed the highest Dice: {first.expected:.3f}, see expected Dice. "
-        f"`brainseg confirm {run}` settles it."
+        f"Trial {first.trial} ({configuration_name(first.config)}) has the highest expected Dice, "
+        f"{first.expected:.3f}, although trial {leader} reached the highest Dice of any epoch. "
+        f"`brainseg confirm {run}` shows which is better."
     )
 
 
 def expected_seconds(run: Run, sweep: Sweep) -> float:
-    """Device-seconds of all trials of ``sweep``, at what an epoch of its search's trials took.
+    """Device-seconds of all trials of ``sweep``, from the epochs of its search's trials.
 
-    An arm that the search did not try is taken to cost what its trials did on average.
+    A configuration that the search did not try is assumed to cost what its trials did on average.
     """
     costs = {
         record.trial: fmean(row.device_seconds for row in rows)
@@ -145,8 +145,8 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
     assert sweep.confirms and costs, "made from a search that has a score"
     usual = fmean(costs.values())
     one_repeat = sum(
-        costs.get(arm.trial, usual) * sweep.space.config(point).epochs
-        for arm, point in zip(sweep.confirms.origins, sweep.first, strict=True)
+        costs.get(origin.trial, usual) * sweep.space.config(point).epochs
+        for origin, point in zip(sweep.confirms.origins, sweep.first, strict=True)
     )
     return one_repeat * sweep.trials / len(sweep.first)
 
@@ -159,62 +159,66 @@ def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
     if "confirms" in search:
         raise ValueError(
             f"{run.path} is itself the confirmation of {search['confirms']['search']}; name a "
-            "search, and take other --seeds for more of this"
+            "search, or train more of this one with further --seeds"
         )
     if search["split"]["shared_patients"]:
         raise ValueError(
-            f"{run.path} parts slices of one patient, so its ranking says little about new ones; "
-            "search again with --split patients, then confirm"
+            f"{run.path} has slices of one patient in several parts of its split, so its ranking "
+            "says little about new patients; search again with --split patients, then confirm"
         )
-    if not candidates(run):
-        raise ValueError(f"{run.path} has no finished trial with a score yet; let the search go on")
+    if not ranked_configurations(run):
+        raise ValueError(
+            f"{run.path} has no finished trial with a score yet; let the search continue"
+        )
 
 
 def _space(search: dict[str, Any]) -> Space[TrialConfig]:
-    """The search's settings, with all that it drew held where its base has it."""
+    """The search's settings; what it drew is held at the base's values."""
     base = build(TrialConfig(), {**search["base"], "seed": 0, "fold": 0})
     fixed = {path: value for path, value in search["fixed"].items() if path not in _repeat()}
     return Space(base, search=(), fixed=fixed)
 
 
-def _arms(
+def _chosen(
     run: Run, space: Space[TrialConfig], top: int, *, baselines: bool
 ) -> dict[TrialConfig, Origin]:
-    known = {one.config: one for one in candidates(run)}
-    arms = {config: Origin(one.trial, baseline=False) for config, one in list(known.items())[:top]}
+    known = {ranked.config: ranked for ranked in ranked_configurations(run)}
+    chosen = {
+        config: Origin(ranked.trial, baseline=False) for config, ranked in list(known.items())[:top]
+    }
     for point in REPORT_MODELS if baselines else ():
         config = space.config(point)
         trial = known[config].trial if config in known else ""
-        arms[config] = replace(arms.get(config, Origin(trial, baseline=True)), baseline=True)
-    return arms
+        chosen[config] = replace(chosen.get(config, Origin(trial, baseline=True)), baseline=True)
+    return chosen
 
 
-def _begun(
+def _started(
     run: Run, search: dict[str, Any], top: int, *, baselines: bool
 ) -> dict[TrialConfig, Origin]:
-    """The arms of the confirmation that stands beside the search; none before there is one."""
+    """The configurations of the confirmation beside the search; none if it was not started."""
     beside = Run(run.path.resolve().parent / f"{search['name']}-confirm")
     if not beside.sweep.exists():
         return {}
-    begun = read_json(beside.sweep)
-    confirms = begun.get("confirms", {})
+    started = read_json(beside.sweep)
+    confirms = started.get("confirms", {})
     if (confirms.get("uid"), confirms.get("top")) != (search["uid"], top):
-        return {}  # it will be refused, or nothing confirms yet
-    arms = [Origin(**arm) for arm in confirms["arms"]]
-    if any(arm.baseline for arm in arms) != baselines:
+        return {}  # it confirms another search, or another number: starting it will be refused
+    origins = [Origin(**origin) for origin in confirms["arms"]]
+    if any(origin.baseline for origin in origins) != baselines:
         return {}
-    configs = [build(TrialConfig(), point) for point in begun["first"]]
-    return dict(zip(configs, arms, strict=True))
+    configs = [build(TrialConfig(), point) for point in started["first"]]
+    return dict(zip(configs, origins, strict=True))
 
 
-def _selection_score(one: Candidate) -> float:
-    return one.dice if one.expected is None else one.expected
+def _selection_score(ranked: RankedConfiguration) -> float:
+    return ranked.dice if ranked.expected is None else ranked.expected
 
 
-def _candidate(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> Candidate:
+def _ranked(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> RankedConfiguration:
     done = [record for record in group if record.state == TrialState.DONE] or group
     best = max(done, key=lambda record: record.dice or 0.0)
-    return Candidate(
+    return RankedConfiguration(
         config=build(TrialConfig(), {**best.params, **_repeat()}),
         trial=best.trial,
         trials=tuple(record.trial for record in group),
@@ -234,5 +238,5 @@ def _point(config: TrialConfig) -> Params:
 
 
 def _repeat() -> Params:
-    """What every arm is trained with several of."""
+    """What every configuration is trained with several values of."""
     return {"seed": 0, "fold": 0}

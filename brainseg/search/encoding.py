@@ -1,4 +1,4 @@
-"""Configurations as vectors: conditional hyperparameters as a tree."""
+"""Points of a space as vectors, conditional hyperparameters included."""
 
 from collections.abc import Mapping, Sequence
 from math import log
@@ -19,8 +19,8 @@ Numbers = NDArray[np.int64]
 class SpaceEncoder:
     """A space's paths in an order in which they can be drawn, each with its conditions.
 
-    A point is a row of codes, one a path: the number of the option of a choice, where a number
-    lies between the ends of its range, 0 to 1, and NaN where the point has no such path.
+    A point is a row of codes, one a path. The code of a choice is the number of its option; that of
+    a number, where it lies in its range, from 0 to 1; NaN where the point has no such path.
     """
 
     def __init__(self, space: Space[Any]) -> None:
@@ -28,7 +28,8 @@ class SpaceEncoder:
         self.paths = list(self.ranges)
         self.branches = [leaf.path for leaf in leaves(type(space.base)) if leaf.branches]
         self.conditions = [self._conditions(space, path) for path in self.paths]
-        # A branch is drawn the more often the more there is to search on it.
+        # The more there is to search on a branch, the more often it is drawn; Space.sample draws
+        # every branch equally often, which would waste candidates.
         self.weights = [
             np.array([1.0 + self._below(f"{path}.{option}.") for option in self.options(path)])
             for path in self.paths
@@ -39,19 +40,19 @@ class SpaceEncoder:
         return self._pruned(self._anew(count, rng))
 
     def near(self, codes: Floats, rng: Generator) -> Floats:
-        """Points, (C, P), with one or two values drawn anew; a number mostly moves a little.
+        """Points, (C, P), with one or two values drawn again; a number mostly moves a little.
 
-        What only the new branch has is drawn as well.
+        Where that takes another branch, its values are drawn as well.
         """
         anew = self._anew(len(codes), rng)
         moved = self._rounded(np.clip(codes + 0.15 * rng.standard_normal(codes.shape), 0, 1))
         choices = np.array([bool(self.options(path)) for path in self.paths])
         other = np.where(choices | (rng.random(codes.shape) < 0.3), anew, moved)
-        own = np.isfinite(codes)
-        chance = np.where(own, rng.random(codes.shape), 2.0)
-        count = np.minimum(own.sum(1), rng.integers(1, 3, len(codes)))
+        present = np.isfinite(codes)
+        chance = np.where(present, rng.random(codes.shape), 2.0)
+        count = np.minimum(present.sum(1), rng.integers(1, 3, len(codes)))
         changed = chance.argsort(1).argsort(1) < count[:, None]
-        return self._pruned(np.where(~own, anew, np.where(changed, other, codes)))
+        return self._pruned(np.where(~present, anew, np.where(changed, other, codes)))
 
     def codes(self, points: Sequence[Mapping[str, Value]]) -> Floats:
         """Points as codes, (len(points), P)."""
@@ -64,16 +65,16 @@ class SpaceEncoder:
         return {path: self._value(path, code) for path, code in pairs if code == code}
 
     def features(self, codes: Floats) -> list[Floats]:
-        """Of each path, (C, F): the code of a number, one-hot of a choice; its centre for none."""
-        found = []
+        """Of each path, (C, F): a number's code, a choice's one-hot; its centre if absent."""
+        features = []
         for path, column in zip(self.paths, codes.T, strict=True):
             if options := self.options(path):
                 one_hot = column[:, None] == np.arange(len(options))
                 absent = np.isnan(column)[:, None] / len(options)
-                found.append((one_hot + absent) / np.sqrt(2))
+                features.append((one_hot + absent) / np.sqrt(2))
             else:
-                found.append(np.nan_to_num(column, nan=0.5)[:, None])
-        return found
+                features.append(np.nan_to_num(column, nan=0.5)[:, None])
+        return features
 
     def encoded(self, points: Sequence[Mapping[str, Value]]) -> list[Floats]:
         """Features of points, as ``features`` of their codes."""
@@ -88,21 +89,21 @@ class SpaceEncoder:
 
     def _conditions(self, space: Space[Any], path: str) -> list[tuple[int, int]]:
         """The columns, and the number of the option each must hold, for ``path`` to exist."""
-        found: list[tuple[int, int]] = []
+        conditions: list[tuple[int, int]] = []
         point: Params = {}
         for branch in (branch for branch in self.branches if path.startswith(f"{branch}.")):
             tag = path[len(branch) + 1 :].split(".")[0]
             if branch not in self.ranges:
                 met = flatten(space.config(point))[branch] == tag
-                found += [] if met else [(0, -1)]
+                conditions += [] if met else [(0, -1)]
             elif tag in self.options(branch):
-                found.append((self.paths.index(branch), self.options(branch).index(tag)))
+                conditions.append((self.paths.index(branch), self.options(branch).index(tag)))
                 point[branch] = tag
             else:
-                found.append((0, -1))
-            if (0, -1) in found:
+                conditions.append((0, -1))
+            if (0, -1) in conditions:
                 break
-        return found
+        return conditions
 
     def _anew(self, count: int, rng: Generator) -> Floats:
         """A value for every path, whether it exists or not: (count, P)."""

@@ -1,4 +1,4 @@
-"""What each trial of a search is expected to be worth: its quality, told from its luck."""
+"""The expected Dice of each trial of a search: its score without its luck."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ from brainseg.search.gaussian_process import FIRST, posterior_mean
 from brainseg.search.observations import observation
 
 EXPECTED = (
-    "What a Gaussian process over the settings and curves of all trials expects one that ran to "
-    "its end to be worth, in the mean of the best fifth of its epochs; a trial that stands out "
-    "from its like counts as lucky in part."
+    "A Gaussian process estimates it from the hyperparameters and curves of all trials, as the "
+    "mean of the best fifth of a trial's epochs, for trials that trained to their end. Where a "
+    "trial is better than similar ones, part of that counts as luck."
 )
 
 
 def expected_dice(run: Run) -> dict[str, float]:
-    """By trial, the Dice that it is expected to be worth at its last epoch, if it has a score.
+    """The expected Dice at its last epoch of each trial that has a score.
 
-    Empty where that cannot be told: of a list of points, of a space with nothing to search, and
-    while fewer than ``gaussian_process.FIRST`` trials have a score.
+    Empty for a list of points, for a space with nothing to search, and while fewer than
+    ``gaussian_process.FIRST`` trials have a score.
     """
     records = run.trials()
     rows = {record.trial: run.trial(record.trial).rows() for record in records}
@@ -42,16 +42,16 @@ def expected_of(
     if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
         return {}
     records = [record for record in records if record.state != TrialState.FAILED and record.params]
-    seen = {record.trial: observation(record, rows[record.trial]) for record in records}
-    scored = [record for record in records if seen[record.trial].best]
+    observed = {record.trial: observation(record, rows[record.trial]) for record in records}
+    scored = [record for record in records if observed[record.trial].best]
     if len(scored) < FIRST:
         return {}
-    worth = posterior_mean(_space(sweep, scored), [seen[record.trial] for record in scored])
+    worth = posterior_mean(_space(sweep, scored), [observed[record.trial] for record in scored])
     return dict(zip((record.trial for record in scored), worth.tolist(), strict=True))
 
 
 def _space(sweep: Mapping[str, Any], records: Sequence[TrialRecord]) -> Space[TrialConfig]:
-    """All that the trials may differ in: what the search draws, and what its first points pin."""
+    """All in which the trials may differ: what the search draws, and what its first points pin."""
     drawn = {path: distribution(text) for path, text in sweep["space"].items()}
     pinned = {
         path: Choice(*values)

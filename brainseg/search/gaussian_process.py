@@ -12,50 +12,53 @@ from brainseg.config.space import Space
 from brainseg.search.encoding import Floats, Numbers, SpaceEncoder
 from brainseg.search.observations import Observation
 
-FIRST = 6  # trials with a score before a model is believed; until then points are drawn at random
-MOST = 120  # trials the process is given
-OWN = 0.3  # share of a trial's departure from its like that is its configuration's, not luck
-LOWEST = -1.2  # standard deviations below the median: how far below hardly matters
+FIRST = 6  # trials with a score that the model needs; until then points are drawn at random
+MOST = 120  # trials that the process is given at most
+OWN = 0.3  # share of a trial's deviation from similar ones that is not luck
+LOWEST = -1.2  # standard deviations below the median; scores below count as this
 FACTORS = {"length": (0.6, 1.6), "noise": (0.4, 2.5), "trial": (0.4, 2.5)}  # tried on scales
 
 
-def posterior_mean(space: Space[Any], seen: Sequence[Observation]) -> Floats:
-    """The score that each trial is believed to be worth at its last epoch, (T,).
+def posterior_mean(space: Space[Any], trials: Sequence[Observation]) -> Floats:
+    """The posterior mean of each trial's score at its last epoch, (T,).
 
-    It names the best of many trials more surely than their own scores do, since luck is told from
-    quality by what their like have shown. A trial that has shown nothing is worth what its
-    configuration is expected to be; one that ended too low for the process to tell how low, see
-    LOWEST, is worth its own score at most. Zeros while fewer than two have shown anything.
+    It finds the best of many trials more reliably than their own scores, since similar trials show
+    how much of a score is luck. A trial without a score gets the mean of its configuration. One
+    that ended below LOWEST, where the process does not distinguish scores, gets its own score at
+    most. Zeros while fewer than two trials have a score.
     """
-    if sum(bool(trial.best) for trial in seen) < 2:
-        return np.zeros(len(seen))
-    features = SpaceEncoder(space).encoded([trial.params for trial in seen])
-    observed = observed_of(seen)
+    if sum(bool(trial.best) for trial in trials) < 2:
+        return np.zeros(len(trials))
+    features = SpaceEncoder(space).encoded([trial.params for trial in trials])
+    observed = observed_of(trials)
     process = fitted(observed, features)
-    worth = process.at_end(np.arange(len(seen)))[0] + OWN * process.departures(len(seen))
-    ended = [trial.best[-1] if len(trial.best) == trial.epochs else np.inf for trial in seen]
-    own = (np.array(ended) - observed.centre) / observed.spread
-    told: Floats = np.where(own < LOWEST, np.minimum(worth, own), worth)
-    return observed.centre + observed.spread * told
+    worth = process.at_end(np.arange(len(trials)))[0] + OWN * process.departures(len(trials))
+    ended = [trial.best[-1] if len(trial.best) == trial.epochs else np.inf for trial in trials]
+    score = (np.array(ended) - observed.centre) / observed.spread
+    mean: Floats = np.where(score < LOWEST, np.minimum(worth, score), worth)
+    return observed.centre + observed.spread * mean
 
 
 @dataclass(frozen=True)
 class _Observed:
-    """Values that trials showed, standardised, each with the trial and how far it had come."""
+    """Scores of trials, standardised, each with its trial and how far that had trained."""
 
     of: Numbers  # (N,), number of the trial
     depth: Floats  # (N,), 0 at the first epoch, 1 at the last
     score: Floats  # (N,)
-    centre: float  # the score that is 0 here
-    spread: float  # and how much of one is 1
+    centre: float  # the score that becomes 0
+    spread: float  # the difference that becomes 1
 
 
-def kept(seen: Sequence[Observation]) -> list[int]:
-    """The trials that the process is given: all, or of many those that ran, the furthest, some."""
-    begun = [number for number, trial in enumerate(seen) if trial.best or trial.running]
+def kept(trials: Sequence[Observation]) -> list[int]:
+    """Numbers of the trials that the process is given: all, if not more than MOST.
+
+    Of more: running ones first, then those that trained furthest, then a sample of the rest.
+    """
+    begun = [number for number, trial in enumerate(trials) if trial.best or trial.running]
     if len(begun) <= MOST:
         return begun
-    begun.sort(key=lambda number: (not seen[number].running, -len(seen[number].best), number))
+    begun.sort(key=lambda number: (not trials[number].running, -len(trials[number].best), number))
     rest = begun[MOST // 2 :]
     return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
 
@@ -80,20 +83,20 @@ def observed_of(trials: Sequence[Observation]) -> _Observed:
 class _Scales:
     """Hyperparameters: a length, and shares of the variance of a standardised score.
 
-    The defaults are those that best foretold the ends of simulated trials.
+    The defaults are those that best predicted the last epochs of simulated trials.
     """
 
-    length: float = 0.6  # in codes: how far apart two values are nearly unrelated
-    pairs: float = 0.2  # share of the configuration's effect that is of pairs of paths
+    length: float = 0.6  # in codes: values this far apart are nearly unrelated
+    pairs: float = 0.2  # share of the configuration's effect that comes from pairs of paths
     passing: float = 0.6  # share of the configuration's effect that changes with the epochs
-    trend: float = 1.0  # of training in general
-    trial: float = 0.15  # of one trial by chance, at all its epochs
-    noise: float = 0.1  # of one value at the last epoch
-    early: float = 0.3  # and how much more at the first
+    trend: float = 1.0  # variance of how training goes in general
+    trial: float = 0.15  # of the luck of one trial, at all its epochs
+    noise: float = 0.1  # of the noise of one score, at the last epoch
+    early: float = 0.3  # what it has more at the first epoch
 
 
 class _Process:
-    """A Gaussian process over configurations and epochs, given what was observed."""
+    """A Gaussian process over configurations and epochs, conditioned on what was observed."""
 
     def __init__(self, observed: _Observed, features: list[Floats], scales: _Scales) -> None:
         self.observed, self.features, self.scales = observed, features, scales
@@ -108,40 +111,40 @@ class _Process:
         return float(-(self.white**2).sum() / 2 - np.log(np.diag(self.factor)).sum())
 
     def at_end(self, of: Numbers) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of points at their last epoch, chance left out."""
+        """Mean and standard deviation of points at their last epoch, without a trial's luck."""
         across = self._kernel(of, np.ones(len(of)), self.observed.of, self.observed.depth)
         solved = solve_triangular(self.factor, across.T, lower=True)
         variance = 1 + self.scales.trend - (solved**2).sum(0)
         return solved.T @ self.white, np.sqrt(np.maximum(variance, 1e-6))
 
     def departures(self, trials: int) -> Floats:
-        """By how much each trial as a whole is believed to depart from its configuration, (T,)."""
+        """By how much each trial is expected to deviate from its configuration, (T,)."""
         weights = solve_triangular(self.factor, self.white, lower=True, trans="T")
         return np.asarray(self.scales.trial * np.bincount(self.observed.of, weights, trials))
 
     def expecting(self, running: Numbers) -> "_Process":
-        """This process, had the trials ``running`` ended as it expects."""
+        """This process, as if the trials ``running`` had ended as it expects."""
         if not len(running):
             return self
-        seen = self.observed
+        before = self.observed
         observed = replace(
-            seen,
-            of=np.concatenate([seen.of, running]),
-            depth=np.concatenate([seen.depth, np.ones(len(running))]),
-            score=np.concatenate([seen.score, self.at_end(running)[0]]),
+            before,
+            of=np.concatenate([before.of, running]),
+            depth=np.concatenate([before.depth, np.ones(len(running))]),
+            score=np.concatenate([before.score, self.at_end(running)[0]]),
         )
         return _Process(observed, self.features, self.scales)
 
     def _kernel(self, of: Numbers, depth: Floats, of_b: Numbers, depth_b: Floats) -> Floats:
         """Covariance of two sets of values: a sum over paths and over pairs of paths.
 
-        What the configuration gives is reckoned once a trial, not once a value of it.
+        The effect of the configuration is computed once a trial, not once a score.
         """
         s, paths = self.scales, max(1, len(self.features))
-        (one, at), (other, at_b) = (np.unique(part, return_inverse=True) for part in (of, of_b))
-        added, squares = np.zeros((len(one), len(other))), np.zeros((len(one), len(other)))
+        (rows, at), (columns, at_b) = (np.unique(x, return_inverse=True) for x in (of, of_b))
+        added, squares = np.zeros((2, len(rows), len(columns)))
         for feature in self.features:
-            near = np.exp(-_squared(feature[one] / s.length, feature[other] / s.length))
+            near = np.exp(-_squared(feature[rows] / s.length, feature[columns] / s.length))
             added += near
             squares += near**2
         of_pairs = (added**2 - squares) / max(1, paths * (paths - 1))
@@ -151,18 +154,18 @@ class _Process:
 
 
 def fitted(observed: _Observed, features: list[Floats]) -> _Process:
-    """The process under the scales, of a few tried one after the other, with the best evidence.
+    """The process with those scales, of a few tried in turn, that have the highest evidence.
 
-    Many values are thinned for the trying.
+    Many scores are thinned while scales are tried.
     """
     thin = slice(None, None, 1 + len(observed.of) // MOST)
     of, depth, score = observed.of[thin], observed.depth[thin], observed.score[thin]
-    part = replace(observed, of=of, depth=depth, score=score)
-    best = _Process(part, features, _Scales())
+    thinned = replace(observed, of=of, depth=depth, score=score)
+    best = _Process(thinned, features, _Scales())
     for name, factors in FACTORS.items():
         for factor in factors:
             scales = replace(best.scales, **{name: getattr(best.scales, name) * factor})
-            best = max(best, _Process(part, features, scales), key=_Process.evidence)
+            best = max(best, _Process(thinned, features, scales), key=_Process.evidence)
     return _Process(observed, features, best.scales)
 
 

@@ -1,15 +1,15 @@
-"""How far a trial goes before its place is given to another: successive halving that pauses.
+"""How many epochs a trial gets before another takes its place: successive halving with pauses.
 
-A trial pauses at its rungs and keeps its checkpoint. It goes on, at once or later, when it is among
-the best 1 / reduction of its peers that came so far; so one that was judged against few is not lost
-for good. Peers are trials of much the same planned length, since half of a long annealing schedule
-says nothing about the end of a short one. Scores are compared at equal epochs: of a peer that ran
-further, its best score until that epoch counts; a peer that waits at an earlier epoch, the cycle of
-the judged trial being longer, counts with the score it waits with. Those that went on from there,
-which set the bar, do have a score at that epoch.
+A trial pauses at its rungs and keeps its checkpoint. It resumes, at once or later, when it is among
+the best 1 / reduction of the comparable trials that reached this epoch, so a trial that was judged
+against few others gets another chance. Comparable trials have a similar planned length, since half
+of a long annealing schedule says nothing about the end of a short one. Scores are compared at equal
+epochs: a trial that trained further counts with its best score up to that epoch. If the judged
+trial has a longer cycle, others may be paused at an earlier epoch; they count with their score
+there. Those that were resumed, which set the bar, do have a score at that epoch.
 
-Nothing is kept here: every answer is a function of what the records hold, so that a new driver
-decides as the old one would have. How a driver uses it:
+No state is kept here: every answer is a function of the records, so a new driver decides as the
+old one would have. How a driver uses it:
 
     at the end of each epoch   if epochs finished == halving.next_pause(progress) < planned epochs:
                                    pause where halving.reason(progress, trials) is not empty
@@ -26,8 +26,8 @@ from functools import lru_cache
 
 from brainseg.records.trial_state import TrialState
 
-ALIKE = 1.5  # planned epochs of peers differ by this factor at most
-LAST_RUNG = 2 / 3  # of a trial's planned epochs: later, going on to the end costs little more
+ALIKE = 1.5  # planned epochs of comparable trials differ by this factor at most
+LAST_RUNG = 2 / 3  # of a trial's planned epochs: later, training to the end costs little more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Halving:
-    """Rungs at ``grace * reduction**k`` epochs; 1 in ``reduction`` goes on beyond each."""
+    """Rungs at ``grace * reduction**k`` epochs; 1 trial in ``reduction`` passes each."""
 
     grace: int
     reduction: int
@@ -53,19 +53,20 @@ class Halving:
         return _rungs(self.grace, self.reduction, epochs, cycle)
 
     def next_pause(self, progress: Progress) -> int:
-        """The epoch at whose end ``progress`` is judged next; its last one where none is left."""
+        """The epoch at whose end ``progress`` is judged next; its last one if no rung is left."""
         rungs = self.rungs(progress.epochs, progress.cycle)
         return next((rung for rung in rungs if rung > len(progress.best)), progress.epochs)
 
     def reason(self, progress: Progress, trials: Sequence[Progress]) -> str:
-        """Why ``progress``, one of ``trials``, pauses at the rung it has come to, or nothing."""
+        """Why ``progress``, one of ``trials``, pauses at this rung; "" if it does not."""
         epoch, comparable = len(progress.best), self._comparable(progress, trials)
         if epoch not in self.rungs(progress.epochs, progress.cycle):
             return ""
-        where = f"at epoch {epoch} of {progress.epochs}"
+        where = f"paused at epoch {epoch} of {progress.epochs}"
         if len(comparable) < self.reduction:
             return (
-                f"{where} it waits until {self.reduction} trials came so far, {len(comparable)} did"
+                f"{where}: {len(comparable)} of the {self.reduction} comparable trials it needs "
+                "have reached this epoch"
             )
         places = len(comparable) // self.reduction
         if _rank(progress, comparable) < places:
@@ -73,28 +74,27 @@ class Halving:
         bar = sorted((score for _, score in comparable), reverse=True)[places - 1]
         lengths = [trial.epochs for trial, _ in comparable]
         return (
-            f"{where} its Dice {progress.best[-1]:.3f} is not above {bar:.3f}, "
-            f"the bar for 1 in {self.reduction} of the {len(comparable)} trials of "
-            f"{_range(lengths)} epochs that came so far"
+            f"{where}: Dice {progress.best[-1]:.3f}; the best 1 in {self.reduction} of the "
+            f"{len(comparable)} comparable trials ({_range(lengths)} epochs) starts at {bar:.3f}"
         )
 
     def promotable(self, trials: Sequence[Progress]) -> Progress | None:
-        """The paused trial that goes on next: of those above their bar the furthest, then best.
+        """The paused trial to resume next: of those above their bar the furthest, then the best.
 
-        One that paused between rungs, its driver having ended, comes before all others.
+        One that paused between rungs, because its driver ended, comes before all others.
         """
-        failed: set[tuple[int, int, int]] = set()
+        below: set[tuple[int, int, int]] = set()
         for trial in sorted(_paused(trials), key=self._priority, reverse=True):
             group = (self._level(trial), len(trial.best), trial.epochs)
-            if group in failed:  # a better one of the same kind is below the bar
+            if group in below:  # a better one of the same kind is below the bar
                 continue
             if not self.reason(trial, trials):
                 return trial
-            failed.add(group)
+            below.add(group)
         return None
 
     def finalist(self, trials: Sequence[Progress]) -> Progress | None:
-        """The paused trial that deserves most to be run to its end, above its bar or not."""
+        """The paused trial to train to its end first, above its bar or not."""
 
         def final_priority(trial: Progress) -> tuple[int, float]:
             comparable = self._comparable(trial, trials)
@@ -103,7 +103,7 @@ class Halving:
         return max(_paused(trials), key=final_priority, default=None)
 
     def _level(self, progress: Progress) -> int:
-        """How many rungs it has come to."""
+        """How many rungs it has reached."""
         rungs = self.rungs(progress.epochs, progress.cycle)
         return sum(rung <= len(progress.best) for rung in rungs)
 
@@ -117,41 +117,41 @@ class Halving:
         """The trials that ``progress`` is compared with, itself included, with their scores."""
         epoch, level = len(progress.best), self._level(progress)
         comparable = []
-        for peer in trials:
-            shorter, longer = sorted((peer.epochs, progress.epochs))
-            if peer.state == TrialState.FAILED or longer > ALIKE * shorter:
+        for other in trials:
+            shorter, longer = sorted((other.epochs, progress.epochs))
+            if other.state == TrialState.FAILED or longer > ALIKE * shorter:
                 continue
-            rungs = self.rungs(peer.epochs, peer.cycle)
+            rungs = self.rungs(other.epochs, other.cycle)
             due = min(epoch, rungs[level - 1]) if 0 < level <= len(rungs) else epoch
-            if len(peer.best) >= due > 0:
-                comparable.append((peer, peer.best[min(epoch, len(peer.best)) - 1]))
+            if len(other.best) >= due > 0:
+                comparable.append((other, other.best[min(epoch, len(other.best)) - 1]))
         return comparable
 
 
 def smoothed_best(dice: Sequence[float]) -> tuple[float, ...]:
     """A trial's score after each finished epoch: the mean Dice of the best fifth of its epochs.
 
-    The single best epoch is luck as much as quality: of many noisy trials the one that shows the
-    highest Dice is rarely the best (benchmarks/search_efficiency.py). Until the ninth epoch the
-    best fifth is one epoch.
+    A single best epoch is partly luck: among many noisy trials, the one with the highest Dice of
+    any epoch is rarely the best (benchmarks/search_efficiency.py). Until the ninth epoch the best
+    fifth is one epoch.
     """
-    found = []
+    scores = []
     for epochs in range(1, len(dice) + 1):
         best = sorted(dice[:epochs], reverse=True)[: max(1, epochs // 5)]
-        found.append(sum(best) / len(best))
-    return tuple(found)
+        scores.append(sum(best) / len(best))
+    return tuple(scores)
 
 
 @lru_cache(maxsize=4096)
 def _rungs(grace: int, reduction: int, epochs: int, cycle: int) -> tuple[int, ...]:
-    found: list[int] = []
+    rungs: list[int] = []
     rung = grace
     while rung <= LAST_RUNG * epochs:
         end = -(-rung // cycle) * cycle if cycle else rung
-        if end <= LAST_RUNG * epochs and end not in found:
-            found.append(end)
+        if end <= LAST_RUNG * epochs and end not in rungs:
+            rungs.append(end)
         rung *= reduction
-    return tuple(found)
+    return tuple(rungs)
 
 
 def _paused(trials: Iterable[Progress]) -> list[Progress]:
@@ -159,13 +159,13 @@ def _paused(trials: Iterable[Progress]) -> list[Progress]:
 
 
 def _rank(progress: Progress, comparable: Sequence[tuple[Progress, float]]) -> int:
-    """How many are better; of equals, those that were begun earlier are."""
+    """How many are better; of equal trials, the one that was started earlier is better."""
     names = [trial.trial for trial, _ in comparable]
     if progress.trial not in names:
         return len(comparable)
-    own = names.index(progress.trial)
-    score = comparable[own][1]
-    return sum(s > score or (s == score and i < own) for i, (_, s) in enumerate(comparable))
+    place = names.index(progress.trial)
+    score = comparable[place][1]
+    return sum(s > score or (s == score and i < place) for i, (_, s) in enumerate(comparable))
 
 
 def _range(lengths: Sequence[int]) -> str:

@@ -12,9 +12,9 @@ from brainseg.search.halving import smoothed_best
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A trial that was begun: what was tried, and what came of it so far."""
+    """A trial that was started: what was tried, and its scores so far."""
 
-    params: Mapping[str, Value]  # the point; further paths, as a whole config has, do no harm
+    params: Mapping[str, Value]  # the point; paths that are not searched may be among them
     epochs: int  # planned
     best: tuple[
         float, ...

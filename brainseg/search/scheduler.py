@@ -1,4 +1,4 @@
-"""How far each trial of a run has come, and which of them goes on: what the driver keeps of them.
+"""How far each trial of a run has trained, and which paused trial resumes next.
 
 All of it can be read from the records again: a new driver decides as the old one would have.
 """
@@ -24,20 +24,18 @@ class TrialScheduler:
     """The trials of a run; where there are no rungs, none of them ever pauses."""
 
     def __init__(
-        self, run: Run, halving: Halving | None, earlier: Sequence[PreviousTrial] = ()
+        self, run: Run, halving: Halving | None, previous: Sequence[PreviousTrial] = ()
     ) -> None:
-        self.run, self.halving, self.earlier = run, halving, earlier
+        self.run, self.halving, self.previous = run, halving, previous
         self.trials: dict[str, Progress] = {}
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
-        self._costs: dict[
-            str, ObjectiveCosts
-        ] = {}  # of trials since whose last change they were read
+        self._costs: dict[str, ObjectiveCosts] = {}  # read since the last change of the trial
         for record in run.trials():
-            self._take_up(record)
+            self._read(record)
 
-    def _take_up(self, record: TrialRecord) -> None:
+    def _read(self, record: TrialRecord) -> None:
         self.add(record.trial, record.params)
         for row in self.run.trial(record.trial).rows():
             self._note(record.trial, row.epoch, row.dice, row.device_seconds)
@@ -47,13 +45,13 @@ class TrialScheduler:
             self.run.note(record.trial, state)
 
     def add(self, name: str, params: Params) -> None:
-        """A trial is there, not begun yet."""
+        """A trial was proposed; it has not started yet."""
         config = build(TrialConfig(), params)
         self._params[name] = params
         self.trials[name] = Progress(trial=name, epochs=config.epochs, cycle=_cycle(config))
 
     def start(self, name: str, *, to_the_end: bool = False) -> None:
-        """It is trained from now on: until it pauses, or to its last epoch."""
+        """The trial trains from now on, until its next pause or to its last epoch."""
         self._set(name, TrialState.RUNNING)
         progress, folder = self.trials[name], self.run.trial(name)
         if to_the_end:
@@ -62,7 +60,7 @@ class TrialScheduler:
             folder.pause_after(self.halving.next_pause(progress))
 
     def on_epoch(self, name: str, epoch: int, dice: float, seconds: float) -> None:
-        """Another epoch is finished; a trial above its bar goes on without a pause."""
+        """Another epoch is finished; a trial above its bar continues without a pause."""
         self._note(name, epoch, dice, seconds)
         if self.halving and self._at_its_pause(name):
             progress = self.trials[name]
@@ -70,7 +68,7 @@ class TrialScheduler:
                 self.run.trial(name).pause_after(self.halving.next_pause(progress))
 
     def pause(self, name: str) -> None:
-        """It has paused; rows that a dying process wrote and never reported count as well."""
+        """The trial has paused; rows that a dying process wrote but never reported count too."""
         rows = self.run.trial(name).rows()
         if len(rows) > len(self.trials[name].best):
             for row in rows:
@@ -78,23 +76,23 @@ class TrialScheduler:
         self._set(name, TrialState.PAUSED)
 
     def finish(self, name: str, state: TrialState) -> None:
-        """It has ended, in one of the states that are ends."""
+        """The trial has ended; ``state`` is one of ``ENDED``."""
         self._set(name, state)
 
     def promotable(self) -> str | None:
-        """The paused trial that goes on next, if one is above its bar."""
-        found = self.halving and self.halving.promotable(list(self.trials.values()))
-        return found.trial if found else None
+        """The paused trial to resume next, if one is above its bar."""
+        progress = self.halving and self.halving.promotable(list(self.trials.values()))
+        return progress.trial if progress else None
 
     def finalist(self) -> str | None:
-        """The best paused trial, where too few are on their way to their last epoch."""
+        """The best paused trial, if too few trials are on their way to their last epoch."""
         if not self.halving or not self.lacking():
             return None
-        found = self.halving.finalist(list(self.trials.values()))
-        return found.trial if found else None
+        progress = self.halving.finalist(list(self.trials.values()))
+        return progress.trial if progress else None
 
     def pause_reasons(self) -> dict[str, str]:
-        """Each paused trial with the reason why it pauses."""
+        """Each paused trial with the reason why it is paused."""
         trials = list(self.trials.values())
         paused = [progress for progress in trials if progress.state == TrialState.PAUSED]
         assert self.halving or not paused
@@ -104,20 +102,20 @@ class TrialScheduler:
         return any(progress.state == TrialState.RUNNING for progress in self.trials.values())
 
     def observations(self, objectives: Sequence[str]) -> list[tuple[Observation, ObjectiveCosts]]:
-        """What the search learns from, in the order of their beginning: all that did not fail."""
-        found = [(one.seen, one.costs) for one in self.earlier]
+        """What the search learns from, in the order of their start: all trials but failed ones."""
+        observed = [(trial.observation, trial.costs) for trial in self.previous]
         for name, progress in self.trials.items():
             if progress.state != TrialState.FAILED:
                 if name not in self._costs:
                     folder = self.run.trial(name)
                     self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
-                found.append((self._observation(progress), self._costs[name]))
-        return found
+                observed.append((self._observation(progress), self._costs[name]))
+        return observed
 
     def trial_seconds(self) -> float:
-        """Device-seconds of a whole training, the median over trials; 0 before one has begun."""
-        found = [seconds * self.trials[name].epochs for name, seconds in self._seconds.items()]
-        return median(found) if found else 0.0
+        """Device-seconds of a whole training, the median over trials; 0 before the first epoch."""
+        seconds = [s * self.trials[name].epochs for name, s in self._seconds.items()]
+        return median(seconds) if seconds else 0.0
 
     def reserved(self) -> float:
         """Device-seconds that finalists still need, those on their way and those to be chosen."""

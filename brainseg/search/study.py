@@ -1,9 +1,9 @@
 """Optuna's study of one run: what was tried, how each trial ended, and what to try next.
 
 The study lives in the run's folder (`study.journal`; optuna-dashboard opens it). Each of its
-trials carries the number that names the trial everywhere else. A trial that ran to its end is
-told COMPLETE, one that was stopped PRUNED with its last epoch's value, one that failed FAIL; a
-paused one is under way, as Optuna sees it.
+trials has the number that names the trial everywhere else. A trial that trained to its last epoch
+is COMPLETE there, one that was stopped is PRUNED with the value of its last epoch, one that failed
+is FAIL, and a paused one is still RUNNING.
 """
 
 import warnings
@@ -35,18 +35,18 @@ from brainseg.search.multi_objective import ObjectiveCosts, scalarise
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
 
-TOLD = {
+OPTUNA_STATES = {
     TrialState.DONE: OptunaState.COMPLETE,
     TrialState.STOPPED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
 }
-FEWEST = 20  # complete trials before Optuna's terminator says anything, its own default
+FEWEST = 20  # complete trials before Optuna's terminator may end a search, its default
 
 
 class Study:
-    """What is known of the space, and the points that are still to be tried."""
+    """What was tried, and the points that are still to be tried."""
 
-    def __init__(self, run: Run, sweep: Sweep, earlier: Sequence[PreviousTrial] = ()) -> None:
+    def __init__(self, run: Run, sweep: Sweep, previous: Sequence[PreviousTrial] = ()) -> None:
         storage = JournalStorage(JournalFileBackend(str(run.journal)))
         self.run, self.sweep = run, sweep
         directions = [
@@ -59,26 +59,26 @@ class Study:
             )
             self.study.set_metric_names(list(sweep.objectives))
         if "queued" not in self.study.user_attrs:
-            self._begin(earlier)
+            self._fill(previous)
         self._live: dict[str, optuna.Trial] = {}
 
-    def _begin(self, earlier: Sequence[PreviousTrial]) -> None:
-        """Queue the sweep's first points, behind what an earlier sweep has tried."""
-        there = len(self.study.get_trials(deepcopy=False))  # by a driver that died in here
-        for one in earlier[there:]:
-            self.study.add_trial(_as_told(one, self.sweep))
-        tried = {one.config for one in earlier if one.done}
+    def _fill(self, previous: Sequence[PreviousTrial]) -> None:
+        """Add the trials of an earlier sweep, then queue the sweep's first points."""
+        there = len(self.study.get_trials(deepcopy=False))  # added by a driver that died in here
+        for trial in previous[there:]:
+            self.study.add_trial(_as_optuna_trial(trial, self.sweep))
+        tried = {trial.config for trial in previous if trial.done}
         points = [
             (drawn, pinned)
             for drawn, pinned in self.sweep.points()
             if self.sweep.space.config({**drawn, **pinned}) not in tried
         ]
-        for drawn, pinned in points[max(0, there - len(earlier)) :]:
+        for drawn, pinned in points[max(0, there - len(previous)) :]:
             self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
         self.study.set_user_attr("queued", True)
 
     def unfinished(self) -> list[str]:
-        """Trials that an earlier driver left running. One that never began is queued again."""
+        """Trials that an earlier driver left running. One that never started is queued again."""
         running = self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
         names = []
         records = {record.trial: record for record in self.run.trials()}
@@ -97,16 +97,16 @@ class Study:
                 self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
 
-    def ask(self, seen: Sequence[tuple[Observation, ObjectiveCosts]] = ()) -> str:
+    def ask(self, observed: Sequence[tuple[Observation, ObjectiveCosts]] = ()) -> str:
         """Take the next queued point or propose one; write the trial's config, return its name.
 
         Args:
-            seen: what the trials so far have shown, and what each costs in the further aims; what
-                is proposed follows from it and the seed.
+            observed: what the trials so far have shown, and what each costs in the further
+                objectives; the proposal follows from this and the seed.
         """
         trials = self.study.get_trials(deepcopy=False)
         if not any(trial.state == OptunaState.WAITING for trial in trials):
-            self.study.enqueue_trial(self._proposed(seen, len(trials)))
+            self.study.enqueue_trial(self._proposed(observed, len(trials)))
         trial = self.study.ask()
         space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
         config = space.config(space(trial))
@@ -116,35 +116,37 @@ class Study:
         write_json(self.run.trial(name).config, flatten(config))
         return name
 
-    def _proposed(self, seen: Sequence[tuple[Observation, ObjectiveCosts]], number: int) -> Params:
+    def _proposed(
+        self, observed: Sequence[tuple[Observation, ObjectiveCosts]], number: int
+    ) -> Params:
         """A new point; an interrupted study proposes what an uninterrupted one does."""
         strategy, space = self.sweep.strategy, self.sweep.space
         assert isinstance(strategy, Bayes), "a sweep of points queues all it will try"
         rng = np.random.default_rng([strategy.seed, number])
-        trials = scalarise(seen, rng)
+        trials = scalarise(observed, rng)
         if strategy.sampler == "gp":
             return propose(space, trials, rng)
         return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
 
     def observe(self, name: str, epoch: int, dice: float) -> None:
-        """Note a trial's Dice after ``epoch``; Optuna takes none where there are several aims."""
+        """Note a trial's Dice after ``epoch``; not where there are several objectives."""
         if len(self.sweep.objectives) == 1:
             self._live[name].report(dice, epoch)
 
     def tell(self, name: str) -> None:
-        """State the trial's end once, as its records tell it."""
+        """Tell Optuna once how the trial ended, as its records say."""
         record = self.run.record(name)
         trial = self._live.pop(name)
         values = None
         if record.state == TrialState.DONE:
             values = list(self.run.trial(name).objective_values(self.sweep.objectives))
-        self.study.tell(trial, values, TOLD[record.state])
+        self.study.tell(trial, values, OPTUNA_STATES[record.state])
 
     def params(self, name: str) -> Params:
         return self.run.trial(name).params()
 
     def exhausted(self, noise: float) -> str:
-        """Why Optuna's terminator expects no better Dice than noise could bring, or nothing.
+        """Why Optuna's terminator expects no gain above the noise; "" if it does expect one.
 
         Source: Makarova et al. (2022), "Automatic termination for hyperparameter optimization".
         """
@@ -157,12 +159,12 @@ class Study:
             )
         if not terminator.should_terminate(self.study):
             return ""
-        return f"Optuna's terminator expects to gain less than the noise, {noise:.3f}"
+        return f"Optuna's terminator expects a gain below the noise, {noise:.3f}"
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nobody need hear of a study made, nor of what Optuna has called experimental for years."""
+    """Without Optuna's notes on new studies, and its warnings of what it calls experimental."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -173,22 +175,26 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _as_told(one: PreviousTrial, sweep: Sweep) -> FrozenTrial:
+def _as_optuna_trial(previous: PreviousTrial, sweep: Sweep) -> FrozenTrial:
     """A trial of an earlier sweep as one of this study."""
-    drawn, pinned = sweep.space.split(one.seen.params)
+    drawn, pinned = sweep.space.split(previous.observation.params)
     single = len(sweep.objectives) == 1
     return create_trial(
-        state=OptunaState.COMPLETE if one.done else OptunaState.PRUNED,
-        values=list(one.aims) if one.done or single else None,
+        state=OptunaState.COMPLETE if previous.done else OptunaState.PRUNED,
+        values=list(previous.objective_values) if previous.done or single else None,
         params=drawn,
         distributions=_distributions(sweep.space.distributions(), drawn),
-        user_attrs={"from": one.name, "arm": configuration_name(one.config), "pinned": pinned},
-        intermediate_values=dict(enumerate(one.dice, start=1)) if single else None,
+        user_attrs={
+            "from": previous.name,
+            "arm": configuration_name(previous.config),
+            "pinned": pinned,
+        },
+        intermediate_values=dict(enumerate(previous.dice, start=1)) if single else None,
     )
 
 
 class _Recorded:
-    """A trial, as a distribution takes one, of given values; notes what they are drawn from."""
+    """A ``Suggester`` of given values, which notes what they are drawn from."""
 
     def __init__(self, drawn: Mapping[str, Any]) -> None:
         self.drawn = drawn
@@ -218,27 +224,26 @@ def _distributions(
 
 
 def _drawn(
-    space: Space[TrialConfig], seen: Sequence[Observation], sampler: str, seed: int
+    space: Space[TrialConfig], observed: Sequence[Observation], sampler: str, seed: int
 ) -> Params:
-    """A point by one of Optuna's samplers, told each trial at the last epoch it reached.
+    """A point by one of Optuna's samplers, which knows each trial up to its last epoch so far.
 
-    What is under way or paused counts as pruned there, so that no truncated value is taken for a
-    final one.
+    A running or paused trial counts as pruned, so that its value is not taken for a final one.
     """
     ranges = space.distributions()
     with _quiet():
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
-    for one in seen:
-        if one.best:
-            drawn, _ = space.split(one.params)
-            done = len(one.best) == one.epochs
+    for trial in observed:
+        if trial.best:
+            drawn, _ = space.split(trial.params)
+            done = len(trial.best) == trial.epochs
             study.add_trial(
                 create_trial(
                     state=OptunaState.COMPLETE if done else OptunaState.PRUNED,
-                    value=one.best[-1],
+                    value=trial.best[-1],
                     params=drawn,
                     distributions=_distributions(ranges, drawn),
-                    intermediate_values=dict(enumerate(one.best, start=1)),
+                    intermediate_values=dict(enumerate(trial.best, start=1)),
                 )
             )
     return space(study.ask())

@@ -20,14 +20,14 @@ class PreviousTrial:
 
     name: str  # "encoders 0007"
     done: bool  # to its last epoch
-    seen: Observation
+    observation: Observation
     dice: tuple[float, ...]  # after each epoch
     costs: ObjectiveCosts  # by the new sweep's objectives, of a whole training
-    aims: tuple[float, ...]  # values of all its objectives, as recorded
+    objective_values: tuple[float, ...]  # as recorded
 
     @property
     def config(self) -> TrialConfig:
-        return build(TrialConfig(), self.seen.params)
+        return build(TrialConfig(), self.observation.params)
 
 
 def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[PreviousTrial]:
@@ -37,55 +37,58 @@ def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Previ
         asked: what the new sweep will record in its sweep.json.
 
     Raises:
-        ValueError: no sweep's folder, another space, other data or another split; says what
-            differs, since values from elsewhere would mislead the search.
+        ValueError: not a sweep's folder, or its space, data or split differ (the message says
+            how): values from elsewhere would mislead the search.
     """
     if not run.sweep.exists():
-        raise ValueError(f"--from names a sweep's folder, {run.path} holds no sweep.json")
+        raise ValueError(
+            f"--from must name a sweep's folder, {run.path} holds no sweep.json; name the folder "
+            "of an earlier sweep"
+        )
     known = read_json(run.sweep)
     differing = _differing(known, asked)
     if differing:
         raise ValueError(
-            f"a sweep can start from the trials of another of the same space, data and split; "
-            f"in {run.path} {'; '.join(differing)}; repeat its settings, or leave out --from and "
-            "name its best points with --try"
+            f"--from needs a sweep of the same space, data and split, but in {run.path} "
+            f"{'; '.join(differing)}; use the same settings, or leave out --from and name its best "
+            "points with --try"
         )
     return [
-        _earlier(run, f"{known['name']} {record.trial}", record, sweep.objectives)
+        _previous_trial(run, f"{known['name']} {record.trial}", record, sweep.objectives)
         for record in run.trials()
         if record.state in (TrialState.DONE, TrialState.STOPPED, TrialState.PAUSED)
         and record.dice is not None
     ]
 
 
-def _earlier(
+def _previous_trial(
     run: Run, name: str, record: TrialRecord, objectives: Sequence[Objective]
 ) -> PreviousTrial:
-    folder, seen = run.trial(record.trial), observation_of(run, record)
+    folder, observation = run.trial(record.trial), observation_of(run, record)
     return PreviousTrial(
         name=name,
         done=record.state == TrialState.DONE,
-        seen=seen,
+        observation=observation,
         dice=tuple(row.dice for row in folder.rows()),
-        costs=folder.expected_costs(objectives[1:], seen.epochs),
-        aims=folder.objective_values(objectives),
+        costs=folder.expected_costs(objectives[1:], observation.epochs),
+        objective_values=folder.objective_values(objectives),
     )
 
 
 def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """What differs between two sweep.json, as `optimizer.adamw.lr was searched in ..., now ...`."""
+    """What differs between two sweep.json, as `optimizer.adamw.lr is searched in ..., here ...`."""
     words = []
-    for key, said in (("space", "searched in"), ("base", "held at"), ("fixed", "held at")):
+    for key, verb in (("space", "searched in"), ("base", "held at"), ("fixed", "held at")):
         old, new = known.get(key, {}), asked[key]
         for path in sorted(old.keys() | new.keys()):
             if key == "base" and path in (*known["space"], *asked["space"]):
                 continue
             if old.get(path) != new.get(path):
-                words.append(f"{path} is {said} {_shown(old, path)}, here {_shown(new, path)}")
+                words.append(f"{path} is {verb} {_shown(old, path)}, here {_shown(new, path)}")
     if known["data"]["fingerprint"] != asked["data"]["fingerprint"]:
-        words.append(f"the data are others ({known['data']['root']})")
+        words.append(f"the data differ ({known['data']['root']})")
     if known["split"] != asked["split"]:
-        words.append("the split is another")
+        words.append("the split differs")
     return list(dict.fromkeys(words))
 
 

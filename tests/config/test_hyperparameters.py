@@ -21,7 +21,7 @@ from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Split, Sweep
 MODELS = Space(
     TrialConfig(), search=("model", "model.encoder.name", "model.encoder.freeze*", "epochs")
 )
-REPORT_ARMS = [
+REPORT_NAMES = [
     "plain U-Net, width 64",
     "vgg16, imagenet",
     "resnet50, imagenet",
@@ -36,15 +36,15 @@ def sweep(**changes: Any) -> Sweep:
 # Arms
 
 
-def test_the_report_s_models_are_four_arms() -> None:
+def test_the_report_s_models_are_four_configurations() -> None:
     assert [
         configuration_name(build(TrialConfig(), point)) for point in REPORT_MODELS
-    ] == REPORT_ARMS
+    ] == REPORT_NAMES
 
 
 def test_the_report_s_models_are_the_same_four_whatever_the_base() -> None:
     base = TrialConfig(model=Encoder(freeze=Whole()))
-    assert [configuration_name(build(base, point)) for point in REPORT_MODELS] == REPORT_ARMS
+    assert [configuration_name(build(base, point)) for point in REPORT_MODELS] == REPORT_NAMES
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_the_report_s_models_are_the_same_four_whatever_the_base() -> None:
         (Encoder(freeze=Whole()), "resnet50, imagenet, encoder frozen"),
     ],
 )
-def test_an_arm_is_the_model_in_words(model: Encoder | Plain, name: str) -> None:
+def test_a_configuration_s_name_is_the_model_in_words(model: Encoder | Plain, name: str) -> None:
     assert configuration_name(TrialConfig(model=model)) == name
 
 
-def test_an_arm_does_not_depend_on_how_it_is_trained() -> None:
+def test_a_configuration_s_name_does_not_depend_on_how_it_is_trained() -> None:
     slow = build(TrialConfig(), {"epochs": 99, "optimizer": "sgd", "loss": "dicebce", "seed": 3})
     slow = replace(slow, fold=2)
     assert configuration_name(slow) == configuration_name(TrialConfig())
@@ -80,7 +80,7 @@ def test_the_report_s_models_can_open_a_sweep_over_models() -> None:
     points = sweep(first=REPORT_MODELS).points()
     assert [
         configuration_name(MODELS.config(drawn | pinned)) for drawn, pinned in points
-    ] == REPORT_ARMS
+    ] == REPORT_NAMES
 
 
 def test_a_first_point_out_of_reach_of_the_searcher_is_refused() -> None:

@@ -61,7 +61,7 @@ def test_the_budget_of_a_list_is_points_times_seeds() -> None:
     assert listed(({"epochs": 3},), Points(seeds=(1, 2), trials=1)).trials == 1
 
 
-def test_every_arm_grows_evenly_over_folds_and_then_over_seeds() -> None:
+def test_every_configuration_grows_evenly_over_folds_and_then_over_seeds() -> None:
     sweep = listed(grid({"epochs": (3, 9)}), Points(seeds=(4, 7), folds=2), split=Split(folds=2))
     tried = [sweep.space.config(pinned) for _, pinned in sweep.points()]
     assert [(config.seed, config.fold, config.epochs) for config in tried] == [

@@ -70,7 +70,7 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off")
     run = run_sweep(SWEEP, job, log=said.append)
-    assert sum(" pauses" in line for line in said) >= 50
+    assert sum("] paused" in line for line in said) >= 50
     assert settled() == {"actors": [], "groups": [], "held": []}
     records = Counter(record.state for record in run.trials())
     assert records["failed"] == 1 and records["stopped"] >= 30 and records["done"] >= 3
@@ -90,7 +90,7 @@ def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
     said: list[str] = []
     job = Job(data=str(patients), storage=tmp_path, wandb="off", workers=2)
     run = run_sweep(sweep, job, log=said.append)
-    assert sum(" pauses" in line for line in said) >= 3
+    assert sum("] paused" in line for line in said) >= 3
     assert settled() == {"actors": [], "groups": [], "held": []}
     assert Counter(r.state for r in run.trials()) == {"done": 3, "stopped": 1}
 

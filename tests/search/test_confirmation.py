@@ -21,7 +21,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
 from brainseg.records.files import append_line, read_json, read_lines, write_json
 from brainseg.records.run import Run
-from brainseg.search.confirmation import candidates, confirmation, expected_seconds
+from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
 from tests.data.splits.test_draw import refused
 from tests.launch.test_run_folder import begun, silent
 from tests.launch.test_sweep_runs import wandb_records
@@ -72,7 +72,7 @@ def search(patients: Path, tmp_path: Path) -> Run:
     return run
 
 
-def arms(sweep: Sweep) -> list[str]:
+def names(sweep: Sweep) -> list[str]:
     return [configuration_name(sweep.space.config(point)) for point in sweep.first]
 
 
@@ -83,7 +83,7 @@ def origins(sweep: Sweep) -> Sequence[Origin]:
 
 def test_the_best_configurations_come_first_and_then_the_report_s_models(search: Run) -> None:
     sweep = confirmation(search, top=2)
-    assert arms(sweep) == [
+    assert names(sweep) == [
         "vgg16, random weights",
         "plain U-Net, width 4",
         "plain U-Net, width 4",
@@ -104,7 +104,7 @@ def test_the_best_configurations_come_first_and_then_the_report_s_models(search:
 def test_configurations_are_ranked_by_the_mean_over_seeds_and_failed_ones_are_out(
     search: Run,
 ) -> None:
-    found = candidates(search)
+    found = ranked_configurations(search)
     assert [(one.trial, one.dice) for one in found] == [
         ("0001", 0.7),
         ("0000", pytest.approx(0.65)),
@@ -119,7 +119,7 @@ def test_a_trial_that_was_stopped_early_counts_where_too_few_are_done(search: Ru
     assert len(confirmation(search, top=9, baselines=False).first) == 3
 
 
-def test_every_arm_is_trained_with_the_search_s_own_settings(search: Run) -> None:
+def test_every_configuration_is_trained_with_the_search_s_own_settings(search: Run) -> None:
     sweep = confirmation(search)
     for _, pinned in sweep.points():
         config = sweep.space.config(pinned)
@@ -179,7 +179,7 @@ def test_it_is_recorded_what_is_confirmed_and_why(search: Run) -> None:
     assert len(known["first"]) == 4
 
 
-def test_what_is_under_way_keeps_its_arms_however_the_search_goes_on(search: Run) -> None:
+def test_a_confirmation_keeps_its_configurations_however_the_search_continues(search: Run) -> None:
     sweep = confirmation(search, folds=2)
     begin_confirming(search, sweep)
     tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3, "clip_norm": 0.5}, 0.99)
@@ -223,7 +223,7 @@ def moved(search: Run) -> list[str]:
     ("words", "sentence"),
     [
         (lambda search: ["no/such"], "RUN must be a sweep's folder, no/such holds no sweep.json"),
-        (without_scores, "has no finished trial with a score yet; let the search go on"),
+        (without_scores, "has no finished trial with a score yet; let the search continue"),
         (by_slices, "search again with --split patients"),
         (confirmed_already, "is itself the confirmation of "),
         (moved, "/gone/away is no folder; say with --data where they are now"),
@@ -269,7 +269,7 @@ def confirm(search: Run) -> str:
 
 
 @pytest.mark.ray
-def test_every_patient_is_scored_once_an_arm_and_seed_by_networks_that_never_saw_it(
+def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_never_saw_it(
     search: Run,
 ) -> None:
     tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3}, 0.85)

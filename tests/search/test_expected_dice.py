@@ -19,7 +19,7 @@ from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report import page, terminal
 from brainseg.report.results import Results
-from brainseg.search.confirmation import candidates, chosen_by, confirmation
+from brainseg.search.confirmation import chosen_by, confirmation, ranked_configurations
 from brainseg.search.expected_dice import expected_dice
 from brainseg.search.gaussian_process import FIRST
 from tests.support.small_run import begin, end, train
@@ -72,13 +72,13 @@ def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> Non
 def test_where_both_rules_agree_nothing_else_is_named(tmp_path: Path) -> None:
     run = searched(tmp_path, vgg=(0.60, 0.59, 0.58, 0.61))
     assert chosen_by(run, confirmation(run)).endswith("puts the same one first.")
-    assert "Of trial" not in printed(run)
+    assert "the highest expected Dice" not in printed(run)
 
 
 def test_too_few_trials_are_chosen_by_their_highest_epoch(tmp_path: Path) -> None:
     run = searched(tmp_path, vgg=(0.83,))
     assert len(run.trials()) == FIRST - 1 and expected_dice(run) == {}
-    assert candidates(run)[0].trial == "0000"
+    assert ranked_configurations(run)[0].trial == "0000"
     assert chosen_by(run, confirmation(run)) == "Chosen by the highest Dice of any epoch."
     add(run, {"model.encoder.name": "vgg16"}, 0.6)
     assert len(expected_dice(run)) == FIRST
@@ -89,8 +89,9 @@ def test_a_list_of_points_and_an_empty_space_stay_as_they_were(
     tmp_path: Path, kind: str, space: dict[str, str]
 ) -> None:
     run = searched(tmp_path, kind=kind, space=space)
-    assert candidates(run)[0].trial == "0002" and candidates(run)[0].expected is None
-    assert "Expected" not in printed(run) and "Of trial" not in printed(run)
+    first = ranked_configurations(run)[0]
+    assert first.trial == "0002" and first.expected is None
+    assert "Expected" not in printed(run) and "the highest expected Dice" not in printed(run)
     assert "expected Dice" not in page.write_report(Results.load(run)).read_text(encoding="utf-8")
     assert Results.load(run).ranking["expected_dice"].isna().all()
 
@@ -101,13 +102,13 @@ def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_p
     frame = Results.load(run).ranking.set_index("trial")["expected_dice"]
     assert frame["0002"] < frame["0006"] and frame.min() > 0.5 and frame.max() < 0.83
     assert pd.isna(frame[early]) and early in expected_dice(run)
-    first = candidates(run)[0].trial
-    said = f"Of trial {first} (resnet34, imagenet) more is expected than of trial 0002"
+    first = ranked_configurations(run)[0].trial
+    said = f"Trial {first} (resnet34, imagenet) has the highest expected Dice"
     text = page.write_report(Results.load(run)).read_text(encoding="utf-8")
     for shown in (" ".join(printed(run).split()), text):
         assert said in shown and f"brainseg confirm {run.path}" in shown
-    assert "expected Dice</th>" in text and "What a Gaussian process" in text
-    assert "Expected: what a Gaussian process" in " ".join(printed(run).split())
+    assert "expected Dice</th>" in text and "A Gaussian process estimates" in text
+    assert "Expected: a Gaussian process estimates it" in " ".join(printed(run).split())
     paths = str(run.path), str(tmp_path)
     tall = [s for s in printed(run).splitlines() if len(s) > 80 and not any(p in s for p in paths)]
     assert not tall
@@ -142,7 +143,7 @@ def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -
     run = searched(tmp_path)
     sweep = confirmation(run, top=1)
     begin(tmp_path / sweep.name, **read_json(run.sweep))
-    assert "was begun with" in chosen_by(run, sweep)
+    assert "was started with" in chosen_by(run, sweep)
 
 
 def test_a_split_that_leaks_sends_nobody_to_a_confirmation_that_refuses_it(tmp_path: Path) -> None:

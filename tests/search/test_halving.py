@@ -49,7 +49,7 @@ def test_fewer_than_the_reduction_are_not_judged() -> None:
     trials = [at("a", 0.5), at("b", 0.6)]
     assert HALVING.promotable(trials) is None
     assert HALVING.reason(trials[1], trials) == (
-        "at epoch 4 of 36 it waits until 3 trials came so far, 2 did"
+        "paused at epoch 4 of 36: 2 of the 3 comparable trials it needs have reached this epoch"
     )
 
 
@@ -100,14 +100,14 @@ def test_half_of_a_long_schedule_is_not_compared_with_the_end_of_a_short_one() -
     short = [at(f"s{i}", 0.8, epochs=10) for i in range(3)]
     long = [at(f"l{i}", 0.2 + i / 10, epochs=90) for i in range(3)]
     assert not HALVING.reason(long[2], [*short, *long])
-    assert "of the 3 trials of 90 epochs" in HALVING.reason(long[0], [*short, *long])
+    assert "of the 3 comparable trials (90 epochs)" in HALVING.reason(long[0], [*short, *long])
 
 
 def test_the_reason_says_what_was_compared_with_what() -> None:
     trials = [at(f"t{i}", 0.5 + i / 100, epochs=24 + 2 * i) for i in range(9)]
     assert HALVING.reason(trials[0], trials) == (
-        "at epoch 4 of 24 its Dice 0.500 is not above 0.550, "
-        "the bar for 1 in 3 of the 7 trials of 24 to 36 epochs that came so far"
+        "paused at epoch 4 of 24: Dice 0.500; the best 1 in 3 of the 7 comparable trials "
+        "(24 to 36 epochs) starts at 0.550"
     )
 
 

@@ -65,7 +65,7 @@ def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
 ) -> None:
     found = previous_trials(old, replace(SWEEP, first=()), asked())
     study = Study(Run(tmp_path), replace(SWEEP, first=()), found)
-    seen = [(one.seen, one.costs) for one in found]
+    seen = [(one.observation, one.costs) for one in found]
     assert all(isinstance(one, Observation) and one.best for one, _ in seen)
     name = study.ask(seen)
     assert name == f"{len(found):04d}"
@@ -83,8 +83,8 @@ def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
         ({"space": {}}, "model.encoder.name is searched in Choice"),
         ({"base": asked()["base"] | {"epochs": 30}}, "epochs is held at 9, here 30"),
         ({"fixed": {"seed": 4}}, "seed is held at nothing, here 4"),
-        ({"data": {"fingerprint": "x", "root": "/d"}}, "the data are others (/data)"),
-        ({"split": {"by": "slices"}}, "the split is another"),
+        ({"data": {"fingerprint": "x", "root": "/d"}}, "the data differ (/data)"),
+        ({"split": {"by": "slices"}}, "the split differs"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
