@@ -109,7 +109,7 @@ while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
 done
 
 if [[ $again == yes ]]; then
-    echo "the time is up; the sweep goes on when the job's turn comes again"
+    echo "the time is up; the job is queued again, and then resumes the sweep"
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status" # Slurm ends what still runs: first with TERM, so that each node removes its scratch

@@ -95,12 +95,13 @@ class ClusterCapacity:
         Where none fits, that one waits, and the autoscaler learns from it what is needed.
         """
         if time.monotonic() >= self._looked + LOOK_SECONDS:
-            self._look()
+            self.update(living())
             self._looked = time.monotonic()
         return self._slots
 
-    def _look(self) -> None:
-        nodes = {node.id: node for node in living()}
+    def update(self, living: Sequence[Node]) -> None:
+        """Take note of the nodes that live now."""
+        nodes = {node.id: node for node in living}
         fits = capacity(rooms_of(list(nodes.values()), self.config), self.placement)
         self._slots = self.most if self.unbounded else max(1, min(self.most, fits))
         new = [node for key, node in nodes.items() if key not in self._nodes]
@@ -122,5 +123,5 @@ class ClusterCapacity:
         fits = capacity([node.room for node in self._nodes.values()], self.placement)
         cause = "other programs use what it needs" if fits else "no machine has that much"
         may_join = self.config and not fits
-        more = f", and the autoscaler may add room for {self.slots()} trials" if may_join else ""
+        more = f", and the autoscaler may add room for {self._slots} trials" if may_join else ""
         return f"a trial needs {self.placement.needs}; the machines are {there}{more}: {cause}"

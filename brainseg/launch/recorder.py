@@ -29,8 +29,8 @@ class Recorder(tune.Callback):
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
         self.run.note(name, TrialState.RUNNING, arm=words, params=params)
-        after = f" again after epoch {rows[-1].epoch}" if rows else ""
-        self.log(f"[{name}] begins{after}: {words}")
+        verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
+        self.log(f"[{name}] {verb}: {words}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -139,7 +139,7 @@ def test_a_sweep_waits_for_a_machine_that_joins_late_and_uses_another(
         driver.hears("and the machines have 0 CPU(s); lower --workers")
         cluster.join(cpus=1)
         driver.hears("1 trials at once")
-        driver.hears("[0000] begins")
+        driver.hears("[0000] starts")
         cluster.join(cpus=1)
         driver.hears("there is room for 2 trials at once")
         driver.hears("[0001] epoch 2/")
@@ -188,7 +188,7 @@ def test_workers_that_were_asked_for_in_vain_are_not_held_once_there_is_room(
             begun(cluster, patients, tmp_path, *words) as driver,
         ):
             if killed:
-                driver.hears("[0000] begins")
+                driver.hears("[0000] starts")
                 asked_for(cluster, workers=2, waiting=True)
             else:
                 said = driver.ends(2)

@@ -267,10 +267,10 @@ def _next_begin(driver: subprocess.Popen[str]) -> int:
     said, after = "", 0
     for line in driver.stdout:
         said += line
-        if begins := re.match(r"\[0000\] begins(?: again after epoch (\d+))?", line):
+        if begins := re.match(r"\[0000\] (?:starts|resumes after epoch (\d+))", line):
             after = int(begins[1] or 0)
         epoch = re.match(r"\[0000\] epoch (\d+)/", line)
-        if epoch and int(epoch[1]) > after and "begins" in said:
+        if epoch and int(epoch[1]) > after and re.search(r"\] (starts|resumes)", said):
             return after
     raise AssertionError(f"it never went on: {said}")
 
