@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,7 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records import queries
 from brainseg.records.files import write_text
 from brainseg.report import sentences
+from brainseg.report.columns import bare_table, broken, fit, left_out
 
 METHOD = (
     "Dice: mean over patients of the mean over seeds, at the last epoch. Intervals are 95 % "
@@ -146,7 +146,10 @@ def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console)
     console.print(Text(answer(comparison)))
     for warning in sentences.warnings(run.sweep):
         console.print(Text(warning, style="red"))
-    console.print(_terminal_table(comparison))
+    table, left = _terminal_table(comparison, console.width)
+    console.print(table)
+    if left:
+        console.print(Text(left, style="dim"))
     for note in comparison.notes:
         console.print(Text(note, style="yellow"))
     for note in (METHOD, SCOPE):
@@ -154,23 +157,37 @@ def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console)
     console.print(Text(str(run.path / "compare.csv")), soft_wrap=True)
 
 
-def _terminal_table(comparison: Comparison) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("Configuration")
-    for name in ("Dice", "Difference", "BCa", "Holm p", "P(best)", "Ranks"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for place, compared in enumerate(comparison.configurations):
-        cells = [compared.name, f"{compared.dice.mean:.3f}", *("", "", "")]
-        if place:
-            gap = compared.difference
-            cells[2:] = [
-                f"{gap.mean:+.3f}\n{gap.low:+.3f} to {gap.high:+.3f}",
-                f"\n{gap.bca_low:+.3f} to {gap.bca_high:+.3f}",
-                p_words(compared.p_holm) + "\ntied" * compared.tied,
-            ]
-        cells += [f"{compared.first:.2f}", ranks(compared)]
-        table.add_row(*map(Text, cells), style="bold" if compared.tied else "dim")
-    return table
+def _terminal_table(comparison: Comparison, width: int) -> tuple[Table, str]:
+    """The table, and a sentence on the columns that there was no room for."""
+    compared = comparison.configurations
+    rows = [_cells(place, one) for place, one in enumerate(compared)]
+    cells = {head: [row[head] for row in rows] for head in rows[0]}
+    names = [one.name for one in compared]
+    kept, room = fit(cells, names, droppable=("BCa", "Ranks"), width=width)
+    table = bare_table()
+    table.add_column("Configuration", overflow="fold")
+    for head in kept:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row, one in zip(rows, compared, strict=True):
+        texts = [broken(one.name, room), *(row[head] for head in kept)]
+        table.add_row(*map(Text, texts), style="bold" if one.tied else "dim")
+    return table, left_out([head for head in cells if head not in kept], width, "compare.csv")
+
+
+def _cells(place: int, compared: ComparedConfiguration) -> dict[str, str]:
+    """The cells of a row by their heads; the leader has no difference to itself."""
+    gap = compared.difference
+    cells = {
+        "Difference": f"{gap.mean:+.3f}\n{gap.low:+.3f} to {gap.high:+.3f}",
+        "BCa": f"\n{gap.bca_low:+.3f} to {gap.bca_high:+.3f}",
+        "Holm p": p_words(compared.p_holm) + "\ntied" * compared.tied,
+    }
+    return {
+        "Dice": f"{compared.dice.mean:.3f}",
+        **(cells if place else dict.fromkeys(cells, "")),
+        "P(best)": f"{compared.first:.2f}",
+        "Ranks": ranks(compared),
+    }
 
 
 def p_words(p: float) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from brainseg.analysis.pareto import sentence as pareto_sentence
 from brainseg.records.queries import fold_count
+from brainseg.report.columns import bare_table, broken, fit, left_out
 from brainseg.report.formatting import duration, number
 from brainseg.report.results import Results, baseline_rows
 from brainseg.report.sentences import (
@@ -36,10 +36,11 @@ def print_ranking(results: Results, console: Console) -> None:
     console.print(Text(answer(results)))
     if sentence := doubted(results):
         console.print(Text(sentence))
-    trials = [_terminal_table(frame, baseline_rows(sweep))] if len(frame) else []
-    seeds = [_seed_table(means)] if len(means := results.over_seeds) else []
-    for table in (*seeds, *trials) if fold_count(sweep) else (*trials, *seeds):
-        console.print(table)
+    table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
+    trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []
+    seeds = [_seed_table(means, console.width)] if len(means := results.over_seeds) else []
+    for part in (*seeds, *trials) if fold_count(sweep) else (*trials, *seeds):
+        console.print(part)
     for row in frame[frame["state"] == "failed"].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(results):
@@ -67,47 +68,84 @@ def _notes(results: Results) -> list[str]:
     ]
 
 
-def _terminal_table(frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    expected = ["Expected"] * expects(frame)
-    for name in ("#", "Trial", "Model", "Dice", *expected, "IoU", "Epochs", "State", "Time"):
-        right = name in ("#", "Dice", *expected, "IoU", "Epochs", "Time")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "Model")
-    for row in frame.to_dict("records"):
-        place = "" if pd.isna(row["rank"]) else str(row["rank"])
-        cells = [
-            place,
-            row["trial"],
-            f"{row['arm']}\n{row['varied']}".rstrip(),
-            number(row["dice"]),
-            *([number(row["expected_dice"])] if expected else []),
-            number(row["iou"]),
-            f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
-            row["state"],
-            duration(row["device_seconds"]),
-        ]
-        table.add_row(*map(Text, cells), style={"": "dim", "1": "bold"}.get(place))
+def _ranking_table(
+    frame: pd.DataFrame, baselines: Sequence[Mapping[str, Any]], width: int
+) -> tuple[Table, str]:
+    """The table, and a sentence on the columns that there was no room for."""
+    rows = [_ranking_cells(row) for row in frame.to_dict("records")]
+    last = [_baseline_cells(row) for row in baselines]
+    heads = [head for head in RANKING if head != "Expected" or expects(frame)]
+    cells = {head: [row[head] for row in (*rows, *last)] for head in heads}
+    names = frame["arm"].tolist()
+    kept, room = fit(cells, names, droppable=("IoU", "Time", "Epochs"), width=width)
+    table = bare_table()
+    for head in (*LEFT, *kept[len(LEFT) :]):
+        table.add_column(head, justify="left" if head in WORDS else "right", no_wrap=True)
+        if head == LEFT[-1]:
+            table.add_column("Configuration", overflow="fold")
+    for row, source in zip(rows, frame.to_dict("records"), strict=True):
+        name = _name(source["arm"], source["varied"], room)
+        style = {"": "dim", "1": "bold"}.get(row["#"])
+        table.add_row(*_in_order(row, kept, name), style=style)
     table.add_section()
-    for baseline in baselines:
-        scores = (number(baseline["dice"]), *("" for _ in expected), number(baseline["iou"]))
-        table.add_row("", "", baseline["name"], *scores, style="dim")
-    return table
+    for row, baseline in zip(last, baselines, strict=True):
+        table.add_row(*_in_order(row, kept, Text(baseline["name"])), style="dim")
+    return table, left_out([head for head in heads if head not in kept], width, "results.csv")
 
 
-def _seed_table(seeds: pd.DataFrame) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    patients = ["Patients"] if seeds["patients"].any() else []
-    for name in ("Model", *patients, "Seeds", "Dice", "Lowest", "Highest", "Best epoch"):
-        table.add_column(name, justify="left" if name == "Model" else "right")
-    for row in seeds.to_dict("records"):
-        cells = [
-            f"{row['arm']}\n{row['varied']}".rstrip(),
-            *([str(row["patients"])] if patients else []),
-            str(row["seeds"]),
-            number(row["dice"]),
-            number(row["dice_low"]),
-            number(row["dice_high"]),
-            f"{row['best_epoch']:.1f}",
-        ]
-        table.add_row(*map(Text, cells))
+LEFT = ("#", "Trial")  # stand before the name
+WORDS = ("Trial", "State")  # columns that are no numbers
+RANKING = (*LEFT, "Dice", "Expected", "IoU", "Epochs", "State", "Time")
+
+
+def _ranking_cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        "#": "" if pd.isna(row["rank"]) else str(row["rank"]),
+        "Trial": row["trial"],
+        "Dice": number(row["dice"]),
+        "Expected": number(row["expected_dice"]),
+        "IoU": number(row["iou"]),
+        "Epochs": f"{row['best_epoch']}/{row['epochs']}" if row["epochs"] else "",
+        "State": row["state"],
+        "Time": duration(row["device_seconds"]),
+    }
+
+
+def _baseline_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    scores = {"Dice": number(row["dice"]), "IoU": number(row["iou"])}
+    return dict.fromkeys(RANKING, "") | scores
+
+
+def _in_order(row: Mapping[str, str], kept: Sequence[str], name: Text) -> list[Text]:
+    """The cells of a row, with the name behind those of ``LEFT``."""
+    cells = [Text(row[head]) for head in kept]
+    return [*cells[: len(LEFT)], name, *cells[len(LEFT) :]]
+
+
+def _name(name: str, varied: str, room: int) -> Text:
+    lines = [broken(name, room), *([broken(varied, room)] if varied else [])]
+    return Text("\n".join(lines))
+
+
+def _seed_table(seeds: pd.DataFrame, width: int) -> Table:
+    rows = seeds.to_dict("records")
+    cells = {
+        "Patients": [str(row["patients"]) for row in rows],
+        "Seeds": [str(row["seeds"]) for row in rows],
+        "Dice": [number(row["dice"]) for row in rows],
+        "Lowest": [number(row["dice_low"]) for row in rows],
+        "Highest": [number(row["dice_high"]) for row in rows],
+        "Best epoch": [f"{row['best_epoch']:.1f}" for row in rows],
+    }
+    if not seeds["patients"].any():
+        del cells["Patients"]
+    names = seeds["arm"].tolist()
+    kept, room = fit(cells, names, droppable=("Best epoch", "Patients"), width=width)
+    table = bare_table()
+    table.add_column("Configuration", overflow="fold")
+    for head in kept:
+        table.add_column(head, justify="right", no_wrap=True)
+    for n, row in enumerate(rows):
+        name = _name(row["arm"], row["varied"], room)
+        table.add_row(name, *(Text(cells[head][n]) for head in kept))
     return table
