@@ -7,6 +7,7 @@ checkpoints; a new driver reads these and continues where the old one ended.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -67,27 +68,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
         if earlier:
             log(f"starts from the {len(earlier)} trials of {job.earlier}")
         with joined(job) as shared:
-            config = autoscaling(living()) if shared else {}
-            placement = place_trials(sweep, job, points, config, log, shared=shared)
-            if not placement.gpus and any(point.sync_batch_norm for point in points):
-                raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
-            paths = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
-            capacity = ClusterCapacity(
-                placement,
-                most=sweep.trials if job.concurrent is None else job.concurrent,
-                unbounded=shared and not config and job.concurrent is not None and ON_KUBERNETES,
-                shared=shared,
-                must_see=paths,
-                log=log,
-                config=config,
-            )
-            capacity.slots()
-            if capacity.problem:
-                raise ValueError(capacity.problem)
-            log(
-                f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
-                f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
-            )
+            must_see = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
+            capacity = _capacity(sweep, job, points, must_see, log, shared=shared)
             tune_trials(run, sweep, job, capacity, earlier, log)
     return run
 
@@ -102,6 +84,42 @@ def joined(job: Job) -> Iterator[bool]:
         require_reachable(address)
     with session.joined(job.address) as shared:
         yield shared
+
+
+def _capacity(
+    sweep: Sweep,
+    job: Job,
+    points: Sequence[TrialConfig],
+    must_see: Sequence[Path],
+    log: Log,
+    *,
+    shared: bool,
+) -> ClusterCapacity:
+    """How many trials run at once in the joined cluster; refused if one of its machines is blind.
+
+    ValueError: also if the points need GPUs and there are none.
+    """
+    config = autoscaling(living()) if shared else {}
+    placement = place_trials(sweep, job, points, config, log, shared=shared)
+    if not placement.gpus and any(point.sync_batch_norm for point in points):
+        raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
+    capacity = ClusterCapacity(
+        placement,
+        most=sweep.trials if job.concurrent is None else job.concurrent,
+        unbounded=shared and not config and job.concurrent is not None and ON_KUBERNETES,
+        shared=shared,
+        must_see=must_see,
+        log=log,
+        config=config,
+    )
+    capacity.slots()
+    if capacity.problem:
+        raise ValueError(capacity.problem)
+    log(
+        f"{placement.concurrent} trials at once, {placement.workers} worker(s) each with "
+        f"{placement.cpus} CPU(s) and {placement.gpus:g} GPU(s)"
+    )
+    return capacity
 
 
 def place_trials(

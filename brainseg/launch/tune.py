@@ -52,19 +52,8 @@ def tune_trials(
     log: Log,
 ) -> None:
     """Let Tune train what the search proposes, until the search ends."""
-    study, budget_tracker = Study(run, sweep, earlier), BudgetTracker(run, sweep.budget)
-    scheduler = TrialScheduler(run, _halving(sweep), earlier)
-    workers = capacity.placement.workers
     _release_killed(run)
-    driver = SearchDriver(
-        run,
-        study,
-        scheduler,
-        budget_tracker,
-        num_trials=sweep.trials,
-        slots=capacity.slots,
-        workers=workers,
-    )
+    driver = _driver(run, sweep, capacity, earlier)
     mirror = Mirror(run, job.wandb)
     recorder = Recorder(driver, mirror, log)
     if driver.is_over():
@@ -82,18 +71,32 @@ def tune_trials(
         callbacks = [recorder, watcher]
         with suppress(Interrupted):  # by the watcher, which says why
             _fit(driver, capacity.placement, callbacks, job.wait_minutes)
-        whole = bool(driver.ended) and not scheduler.running()
+        whole = bool(driver.ended) and not driver.scheduler.running()
         if whole:
             recorder.stop_paused(driver.ended)
             log(f"the search has ended: {driver.ended}")
     finally:
         reason = driver.ended if whole else watcher.ended or "interrupted"
         run.note_driver("ends", reason=reason, whole=whole)
-        if workers > 1 and capacity.shared:
+        if capacity.placement.workers > 1 and capacity.shared:
             groups.release_for_good()
         mirror.close()
     if watcher.ended:
         raise Ended(run, watcher.ended)
+
+
+def _driver(
+    run: Run, sweep: Sweep, capacity: ClusterCapacity, earlier: Sequence[PreviousTrial]
+) -> SearchDriver:
+    return SearchDriver(
+        run,
+        Study(run, sweep, earlier),
+        TrialScheduler(run, _halving(sweep), earlier),
+        BudgetTracker(run, sweep.budget),
+        num_trials=sweep.trials,
+        slots=capacity.slots,
+        workers=capacity.placement.workers,
+    )
 
 
 def _release_killed(run: Run) -> None:
