@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 GAP, EDGES = 2, 2  # blanks between two columns, and at both ends together
 USUAL = 42  # a name of up to so many characters stays on one line while there are columns to drop
@@ -46,12 +48,23 @@ def fit(
 
 def broken(text: str, width: int) -> str:
     """``text`` on lines of at most ``width``, broken between its parts."""
+    return _filled(parts(text), width)
+
+
+def print_prose(console: Console, text: str) -> None:
+    """Print sentences broken between words: a path wider than the terminal can still be copied."""
+    filled = _filled(text.split(" "), console.width)
+    console.print(Text(filled), overflow="ignore", no_wrap=True, crop=False)
+
+
+def _filled(units: Sequence[str], width: int) -> str:
+    """Lines of as many ``units`` as fit; one that is wider than a line has its own."""
     lines: list[str] = []
-    for part in parts(text):
-        if lines and cell_len(f"{lines[-1]} {part}") <= width:
-            lines[-1] += f" {part}"
+    for unit in units:
+        if lines and cell_len(f"{lines[-1]} {unit}") <= width:
+            lines[-1] += f" {unit}"
         else:
-            lines.append(part)
+            lines.append(unit)
     return "\n".join(lines)
 
 

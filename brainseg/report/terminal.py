@@ -11,7 +11,7 @@ from rich.text import Text
 
 from brainseg.analysis.pareto import sentence as pareto_sentence
 from brainseg.records.queries import fold_count
-from brainseg.report.columns import bare_table, broken, fit, left_out
+from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
 from brainseg.report.formatting import duration, number
 from brainseg.report.results import Results, baseline_rows
 from brainseg.report.sentences import (
@@ -33,9 +33,8 @@ def print_ranking(results: Results, console: Console) -> None:
     """The answer, the ranking as a table, and below it what its figures mean."""
     sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
-    console.print(Text(answer(results)))
-    if sentence := doubted(results):
-        console.print(Text(sentence))
+    for sentence in filter(None, (answer(results), doubted(results))):
+        print_prose(console, sentence)
     table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
     trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []
     seeds = [_seed_table(means, console.width)] if len(means := results.over_seeds) else []

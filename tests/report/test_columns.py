@@ -119,6 +119,17 @@ def test_names_of_a_comparison_break_at_commas_alone(tmp_path: Path) -> None:
     assert "Not shown in 80 columns: BCa, Ranks; see compare.csv." in lines
 
 
+def test_a_command_with_a_path_wider_than_the_terminal_can_still_be_copied() -> None:
+    path, console = f"/runs/{'x' * 60}/encoders", Console(file=StringIO(), width=40)
+    columns.print_prose(console, f"Higher than all others. `brainseg confirm {path}` tests it.")
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Higher than all others. `brainseg",
+        "confirm",
+        f"{path}`",
+        "tests it.",
+    ]
+
+
 def test_a_part_that_is_wider_than_any_line_stands_on_its_own() -> None:
     assert columns.broken("a, bb, " + "c" * 30 + ", d", 10) == f"a, bb,\n{'c' * 30},\nd"
     assert columns.broken("", 10) == "" and columns.broken("a, b", 4) == "a, b"
