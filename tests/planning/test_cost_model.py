@@ -91,7 +91,7 @@ def test_what_makes_no_epoch_dearer_makes_no_other_key() -> None:
         assert cost_key(dearer) != cost_key(RESNET)
 
 
-def test_a_measured_arm_costs_what_was_measured_and_others_lie_between() -> None:
+def test_a_measured_configuration_costs_what_was_measured_and_others_lie_between() -> None:
     costs = CostModel({cost_key(PLAIN): took(1.0), cost_key(RESNET): took(3.0)})
     assert costs.step_seconds(PLAIN) == pytest.approx(1.0)
     assert costs.epoch_seconds(RESNET, train=10, validation=5) == pytest.approx(
@@ -120,7 +120,9 @@ def test_checkpoints_are_as_large_as_what_they_hold() -> None:
     assert costs.checkpoint_bytes(replace(PLAIN, optimizer=Sgd()))[1] == 8 * parameters
 
 
-def test_real_arms_are_measured_and_the_memory_of_one_follows_from_the_others(run: Run) -> None:
+def test_real_configurations_are_measured_and_the_memory_of_one_follows_from_the_others(
+    run: Run,
+) -> None:
     found = {}
     for name, config in {"p": PLAIN, "m": MOBILENET, "r": RESNET}.items():
         write_json(run.trial(name).config, flatten(config))
@@ -141,7 +143,7 @@ def test_measuring_leaves_no_row_and_changes_no_trial(run: Run) -> None:
     assert not task.folder.metrics.read_text() and not task.folder.costs_path.exists()
 
 
-def test_an_arm_that_cannot_be_measured_is_a_sentence(run: Run) -> None:
+def test_a_configuration_that_cannot_be_measured_is_a_sentence(run: Run) -> None:
     write_json(run.trial("bad").config, flatten(PLAIN) | {"channels": 4})
     why = in_own_process(run, "bad", threads=1, on_gpu=False)
     assert isinstance(why, str) and "channels" in why and "\n" not in why

@@ -118,7 +118,7 @@ def test_what_was_not_measured_makes_the_range_wider() -> None:
     assert unsure.epochs == sure.epochs
 
 
-def test_an_arm_that_cannot_run_is_a_line_and_costs_nothing() -> None:
+def test_a_configuration_that_cannot_run_is_a_line_and_costs_nothing() -> None:
     sweep = of_points(*TWO.first, {"model": "encoder", "model.encoder.name": "resnet18",
                                    "model.encoder.decoder": "deeplabv3plus",
                                    "image_size": 40})  # fmt: skip
@@ -134,7 +134,7 @@ def test_an_arm_that_cannot_run_is_a_line_and_costs_nothing() -> None:
     assert any(line.startswith("does not fit: resnet18 deeplab") for line in lines(found, sweep))
 
 
-def test_an_arm_larger_than_its_share_of_memory_does_not_fit() -> None:
+def test_a_configuration_larger_than_its_share_of_memory_does_not_fit() -> None:
     points = all_points(TWO)
     roomy, tight = (estimate(TWO, points, FOUND, place(4, memory=gb * 1e9)) for gb in (16, 8))
     assert not any(one.obstacle for one in roomy.configurations)
