@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from brainseg.config.distributions import Above, Choice, Integers, LogUniform, Uniform, Within
+from brainseg.config.distributions import (
+    Above,
+    Choice,
+    Integers,
+    LogUniform,
+    Params,
+    Uniform,
+    Within,
+)
+from brainseg.config.schema import build, flatten
 
 # A selection over families and sizes; any other encoder can be named as well.
 ENCODERS = Choice(
@@ -199,6 +208,7 @@ class Augmentation:
     hflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.5  # probability
     vflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.0  # probability
     missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # shows FLAIR, if known
+    extra: Literal["none", "noise", "elastic"] = "none"  # in a fifth of the slices
 
 
 Optimizer = AdamW | Adam | Sgd
@@ -230,6 +240,11 @@ class TrialConfig:
     sync_batch_norm: bool = False  # batch statistics over all workers; GPUs only
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
     fold: Annotated[int, Within(0)] = 0  # which fold of the split validates; 0 if it has none
+
+
+def completed(params: Params) -> Params:
+    """All of a configuration that an earlier version wrote: what it had not takes its default."""
+    return flatten(build(TrialConfig(), params))
 
 
 def configuration_name(config: TrialConfig) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.config.claims import to_record
+from brainseg.config.hyperparameters import completed
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
 from brainseg.data.address import is_address
@@ -146,6 +147,7 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
 def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
     known = read_json(run.sweep)
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
+    known["base"] = completed(known["base"])
     differing = []
     for key, value in asked.items():
         if known.get(key) != value:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import flatten
 from brainseg.records.run import TrialRecord
 
 REPEATS = ("seed", "fold")  # a configuration is trained with several values of these
@@ -70,7 +72,12 @@ def full_name(name: str, varied: str) -> str:
 def by_configuration(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
     """The trials of each configuration: they differ in seed and fold alone."""
     groups: dict[str, list[TrialRecord]] = {}
+    defaults = flatten(TrialConfig())  # not named by trials of a version that lacked the path
     for record in records:
-        params = {path: value for path, value in record.params.items() if path not in REPEATS}
+        params = {
+            path: value
+            for path, value in record.params.items()
+            if path not in REPEATS and value != defaults.get(path)
+        }
         groups.setdefault(json.dumps(params, sort_keys=True), []).append(record)
     return list(groups.values())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.hyperparameters import TrialConfig, completed
 from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
 from brainseg.records.files import read_json
@@ -80,6 +80,7 @@ def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     words = []
     for key, verb in (("space", "searched in"), ("base", "held at"), ("fixed", "held at")):
         old, new = known.get(key, {}), asked[key]
+        old = completed(old) if key == "base" else old
         for path in sorted(old.keys() | new.keys()):
             if key == "base" and path in (*known["space"], *asked["space"]):
                 continue

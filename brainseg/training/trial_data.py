@@ -125,4 +125,5 @@ def _augment(config: TrialConfig) -> Augment:
         zoom=augment.zoom,
         hflip=augment.hflip,
         vflip=augment.vflip,
+        extra=augment.extra,
     )

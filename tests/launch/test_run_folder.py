@@ -14,7 +14,7 @@ from brainseg.data.partition import assign_split, linked_patients
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
 from brainseg.launch.run_folder import locked_run, open_run
-from brainseg.records.files import read_json
+from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
 from tests.data.splits.test_draw import refused
 
@@ -72,6 +72,18 @@ def test_another_seed_of_the_split_under_the_same_name_is_refused(
     other = replace(SWEEP, split=Split(seed=1))
     said = refused(lambda: begun(data, run, other))
     assert f"{run.path} holds a sweep that asked something else: split.seed differ" in said
+
+
+def test_a_run_of_a_version_that_lacked_a_hyperparameter_is_resumed_with_its_default_alone(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    record = read_json(run.sweep)
+    del record["base"]["augment.extra"]
+    write_json(run.sweep, record)
+    begun(data, run)
+    noisy = replace(SWEEP, space=SWEEP.space.holding({"augment.extra": "noise"}))
+    assert "base.augment.extra" in refused(lambda: begun(data, run, noisy))
 
 
 def test_baselines_are_recorded_for_the_validation_slices(data: Data, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
-"""A sweep that starts from another's trials: what it takes over, and what it refuses."""
+"""A sweep that starts import shutil
+from another's trials: what it takes over, and what it refuses."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,18 @@ def test_another_space_data_or_split_is_refused_and_what_differs_is_said(
     with pytest.raises(ValueError) as refused:
         previous_trials(old, SWEEP, asked(**changes))
     assert sentence in str(refused.value) and "--try" in str(refused.value)
+
+
+def test_a_hyperparameter_that_the_old_version_lacked_had_its_default(
+    old: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(old.path, tmp_path / "older"))
+    base = {path: value for path, value in asked()["base"].items() if path != "augment.extra"}
+    write_json(run.sweep, asked(base=base))
+    assert len(previous_trials(run, SWEEP, asked())) == len(previous_trials(old, SWEEP, asked()))
+    noisy = asked(base=asked()["base"] | {"augment.extra": "noise"})
+    with pytest.raises(ValueError, match=r"augment\.extra is held at none, here noise"):
+        previous_trials(run, SWEEP, noisy)
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:

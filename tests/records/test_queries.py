@@ -1,0 +1,26 @@
+"""Trials of a run are told apart, or taken together, by their hyperparameters."""
+
+from typing import Any
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import flatten
+from brainseg.records.queries import by_configuration, varied_paths
+from brainseg.records.run import TrialRecord
+
+
+def record(trial: str, **changes: Any) -> TrialRecord:
+    params = flatten(TrialConfig()) | {name.replace("__", "."): v for name, v in changes.items()}
+    return TrialRecord(trial, "done", params={k: v for k, v in params.items() if v is not None})
+
+
+def test_trials_that_differ_in_seed_and_fold_alone_are_one_configuration() -> None:
+    records = [record("0"), record("1", seed=1), record("2", fold=1), record("3", batch_size=8)]
+    assert [[r.trial for r in group] for group in by_configuration(records)] == [["0", "1", "2"], ["3"]]
+
+
+def test_a_trial_of_a_version_that_lacked_a_hyperparameter_had_its_default() -> None:
+    older, newer = record("0", augment__extra=None), record("1", seed=1)
+    noisy = record("2", augment__extra="noise")
+    groups = by_configuration([older, newer, noisy])
+    assert [[r.trial for r in group] for group in groups] == [["0", "1"], ["2"]]
+    assert varied_paths([older, newer]) == ["seed"]

@@ -1,0 +1,88 @@
+"""Small trials that run in a second, alone or as several workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from brainseg.config.hyperparameters import (
+    Augmentation,
+    Encoder,
+    Plain,
+    TrialConfig,
+)
+from brainseg.records.rows import EpochRow
+from brainseg.records.run import Run
+from brainseg.records.trial_folder import TrialDir
+from brainseg.training import checkpoint
+from brainseg.training.trial import run_trial, train
+from tests.support.tasks import task_of
+
+CPU = torch.device("cpu")
+
+
+TIMED = (
+    *("seconds", "start_seconds", "train_seconds", "score_seconds"),
+    *("images_per_second", "milliseconds_per_image"),
+)
+
+
+# No batch norm and no dropout: what is left is the same sum whatever the number of workers.
+TINY = TrialConfig(
+    model=Plain(width=4, depth=2, dropout=0.0, norm="none"),
+    augment=Augmentation(),
+    image_size=32,
+    batch_size=6,
+    epochs=3,
+    precision="float32",
+)
+
+
+SMALL = Encoder(name="efficientnet-b0", weights="none", decoder="fpn")
+
+
+NORMED = Plain(width=4, depth=2, dropout=0.0)
+
+
+def trained(
+    run: Run, trial: str, config: TrialConfig, report: Callable[[EpochRow], None]
+) -> TrialDir:
+    task = task_of(run, trial, config)
+    run_trial(task, report, CPU)
+    return task.folder
+
+
+def nothing(row: EpochRow) -> None:
+    pass
+
+
+def together(run: Run, trial: str, config: TrialConfig, workers: int, folder: Path) -> TrialDir:
+    """Train under real DDP over gloo, one process a worker."""
+    meeting = folder / f"meeting-{trial}"
+    mp.spawn(join, (workers, str(meeting), run.path, trial, config), nprocs=workers)
+    return run.trial(trial)
+
+
+def join(rank: int, world: int, meeting: str, run: Path, trial: str, config: TrialConfig) -> None:
+    dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
+    train(task_of(Run(run), trial, config), nothing, CPU)
+    dist.destroy_process_group()
+
+
+def untimed(row: EpochRow) -> dict[str, Any]:
+    """What must be the same however fast it was."""
+    return {name: value for name, value in row.to_json().items() if name not in TIMED}
+
+
+def weights(folder: TrialDir) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor] = torch.load(folder.path / "best.pt", weights_only=True)
+    return loaded["network"]
+
+
+def last_state(folder: TrialDir) -> checkpoint.Checkpoint:
+    state = checkpoint.load_latest(folder.path)
+    assert state
+    return state
