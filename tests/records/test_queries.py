@@ -15,7 +15,8 @@ def record(trial: str, **changes: Any) -> TrialRecord:
 
 def test_trials_that_differ_in_seed_and_fold_alone_are_one_configuration() -> None:
     records = [record("0"), record("1", seed=1), record("2", fold=1), record("3", batch_size=8)]
-    assert [[r.trial for r in group] for group in by_configuration(records)] == [["0", "1", "2"], ["3"]]
+    groups = by_configuration(records)
+    assert [[r.trial for r in group] for group in groups] == [["0", "1", "2"], ["3"]]
 
 
 def test_a_trial_of_a_version_that_lacked_a_hyperparameter_had_its_default() -> None:
