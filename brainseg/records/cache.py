@@ -1,4 +1,4 @@
-"""What a node keeps for later: where the cache lies, and how a folder of it comes to be, once."""
+"""A node's cache: where it is, and how one of its folders is filled exactly once."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ def default_cache() -> Path:
 def fill_once(
     folder: Path, fill: Callable[[Path], None], *, num_bytes: int, lock: str = ""
 ) -> None:
-    """Let ``fill`` write the files of ``folder``, unless it is there or another process does it.
+    """Let ``fill`` write a folder, unless it exists; of processes that ask at once, one does it.
 
-    The files are written to a draft, which is renamed at the end: a folder of the final name is
-    complete. What a process that died left of its draft is removed.
+    ``fill`` gets the path of a draft, which is renamed at the end: a folder of the final name is
+    complete. A draft that was left by a process that died is removed.
 
     Args:
         num_bytes: what the files will take on disk.
-        lock: name of the lock beside the folder; one name lets one process at a time fill a
-            folder. Default: the folder's own.
+        lock: name of the lock file beside the folder. Folders that share one are filled one after
+            the other. Default: a lock for this folder alone.
 
     Raises:
         ValueError: the cache cannot be written to, or has too little room.
@@ -44,7 +44,7 @@ def fill_once(
 
 
 def _fill(folder: Path, fill: Callable[[Path], None], num_bytes: int, draft: Path) -> None:
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that died: we hold the lock
+    shutil.rmtree(draft, ignore_errors=True)  # we hold the lock: whoever wrote it died
     _require_room(folder.parent, num_bytes)
     draft.mkdir()
     try:

@@ -1,4 +1,4 @@
-"""Text, JSON and JSON lines on disk: written whole, appended and synced, read past a torn line."""
+"""Text, JSON and JSON lines on disk: files are replaced whole, lines are appended and synced."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # cut short by a crash: begin a line of its own
+            if file.read(1) != b"\n":  # cut short by a crash: start a new line
                 file.write(b"\n")
         file.write(json.dumps(row).encode() + b"\n")
         file.flush()
@@ -54,24 +54,24 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a .jsonl file; none if it does not exist. A line cut short is passed over."""
+    """The rows of a .jsonl file; none if it does not exist. An incomplete line is skipped."""
     return Lines(path).new()
 
 
 class Lines:
-    """A .jsonl file that grows: each look reads only what was appended since the last one.
+    """A .jsonl file that grows: each call reads only what was appended since the last one.
 
     A file that was replaced, shortened or removed is read from its start again.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.anew = False  # whether the last look began at the start of the file
+        self.anew = False  # whether the last call read from the start of the file
         self._end = 0  # bytes read so far
-        self._last = b""  # the last line of them: elsewhere, or gone, in a file that was replaced
+        self._last = b""  # the last line of them; if it is not there, the file was replaced
 
     def new(self) -> list[dict[str, Any]]:
-        """The rows since the last look. A line cut short is passed over, or read once whole."""
+        """The rows since the last call. An incomplete line is left until it is complete."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._end - len(self._last))
@@ -88,6 +88,6 @@ class Lines:
                 rows.append(json.loads(line))
             except ValueError:
                 if not line.endswith(b"\n"):
-                    break  # somebody may still be writing it
+                    break  # it may still be being written
             self._end, self._last = self._end + len(line), line
         return rows

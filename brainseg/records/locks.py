@@ -1,4 +1,4 @@
-"""One process at a time: a lock that names its holder, and is free at once when the holder dies."""
+"""A lock for one process at a time: it names its holder and is free once the holder dies."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ class Held(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: as "process 123 on HOST"; "another process" where it has not signed yet.
+        holder: "process 123 on HOST", or "another process" if its name is not written yet.
     """
 
     def __init__(self, holder: str) -> None:
@@ -23,10 +23,10 @@ class Held(Exception):
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path``, made with its folder where it is missing; it stays there.
+    """Hold the lock file ``path``, which is created if needed and never removed.
 
-    The kernel locks the file (flock), not its existence, so nothing is left to clean up after a
-    process that was killed.
+    The lock is the kernel's (flock), not the existence of the file, so a process that was killed
+    leaves nothing to clean up.
 
     Raises:
         Held: another process or thread holds it and ``wait`` is false.

@@ -1,17 +1,17 @@
-"""What a sweep leaves on disk: the truth that W&B mirrors and the report reads.
+"""A sweep's folder: the records that reports read and that W&B mirrors.
 
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
-      slices.csv     every slice with the part it belongs to; of folds also its fold, -1 for test
-      trials.jsonl   append-only: one line a change of a trial's state; the params in it are for
-                     other readers, ours take them from config.json
-      drivers.jsonl  append-only: when a driver began and ended, and why it ended
+      slices.csv     every slice with its part and, if there are folds, its fold (-1 for test)
+      trials.jsonl   append-only: a line for each change of a trial's state; its params are for
+                     other readers, brainseg takes them from config.json
+      drivers.jsonl  append-only: when each driver began and ended, and why it ended
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
-                     begins.jsonl (when, and where each worker was)
+                     begins.jsonl (when and where each worker started)
 
-Files are written to a temporary name and renamed; lines are appended whole, and a last line cut
-short by a crash is passed over when read.
+Files are written to a temporary name and renamed. Lines are appended whole; readers skip a last
+line that a crash cut short.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from brainseg.records.trial_state import ENDED, TrialState
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the last of its state changes left it."""
+    """A trial as of its latest change of state."""
 
     trial: str
     state: TrialState
@@ -42,7 +42,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """A sweep's folder. Trials' records that were read are kept, and only later changes read."""
+    """A sweep's folder. Trial records are kept in memory; only changes since are read again."""
 
     path: Path
 
@@ -82,23 +82,23 @@ class Run:
         return sum(record.state in ENDED for record in self._records().values())
 
     def note_driver(self, event: Literal["begins", "ends"], **facts: Any) -> None:
-        """Append that a driver took up the sweep, or left it, and why."""
+        """Append that a driver began to run the sweep, or ended, and why."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self.path / "drivers.jsonl", {"time": stamp, "event": event, **facts})
 
     def is_whole(self) -> bool:
-        """Whether the last driver left the sweep finished."""
+        """Whether the last driver finished the sweep."""
         return any(driver.get("whole", False) for driver in self.drivers()[-1:])
 
     def drivers(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "drivers.jsonl")
 
     def events(self) -> list[dict[str, Any]]:
-        """Every change of a trial's state in the order it was noted, with its ``time``."""
+        """Every change of a trial's state, in order, with its ``time``."""
         return read_lines(self.changes)
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial's latest record, in the order they were first noted."""
+        """The latest record of every trial, in the order of their first records."""
         return list(self._records().values())
 
     def record(self, trial: str) -> TrialRecord:
@@ -120,12 +120,12 @@ class Run:
         return records
 
     def _new_record(self, trial: str) -> TrialRecord:
-        """Of a trial that was just noted; its params are config.json's, where there is one."""
+        """The record of a new trial; its params come from config.json, if that exists."""
         folder = self.trial(trial)
         params = folder.params() if folder.config.exists() else {}
         return TrialRecord(trial, TrialState.QUEUED, params=params)
 
     @cached_property
     def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:
-        """How far ``changes`` was read, and every trial as it was left there."""
+        """The reader of ``changes``, and the trials as of what it has read."""
         return Lines(self.changes), {}

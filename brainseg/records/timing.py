@@ -1,4 +1,4 @@
-"""Where a trial's time goes: to set it up, to train, to validate, to save what came of it."""
+"""Where a trial's time goes: setup, training, validation, saving."""
 
 import time
 
@@ -7,7 +7,7 @@ PHASES = {"setup": "start", "train": "train", "validate": "score", "save": "keep
 
 
 class PhaseTimer:
-    """Seconds since it was made or last read, each charged to one of ``PHASES``.
+    """Seconds since it was created or last read, each charged to one of ``PHASES``.
 
     Attributes:
         spent: seconds of each phase since the last reading.

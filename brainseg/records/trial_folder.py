@@ -1,4 +1,4 @@
-"""A trial's folder: its configuration, its rows, and how it ended."""
+"""A trial's folder: its configuration, its epochs, its costs, and how it ended."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from brainseg.records.trial_state import ENDED, TrialState
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a trial ended, as its folder tells."""
+    """How a trial ended, according to its folder."""
 
     state: TrialState
     dice: float | None  # best validation Dice; None if no epoch was finished
@@ -37,7 +37,7 @@ class TrialDir:
 
     @property
     def config(self) -> Path:
-        """The whole configuration, written before the trial begins and never changed."""
+        """The whole configuration, written before the trial starts and never changed."""
         return self.path / "config.json"
 
     def params(self) -> dict[str, Any]:
@@ -50,12 +50,12 @@ class TrialDir:
 
     @property
     def costs_path(self) -> Path:
-        """What the trial spent, a line an epoch and one at its end; nothing is ever removed."""
+        """Seconds that the trial used: a line for each epoch and one at its end; append-only."""
         return self.path / "costs.jsonl"
 
     @property
     def begins(self) -> Path:
-        """When and where its workers began, a line each time that it was taken up."""
+        """When and where its workers started: a line for each start or resume."""
         return self.path / "begins.jsonl"
 
     @property
@@ -64,7 +64,7 @@ class TrialDir:
 
     @property
     def last(self) -> Path:
-        """As ``patients``, at the config's last epoch: no epoch was chosen on these patients."""
+        """As ``patients``, but at the last epoch, which no score of these patients chose."""
         return self.path / "last.csv"
 
     @property
@@ -73,27 +73,27 @@ class TrialDir:
 
     @property
     def stop(self) -> Path:
-        """There once the search told the trial to stop; holds the reason."""
+        """Exists once the search has stopped the trial; holds the reason."""
         return self.path / "stop"
 
     @property
     def pause_epoch(self) -> int | None:
-        """The epoch after which the search wants the trial to pause; None: its last."""
+        """The epoch after which the trial is to pause; None: not before its last."""
         path = self.path / "until"
         return int(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def pause_after(self, epoch: int) -> None:
-        """Let the trial pause after ``epoch``; whoever trains it looks before each epoch."""
+        """Make the trial pause after ``epoch``; its worker looks before each epoch."""
         write_text(self.path / "until", f"{epoch}\n")
 
     @property
     def failure(self) -> Path:
-        """There once the trial failed for a reason that trying again cannot cure."""
+        """Exists once the trial failed in a way that a retry cannot fix; holds the reason."""
         return self.path / "failure"
 
     @property
     def lr_range(self) -> Path:
-        """The curve of the trial's learning-rate range test, where it took one."""
+        """The curve of the trial's learning-rate range test, if it ran one."""
         return self.path / "lr_range.csv"
 
     @property
@@ -102,7 +102,7 @@ class TrialDir:
         return self.path / "frozen.json"
 
     def audit(self) -> list[dict[str, Any]]:
-        """What was frozen until which epoch, and which of it changed: a row for each stage."""
+        """A row for each stage: what was frozen, until which epoch, and what of it changed."""
         path = self.path / "audit.json"
         return list(read_json(path)) if path.exists() else []
 
@@ -110,7 +110,7 @@ class TrialDir:
         write_json(self.path / "audit.json", stages)
 
     def rows(self) -> list[EpochRow]:
-        """One row an epoch."""
+        """A row for each epoch."""
         return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
 
     def costs(self) -> list[dict[str, Any]]:
@@ -118,16 +118,16 @@ class TrialDir:
         return with_unnoted(read_lines(self.costs_path), self.rows())
 
     def device_seconds(self) -> float:
-        """All that the trial spent, over all its devices."""
+        """Seconds that the trial used, summed over its devices."""
         return DeviceSeconds(self).so_far()
 
     def state(self, noted: TrialState | None = None, *, returned: bool = False) -> TrialState:
-        """Where the trial stands: the one rule, which the driver and the search ask.
+        """The trial's state: the only rule for it, used by driver and search.
 
         Args:
             noted: its last state in trials.jsonl, if it has one.
-            returned: whether its process has just returned to the driver; without it, the
-                process is at work, or its driver was killed.
+            returned: whether its process has just returned to the driver; if not, the process is
+                running, or its driver was killed.
         """
         if noted in ENDED or (noted == TrialState.PAUSED and not returned):
             return TrialState(noted)
@@ -148,17 +148,17 @@ class TrialDir:
         )
 
     def ending(self, crash: str = "") -> Ending:
-        """What became of the trial. A score is kept whatever the state.
+        """How the trial ended. A score is kept whatever the state.
 
         Args:
-            crash: why its processes died, if they did so more often than they are tried again.
+            crash: why its processes died, if they died at every retry.
         """
         state, reason = self.state(returned=True), ""
         if state == TrialState.FAILED:
             reason = self.failure.read_text(encoding="utf-8")
         elif crash:
             state = TrialState.FAILED
-            reason = f"its processes died each time they were tried: {crash}"
+            reason = f"its processes died at every attempt: {crash}"
         elif state == TrialState.STOPPED:
             reason = self.stop.read_text(encoding="utf-8")
         last = next(iter(self.rows()[-1:]), None)
@@ -172,7 +172,7 @@ class TrialDir:
         )
 
     def expected_costs(self, aims: Sequence[str], epochs: int) -> dict[str, float]:
-        """What a training of ``epochs`` costs in each of ``aims``; empty before its first epoch."""
+        """The cost of ``epochs`` epochs in each of ``aims``; empty before the first epoch ended."""
         rows = self.rows() if aims else []
         if not rows:
             return {}
@@ -183,11 +183,11 @@ class TrialDir:
         }
 
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
-        """The trial's value in each of ``objectives``, as far as it was trained."""
+        """The trial's value in each of ``objectives``, so far."""
         return objective_values(objectives, self.rows()[-1], self.device_seconds(), self.metrics)
 
     def truncate_rows(self, last_epoch: int) -> None:
-        """Forget the rows after ``last_epoch``: the trial goes on from there."""
+        """Remove the rows after ``last_epoch``, from which the trial resumes."""
         kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -204,17 +204,17 @@ def _value(row: EpochRow, aim: str, metrics: Path) -> float:
     value = row.number(aim)
     if isnan(value):
         raise ValueError(
-            f"an objective is a column of metrics.jsonl, {metrics} has no {aim}; "
-            "it was written by an earlier version: train the trial again"
+            f"an objective must be a column of metrics.jsonl, {metrics} has no {aim}; it was "
+            "written by an earlier version: train the trial again"
         )
     return value
 
 
 def with_unnoted(noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]) -> list[dict[str, Any]]:
-    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row a note.
+    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row for each line.
 
-    An epoch that was repeated after a crash counts as often as it was paid for. Of an epoch
-    without a note its row of metrics says how long it took, all of it under `train`.
+    An epoch that was repeated after a crash counts each time. The time of an epoch that has no
+    line of costs is taken from its row of metrics, all of it under `train`.
 
     Args:
         noted: the lines of costs.jsonl.
@@ -230,7 +230,7 @@ def with_unnoted(noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]) -> l
 
 
 class DeviceSeconds:
-    """The sum of a trial's ``costs``, read on as its records grow."""
+    """The sum of a trial's ``costs``; each call reads only new records."""
 
     def __init__(self, folder: TrialDir) -> None:
         self._costs, self._rows = Lines(folder.costs_path), Lines(folder.metrics)

@@ -178,7 +178,7 @@ def test_a_trial_that_never_began_has_no_rows_to_forget(trial: TrialDir) -> None
     assert trial.rows() == []
 
 
-DIED = "its processes died each time they were tried: killed"
+DIED = "its processes died at every attempt: killed"
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_data_that_are_not_the_search_s_are_refused(search: Run, tmp_path: Path)
     known = read_json(search.sweep)
     write_json(search.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})
     said = refused(lambda: begin_confirming(search, confirmation(search, folds=2)))
-    assert "a confirmation needs the very files of its search" in said
+    assert "a confirmation must use the files of its search" in said
 
 
 def without_scores(search: Run) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import cv2
 import nibabel
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 
 from brainseg.data.formats.detect import find_slices, scan
 from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.problems import Refused
 
 UNCOMPRESSED, LZW = 1, 5
 
@@ -150,3 +153,10 @@ def as_nifti(phantoms: Path, root: Path, suffix: str = ".nii.gz") -> None:
 def problems(root: Path) -> list[str]:
     """What is wrong with the listing, a sentence each."""
     return [str(problem) for problem in scan(root).problems]
+
+
+def refused_reading(work: Callable[..., Any], root: Path, name: str, *where: int) -> str:
+    with pytest.raises(Refused) as error:
+        work(root, name, *where)
+    assert error.value.problem.file == name
+    return str(error.value)

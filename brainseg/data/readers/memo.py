@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from brainseg.data.readers.paths import JOINT
 from brainseg.records.cache import default_cache
+from brainseg.records.files import replacing
 
 FORMAT = 1  # raise it whenever the same files give other values
 SETTLED_NS = 2 * 10**9  # file times may be as coarse as 2 s: a younger file could change unnoticed
@@ -97,10 +97,6 @@ def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _save(path: Path, rows: NDArray[Any]) -> None:
-    """Replace the file in one step; of two processes the later one's rows stay."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent) as scratch:
-            draft = Path(scratch) / path.name
-            np.save(draft, rows)
-            draft.replace(path)
+    """Replace the file; if two processes do, the rows of the later one stay."""
+    with suppress(OSError), replacing(path) as file:
+        np.save(file, rows)

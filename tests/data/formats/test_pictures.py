@@ -8,16 +8,13 @@ import pytest
 
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
-from brainseg.data.readers.images import read_image
 from brainseg.data.table import COLUMNS, read_table
 from tests.support.scans import (
-    as_lgg,
     blob,
     noise,
     problems,
     write_picture,
     write_slice,
-    write_volume,
 )
 
 
@@ -220,112 +217,3 @@ def test_pairs_are_paired_by_subfolder_and_name(tmp_path: Path) -> None:
     assert problems(tmp_path) == [
         "an image must have its mask, images/b/1.png has none; add the mask, or remove the image"
     ]
-
-
-# A manifest
-
-
-def write_manifest(root: Path, *rows: str, header: str = "image,mask,patient") -> Path:
-    path = root / "scans.csv"
-    root.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8-sig")
-    return path
-
-
-def test_a_manifest_tells_all_that_names_do_not(tmp_path: Path) -> None:
-    write_pair(tmp_path, "x")
-    write_pair(tmp_path, "y")
-    write_manifest(
-        tmp_path,
-        'images/x.png,masks/x.png,"Łódź, <1>",4,Munich,0.9 x 0.8 x 5',
-        'images/y.png|images/x.png,masks/y.png,"Łódź, <1>",5,,',
-        header="Image, mask ,patient,slice,site,spacing",
-    )
-    found = find_slices(tmp_path)
-    assert found["patient"].tolist() == ["Łódź, <1>"] * 2
-    assert found["slice"].tolist() == [4, 5]
-    assert found["site"].tolist() == ["Munich", ""]
-    mm = found[["row_mm", "column_mm", "slice_mm"]]
-    assert mm.iloc[0].tolist() == [0.9, 0.8, 5.0]
-    assert mm.iloc[1].isna().all()
-    assert read_image(tmp_path, found["image"][1]).shape == (16, 16, 2)
-
-
-def test_a_manifest_of_volumes_counts_on_through_a_patient_s_second_scan(tmp_path: Path) -> None:
-    for name, count in (("a", 3), ("b", 2), ("c", 2)):
-        write_volume(tmp_path / f"{name}.nii.gz", noise(count, 16, 16))
-        write_volume(tmp_path / f"{name}_m.nii.gz", np.stack([blob()] * count))
-    rows = [f"{name}.nii.gz,{name}_m.nii.gz,{who}" for name, who in zip("abc", "PQP", strict=True)]
-    write_manifest(tmp_path, *rows)
-    found = find_slices(tmp_path)
-    assert found.groupby("patient")["slice"].agg(list).to_dict() == {
-        "P": [1, 2, 3, 4, 5],
-        "Q": [1, 2],
-    }
-    assert found["index"].tolist() == [0, 1, 2, 0, 1, 0, 1]
-
-
-def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:
-    write_pair(tmp_path, "P_1")
-    header = "image,mask,patient,row_mm,column_mm,slice_mm"
-    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P,0.5,0.6,", header=header)
-    mm = find_slices(tmp_path)[["row_mm", "column_mm", "slice_mm"]].iloc[0]
-    assert mm.tolist()[:2] == [0.5, 0.6]
-    assert np.isnan(mm["slice_mm"])
-
-
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ("images/P_1.png,masks/P_1.png,,,", "a row must have an image, a mask and a patient, "),
-        ("images/P_2.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
-        ("../P_1.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
-        ("images/P_1.png,masks/P_1.png,P,x,", "a row must have a slice number, "),
-        ("images/Q.png,masks/P_1.png,P,,", "a row must have a slice number, "),
-        ("images/P_1.png,masks/P_1.png,P,,1 x 2", "a spacing must be three numbers in mm, "),
-        ("images/P_1.png,masks/P_1.png,P,,1 x 0 x 2", "a spacing must be above 0 mm, "),
-        ("a.nii,masks/P_1.png,P,,", "image and mask must both be pictures, or both volumes, "),
-        ("a.nii,a.nii,P,3,", "a volume must have no slice number, "),
-        ("images/P_1.png", "a row must have an image, a mask and a patient, "),
-    ],
-)
-def test_a_row_that_is_wrong_is_a_problem_with_its_line(
-    tmp_path: Path, cells: str, message: str
-) -> None:
-    write_pair(tmp_path, "P_1")
-    write_pair(tmp_path, "Q")
-    write_volume(tmp_path / "a.nii", noise(2, 8, 8))
-    good = "images/P_1.png,masks/P_1.png,P,1,"
-    write_manifest(tmp_path, good, cells, header="image,mask,patient,slice,spacing")
-    (listed,) = problems(tmp_path)
-    assert listed.startswith(message + "scans.csv line 3 ")
-    assert listed.endswith("; correct the row")
-
-
-def test_a_manifest_goes_before_the_layout_that_it_describes(
-    tmp_path: Path, phantoms: Path
-) -> None:
-    as_lgg(phantoms, tmp_path / "data")
-    image = sorted((tmp_path / "data").glob("*/*_1.tif"))[0].relative_to(tmp_path / "data")
-    row = f"{image},{str(image).replace('.tif', '_mask.tif')},P"
-    write_manifest(tmp_path / "data", row)
-    assert find_slices(tmp_path / "data")["patient"].tolist() == ["P"]
-    assert len(find_slices(tmp_path / "data", "lgg")) > 1
-
-
-def test_two_manifests_are_a_problem(tmp_path: Path) -> None:
-    write_pair(tmp_path, "P_1")
-    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P").rename(tmp_path / "old.csv")
-    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P")
-    rule = "the root must hold exactly one manifest (a CSV file with columns image, mask, patient)"
-    assert problems(tmp_path) == [
-        f"{rule}, old.csv is one of 2; keep exactly one",
-        f"{rule}, scans.csv is one of 2; keep exactly one",
-    ]
-
-
-def test_a_manifest_that_is_no_table_any_more_is_a_problem(tmp_path: Path) -> None:
-    write_pair(tmp_path, "P_1")
-    write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P", "x" * 200_000)
-    (listed,) = problems(tmp_path)
-    assert listed.startswith("a manifest must be a table of text, scans.csv line 3 is not (")
