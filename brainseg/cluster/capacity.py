@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from brainseg.cluster.autoscaler import may_come
 from brainseg.cluster.nodes import Node, living, unseen
 from brainseg.cluster.placement import NoRoom, Placement, Room, capacity
-from brainseg.cluster.placement_groups import demanded
 
 Log = Callable[[str], None]
 LOOK_SECONDS = 5.0  # between two looks at the cluster
@@ -23,35 +23,35 @@ def rooms_of(nodes: Sequence[Node], config: dict[str, Any]) -> list[Room]:
 
 def wait_for_room(
     place: Callable[[Sequence[Room]], Placement],
-    request: Placement,
-    config: dict[str, Any],
+    rooms: Callable[[], Sequence[Room]],
+    request: AbstractContextManager[None],
     *,
     wait_minutes: float,
     log: Log,
 ) -> Placement:
-    """``place`` in the machines of the joined cluster; where not one trial fits, wait for more.
+    """``place`` in the machines of a cluster; where not one trial fits, wait for more.
 
     Args:
         place: says what fits into some machines, or raises NoRoom.
-        request: what to ask an autoscaler for meanwhile.
-        config: of the autoscaler.
+        rooms: of the machines that there are now.
+        request: asks an autoscaler for more for as long as it is entered, see ``demanded``.
         wait_minutes: for machines to join; 0: not at all.
 
     Raises:
         ValueError: no machine joined that holds a trial; says what is short.
     """
     try:
-        return place(rooms_of(living(), config))
+        return place(rooms())
     except NoRoom as short:
         if not wait_minutes:
             raise
         log(f"{short}; waiting up to {wait_minutes:g} min for machines to join")
     until = time.monotonic() + 60 * wait_minutes
-    with demanded(request):
+    with request:
         while True:
             time.sleep(1)
             try:
-                return place(rooms_of(living(), config))
+                return place(rooms())
             except NoRoom as short:
                 if time.monotonic() > until:
                     raise ValueError(

@@ -14,9 +14,10 @@ import pandas as pd
 
 from brainseg.cluster import session
 from brainseg.cluster.autoscaler import autoscaling
-from brainseg.cluster.capacity import ClusterCapacity, Log, wait_for_room
+from brainseg.cluster.capacity import ClusterCapacity, Log, rooms_of, wait_for_room
 from brainseg.cluster.nodes import living
 from brainseg.cluster.placement import Placement, Room, place
+from brainseg.cluster.placement_groups import demanded
 from brainseg.cluster.reachability import require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
@@ -156,7 +157,11 @@ def place_trials(
         together=False,
     )
     return wait_for_room(
-        fill, request, config, wait_minutes=job.wait_minutes if shared else 0.0, log=log
+        fill,
+        lambda: rooms_of(living(), config),
+        demanded(request),
+        wait_minutes=job.wait_minutes if shared else 0.0,
+        log=log,
     )
 
 

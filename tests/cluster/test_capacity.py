@@ -164,18 +164,6 @@ def test_a_plan_measures_where_the_cluster_has_room(
     assert not list(tmp_path.iterdir()), "what it measured with is gone"
 
 
-def test_a_sweep_that_finds_no_room_says_what_is_short_and_ends(
-    patients: Path, tmp_path: Path, short_path: Path
-) -> None:
-    with raylets(short_path, cpus=1) as cluster:
-        words = ["--workers=2", "--wait=0.2", "--trials=2"]
-        with begun(cluster, patients, tmp_path, *words) as driver:
-            said = driver.ends(2)
-    assert "Traceback" not in said
-    assert "each needs 2 worker(s) of 1 CPU(s), and the machines have 1 CPU(s)" in said
-    assert "no machine that fits joined within 0.2 min" in said
-
-
 @pytest.mark.parametrize("killed", [False, True])
 def test_workers_that_were_asked_for_in_vain_are_not_held_once_there_is_room(
     patients: Path, tmp_path: Path, short_path: Path, killed: bool

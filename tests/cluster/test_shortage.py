@@ -1,10 +1,13 @@
-"""How many trials may run as machines come and go, and what is said of a shortage; no Ray."""
+"""How many trials may run as machines come and go, and what a shortage says; no Ray needed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
-from brainseg.cluster.capacity import ClusterCapacity
+from brainseg.cluster.capacity import ClusterCapacity, wait_for_room
 from brainseg.cluster.nodes import Node
-from brainseg.cluster.placement import Placement
+from brainseg.cluster.placement import NoRoom, Placement, Room, place
 
 PAIR = Placement(workers=2, cpus=1, gpus=0, concurrent=1)  # together on one machine
 CLOUD = {
@@ -81,3 +84,51 @@ def test_a_shortage_says_what_is_needed_what_there_is_and_the_cause() -> None:
     assert cluster.shortage() == f"{needs} a 2 CPU(s): other programs use what it needs"
     cluster.update([])
     assert cluster.shortage().startswith(f"{needs} none, and the autoscaler")
+
+
+def fill(rooms: Sequence[Room]) -> Placement:
+    return place(rooms, workers=2, gpus=None, trials=2, pixels=1)
+
+
+ONE, TWO = [Room(cpus=1)], [Room(cpus=1), Room(cpus=1)]
+SHORT = "each needs 2 worker(s) of 1 CPU(s), and the machines have 1 CPU(s)"
+
+
+class Request:
+    """What an autoscaler hears: whether room was asked for, and is no longer."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        self.events.append("asked")
+        try:
+            yield
+        finally:
+            self.events.append("withdrawn")
+
+
+def test_a_sweep_waits_for_a_machine_and_asks_for_it_until_it_joins() -> None:
+    looks, log, request = iter([ONE, ONE, TWO]), list[str](), Request()
+    placement = wait_for_room(
+        fill, lambda: next(looks), request.entered(), wait_minutes=1, log=log.append
+    )
+    assert placement.concurrent == 1 and request.events == ["asked", "withdrawn"]
+    (line,) = log
+    assert SHORT in line and line.endswith("; waiting up to 1 min for machines to join")
+
+
+def test_a_sweep_that_finds_no_room_says_what_is_short_and_ends() -> None:
+    log, request = list[str](), Request()
+    with pytest.raises(ValueError) as refused:
+        wait_for_room(fill, lambda: ONE, request.entered(), wait_minutes=0.02, log=log.append)
+    assert SHORT in str(refused.value) and request.events == ["asked", "withdrawn"]
+    assert str(refused.value).endswith("; no machine that fits joined within 0.02 min")
+
+
+def test_a_machine_that_nobody_can_join_is_not_waited_for() -> None:
+    request = Request()
+    with pytest.raises(NoRoom):
+        wait_for_room(fill, lambda: ONE, request.entered(), wait_minutes=0, log=print)
+    assert not request.events
