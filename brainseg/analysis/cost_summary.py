@@ -142,4 +142,4 @@ def _device(runs: Sequence[RunSnapshot]) -> str:
     if kinds == {"cpu"}:
         plural = "s" if threads != [1] else ""
         return f"one worker on {' or '.join(map(str, threads))} CPU{plural}"
-    return "what one worker held"
+    return "what a worker held"

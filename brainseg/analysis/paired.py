@@ -93,18 +93,20 @@ def signs(rng: Generator, patients: int, replicates: int = REPLICATES) -> Floats
     return np.asarray(1 - 2 * flip_RP, np.float64)
 
 
-def replicated(gap_SP: Floats, own: Components, share_RP: Floats, rng: Generator) -> Floats:
+def replicated(gap_SP: Floats, variances: Components, share_RP: Floats, rng: Generator) -> Floats:
     """The mean difference as it might have come out with other patients and other trainings."""
     mean_P = gap_SP.mean(0)
-    stretch = math.sqrt(own.patients / (own.patients - 1))
+    stretch = math.sqrt(variances.patients / (variances.patients - 1))
     mean_R = mean_P.mean() + stretch * (share_RP @ (mean_P - mean_P.mean()))
-    return np.asarray(mean_R + _noise(own, len(mean_R), rng), np.float64)
+    return np.asarray(mean_R + _noise(variances, len(mean_R), rng), np.float64)
 
 
-def _noise(own: Components, replicates: int, rng: Generator) -> Floats:
-    if not own.error_training:
+def _noise(variances: Components, replicates: int, rng: Generator) -> Floats:
+    if not variances.error_training:
         return np.zeros(replicates)
-    return math.sqrt(own.error_training) * rng.standard_t(own.freedom_training, replicates)
+    return math.sqrt(variances.error_training) * rng.standard_t(
+        variances.freedom_training, replicates
+    )
 
 
 def interval(
@@ -120,12 +122,12 @@ def interval(
     BCa is that of Efron (1987), see DiCiccio and Efron (1996); its acceleration comes from leaving
     out a patient at a time. Both are taken at the expanded levels, see the top of the file.
     """
-    own = components(gap_SP, fold_P)
-    mean_R, mean_P = replicated(gap_SP, own, share_RP, rng), gap_SP.mean(0)
+    variances = components(gap_SP, fold_P)
+    mean_R, mean_P = replicated(gap_SP, variances, share_RP, rng), gap_SP.mean(0)
     mean = float(mean_P.mean())
-    if not own.error:
+    if not variances.error:
         return Interval(mean=mean, low=mean, high=mean, bca_low=mean, bca_high=mean)
-    reach = float(stats.t.ppf((1 + level) / 2, own.freedom_patients))
+    reach = float(stats.t.ppf((1 + level) / 2, variances.freedom_patients))
     low, high = np.quantile(mean_R, [NORMAL.cdf(-reach), NORMAL.cdf(reach)])
     bca_low, bca_high = np.quantile(mean_R, bca_levels(mean_R, mean_P, (-reach, reach)))
     return Interval(mean=mean, low=low, high=high, bca_low=bca_low, bca_high=bca_high)
@@ -163,12 +165,12 @@ def flip_test(gap_SP: Floats, fold_P: NDArray[np.int64], sign_RP: Floats, rng: G
     these trained networks only. Exact where all flips are tried without such noise; else the data
     count as one of the draws (Phipson and Smyth 2010).
     """
-    own, mean_P = components(gap_SP, fold_P), gap_SP.mean(0)
+    variances, mean_P = components(gap_SP, fold_P), gap_SP.mean(0)
     flipped_R = sign_RP @ mean_P / len(mean_P)
-    noise_R = _noise(own, len(flipped_R), rng)
+    noise_R = _noise(variances, len(flipped_R), rng)
     rounding = 1e-12  # keeps a flip that gives the same mean from falling below it
     count = int((np.abs(flipped_R + noise_R) >= abs(mean_P.mean()) - rounding).sum())
-    if len(mean_P) <= EXACT and not own.error_training:
+    if len(mean_P) <= EXACT and not variances.error_training:
         return count / len(flipped_R)
     return (count + 1) / (len(flipped_R) + 1)
 

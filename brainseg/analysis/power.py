@@ -21,7 +21,7 @@ class SampleSize:
     patients: int | None  # scored by the same trainings
 
 
-def more_needed(own: Components, difference: float, *, comparisons: int) -> SampleSize:
+def more_needed(variances: Components, difference: float, *, comparisons: int) -> SampleSize:
     """How many more seeds, or patients, find ``difference`` significant with a power of 0.8.
 
     The standard error must be at most |difference| / (z of the level + z of the power); the level
@@ -30,15 +30,17 @@ def more_needed(own: Components, difference: float, *, comparisons: int) -> Samp
     """
     z = NORMAL.inv_cdf(1 - (1 - LEVEL) / 2 / comparisons)
     aim = (difference / (z + NORMAL.inv_cdf(POWER))) ** 2
-    by_seed = own.rest / own.patients + own.training * own.sum_sq_fold_shares
-    by_patient = own.patient + own.rest / own.seeds
-    seeds = _draws(by_seed, aim - own.patient / own.patients)
-    patients = _draws(by_patient, aim - own.error_training) + z**2 / 2
-    more_seeds = max(math.ceil(seeds) - own.seeds, 1) if seeds <= MOST_SEEDS else None
-    more_patients = (
-        max(math.ceil(patients) - own.patients, 1) if patients <= MOST_PATIENTS else None
+    by_seed = (
+        variances.rest / variances.patients + variances.training * variances.sum_sq_fold_shares
     )
-    return SampleSize(seeds=more_seeds if own.seeds > 1 else None, patients=more_patients)
+    by_patient = variances.patient + variances.rest / variances.seeds
+    seeds = _draws(by_seed, aim - variances.patient / variances.patients)
+    patients = _draws(by_patient, aim - variances.error_training) + z**2 / 2
+    more_seeds = max(math.ceil(seeds) - variances.seeds, 1) if seeds <= MOST_SEEDS else None
+    more_patients = (
+        max(math.ceil(patients) - variances.patients, 1) if patients <= MOST_PATIENTS else None
+    )
+    return SampleSize(seeds=more_seeds if variances.seeds > 1 else None, patients=more_patients)
 
 
 def _draws(variance: float, aim: float) -> float:

@@ -137,7 +137,9 @@ def _verdict(run: RunSnapshot, claim: Claim, configurations: Sequence[Configurat
     if not rivals:
         why = f"Only {ours[0].name} ran to its last epoch: there is nothing to compare it with."
         return Verdict(claim=claim, word="inconclusive", why=why)
-    contrasts = tuple(_contrast(run, claim, one, rival) for one in ours for rival in rivals)
+    contrasts = tuple(
+        _contrast(run, claim, configuration, rival) for configuration in ours for rival in rivals
+    )
     if any(contrast.opposes for contrast in contrasts):
         word: Word = "refuted"
     else:

@@ -161,7 +161,7 @@ def _split(root: str, layout: str, split: Split, out: Path | None) -> None:
     groups = partition.linked_patients(data, print)
     parts = split_table(data.table, split, groups)
     if split.folds:
-        parts = split_terminal.in_folds(data.table, parts, split.folds, split.seed, groups)
+        parts = split_terminal.fold_names(data.table, parts, split.folds, split.seed, groups)
     split_terminal.print_parts(data.table, parts, terminal())
     if out:
         with writing(out):

@@ -159,18 +159,18 @@ def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console)
 
 def _terminal_table(comparison: Comparison, width: int) -> tuple[Table, str]:
     """The table, and a sentence on the columns that there was no room for."""
-    compared = comparison.configurations
-    rows = [_cells(place, one) for place, one in enumerate(compared)]
+    configurations = comparison.configurations
+    rows = [_cells(place, compared) for place, compared in enumerate(configurations)]
     cells = {head: [row[head] for row in rows] for head in rows[0]}
-    names = [one.name for one in compared]
+    names = [compared.name for compared in configurations]
     kept, room = fit(cells, names, droppable=("BCa", "Ranks"), width=width)
     table = bare_table()
     table.add_column("Configuration", overflow="fold")
     for head in kept:
         table.add_column(head, justify="right", no_wrap=True)
-    for row, one in zip(rows, compared, strict=True):
-        texts = [broken(one.name, room), *(row[head] for head in kept)]
-        table.add_row(*map(Text, texts), style="bold" if one.tied else "dim")
+    for row, compared in zip(rows, configurations, strict=True):
+        texts = [broken(compared.name, room), *(row[head] for head in kept)]
+        table.add_row(*map(Text, texts), style="bold" if compared.tied else "dim")
     return table, left_out([head for head in cells if head not in kept], width, "compare.csv")
 
 

@@ -1,4 +1,4 @@
-"""What a check found, in words: for the terminal, and for the page."""
+"""What a check of a data set reports: the terminal's output, and facts for the page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,16 +11,16 @@ from brainseg.data.quality.check import Findings
 from brainseg.data.readers.problems import Problem
 from brainseg.report.formatting import plain
 
-LISTED = 20  # files under one rule on a terminal; in a pipe all
+LISTED = 20  # files shown per rule in a terminal; all in a pipe
 
 
 def print_findings(findings: Findings, console: Console) -> None:
-    """The data set in figures, notes, and every problem under the rule that it breaks."""
+    """Facts of the data set, notes, and every problem under the rule that it breaks."""
     title = plain(f"{findings.root}: {headline(findings)}")
     console.print(Text(title, style="bold"), soft_wrap=True)
     lines = Table.grid(padding=(0, 2, 0, 0))
-    for name, said in facts(findings.summary).items():
-        for n, line in enumerate(said):
+    for name, texts in facts(findings.summary).items():
+        for n, line in enumerate(texts):
             lines.add_row(Text("" if n else name, style="dim"), Text(plain(line)))
     for note in findings.notes:
         lines.add_row(Text("note", style="cyan"), Text(plain(note)))
@@ -48,7 +48,7 @@ def verdict(findings: Findings) -> str:
 
 
 def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Name and lines of each fact; in brackets the smallest and the largest."""
+    """Lines of each fact by its name; smallest and largest values in brackets."""
     if not summary["slices"]:
         return {}
     area, unit = summary["tumour_area"], summary["tumour_volume_unit"]
@@ -70,7 +70,7 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     described = {
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
         "channels": [_channels(summary["channel_names"], len(summary["intensities"]))],
-        "grey levels": levels,
+        "intensities": levels,
         "a patient has": per_patient,
         "a tumour slice has": per_slice,
         "tumour": [f"{summary['tumour_share']:.2%} of all pixels"],
@@ -81,7 +81,7 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def by_rule(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
-    """Problems of one rule and one remedy together, in the order in which they were found."""
+    """Problems grouped by rule and remedy, in the order in which they were found."""
     groups: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         groups.setdefault((problem.rule, problem.remedy), []).append(problem)
@@ -98,11 +98,11 @@ def _print_files(problems: list[Problem], console: Console) -> None:
         console.print(Text(more, style="dim"))
 
 
-def _channels(names: Sequence[str], held: int) -> str:
+def _channels(names: Sequence[str], count: int) -> str:
     if not names:
         return "of unknown names"
-    if len(names) != held:
-        return f"of unknown names: the layout's are of {len(names)}, {', '.join(names)}"
+    if len(names) != count:
+        return f"of unknown names: the layout names {len(names)}, {', '.join(names)}"
     return ", ".join(f"{n} is {name}" for n, name in enumerate(names))
 
 

@@ -95,7 +95,7 @@ def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
 def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
     run = begin(tmp_path / "run")
     train(run, "0000", [0.3])
-    assert "(a device: what one worker held)" in summarise_costs(RunSnapshot.load(run)).sentence()
+    assert "(a device: what a worker held)" in summarise_costs(RunSnapshot.load(run)).sentence()
     pay(run, "0000", 1, device="cuda")
     assert summarise_costs(RunSnapshot.load(run)).device == "one GPU"
 

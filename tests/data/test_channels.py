@@ -159,7 +159,7 @@ def test_names_of_another_number_of_channels_say_nothing(tmp_path: Path) -> None
     findings = check(tmp_path)
     assert "a tumour slice has" not in facts(findings.summary)
     assert facts(findings.summary)["channels"] == [
-        "of unknown names: the layout's are of 3, pre-contrast, FLAIR, post-contrast"
+        "of unknown names: the layout names 3, pre-contrast, FLAIR, post-contrast"
     ]
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from brainseg.cli.main import main
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient, split_by_slice, split_from_file
-from brainseg.report.split_terminal import describe_parts, in_folds, print_parts, write_parts
+from brainseg.report.split_terminal import describe_parts, fold_names, print_parts, write_parts
 from tests.data.splits.test_draw import growing, made_up_table, refused
 
 
@@ -49,7 +49,7 @@ def test_a_leak_is_reported_and_none_is_not() -> None:
 def test_folds_leave_the_locked_patients_alone_and_each_validates_once(tmp_path: Path) -> None:
     table = growing(23)
     parts = split_by_patient(table)
-    folds = in_folds(table, parts, 11, seed=0, groups={})
+    folds = fold_names(table, parts, 11, seed=0, groups={})
     assert ((folds == "test") == (parts == "test")).all()
     assert [row for row in describe_parts(table, folds)["part"]][:4] == [
         *("test", "fold 0", "fold 1", "fold 2")
@@ -65,7 +65,7 @@ def test_folds_leave_the_locked_patients_alone_and_each_validates_once(tmp_path:
 def test_folds_of_a_split_by_slices_are_refused() -> None:
     table = growing(20)
     assert "folds are of patients, this split is by slices" in refused(
-        lambda: in_folds(table, split_by_slice(table), 3, 0, {})
+        lambda: fold_names(table, split_by_slice(table), 3, 0, {})
     )
 
 

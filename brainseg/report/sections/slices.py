@@ -92,9 +92,9 @@ def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Trial
 def shown_channel(sweep: Mapping[str, Any], images_NHWC: NDArray[np.uint8]) -> tuple[int, str]:
     """Index and name of FLAIR where the layout says which it is, else of the first channel."""
     names, channels = recorded_names(sweep["data"]), images_NHWC.shape[3]
-    shown = flair_channel(names, channels) or 0
+    channel = flair_channel(names, channels) or 0
     known = len(names) == channels
-    return shown, names[shown] if known else f"channel {shown + 1} of {channels}"
+    return channel, names[channel] if known else f"channel {channel + 1} of {channels}"
 
 
 def _overlap(truth_HW: NDArray[np.uint8], prediction_HW: NDArray[np.uint8]) -> str:
