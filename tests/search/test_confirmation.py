@@ -231,7 +231,7 @@ def moved(search: Run) -> list[str]:
         (lambda search: [str(search.path), "--folds=1"], "folds must be at least 2"),
         (lambda search: [str(search.path), "--folds=0"], "folds must be at least 2"),
         (lambda search: [str(search.path), "--seeds=1,1"], "seeds must be one or more different"),
-        (lambda search: [str(search.path), "--folds=7"], "there are 6 for 7 folds; take 6 folds"),
+        (lambda search: [str(search.path), "--folds=7"], "there are 6 for 7 folds; use 6 folds"),
         (lambda search: [str(search.path), "--trials=0"], "trials must be at least 1"),
         (lambda search: [str(search.path), "--data=no"], "no is no folder"),
     ],
