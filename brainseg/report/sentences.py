@@ -114,10 +114,15 @@ def parts(split: Mapping[str, Any]) -> list[str]:
     """How many patients and slices each part of the split holds, a line a part."""
     counts = split["counts"]
     return [
-        f"{part} {counts[part]['patients']} patients / {counts[part]['slices']} slices"
+        f"{part} {_count(counts[part]['patients'], 'patient')} / "
+        f"{_count(counts[part]['slices'], 'slice')}"
         for part in (*("train", "validation", "test"), *(p for p in counts if "fold" in p))
         if part in counts
     ]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:

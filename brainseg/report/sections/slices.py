@@ -16,8 +16,6 @@ from brainseg.report.figures import style
 from brainseg.report.figures.slices import Picture, outline, picture_of_slice
 from brainseg.report.html import Markup, render
 
-PANELS = 12  # slices of a trial; with more, the page gets too large
-
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -70,7 +68,7 @@ def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Trial
     try:
         with np.load(trial.folder.panels, allow_pickle=False) as file:
             keys = ("images", "truths", "predictions", "labels")
-            images, *others = (file[key][:PANELS] for key in keys)
+            images, *others = (file[key] for key in keys)
             epoch = int(file["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         problem = f"{trial.folder.panels} cannot be read: {error}"
