@@ -1,11 +1,11 @@
-"""How a training slice and its mask are moved at random, the same way whoever asks.
+"""Move a training slice and its mask at random, and the same again whenever it is repeated.
 
-Turning, shifting, zooming and flipping are one warp of image and mask together, which equals what
-albumentations' Affine and flips would do one after the other. Noise or elastic deformation, if
+Turning, shifting, zooming and flipping are one warp of image and mask together, with the result
+of albumentations' Affine and flips, one after the other. Noise or elastic deformation, if
 asked for, is albumentations' own transform and comes after it.
 
-All is drawn from (seed, epoch, sample) and from nothing else, so neither the number of workers
-nor the order of calls changes a pixel.
+All random numbers depend only on (seed, epoch, sample), so neither the number of workers nor the
+order of calls changes a pixel.
 
 Shapes: H rows, W columns, C channels, D = C + 1: the channels of an image and, last, its mask.
 """
@@ -86,7 +86,7 @@ class Augment:
             add_extra(self.extra, moved_HWD, seed=seed, epoch=epoch, sample=sample)
 
     def move(self, *, seed: int, epoch: int, sample: int) -> Move:
-        """What is drawn for one sample."""
+        """The move that is drawn for one sample."""
         block, place = divmod(sample, BLOCK)
         drawn_6 = _draws(self._strengths, seed, epoch, block)[:, place]
         degrees, shift_x, shift_y, scale, hflip, vflip = drawn_6.tolist()
@@ -132,15 +132,15 @@ def add_extra(extra: Extra, moved_HWD: Pixels, *, seed: int, epoch: int, sample:
     moved_HWD[..., -1] = changed["mask"]
 
 
-_kept = threading.local()
+_thread = threading.local()
 
 
 def _scratch(height: int, width: int, count: int) -> list[Pixels]:
-    """Images of LANES channels, the same ones whenever this thread asks for the same sizes."""
-    if getattr(_kept, "sizes", None) != (height, width, count):
-        _kept.sizes = height, width, count
-        _kept.images = [np.zeros((height, width, LANES), np.uint8) for _ in range(count)]
-    images: list[Pixels] = _kept.images
+    """Images of LANES channels, reused as long as this thread asks for the same sizes."""
+    if getattr(_thread, "sizes", None) != (height, width, count):
+        _thread.sizes = height, width, count
+        _thread.images = [np.zeros((height, width, LANES), np.uint8) for _ in range(count)]
+    images: list[Pixels] = _thread.images
     return images
 
 
@@ -151,7 +151,7 @@ def _transform(extra: Extra, side: int) -> BasicTransform:
     networks", section 2. Even noise from -1 to 1, blurred with a standard deviation of s, has one
     of 1 / (2 s sqrt(3 pi)).
     """
-    if getattr(_kept, "transform", (None, None))[0] != (extra, side):
+    if getattr(_thread, "transform", (None, None))[0] != (extra, side):
         if extra == "noise":
             transform = GaussNoise(std_range=NOISE, p=EXTRA_SHARE)
         else:
@@ -160,8 +160,8 @@ def _transform(extra: Extra, side: int) -> BasicTransform:
             transform = ElasticTransform(
                 alpha=alpha, sigma=sigma, noise_distribution="uniform", p=EXTRA_SHARE
             )
-        _kept.transform = (extra, side), transform
-    return _kept.transform[1]
+        _thread.transform = (extra, side), transform
+    return _thread.transform[1]
 
 
 @lru_cache(maxsize=BLOCKS_KEPT)
@@ -192,6 +192,6 @@ def _draws(strengths: Strengths, seed: int, epoch: int, block: int) -> NDArray[n
 
 
 def _random_state(seed: int, epoch: int, sample: int) -> tuple[np.random.Generator, random.Random]:
-    """Of a transform of albumentations, which draws from both."""
+    """For a transform of albumentations, which draws from both generators."""
     words = np.random.SeedSequence([seed, epoch, sample]).generate_state(2, np.uint64)
     return np.random.default_rng(words[0]), random.Random(int(words[1]))
