@@ -33,6 +33,7 @@ lint: setup
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m benchmarks.house --check
 
 setup: $(INSTALLED)
 
