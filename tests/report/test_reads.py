@@ -23,8 +23,7 @@ import json, os, sys
 from collections import Counter
 from pathlib import Path
 
-from brainseg.cli import sweep
-from brainseg.records.run import Run
+from brainseg.cli.main import main
 from brainseg.search import gaussian_process
 
 folder = Path(sys.argv[1])
@@ -45,7 +44,7 @@ def counted_fit(*args):
 
 gaussian_process.fitted = counted_fit
 sys.addaudithook(count_open)
-sweep._report(Run(folder / sys.argv[2]))
+main(["report", str(folder / sys.argv[2])])
 print(json.dumps([opened, len(fits)]), file=sys.stderr)
 """
 
