@@ -17,7 +17,6 @@ PATH = re.compile(r"(?<![\w/.~$-])((?:brainseg|sweeps|cluster|tests|benchmarks|d
 PLACEHOLDERS = {"sweeps/X.py"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 COMMAND = re.compile(r"(?:\bbrainseg ([a-z][a-z-]+)|sweeps/\w+\.py)([^`\n#']*)")
-PENDING = {"docs/report.png"}  # a screenshot of a real report; remove this once it is there
 
 
 def headings(page: Path) -> set[str]:
@@ -31,7 +30,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
-        assert target.exists() or link in PENDING, link
+        assert target.exists(), link
         assert not anchor or anchor in headings(target), link
 
 
@@ -43,7 +42,7 @@ def test_every_benchmark_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_named_exists(page: Path) -> None:
-    for path in set(PATH.findall(page.read_text())) - PLACEHOLDERS - PENDING:
+    for path in set(PATH.findall(page.read_text())) - PLACEHOLDERS:
         assert (ROOT / path.rstrip(".")).exists(), path
 
 
