@@ -1,5 +1,7 @@
 """A run keeps the split it began with, says what it stands beside, and is asked one thing only."""
 
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from brainseg.data.table import read_table
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
-from tests.data.splits.test_draw import refused
+from tests.support.tables import refused
 
 SWEEP = Sweep(name="s", question="Which?", space=Space(TrialConfig(image_size=32), search=()))
 
@@ -163,3 +165,29 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()
         assert sides[first] == sides[second]
+
+
+def test_a_folder_in_use_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    run = Run(tmp_path / "s")
+
+    def enter_again() -> None:
+        with locked_run(run):
+            pass
+
+    with locked_run(run):
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        for _ in range(2):
+            assert refused(enter_again) == (
+                f"{run.path} is in use by {holder}; wait for it, stop it, or choose another --name"
+            )
+    enter_again()
+
+
+def test_a_storage_that_is_no_folder_is_refused_before_anything_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    def enter() -> None:
+        with locked_run(Run(tmp_path / "file" / "s")):
+            pass
+
+    assert refused(enter).startswith(f"{tmp_path}/file/s cannot be written to (Not a directory); ")
