@@ -11,7 +11,7 @@ from brainseg.cli.main import main
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient, split_by_slice, split_from_file
 from brainseg.report.split_terminal import describe_parts, fold_names, print_parts, write_parts
-from tests.data.splits.test_draw import growing, made_up_table, refused
+from tests.support.tables import growing, made_up_table, refused
 
 
 def test_parts_are_described_by_counts_volumes_and_sites() -> None:

@@ -22,9 +22,9 @@ from brainseg.data.table import read_table
 from brainseg.records.files import append_line, read_json, read_lines, write_json
 from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
-from tests.data.splits.test_draw import refused
 from tests.launch.test_run_folder import begun, silent
 from tests.launch.test_sweep_runs import wandb_records
+from tests.support.tables import refused
 
 HELD: Params = {
     "model.encoder.weights": "none",
