@@ -1,12 +1,12 @@
 #!/bin/bash
 # A sweep as one Slurm job: Ray on every node of the job, the sweep's driver on the first, nothing left when it ends.
 #
-# Run from the root of the repository, which every node must see; what stands behind the file goes to the sweep.
-# Options of sbatch before the file win over the lines below; a partition or an account is yours to add.
+# Run from the root of the repository, which every node must see; what follows this file's name goes to the sweep.
+# Options of sbatch before the file override the lines below; add a partition or an account if your site needs them.
 #   sbatch cluster/slurm.sh sweeps/encoders.py --data /shared/kaggle_3m --storage /shared/runs
 #   sbatch --nodes=4 --gpus-per-node=2 --cpus-per-task=16 cluster/slurm.sh sweeps/encoders.py ...
-#   scancel --batch --signal=TERM JOB    end in good order; plain scancel ends at once, and loses an epoch
-# docs/slurm.md says the rest.
+#   scancel --batch --signal=TERM JOB    end after the running epochs; plain scancel ends at once, and loses an epoch
+# docs/slurm.md explains the rest.
 #
 #SBATCH --job-name=brainseg
 #SBATCH --output=%x-%j.log
@@ -17,12 +17,13 @@
 #SBATCH --gpus-per-node=1
 #SBATCH --mem=32G
 #SBATCH --time=12:00:00
-# Five minutes before the time is up the sweep stops after its epochs, and the job queues again. Longer epochs, more.
+# Five minutes before the time limit the sweep stops after its running epochs, and the job is queued again. If your
+# epochs are longer than that, raise 300.
 #SBATCH --signal=B:USR1@300
 #SBATCH --requeue
 
 # Not `ray symmetric-run`: it starts nothing where any Ray runs already, its `ray stop` ends every Ray of yours on the
-# node, other jobs' included, and a Ray that fails to start leaves exit status 0 (Ray 2.60).
+# node, other jobs' included, and it exits with status 0 if Ray fails to start (Ray 2.60).
 set -euo pipefail
 if (($# == 0)); then
     echo "name a sweep: sbatch cluster/slurm.sh sweeps/encoders.py --data FOLDER --storage FOLDER" >&2
@@ -32,10 +33,10 @@ export PATH="$PWD/.venv/bin:$PATH" # or `module load` and `source` what holds yo
 unset OMP_NUM_THREADS              # Ray gives each trial the threads of the CPUs it holds
 export NO_ALBUMENTATIONS_UPDATE=1
 
-# The address that the other nodes reach. HEAD=10.0.0.7 sbatch ... chooses another network of the first node.
+# The address by which the other nodes reach this one. HEAD=10.0.0.7 sbatch ... chooses another network of the first node.
 head=${HEAD:-$(getent ahostsv4 "$SLURMD_NODENAME" | awk '{print $1; exit}' || true)}
 if [[ -z $head ]] || { ((SLURM_JOB_NUM_NODES > 1)) && [[ $head == 127.* ]]; }; then
-    echo "the first node needs an address that others reach, got '$head'; name one: HEAD=10.0.0.7 sbatch ..." >&2
+    echo "the first node needs an address that others reach, got '$head'; set one: HEAD=10.0.0.7 sbatch ..." >&2
     exit 2
 fi
 # Ports of the job's own, so that two jobs may share a node: four from here, between 20000 and 29999, above those that
@@ -51,12 +52,12 @@ export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # else a node takes 30 s to end, 
 scratch=/tmp/brainseg-$SLURM_JOB_ID
 export BRAINSEG_CACHE=${SLURM_TMPDIR:-$scratch}/cache
 
-# What each node runs. Slurm's memory limit is invisible to Ray, so it is told; 1 GB holds what a sweep hands around.
+# What each node runs. Slurm's memory limit is invisible to Ray, so it is told; 1 GB is enough for what a sweep passes between processes.
 on_each_node() {
-    rm -rf "$scratch" # of an earlier turn of this job, killed outright
+    rm -rf "$scratch" # left by an earlier run of this job that was killed
     mkdir -m 700 "$scratch" || exit 1
     trap 'rm -rf "$scratch"' EXIT
-    trap 'exit 0' TERM # Ray is sent it as well, and ends first
+    trap 'exit 0' TERM # Ray gets the signal too, and ends first
     local role=(--address="$RAY_ADDRESS")
     if ((SLURM_NODEID == 0)); then
         role=(--head --node-ip-address="$head" --port="$port" --dashboard-host=127.0.0.1
@@ -82,7 +83,7 @@ for ((second = 0; second < 120; second++)); do
     kill -0 "$nodes" 2>/dev/null || break
     sleep 1
 done
-# All nodes, or those that are there after a minute: later ones are used too, but CPUs are shared out by the first look.
+# Wait for all nodes, at most a minute: later ones are used too, but how CPUs are shared among trials is decided now.
 look='
 import sys, time, ray
 ray.init(log_to_driver=False, logging_level="ERROR")
@@ -92,7 +93,7 @@ while len(ray.nodes()) < int(sys.argv[1]) and time.monotonic() < end:
 print(f"{len(ray.nodes())} of {sys.argv[1]} nodes are there")
 '
 if ! TMPDIR=$scratch python -c "$look" "$SLURM_JOB_NUM_NODES"; then
-    echo "Ray did not start on the first node; why stands above" >&2
+    echo "Ray did not start on the first node; its log is above" >&2
     exit 1
 fi
 
@@ -100,7 +101,7 @@ TMPDIR=$scratch python "$@" &
 sweep=$!
 again=no
 trap 'again=yes; kill -TERM "$sweep"' USR1
-trap 'again=no; kill -TERM "$sweep"' TERM # scancel: whoever cancels does not want it again
+trap 'again=no; kill -TERM "$sweep"' TERM # scancel: do not queue it again
 status=0
 wait "$sweep" || status=$?
 while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
@@ -109,7 +110,7 @@ while kill -0 "$sweep" 2>/dev/null; do # a signal ends `wait`, not the sweep
 done
 
 if [[ $again == yes ]]; then
-    echo "the time is up; the job is queued again, and then resumes the sweep"
+    echo "the time limit is near; the job is queued again and will resume the sweep"
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status" # Slurm ends what still runs: first with TERM, so that each node removes its scratch

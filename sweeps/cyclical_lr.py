@@ -1,9 +1,9 @@
 """Do cyclical learning rates beat a cosine at equal budget?
 
-Question   Of seven schedules from constant to triangular (Smith, 2017): which one, at which rate,
-           and are the bounds that a range test finds (lr=auto) as good as searched ones?
-Budget     32 trials of at most 40 epochs; every schedule first, at one rate. No trial pauses
-           before 8 epochs, and cyclical ones only at the end of a cycle.
+Question   Seven schedules, from constant to triangular (Smith, 2017): which is best, at which
+           learning rate? Are the bounds of a range test (lr=auto) as good as searched ones?
+Budget     32 trials of at most 40 epochs. First every schedule once, at the same learning rate. No
+           trial is paused before 8 epochs, and cyclical ones only at the end of a cycle.
 Run        python sweeps/cyclical_lr.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/cyclical_lr/report.html and results.csv
 """

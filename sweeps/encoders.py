@@ -1,8 +1,8 @@
 """Which encoder, frozen how far, segments this brain MRI best?
 
-Question   Of a plain U-Net and ten encoders from VGG16 to MiT-B2: which one, all of it trained or
-           its first blocks frozen, at which learning rate and schedule?
-Budget     20 trials of at most 30 epochs, early stopping included; the report's four models first.
+Question   A plain U-Net and ten encoders from VGG16 to MiT-B2: which is best, with how many of its
+           first blocks frozen, at which learning rate?
+Budget     20 trials of at most 30 epochs, the report's four models first. Weak trials stop early.
 Run        python sweeps/encoders.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/encoders/report.html and results.csv
 """

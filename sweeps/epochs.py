@@ -1,7 +1,7 @@
 """How many epochs until more does not help?
 
-Question   Of a pretrained ResNet50 and of a plain U-Net: what do 10, 20, 40 and 80 epochs bring?
-           Each has a whole schedule of its own; a long run cut short would be another thing.
+Question   What do 10, 20, 40 and 80 epochs bring to a pretrained ResNet50 and to a plain U-Net?
+           Each length has a whole learning-rate schedule: none is a longer training cut short.
 Budget     2 models x 4 lengths x 3 seeds = 24 trials, 900 epochs in all, none stopped early.
 Run        python sweeps/epochs.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/epochs/report.html, section "Over seeds", and results.csv

@@ -1,8 +1,8 @@
 """How much of a pretrained encoder should stay frozen?
 
-Question   Of ResNet50 from ImageNet: is it best to train all of it, to freeze its first one to
-           four blocks or the whole, to thaw it block by block, or to train early blocks slowly?
-Budget     9 ways x 3 seeds = 27 trials of 30 epochs, none stopped early; --seeds 0 does a third.
+Question   ResNet50 from ImageNet: is it best to train all of it, to freeze its first one to four
+           blocks or the whole encoder, to thaw it block by block, or to train early blocks slowly?
+Budget     9 ways x 3 seeds = 27 trials of 30 epochs, none stopped early. --seeds 0 runs 9 of them.
 Run        python sweeps/freezing.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/freezing/report.html, section "Over seeds", and results.csv
 """

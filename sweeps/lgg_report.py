@@ -1,10 +1,10 @@
-"""Does the report on LGG MRI hold: which of its conclusions, and by how much?
+"""Which conclusions of the report on LGG MRI hold, and by how much?
 
-Question   The report trained a plain U-Net and three pretrained ones, and concluded that ResNet50
-           retrained is best, ResNet50 with two blocks frozen worst, that pretrained ones converge
-           faster, and that VGG16 oscillates more. Are the differences more than chance?
+Question   The report trained a plain U-Net and three pretrained ones once. It concluded: ResNet50
+           fully trained is best; ResNet50 with two blocks frozen is worst; pretrained models
+           converge faster; VGG16 oscillates more. Are these differences more than chance?
 Budget     Its 4 models x 3 seeds = 12 trials of 30 epochs, none stopped early. Split by slices as
-           the report's, 2828 / 708 / 393, which leaks; --split patients asks the same honestly.
+           in the report (2828 / 708 / 393), which leaks; --split patients does not leak.
 Run        python sweeps/lgg_report.py --data kaggle_3m      (no folder: made-up patients)
 Answer     runs/lgg_report/report.html, first section, with learning curves and masks of each model;
            claims.csv and results.csv

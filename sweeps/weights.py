@@ -1,9 +1,9 @@
 """Do medical weights help more than ImageNet's, and ImageNet's more than none?
 
-Question   Of ResNet50 from random weights, from ImageNet and from RadImageNet (1.35 million CT, MRI
-           and ultrasound images): which start segments best, and which learns fastest?
+Question   ResNet50 from random weights, from ImageNet or from RadImageNet (1.35 million CT, MRI
+           and ultrasound images): which segments best, and which learns fastest?
 Budget     3 starts x 3 seeds = 9 trials of 30 epochs, none stopped early.
-Run        brainseg weights fetch radimagenet-resnet50    (once; its licence is shown there)
+Run        brainseg weights fetch radimagenet-resnet50    (once; it shows the licence)
            python sweeps/weights.py --data FOLDER      (no folder: made-up patients)
 Answer     runs/weights/report.html, sections "Over seeds" and "Learning curves", and results.csv
 """
