@@ -71,5 +71,5 @@ def writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(
-            f"{file} cannot be written ({error.strerror}); name another file"
+            f"{file} cannot be written ({error.strerror}); choose another path"
         ) from None

@@ -111,13 +111,14 @@ def _add_phantom(commands: "Commands[Parser]") -> None:
 def _phantom(folder: Path, made_up: Phantoms) -> None:
     from brainseg.data.phantom import write_phantoms
 
-    root = write_phantoms(
-        folder.expanduser(),
-        patients=made_up.patients,
-        slices=made_up.slices,
-        size=made_up.size,
-        seed=made_up.seed,
-    )
+    with writing(folder):
+        root = write_phantoms(
+            folder.expanduser(),
+            patients=made_up.patients,
+            slices=made_up.slices,
+            size=made_up.size,
+            seed=made_up.seed,
+        )
     print(f"{made_up.patients} made-up patients in {root}")
 
 
@@ -153,6 +154,8 @@ def _folder(data: str) -> Path:
 
 def _split(root: str, layout: str, split: Split, out: Path | None) -> None:
     out = require_folder("--out", out)
+    if out and out.suffix.lower() != ".csv":
+        raise ValueError(f"--out must name a file that ends in .csv, as --split reads, got {out}")
     from brainseg.data import dataset, partition
     from brainseg.data.splits.draw import split_table
     from brainseg.report import split_terminal

@@ -139,6 +139,9 @@ def _range_test(args: argparse.Namespace) -> RangeTest:
 def _lr_range(options: SweepOptions, test: RangeTest) -> None:
     import torch
 
+    from brainseg.training.lr_range import require_growing
+
+    require_growing(test.lowest, test.highest, test.steps)
     sweep, job = sweep_from_options(_configuration(), options), job_from_options(options)
     folder = _made(test.out)
     params = {**flatten(sweep.space.config({})), "lr": "given"}

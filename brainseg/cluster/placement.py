@@ -76,7 +76,7 @@ def place(
         ValueError: a wrong value.
     """
     each = (1.0 if any(room.gpus for room in rooms) else 0.0) if gpus is None else gpus
-    _refuse(workers, each)
+    require_placeable(workers, each)
     memory = 0.0 if each else BYTES_PER_PROCESS + pixels / workers * BYTES_PER_PIXEL
     least = Placement(
         workers=workers,
@@ -131,7 +131,8 @@ def short_of(rooms: Sequence[Room], placement: Placement) -> str:
     )
 
 
-def _refuse(workers: int, gpus: float) -> None:
+def require_placeable(workers: int, gpus: float) -> None:
+    """Refuse workers that no machine could take, as ValueError."""
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if not isfinite(gpus) or gpus < 0 or (gpus > 1 and gpus != int(gpus)):

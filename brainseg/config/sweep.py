@@ -114,6 +114,8 @@ class Split:
                 "validation must be above 0, test at least 0, and both together below 1, "
                 f"got {self.validation} and {self.test}"
             )
+        if self.seed < 0:
+            raise ValueError(f"a split's seed must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainseg.cluster.placement import require_placeable
 from brainseg.records.run import Run
 from brainseg.tracking import Mode
 
@@ -23,6 +24,14 @@ class Job:
     address: str | None = None  # of a Ray cluster; None starts one on this machine
     made_up: bool = False  # the data are phantoms
     command: str = ""  # as the user typed it
+
+    def __post_init__(self) -> None:
+        """Refuse what no machine can do, before anything is read or started."""
+        require_placeable(self.workers, self.gpus_per_worker or 0.0)
+        if self.concurrent is not None and self.concurrent < 1:
+            raise ValueError(f"concurrent must be at least 1, got {self.concurrent}")
+        if not self.wait_minutes >= 0:
+            raise ValueError(f"wait must be at least 0 minutes, got {self.wait_minutes:g}")
 
 
 class Ended(ValueError):

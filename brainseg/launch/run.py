@@ -78,8 +78,6 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
 @contextmanager
 def joined(job: Job) -> Iterator[bool]:
     """The cluster that a job names, see ``session.joined``; refused soon if nothing answers."""
-    if not job.wait_minutes >= 0:
-        raise ValueError(f"wait must be at least 0 minutes, got {job.wait_minutes:g}")
     address = job.address or os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "auto", "local") and not session.has_begun():
         require_reachable(address)
@@ -137,8 +135,6 @@ def place_trials(
     ``config`` is its autoscaler's, see ``autoscaler.autoscaling``.
     """
     most = sweep.trials if job.concurrent is None else min(job.concurrent, sweep.trials)
-    if most < 1:
-        raise ValueError(f"concurrent must be at least 1, got {job.concurrent}")
 
     def fill(rooms: Sequence[Room]) -> Placement:
         return place(

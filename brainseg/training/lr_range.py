@@ -125,7 +125,7 @@ def range_test(
     Raises:
         ValueError: rates that do not grow, few steps, or no loss that is a number.
     """
-    _require_growing(lowest, highest, steps)
+    require_growing(lowest, highest, steps)
     growth = (highest / lowest) ** (1 / (steps - 1))
 
     def schedule(step: int) -> Setting:
@@ -192,7 +192,8 @@ def _has_diverged(losses: list[float]) -> bool:
     return means[-1] > DIVERGED * min(means)
 
 
-def _require_growing(lowest: float, highest: float, steps: int) -> None:
+def require_growing(lowest: float, highest: float, steps: int) -> None:
+    """Refuse rates and steps that make no range test, as ValueError."""
     if not 0 < lowest < highest < inf:
         raise ValueError(
             f"a range test goes from a rate above 0 to a higher one, got {lowest:g} to {highest:g}"

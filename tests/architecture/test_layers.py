@@ -59,3 +59,8 @@ def test_the_public_face_loads_the_standard_library_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_command_line_ends_at_cli() -> None:
+    others = set((ROOT / "brainseg").rglob("*.py")) - set((ROOT / "brainseg/cli").rglob("*.py"))
+    assert [path for path in others if "argparse" in packages(path)] == []

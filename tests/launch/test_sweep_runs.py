@@ -334,9 +334,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
             "needs 1 worker(s) of 1 CPU(s) and 1 GPU(s)",
             marks=pytest.mark.ray,
         ),
-        pytest.param(
-            ["--concurrent=0"], "concurrent must be at least 1, got 0", marks=pytest.mark.ray
-        ),
+        (["--concurrent=0"], "concurrent must be at least 1, got 0"),
         (["--weights=no/such.pth"], "no/such.pth"),
         (["--data=no/such/folder"], "no/such/folder"),
         (["--layout=dicom"], "a layout must be one of auto, lgg, "),
