@@ -17,10 +17,10 @@ HEADS = {score: columns()[score].head for score in results.SCORES}
 EXPECTED_HEAD = "expected Dice"
 METRICS = {
     "Dice": columns()["dice"].meaning,
+    **{head: columns()[score].meaning for score, head in HEADS.items()},
     EXPECTED_HEAD: EXPECTED,
     "over patients": "The Dice of each validation patient, on an axis from 0 to 1: the bar is the "
     "middle half, with its ends in numbers beside it; the line is the median, the dot the mean.",
-    **{head: columns()[score].meaning for score, head in HEADS.items()},
     "epochs": "The best epoch, which the scores are from / the number of finished epochs.",
     "device time": "How long the trial held its devices, times their number.",
 }
