@@ -103,84 +103,84 @@ def read_sweep(script: Path) -> Sweep:
             "correct its path"
         )
     try:
-        found = runpy.run_path(str(script), run_name="brainseg.planning.plan").get("sweep")
+        sweep = runpy.run_path(str(script), run_name="brainseg.planning.plan").get("sweep")
     except Exception as error:  # whatever a script may raise
         raise ValueError(
-            f"{script} is no sweep's script: reading it raised {type(error).__name__} ({error})"
+            f"{script} must be a sweep's script, but reading it raised {type(error).__name__} ({error})"
         ) from None
-    if not isinstance(found, Sweep):
-        raise ValueError(f"{script} is no sweep's script: it sets no `sweep = Sweep(...)`")
-    return found
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"{script} must be a sweep's script, but it sets no `sweep = Sweep(...)`")
+    return sweep
 
 
-def lines(found: "Plan", sweep: Sweep) -> list[str]:
+def lines(plan: "Plan", sweep: Sweep) -> list[str]:
     """The totals in words, a line each."""
     from brainseg.analysis.cost_summary import unit_of
 
-    placement = found.placement
+    placement = plan.placement
     device = "a GPU" if placement.gpus else f"a worker on {placement.cpus} CPU(s)"
-    seconds, unit = unit_of(found.device_seconds.high)
-    wall, clock = unit_of(found.seconds.high)
+    seconds, unit = unit_of(plan.device_seconds.high)
+    wall, clock = unit_of(plan.seconds.high)
     stopping = (
         "none stopped early"
         if isinstance(sweep.strategy, Points)
-        else "low: stopped early as halving would in the mean; high: none stopped"
+        else "low: trials stopped early as halving does on average; high: none stopped"
     )
-    shapes = {(one.batch_size, one.image_size): None for one in found.configurations}
+    shapes = {(cost.batch_size, cost.image_size): None for cost in plan.configurations}
     steps = " or ".join(f"{images} images of {side} pixels" for images, side in shapes)
-    said = [
+    sentences = [
         f"A step: {steps}",
-        f"{found.trials} trial(s), {_between(found.epochs, 1, '.0f')} epochs ({stopping})",
-        f"{_between(found.device_seconds, seconds, '.3g')} {unit} (a device: {device})",
-        f"{_between(found.seconds, wall, '.3g')} {clock.removeprefix('device-')} by the clock, "
+        f"{plan.trials} trial(s), {_between(plan.epochs, 1, '.0f')} epochs ({stopping})",
+        f"{_between(plan.device_seconds, seconds, '.3g')} {unit} (a device: {device})",
+        f"{_between(plan.seconds, wall, '.3g')} {clock.removeprefix('device-')} by the clock, "
         f"{placement.concurrent} trial(s) at once of {placement.workers} worker(s) each",
-        f"{found.disk_bytes / 1e9:.2f} GB of disk for checkpoints at the most",
+        f"{plan.disk_bytes / 1e9:.2f} GB of disk for checkpoints at most",
     ]
-    if limit := _limit(found, sweep):
-        said.append(limit)
-    if failing := [one for one in found.configurations if one.obstacle]:
-        said += [f"does not fit: {one.name}: {one.obstacle}" for one in failing]
-    return said
+    if limit := _limit(plan, sweep):
+        sentences.append(limit)
+    if failing := [cost for cost in plan.configurations if cost.obstacle]:
+        sentences += [f"does not fit: {cost.name}: {cost.obstacle}" for cost in failing]
+    return sentences
 
 
-def _limit(found: "Plan", sweep: Sweep) -> str:
-    """Which part of the budget the plan comes to, if it does."""
+def _limit(plan: "Plan", sweep: Sweep) -> str:
+    """Which limit of the budget would end the sweep early, if any."""
     budget = sweep.budget
-    if found.seconds.high >= 3600 * budget.hours:
-        return f"the budget of {budget.hours:g} hours may end it before all trials were tried"
-    if found.device_seconds.high >= 3600 * budget.device_hours:
+    if plan.seconds.high >= 3600 * budget.hours:
+        return f"the budget of {budget.hours:g} hours may end the sweep before its last trial"
+    if plan.device_seconds.high >= 3600 * budget.device_hours:
         return (
-            f"the budget of {budget.device_hours:g} device-hours may end it before all trials "
-            "were tried"
+            f"the budget of {budget.device_hours:g} device-hours may end the sweep before its "
+            "last trial"
         )
     return ""
 
 
-def _table(found: "Plan") -> "Table":
+def _table(plan: "Plan") -> "Table":
     from rich.text import Text
 
     from brainseg.report.tables import plain_table
 
     columns = ("Model", "s / step", "s / epoch", "Start, s", "Memory", "")
     table = plain_table(columns, left=("Model", ""), wrap=("Model",))
-    shapes = {(one.batch_size, one.image_size) for one in found.configurations}
-    for one in found.configurations:
-        shape = f", {one.batch_size} x {one.image_size} px" * (len(shapes) > 1)
-        cells = (one.name + shape, *_cells(one))
-        table.add_row(*map(Text, cells), style="red" if one.obstacle else None)
+    shapes = {(cost.batch_size, cost.image_size) for cost in plan.configurations}
+    for cost in plan.configurations:
+        shape = f", {cost.batch_size} x {cost.image_size} px" * (len(shapes) > 1)
+        cells = (cost.name + shape, *_cells(cost))
+        table.add_row(*map(Text, cells), style="red" if cost.obstacle else None)
     return table
 
 
-def _cells(one: "ConfigurationCost") -> tuple[str, ...]:
-    if not one.epoch_seconds:
+def _cells(cost: "ConfigurationCost") -> tuple[str, ...]:
+    if not cost.epoch_seconds:
         return "", "", "", "", "does not fit"
-    word = "measured" if one.measured else "estimated"
+    word = "measured" if cost.measured else "estimated"
     return (
-        f"{one.step_seconds:.3g}",
-        f"{one.epoch_seconds:.3g}",
-        f"{one.start_seconds:.2g}",
-        f"{one.peak_bytes / 1e9:.2f} GB",
-        f"{word}, does not fit" if one.obstacle else word,
+        f"{cost.step_seconds:.3g}",
+        f"{cost.epoch_seconds:.3g}",
+        f"{cost.start_seconds:.2g}",
+        f"{cost.peak_bytes / 1e9:.2f} GB",
+        f"{word}, does not fit" if cost.obstacle else word,
     )
 
 

@@ -90,7 +90,7 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(
     with pytest.raises(SystemExit) as stopped:
         main(["check", str(data.root), "--png", str(data.root)])
     assert stopped.value.code == 2
-    message = f"brainseg: {data.root} cannot be written (Is a directory); name another file\n"
+    message = f"brainseg: {data.root} cannot be written (Is a directory); choose another path\n"
     assert capsys.readouterr().err == message
 
 
