@@ -72,7 +72,7 @@ def _print_table(
 ) -> None:
     from rich.text import Text
 
-    from brainseg.report.tables import plain_table
+    from brainseg.report.columns import plain_table
 
     figures = ("Parameters, M", "Stride", "GFLOPs", "Frozen, M") if facts else ()
     columns = ("Encoder", *figures, "Weights")
@@ -97,7 +97,7 @@ def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "C
     from rich.text import Text
 
     from brainseg.models.network import compatible_decoders
-    from brainseg.report.tables import plain_table
+    from brainseg.report.columns import plain_table
 
     fact = facts[name]
     if isinstance(fact, str):

@@ -106,7 +106,8 @@ def read_sweep(script: Path) -> Sweep:
         sweep = runpy.run_path(str(script), run_name="brainseg.planning.plan").get("sweep")
     except Exception as error:  # whatever a script may raise
         raise ValueError(
-            f"{script} must be a sweep's script, but reading it raised {type(error).__name__} ({error})"
+            f"{script} must be a sweep's script, but reading it raised {type(error).__name__} "
+            f"({error})"
         ) from None
     if not isinstance(sweep, Sweep):
         raise ValueError(f"{script} must be a sweep's script, but it sets no `sweep = Sweep(...)`")
@@ -159,7 +160,7 @@ def _limit(plan: "Plan", sweep: Sweep) -> str:
 def _table(plan: "Plan") -> "Table":
     from rich.text import Text
 
-    from brainseg.report.tables import plain_table
+    from brainseg.report.columns import plain_table
 
     columns = ("Model", "s / step", "s / epoch", "Start, s", "Memory", "")
     table = plain_table(columns, left=("Model", ""), wrap=("Model",))

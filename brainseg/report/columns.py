@@ -4,7 +4,7 @@ A name reads `tu-swin_tiny_patch4_window7_224, imagenet, first 3 frozen`: its pa
 Columns that matter less are left out before a name is broken.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -18,6 +18,26 @@ USUAL = 42  # a name of up to so many characters stays on one line while there a
 
 def bare_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def plain_table(
+    columns: Sequence[str], *, left: Collection[str], wrap: Collection[str] | None = None
+) -> Table:
+    """A bare table, numbers to the right.
+
+    Args:
+        left: columns of words.
+        wrap: the only columns that may be broken over lines; None: all.
+    """
+    table = bare_table()
+    for name in columns:
+        table.add_column(
+            name,
+            justify="left" if name in left else "right",
+            no_wrap=wrap is not None and name not in wrap,
+            overflow="fold",
+        )
+    return table
 
 
 def fit(

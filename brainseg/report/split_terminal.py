@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from brainseg.data.splits.draw import (
@@ -17,6 +15,7 @@ from brainseg.data.splits.draw import (
 )
 from brainseg.data.table import tumour_volumes
 from brainseg.records.files import write_text
+from brainseg.report.columns import plain_table
 from brainseg.report.formatting import plain
 from brainseg.report.sentences import LEAK
 
@@ -49,10 +48,9 @@ def describe_parts(table: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
 
 def print_parts(table: pd.DataFrame, parts: pd.Series, console: Console) -> None:
     """What each part holds, and whether the split leaks."""
-    overview = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     volume = f"Tumour of a patient, {tumour_volumes(table)[1]}"
-    for name in ("Part", "Patients", "Slices", "With tumour", volume, "Sites"):
-        overview.add_column(name, justify="left" if name in ("Part", "Sites") else "right")
+    heads = ("Part", "Patients", "Slices", "With tumour", volume, "Sites")
+    overview = plain_table(heads, left=("Part", "Sites"))
     for row in describe_parts(table, parts).to_dict("records"):
         low, median, high = (f"{row[f'volume_{q}']:,.4g}" for q in ("q1", "median", "q3"))
         counts = (str(row[name]) for name in ("patients", "slices", "tumour_slices"))
