@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 MEASURED = 20  # of timm's at once: building all 1300 takes half an hour
 COUNTED = """\
-Stride: pixels of the image to one of the deepest feature map. GFLOPs: of the encoder alone at
-256 x 256, a multiply-add counting two. Frozen: millions of parameters frozen with the first 1, 2,
-... blocks. Weights: with their licence in brackets, unknown where none is published."""
+Stride: image pixels per pixel of the deepest feature map. GFLOPs: of the encoder alone, on 256 x
+256 pixels; a multiply-add counts as two. Frozen: millions of parameters that are frozen with the
+first 1, 2, ... blocks. Weights: licence in brackets; unknown where none is published."""
 
 
 def add_command(commands: "Commands[Parser]") -> None:
@@ -87,8 +87,8 @@ def _print_table(
         console.print(Text(reason, style="red"))
     if not facts:
         console.print(
-            f"{len(names):,} encoders, too many of timm's to measure at once; a FILTER that fits "
-            f"at most {MEASURED} shows figures, and says which cannot be encoders."
+            f"{len(names):,} encoders, too many of timm's to measure at once; a FILTER that "
+            f"matches at most {MEASURED} shows figures, and which of them cannot be encoders."
         )
 
 
@@ -104,7 +104,7 @@ def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "C
         raise ValueError(fact)
     figures = (
         f"{name}: {fact.parameters:,} parameters, stride {fact.stride}, "
-        f"{fact.gflops:.2f} GFLOPs at 256 x 256 (a multiply-add counting two)"
+        f"{fact.gflops:.2f} GFLOPs at 256 x 256 (a multiply-add counts as two)"
     )
     console.print(Text(figures, style="bold"))
     console.print(Text(f"weights: {_weights(name)}"))
@@ -116,7 +116,7 @@ def _print_one(name: str, facts: "Mapping[str, EncoderFacts | str]", console: "C
         table.add_row(*counts, Text(in_runs(block.modules)))
     console.print(table)
     if fact.idle:
-        console.print(f"{fact.idle:,} parameters influence no feature map; they are never trained.")
+        console.print(f"{fact.idle:,} parameters influence no feature map and are never trained.")
 
 
 def in_runs(modules: Sequence[str]) -> str:

@@ -143,7 +143,7 @@ def _lr_range(options: SweepOptions, test: RangeTest) -> None:
 
     require_growing(test.lowest, test.highest, test.steps)
     sweep, job = sweep_from_options(_configuration(), options), job_from_options(options)
-    folder = _made(test.out)
+    folder = _existing(test.out)
     params = {**flatten(sweep.space.config({})), "lr": "given"}
     try:
         with TemporaryDirectory(prefix="brainseg-") as run, _progress(test.steps) as on_step:
@@ -152,7 +152,7 @@ def _lr_range(options: SweepOptions, test: RangeTest) -> None:
             )
     except torch.OutOfMemoryError:
         raise ValueError("out of GPU memory; try a smaller batch_size or image_size") from None
-    bounds = _kept(curve, folder)
+    bounds = _saved(curve, folder)
     print(
         f"the loss starts to fall at lr {bounds.low:.2g} and has nearly bottomed out at "
         f"{bounds.high:.2g}"
@@ -205,8 +205,8 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     return Trial(Task(run.path, sweep.name, threads=torch.get_num_threads()), device)
 
 
-def _kept(curve: "RangeCurve", folder: Path) -> "Bounds":
-    """The suggested bounds; curve and picture are written, the picture also where there are none.
+def _saved(curve: "RangeCurve", folder: Path) -> "Bounds":
+    """The suggested bounds; writes curve and picture, the picture even if there are no bounds.
 
     Raises:
         ValueError: the loss never falls.
@@ -227,7 +227,7 @@ def _kept(curve: "RangeCurve", folder: Path) -> "Bounds":
     return bounds
 
 
-def _made(folder: Path) -> Path:
+def _existing(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

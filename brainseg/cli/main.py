@@ -32,7 +32,7 @@ a study, from data to answer:
   brainseg plan sweeps/encoders.py --data kaggle_3m    hours, memory, disk
   python sweeps/encoders.py --data kaggle_3m           search
   brainseg confirm runs/encoders                       train the best again
-  brainseg compare runs/encoders-confirm               which is best, which tied?
+  brainseg compare runs/encoders-confirm               which is best?
 
 `brainseg COMMAND --help` lists a command's options. Not a medical device.
 """
