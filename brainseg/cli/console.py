@@ -49,10 +49,10 @@ class Progress:
 
 
 def require_folder(option: str, file: Path | None) -> Path | None:
-    """The file that ``option`` names, by a path that can be opened.
+    """The file that ``option`` names; called before anything is computed.
 
     Raises:
-        ValueError: its folder does not exist; said before anything is computed.
+        ValueError: its folder does not exist.
     """
     if file is None:
         return None
@@ -66,7 +66,7 @@ def require_folder(option: str, file: Path | None) -> Path | None:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """What the system refuses in the block is said of ``file`` in one sentence."""
+    """Turn an OSError of the block into one sentence about ``file``."""
     try:
         yield
     except OSError as error:

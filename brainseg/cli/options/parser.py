@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Nothing is unknown: a command's own parser, not its parent, refuses what it lacks."""
+        """Refuse unknown words here: a command's parser knows options that its parent does not."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             word = unknown[0].partition("=")[0]
@@ -59,8 +59,8 @@ class Parser(argparse.ArgumentParser):
             message = message.removeprefix("argument ").replace(": ", " ", 1)
         for words, plain in REWORDED.items():
             message = message.replace(words, plain)
-        head, found, missing = message.partition("the following arguments are required: ")
-        if found:
+        head, required, missing = message.partition("the following arguments are required: ")
+        if required:
             message = f"{head}{missing} must be given{self._see_help()}"
         self.exit(2, f"brainseg: {message}\n")
 

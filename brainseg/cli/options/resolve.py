@@ -84,7 +84,7 @@ def _refuse_misplaced(strategy: Bayes | Points, options: SweepOptions) -> None:
 
 def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[TrialConfig]:
     """The sweep's space, with what the options fix or narrow."""
-    own = sweep.space
+    space = sweep.space
     named = {
         "epochs": options.epochs,
         "image_size": options.image_size,
@@ -93,7 +93,7 @@ def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[Tr
     }
     fixed: Params = {path: value for path, value in named.items() if value is not None}
     fixed = _with_whole_path({**fixed, **options.fixed})
-    narrow = dict(own.narrow)
+    narrow = dict(space.narrow)
     if options.encoders:
         from brainseg.models.encoders import require_known
 
@@ -101,7 +101,7 @@ def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[Tr
             require_known(name)
         narrow["model.encoder.name"] = Choice(*options.encoders)
     return Space(
-        own.base, own.search, narrow, {**own.fixed, **(small.fixed if small else {}), **fixed}
+        space.base, space.search, narrow, {**space.fixed, **(small.fixed if small else {}), **fixed}
     )
 
 

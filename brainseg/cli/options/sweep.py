@@ -131,9 +131,9 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
 def _budget(sweep: Sweep) -> str:
     configurations = f"{len(sweep.first)} configuration{'s' * (len(sweep.first) != 1)}"
     if isinstance(sweep.strategy, Points):
-        own = ", ".join(map(str, sweep.strategy.seeds))
+        seeds = ", ".join(map(str, sweep.strategy.seeds))
         return (
-            f"{configurations}, each trained to its last epoch once per seed ({own}): "
+            f"{configurations}, each trained to its last epoch once per seed ({seeds}): "
             f"{sweep.trials} trials"
         )
     if sweep.trials == 1:
@@ -288,8 +288,8 @@ def _add_search_options(group: argparse._ArgumentGroup, sweep: Sweep) -> None:
 
 
 def _seeds(sweep: Sweep) -> str:
-    own = sweep.strategy.seeds if isinstance(sweep.strategy, Points) else ()
-    return ", ".join(map(str, own)) or _of(sweep, "seed")
+    listed = sweep.strategy.seeds if isinstance(sweep.strategy, Points) else ()
+    return ", ".join(map(str, listed)) or _of(sweep, "seed")
 
 
 def _of(sweep: Sweep, path: str) -> str:
