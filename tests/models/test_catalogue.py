@@ -17,7 +17,7 @@ from brainseg.models.catalogue import (
     measure,
     whole_modules,
 )
-from tests.support.encoders import shared
+from tests.support.encoders import ONE_A_CLASS, shared
 
 torch.set_num_threads(1)
 
@@ -48,7 +48,7 @@ def test_a_multiply_add_counts_two() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mit_b0", "efficientnet-b0"])
-def test_what_is_measured_without_numbers_is_what_the_real_encoder_holds(name: str) -> None:
+def test_what_is_measured_on_the_meta_device_is_what_the_real_encoder_holds(name: str) -> None:
     facts, encoder = measure(name), shared(name)
     sizes = {key: parameter.numel() for key, parameter in encoder.named_parameters()}
     counts = [sum(sizes[key] for key in block) for block in freezing.blocks(encoder)]
@@ -95,9 +95,17 @@ def test_what_cannot_be_measured_is_refused(name: str, message: str) -> None:
         measure(name)
 
 
+def test_an_encoder_of_each_class_has_figures_and_blocks() -> None:
+    require_figures(ONE_A_CLASS)
+
+
 @pytest.mark.every_encoder
 def test_every_encoder_of_the_library_has_figures_and_blocks() -> None:
-    for name, facts in look_up(encoders.catalogue()).items():
+    require_figures(encoders.catalogue())
+
+
+def require_figures(names: Sequence[str]) -> None:
+    for name, facts in look_up(names).items():
         assert isinstance(facts, EncoderFacts), name
         assert facts.stride == 32 and facts.gflops > 0, name
         assert 4 <= len(facts.blocks) <= 5, name

@@ -181,7 +181,7 @@ def test_an_encoder_made_for_one_size_takes_another(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mit_b0", "efficientnet-b0"])
-def test_an_encoder_without_numbers_has_the_shapes_of_one_with_them(name: str) -> None:
+def test_an_encoder_on_the_meta_device_has_the_shapes_of_a_real_one(name: str) -> None:
     real, bare = build_encoder(name).eval(), on_meta_device(lambda: build_encoder(name)).eval()
     assert {k: v.shape for k, v in real.state_dict().items()} == {
         k: v.shape for k, v in bare.state_dict().items()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from brainseg.config.hyperparameters import Encoder, First, Freeze, Gradual, Nothing, Whole
-from brainseg.models.encoders import catalogue
+from brainseg.models.encoders import build_encoder, catalogue, on_meta_device
 from brainseg.models.freezing import (
     blocks,
     changed,
@@ -15,7 +15,7 @@ from brainseg.models.freezing import (
     rate_scales,
 )
 from brainseg.models.network import build_network
-from tests.support.encoders import encoder, same, shared
+from tests.support.encoders import ONE_A_CLASS, encoder, same, shared
 
 torch.set_num_threads(1)
 SCALING_BC3 = torch.tensor([255.0, 0.0, 255.0]).expand(2, 3, 3)  # ceiling, mean, deviation
@@ -197,7 +197,7 @@ def test_dropout_stands_still_in_front_of_what_is_trained_and_nowhere_else() -> 
     assert names(network, modules_in_eval(network)) == {"first", "early"}
 
 
-# The law, for every encoder
+# The law, for an encoder of each class, and for every encoder
 
 
 HEAVY = {  # 15 s to 150 s each; nothing runs them but pytest -m heavy
@@ -209,12 +209,30 @@ HEAVY = {  # 15 s to 150 s each; nothing runs them but pytest -m heavy
 }
 
 
+@pytest.mark.parametrize("name", ONE_A_CLASS)
+def test_frozen_blocks_of_each_class_of_encoders_stay_bit_for_bit_and_score_alike(
+    name: str,
+) -> None:
+    train_half_frozen(name)
+
+
 @pytest.mark.every_encoder
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[pytest.mark.heavy] if n in HEAVY else []) for n in catalogue()],
 )
 def test_frozen_blocks_of_every_encoder_stay_bit_for_bit_and_score_alike(name: str) -> None:
+    train_half_frozen(name)
+
+
+@pytest.mark.every_encoder
+def test_one_encoder_a_class_is_of_each_class_one() -> None:
+    classes = {name: type(on_meta_device(lambda n=name: build_encoder(n))) for name in catalogue()}
+    assert len({classes[name] for name in ONE_A_CLASS}) == len(ONE_A_CLASS)
+    assert {classes[name] for name in ONE_A_CLASS} == set(classes.values())
+
+
+def train_half_frozen(name: str) -> None:
     """Tensors and statistics of the frozen half are unchanged by training, all others are not."""
     torch.manual_seed(0)
     network = build_network(Encoder(name=name, weights="none"), 3, 64)

@@ -9,6 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+ONE_A_CLASS = (  # the smallest encoder of each class of the library; of VGG one with batch norm
+    *("densenet121", "dpn68", "efficientnet-b0", "inceptionresnetv2", "inceptionv4", "mit_b0"),
+    *("mobilenet_v2", "mobileone_s1", "resnet18", "se_resnext50_32x4d", "timm-skresnet18"),
+    *("timm-tf_efficientnet_lite0", "vgg11_bn", "xception"),
+)
+
 
 def encoder(name: str = "resnet18") -> nn.Module:
     """From random weights, the same each time."""
