@@ -15,6 +15,7 @@ from brainseg.models.encoders import (
     require_known,
     size_options,
 )
+from tests.support.encoders import ONE_A_CLASS
 
 torch.set_num_threads(1)
 SWIN = "tu-swin_tiny_patch4_window7_224"  # attention in windows of an image of 224 pixels
@@ -23,6 +24,14 @@ SWIN = "tu-swin_tiny_patch4_window7_224"  # attention in windows of an image of 
 def test_the_catalogue_has_every_encoder_of_the_library() -> None:
     assert len(catalogue()) >= 76
     assert catalogue() == sorted(set(catalogue()))
+
+
+def test_tests_of_one_encoder_a_class_leave_no_class_out() -> None:
+    known = smp.encoders.encoders
+    assert {known[name]["encoder"] for name in ONE_A_CLASS} == {
+        e["encoder"] for e in known.values()
+    }
+    assert len({known[name]["encoder"] for name in ONE_A_CLASS}) == len(ONE_A_CLASS)
 
 
 def test_every_encoder_that_is_searched_exists_and_has_imagenet_weights() -> None:

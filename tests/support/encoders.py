@@ -7,12 +7,12 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-ONE_A_CLASS = (  # the smallest encoder of each class of the library; of VGG one with batch norm
+ONE_A_CLASS = (  # a small encoder of each class of the library; of VGG one with batch norm
     *("densenet121", "dpn68", "efficientnet-b0", "inceptionresnetv2", "inceptionv4", "mit_b0"),
-    *("mobilenet_v2", "mobileone_s1", "resnet18", "se_resnext50_32x4d", "timm-skresnet18"),
-    *("timm-tf_efficientnet_lite0", "vgg11_bn", "xception"),
+    *("mobilenet_v2", "mobileone_s0", "resnet18", "se_resnet50", "timm-efficientnet-b0"),
+    *("timm-tf_efficientnet_lite0", "timm-skresnet18", "vgg11_bn", "xception"),
 )
 
 
@@ -40,3 +40,14 @@ def save(state: Any, path: Path) -> Path:
     else:
         torch.save(state, path)
     return path
+
+
+def other(network: nn.Module) -> nn.Module:
+    """The same network with other numbers in it."""
+    for tensor in network.state_dict().values():
+        tensor.add_(1)
+    return network
+
+
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in network.state_dict().items()}
