@@ -26,9 +26,9 @@ from tests.support.small_run import HOSTILE, begin, four_trials
 def three_arms(folder: Path) -> Run:
     """The first two as good as each other, the third far behind."""
     run = confirmation(folder)
-    add_configuration(run, VGG, scores(0.8, own=1))
-    add_configuration(run, RESNET, scores(0.801, own=2))
-    add_configuration(run, SMALL, scores(0.7, own=3))
+    add_configuration(run, VGG, scores(0.8, draw=1))
+    add_configuration(run, RESNET, scores(0.801, draw=2))
+    add_configuration(run, SMALL, scores(0.7, draw=3))
     return run
 
 
@@ -49,35 +49,43 @@ def shown(run: Run, width: int = 100) -> str:
 def test_configurations_stand_in_the_order_of_their_means_over_patients_out_of_fold(
     tmp_path: Path,
 ) -> None:
-    found = compared(three_arms(tmp_path))
-    assert [one.name.split(",")[0] for one in found.configurations] == [
+    comparison = compared(three_arms(tmp_path))
+    assert [configuration.name.split(",")[0] for configuration in comparison.configurations] == [
         "resnet50",
         "vgg16",
         "resnet18",
     ]
-    assert [one.dice.mean for one in found.configurations] == pytest.approx(
-        [0.801, 0.8, 0.7], abs=2e-3
-    )
-    assert (found.patients, found.folds, found.seeds) == (40, 5, (0, 1))
-    lead, second, third = found.configurations
+    assert [
+        configuration.dice.mean for configuration in comparison.configurations
+    ] == pytest.approx([0.801, 0.8, 0.7], abs=2e-3)
+    assert (comparison.patients, comparison.folds, comparison.seeds) == (40, 5, (0, 1))
+    lead, second, third = comparison.configurations
     assert lead.difference.mean == 0 and second.difference.mean == pytest.approx(
         second.dice.mean - lead.dice.mean
     )
     assert third.device_seconds == 10 * 60.0
-    assert sum(one.first for one in found.configurations) == pytest.approx(1)
+    assert sum(configuration.first for configuration in comparison.configurations) == pytest.approx(
+        1
+    )
 
 
 def test_the_last_epoch_is_compared_not_the_best(tmp_path: Path) -> None:
-    found = compared(three_arms(tmp_path))
-    assert all(one.dice.mean < 0.9 for one in found.configurations), "patients.csv says 0.99"
+    comparison = compared(three_arms(tmp_path))
+    assert all(configuration.dice.mean < 0.9 for configuration in comparison.configurations), (
+        "patients.csv says 0.99"
+    )
 
 
 def test_configurations_that_are_alike_are_tied_and_one_far_behind_is_significantly_worse(
     tmp_path: Path,
 ) -> None:
-    found = compared(three_arms(tmp_path))
-    assert [one.tied for one in found.configurations] == [True, True, False]
-    third = found.configurations[2]
+    comparison = compared(three_arms(tmp_path))
+    assert [configuration.tied for configuration in comparison.configurations] == [
+        True,
+        True,
+        False,
+    ]
+    third = comparison.configurations[2]
     assert third.p_holm >= third.p and third.p_holm < 0.01
     assert third.difference.high < 0 and third.difference.bca_high < 0
 
@@ -87,18 +95,18 @@ def test_two_configurations_with_the_same_scores_are_tied_with_equal_chances(
 ) -> None:
     run = confirmation(tmp_path)
     for point in (VGG, RESNET):
-        add_configuration(run, point, scores(0.8, own=1, seeds=1))
-    one, two = compared(run).configurations
-    assert one.tied and two.tied and two.p == 1
-    assert (one.first, two.first) == pytest.approx((0.5, 0.5))
-    assert two.more_needed.patients is None and "too small to detect" in answer(compared(run))
+        add_configuration(run, point, scores(0.8, draw=1, seeds=1))
+    left, right = compared(run).configurations
+    assert left.tied and right.tied and right.p == 1
+    assert (left.first, right.first) == pytest.approx((0.5, 0.5))
+    assert right.more_needed.patients is None and "too small to detect" in answer(compared(run))
 
 
 def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> None:
     run, other = three_arms(tmp_path / "a"), confirmation(tmp_path / "b")
-    add_configuration(other, SMALL, scores(0.7, own=3))
-    add_configuration(other, RESNET, scores(0.801, own=2))
-    add_configuration(other, VGG, scores(0.8, own=1))
+    add_configuration(other, SMALL, scores(0.7, draw=3))
+    add_configuration(other, RESNET, scores(0.801, draw=2))
+    add_configuration(other, VGG, scores(0.8, draw=1))
     ours, theirs = compared(run), compared(other)
     assert ours.configurations[1:] == theirs.configurations[1:]
     assert ours.configurations[0].dice == theirs.configurations[0].dice
@@ -112,47 +120,49 @@ def test_the_same_run_gives_the_same_figures_again(tmp_path: Path) -> None:
 def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enough(
     tmp_path: Path,
 ) -> None:
-    said = answer(compared(three_arms(tmp_path)))
-    assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
-    assert "over 40 patients out of fold and 2 seeds" in said
-    assert "Not significantly different from it: vgg16, imagenet." in said
-    assert "more patients" in said or "too small to detect" in said
-    assert "smallest configuration that is at most 0.02 Dice worse is vgg16" in said
-    assert "23.0 million parameters instead of 32.0" in said
+    text = answer(compared(three_arms(tmp_path)))
+    assert text.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
+    assert "over 40 patients out of fold and 2 seeds" in text
+    assert "Not significantly different from it: vgg16, imagenet." in text
+    assert "more patients" in text or "too small to detect" in text
+    assert "smallest configuration that is at most 0.02 Dice worse is vgg16" in text
+    assert "23.0 million parameters instead of 32.0" in text
 
 
 def test_what_would_make_the_first_difference_significant_is_said_in_patients_and_seeds(
     tmp_path: Path,
 ) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.78, own=1, spread=0.08))
-    add_configuration(run, RESNET, scores(0.8, own=2, spread=0.08))
-    found = compared(run)
-    second = found.configurations[1]
+    add_configuration(run, VGG, scores(0.78, draw=1, spread=0.08))
+    add_configuration(run, RESNET, scores(0.8, draw=2, spread=0.08))
+    comparison = compared(run)
+    second = comparison.configurations[1]
     more, gap = second.more_needed, -second.difference.mean
     assert more.patients and more.seeds is None
     assert (
         f"If the difference to vgg16, imagenet is really {gap:.3f}, as observed, {more.patients} "
-        "more patients would make it significant; more seeds alone would not." in answer(found)
+        "more patients would make it significant; more seeds alone would not." in answer(comparison)
     )
-    rows = pd.read_csv(write_comparison(RunSnapshot.load(run), found))
+    rows = pd.read_csv(write_comparison(RunSnapshot.load(run), comparison))
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
 
 
 def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.75, own=1, spread=0.02) + np.array([[0.05], [-0.05]]))
-    add_configuration(run, RESNET, scores(0.8, own=2, spread=0.02))
+    add_configuration(run, VGG, scores(0.75, draw=1, spread=0.02) + np.array([[0.05], [-0.05]]))
+    add_configuration(run, RESNET, scores(0.8, draw=2, spread=0.02))
     more = compared(run).configurations[1].more_needed
     assert more.seeds and f"{more.seeds} more seeds" in answer(compared(run))
 
 
 def test_two_configurations_of_one_name_are_two(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    for own, folder in enumerate(("mine", "theirs")):
+    for luck, folder in enumerate(("mine", "theirs")):
         weights: Params = {**VGG, "model.encoder.weights": f"{folder}/best.pth"}
-        add_configuration(run, weights, scores(0.8, own=own))
-    assert [one.name for one in compared(run).configurations] == ["vgg16, best.pth"] * 2
+        add_configuration(run, weights, scores(0.8, draw=luck))
+    assert [configuration.name for configuration in compared(run).configurations] == [
+        "vgg16, best.pth"
+    ] * 2
 
 
 def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_first(
@@ -170,30 +180,30 @@ def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_fir
 
 def test_a_leader_that_is_the_smallest_is_said_to_be(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, SMALL, scores(0.8, own=1))
-    add_configuration(run, RESNET, scores(0.7, own=2))
-    found = compared(run)
-    assert found.smallest is found.configurations[0] and answer(found).endswith(
+    add_configuration(run, SMALL, scores(0.8, draw=1))
+    add_configuration(run, RESNET, scores(0.7, draw=2))
+    comparison = compared(run)
+    assert comparison.smallest is comparison.configurations[0] and answer(comparison).endswith(
         "No configuration is smaller."
     )
 
 
 def test_without_recorded_sizes_none_is_called_the_smallest(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.8, own=1), sizes=False)
-    add_configuration(run, RESNET, scores(0.8, own=2), sizes=False)
-    found = compared(run)
-    assert found.smallest is None and "smallest" not in answer(found)
-    assert math.isnan(found.configurations[0].parameters)
+    add_configuration(run, VGG, scores(0.8, draw=1), sizes=False)
+    add_configuration(run, RESNET, scores(0.8, draw=2), sizes=False)
+    comparison = compared(run)
+    assert comparison.smallest is None and "smallest" not in answer(comparison)
+    assert math.isnan(comparison.configurations[0].parameters)
 
 
 def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.8, own=1))
-    add_configuration(run, RESNET, scores(0.6, own=4), fails={(1, 3): "out of memory"})
-    found = compared(run)
-    assert found.seeds == (0,) and len(found.configurations) == 2
-    notes = " ".join(found.notes)
+    add_configuration(run, VGG, scores(0.8, draw=1))
+    add_configuration(run, RESNET, scores(0.6, draw=4), fails={(1, 3): "out of memory"})
+    comparison = compared(run)
+    assert comparison.seeds == (0,) and len(comparison.configurations) == 2
+    notes = " ".join(comparison.notes)
     assert "resnet50, imagenet is incomplete for seed 1 (trial" in notes
     assert (
         "failed: out of memory" in notes
@@ -205,10 +215,10 @@ def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
 def test_one_configuration_s_failure_takes_no_seed_from_many_others(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     fails = {(1, 3): "out of memory"}
-    add_configuration(run, {"model": "plain"}, scores(0.6, own=4), fails=fails, sizes=False)
-    found = compared(run)
-    assert found.seeds == (0, 1) and len(found.configurations) == 3
-    [note] = found.notes
+    add_configuration(run, {"model": "plain"}, scores(0.6, draw=4), fails=fails, sizes=False)
+    comparison = compared(run)
+    assert comparison.seeds == (0, 1) and len(comparison.configurations) == 3
+    [note] = comparison.notes
     assert note.startswith("plain U-Net, width 64 is incomplete for seed 1 (trial")
     assert note.endswith("failed: out of memory); it is left out.")
 
@@ -216,29 +226,29 @@ def test_one_configuration_s_failure_takes_no_seed_from_many_others(tmp_path: Pa
 def test_a_configuration_without_any_whole_seed_is_left_out_by_name(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
     fails = {(0, 0): "not finite", (1, 4): "not finite"}
-    add_configuration(run, {"model": "plain"}, scores(0.9, own=4), fails=fails, sizes=False)
-    found = compared(run)
-    assert found.seeds == (0, 1) and len(found.configurations) == 3
+    add_configuration(run, {"model": "plain"}, scores(0.9, draw=4), fails=fails, sizes=False)
+    comparison = compared(run)
+    assert comparison.seeds == (0, 1) and len(comparison.configurations) == 3
     assert any("plain U-Net" in n and "it is left out" in n and "not finite" in n
-               for n in found.notes)  # fmt: skip
+               for n in comparison.notes)  # fmt: skip
 
 
 def test_points_with_several_seeds_are_compared_on_their_validation_patients(
     tmp_path: Path,
 ) -> None:
     run = confirmation(tmp_path, folds=0, seeds=(0, 1, 2))
-    add_configuration(run, VGG, scores(0.8, own=1, seeds=3, patients=20), folds=0)
-    add_configuration(run, RESNET, scores(0.6, own=2, seeds=3, patients=20), folds=0)
-    found = compared(run)
-    assert (found.folds, found.patients, found.seeds) == (0, 20, (0, 1, 2))
-    assert "20 patients in validation and 3 seeds" in answer(found)
-    assert "It differs significantly from every other configuration." in answer(found)
+    add_configuration(run, VGG, scores(0.8, draw=1, seeds=3, patients=20), folds=0)
+    add_configuration(run, RESNET, scores(0.6, draw=2, seeds=3, patients=20), folds=0)
+    comparison = compared(run)
+    assert (comparison.folds, comparison.patients, comparison.seeds) == (0, 20, (0, 1, 2))
+    assert "20 patients in validation and 3 seeds" in answer(comparison)
+    assert "It differs significantly from every other configuration." in answer(comparison)
 
 
 def test_fewer_than_twenty_patients_are_said_to_be_few(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=2)
     for n, point in enumerate((VGG, RESNET, SMALL)):
-        add_configuration(run, point, scores(0.5 + n / 5, own=n, patients=6), folds=2)
+        add_configuration(run, point, scores(0.5 + n / 5, draw=n, patients=6), folds=2)
     notes = " ".join(compared(run).notes)
     assert "simulated for 20 patients and more" in notes
     assert "With 6 patients and 3 configurations no difference can be significant." in notes
@@ -257,7 +267,7 @@ def test_a_search_is_sent_to_confirm(tmp_path: Path) -> None:
 
 def test_points_with_one_seed_are_refused(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=0, seeds=(0,))
-    add_configuration(run, VGG, scores(0.8, own=1, seeds=1), folds=0)
+    add_configuration(run, VGG, scores(0.8, draw=1, seeds=1), folds=0)
     assert "takes two or more seeds" in refusal(run) and "--seeds 0,1,2" in refusal(run)
 
 
@@ -270,14 +280,14 @@ def test_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
 
 def test_one_configuration_is_no_comparison(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.8, own=1))
+    add_configuration(run, VGG, scores(0.8, draw=1))
     assert "two or more configurations" in refusal(run) and "has 1" in refusal(run)
 
 
 def test_five_patients_tell_nothing(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.8, own=1, patients=5))
-    add_configuration(run, RESNET, scores(0.2, own=2, patients=5))
+    add_configuration(run, VGG, scores(0.8, draw=1, patients=5))
+    add_configuration(run, RESNET, scores(0.2, draw=2, patients=5))
     assert "takes 6 or more patients" in refusal(run) and "has 5" in refusal(run)
 
 
@@ -288,12 +298,12 @@ def test_a_margin_that_is_none_is_refused(tmp_path: Path, margin: float) -> None
 
 def test_the_file_has_a_row_a_configuration_with_all_its_numbers(tmp_path: Path) -> None:
     run = three_arms(tmp_path)
-    found = compared(run)
-    path = write_comparison(RunSnapshot.load(run), found)
+    comparison = compared(run)
+    path = write_comparison(RunSnapshot.load(run), comparison)
     rows = pd.read_csv(path)
     assert path.name == "compare.csv" and rows["place"].tolist() == [1, 2, 3]
     assert rows["tied"].tolist() == [True, True, False]
-    assert rows["difference_low"][2] == pytest.approx(found.configurations[2].difference.low)
+    assert rows["difference_low"][2] == pytest.approx(comparison.configurations[2].difference.low)
     assert (rows["difference_low"] <= rows["difference"]).all()
     assert (rows["difference"] <= rows["difference_high"]).all()
     assert rows["parameters"].tolist() == [32e6, 23e6, 14e6]
@@ -327,8 +337,8 @@ def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_pat
     run = confirmation(
         tmp_path, folds=0, seeds=(0, 1), split=split | {"shared_patients": 3}, data=made_up
     )
-    for own, point in enumerate((VGG, RESNET)):
-        add_configuration(run, point, scores(0.8, own=own), folds=0)
+    for luck, point in enumerate((VGG, RESNET)):
+        add_configuration(run, point, scores(0.8, draw=luck), folds=0)
     for warning in (sentences.LEAK, sentences.MADE_UP):
         assert warning in " ".join(shown(run).split())
         section = written(run).split('<section id="comparison">')[1].split("</section>")[0]
@@ -349,7 +359,7 @@ def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) ->
 
 def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.8, own=1))
+    add_configuration(run, VGG, scores(0.8, draw=1))
     text = Tags(written(run)).text
     assert "Comparison" in text and "two or more configurations" in text
 
@@ -374,7 +384,7 @@ def test_the_verb_writes_the_file_and_refuses_in_one_sentence(
 
 def test_patients_are_paired_by_name_whatever_the_order_of_their_rows(tmp_path: Path) -> None:
     run = confirmation(tmp_path, seeds=(0,))
-    dice = scores(0.8, own=1, seeds=1)
+    dice = scores(0.8, draw=1, seeds=1)
     add_configuration(run, VGG, dice)
     add_configuration(run, RESNET, dice - 0.01)
     for record in run.trials()[5:]:

@@ -22,8 +22,8 @@ def rng() -> np.random.Generator:
 
 def gaps(rng: np.random.Generator, seeds: int = 2, patients: int = 25) -> NDArray[np.float64]:
     """Skewed differences with a patient's part and a rest."""
-    own = 0.1 * (rng.gamma(2, 1, patients) - 2)
-    return own + 0.05 * rng.standard_normal((seeds, patients))
+    patient_part = 0.1 * (rng.gamma(2, 1, patients) - 2)
+    return patient_part + 0.05 * rng.standard_normal((seeds, patients))
 
 
 def whole(patients: int) -> NDArray[np.int64]:
@@ -38,18 +38,20 @@ def test_a_shift_of_every_difference_shifts_the_intervals_and_nothing_else(
     rng: np.random.Generator,
 ) -> None:
     gap_SP, share_RP = gaps(rng), paired.resamples(rng, 25)
-    one = paired.interval(gap_SP, fifths(25), share_RP, np.random.default_rng(1))
-    two = paired.interval(gap_SP + 0.3, fifths(25), share_RP, np.random.default_rng(1))
+    before = paired.interval(gap_SP, fifths(25), share_RP, np.random.default_rng(1))
+    shifted = paired.interval(gap_SP + 0.3, fifths(25), share_RP, np.random.default_rng(1))
     for bound in ("mean", "low", "high", "bca_low", "bca_high"):
-        assert getattr(two, bound) == pytest.approx(getattr(one, bound) + 0.3)
+        assert getattr(shifted, bound) == pytest.approx(getattr(before, bound) + 0.3)
 
 
 def test_the_other_way_round_the_interval_is_mirrored(rng: np.random.Generator) -> None:
     gap_SP, share_RP = gaps(rng, seeds=1), paired.resamples(rng, 25)
-    one = paired.interval(gap_SP, whole(25), share_RP, rng)
-    two = paired.interval(-gap_SP, whole(25), share_RP, rng)
-    assert (two.low, two.high) == pytest.approx((-one.high, -one.low))
-    assert (two.bca_low, two.bca_high) == pytest.approx((-one.bca_high, -one.bca_low))
+    interval = paired.interval(gap_SP, whole(25), share_RP, rng)
+    mirrored = paired.interval(-gap_SP, whole(25), share_RP, rng)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, -interval.low))
+    assert (mirrored.bca_low, mirrored.bca_high) == pytest.approx(
+        (-interval.bca_high, -interval.bca_low)
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,9 +66,9 @@ def test_bca_is_scipy_s_at_the_normal_s_levels(seed: int) -> None:
 
 def test_percentiles_of_normal_patients_are_student_s_interval(rng: np.random.Generator) -> None:
     gap = NORMAL_SCORES / 10
-    own = paired.interval(gap[None], whole(40), paired.resamples(rng, 40, 200_000), rng)
+    interval = paired.interval(gap[None], whole(40), paired.resamples(rng, 40, 200_000), rng)
     reach = stats.t.ppf(0.975, 39) * gap.std(ddof=1) / sqrt(40)
-    assert (own.low, own.high) == pytest.approx((-reach, reach), rel=0.03)
+    assert (interval.low, interval.high) == pytest.approx((-reach, reach), rel=0.03)
 
 
 NORMAL_SCORES = np.array([NORMAL.inv_cdf((n + 0.5) / 40) for n in range(40)])
@@ -81,7 +83,7 @@ def test_heavy_tails_leave_fewer_degrees_of_freedom(rng: np.random.Generator) ->
 def test_flips_of_few_patients_are_all_gone_through(rng: np.random.Generator) -> None:
     gap = np.array([0.3, -0.1, 0.2, 0.05, 0.4, -0.02])
     every = [abs(np.dot(gap, ways)) for ways in product((1, -1), repeat=6)]
-    p = np.mean([one >= abs(gap.sum()) - 1e-12 for one in every])
+    p = np.mean([total >= abs(gap.sum()) - 1e-12 for total in every])
     assert paired.flip_test(gap[None], whole(6), paired.signs(rng, 6), rng) == p
     assert 0 < p < 1
 
@@ -98,8 +100,8 @@ def test_differences_that_all_point_one_way_have_the_smallest_p_there_is(
 def test_no_difference_at_all_has_p_1_and_no_width(rng: np.random.Generator) -> None:
     none = np.zeros((2, 20))
     assert paired.flip_test(none, fifths(20), paired.signs(rng, 20), rng) == 1
-    own = paired.interval(none, fifths(20), paired.resamples(rng, 20), rng)
-    assert (own.low, own.high, own.bca_low, own.bca_high) == (0, 0, 0, 0)
+    interval = paired.interval(none, fifths(20), paired.resamples(rng, 20), rng)
+    assert (interval.low, interval.high, interval.bca_low, interval.bca_high) == (0, 0, 0, 0)
 
 
 def test_holm_is_the_textbook_s() -> None:
@@ -109,14 +111,22 @@ def test_holm_is_the_textbook_s() -> None:
 
 
 def test_the_variances_are_found_again(rng: np.random.Generator) -> None:
-    found = []
+    estimates = []
     fold_P = fifths(60)
     for _ in range(400):
         gap_SP = 0.1 * rng.standard_normal(60) + 0.05 * rng.standard_normal((4, 60))
         gap_SP += (0.03 * rng.standard_normal((4, 5)))[:, fold_P]
-        own = variance.components(gap_SP, fold_P)
-        found.append((own.patient, own.training, own.rest, own.error**2, gap_SP.mean() ** 2))
-    patient, training, rest, error, truth = np.mean(found, axis=0)
+        components = variance.components(gap_SP, fold_P)
+        estimates.append(
+            (
+                components.patient,
+                components.training,
+                components.rest,
+                components.error**2,
+                gap_SP.mean() ** 2,
+            )
+        )
+    patient, training, rest, error, truth = np.mean(estimates, axis=0)
     assert rest == pytest.approx(0.05**2, rel=0.05)
     assert patient == pytest.approx(0.1**2, rel=0.1)
     assert training == pytest.approx(0.03**2, rel=0.35)  # the larger of two estimates: cautious
@@ -138,9 +148,9 @@ def test_a_configuration_that_is_always_ahead_is_first_and_equal_ones_share_the_
 ) -> None:
     low_SP = 0.5 + gaps(rng, seeds=1) / 5
     dice_CSP = np.stack([low_SP, low_SP + 0.3, low_SP, low_SP])
-    own = paired.stability(dice_CSP, whole(25), paired.resamples(rng, 25), rng)
-    assert own.first_C.tolist() == [0, 1, 0, 0]
-    assert own.rank_low_C.tolist() == own.rank_high_C.tolist() == [3, 1, 3, 3]
+    stability = paired.stability(dice_CSP, whole(25), paired.resamples(rng, 25), rng)
+    assert stability.first_C.tolist() == [0, 1, 0, 0]
+    assert stability.rank_low_C.tolist() == stability.rank_high_C.tolist() == [3, 1, 3, 3]
     alike = paired.stability(dice_CSP[[0, 2]], whole(25), paired.resamples(rng, 25), rng)
     assert alike.first_C == pytest.approx([0.5, 0.5])
 
@@ -187,8 +197,8 @@ def test_where_trainings_make_the_error_seeds_help_and_patients_do_not() -> None
 
 
 def test_more_comparisons_take_more() -> None:
-    own = planned(0.1, 0.01, 0.05)
-    few, many = (power.more_needed(own, 0.03, comparisons=n).patients for n in (1, 28))
+    components = planned(0.1, 0.01, 0.05)
+    few, many = (power.more_needed(components, 0.03, comparisons=n).patients for n in (1, 28))
     assert few and many and many > few
 
 
@@ -223,6 +233,6 @@ def test_the_plain_bootstrap_of_few_patients_and_seeds_does_not(rng: np.random.G
 
 def test_an_interval_keeps_to_what_its_mean_can_be() -> None:
     wide = paired.Interval(mean=0.1, low=-0.1, high=0.3, bca_low=0.02, bca_high=1.2)
-    own = wide.within(0, 1)
-    assert (own.low, own.high, own.bca_low, own.bca_high) == (0, 0.3, 0.02, 1)
-    assert own.mean == wide.mean
+    clipped = wide.within(0, 1)
+    assert (clipped.low, clipped.high, clipped.bca_low, clipped.bca_high) == (0, 0.3, 0.02, 1)
+    assert clipped.mean == wide.mean

@@ -51,17 +51,17 @@ def test_it_writes_curve_and_picture_and_says_which_words_to_paste(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lr_range(patients, tmp_path / "out", "--steps=60", "--set=loss=dicebce", "--set=lr=auto")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     bounds = read_bounds(tmp_path / "out" / "lr_range.csv")
     assert 1e-7 < bounds.low < bounds.high < 10
     with Image.open(tmp_path / "out" / "lr_range.png") as picture:
         assert picture.width >= 800
     assert (
         f"starts to fall at lr {bounds.low:.2g} and has nearly bottomed out at {bounds.high:.2g}"
-        in said
+        in printed
     )
-    assert "step 6/60  rate " in said and "step 60/60  rate 1.0e+01" in said
-    line = next(line for line in said.splitlines() if line.startswith("  --set"))
+    assert "step 6/60  rate " in printed and "step 60/60  rate 1.0e+01" in printed
+    line = next(line for line in printed.splitlines() if line.startswith("  --set"))
     config = pasted(line, TrialConfig(model=Plain()))
     assert isinstance(config.schedule, Triangular)
     assert config.optimizer.lr == pytest.approx(bounds.high, rel=0.01)
@@ -74,8 +74,10 @@ def test_where_the_loss_never_falls_the_picture_shows_it_and_no_bounds_are_kept(
     with pytest.raises(SystemExit) as stop:
         lr_range(patients, tmp_path, "--steps=20", "--highest=1e-6")
     assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert "needs a loss that falls" in said and f"{tmp_path / 'lr_range.png'} shows it" in said
+    message = capsys.readouterr().err
+    assert (
+        "needs a loss that falls" in message and f"{tmp_path / 'lr_range.png'} shows it" in message
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["lr_range.png"]
 
 
@@ -95,8 +97,8 @@ def test_what_cannot_be_tested_is_refused_in_one_sentence(
     with pytest.raises(SystemExit) as stop:
         lr_range(patients, tmp_path / "out", "--highest=0.1", wish)
     assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("brainseg: ") and says in said and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("brainseg: ") and says in message and message.count("\n") == 1
 
 
 @pytest.mark.parametrize(

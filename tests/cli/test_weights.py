@@ -145,10 +145,10 @@ def test_terms_are_shown_and_must_be_accepted(
     file = published(SMALL, room)
     with pytest.raises(SystemExit):
         main(["weights", "fetch", SMALL, "--from", str(file)])
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     entry = medical_weights.named(SMALL)
-    assert all(text in said.out for text in (entry.page, entry.licence, entry.terms, entry.cite))
-    assert said.err == (
+    assert all(text in printed.out for text in (entry.page, entry.licence, entry.terms, entry.cite))
+    assert printed.err == (
         f"brainseg: the terms of medical:{SMALL} must be accepted by whoever uses it; read them "
         "above, then run the same command with --accept-terms\n"
     )
@@ -178,8 +178,8 @@ def test_without_a_file_it_says_where_to_get_it(
         "ResNet18.tar.gz from https://github.com/AIlab-RITEH/RadiologyNET-TL-models and run "
         f"`brainseg weights fetch {SMALL} --from FILE`\n"
     )
-    said = refusal(capsys, "fetch", SMALL, "--accept-terms", "--from", str(room / "no.pth"))
-    assert said == (
+    message = refusal(capsys, "fetch", SMALL, "--accept-terms", "--from", str(room / "no.pth"))
+    assert message == (
         "brainseg: --from must name the downloaded ResNet18.pth, there is no file "
         f"{room / 'no.pth'}\n"
     )
@@ -204,8 +204,8 @@ def test_a_file_that_does_not_fit_is_not_kept(
     elif broken == "more":
         state["model_state"]["model.layer5.weight"] = torch.zeros(3)
         torch.save(state, file)
-    said = refusal(capsys, "fetch", SMALL, "--accept-terms", "--from", str(file))
-    assert "does not fit the encoder 'resnet18'" in said or "cannot be read" in said
+    message = refusal(capsys, "fetch", SMALL, "--accept-terms", "--from", str(file))
+    assert "does not fit the encoder 'resnet18'" in message or "cannot be read" in message
     assert left_in_cache(room) == []
 
 
@@ -226,8 +226,10 @@ def test_a_checksum_of_the_registry_is_not_argued_with(
     file = published("radimagenet-resnet50", room)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     words = ("fetch", "radimagenet-resnet50", "--accept-terms", "--from", str(file))
-    said = refusal(capsys, *words, f"--sha256={digest}")
-    assert f"must have the SHA-256 {medical_weights.named('radimagenet-resnet50').sha256}" in said
+    message = refusal(capsys, *words, f"--sha256={digest}")
+    assert (
+        f"must have the SHA-256 {medical_weights.named('radimagenet-resnet50').sha256}" in message
+    )
     assert left_in_cache(room) == []
 
 
@@ -372,20 +374,20 @@ def test_a_download_that_is_another_file_is_not_kept(
 ) -> None:
     hub.content = b"<html>please log in</html>"
     assert "cannot be read as a state dict" in refusal(capsys, *FETCH)
-    said = refusal(capsys, "fetch", "radimagenet-resnet50", "--accept-terms")
-    assert said.startswith(
+    message = refusal(capsys, "fetch", "radimagenet-resnet50", "--accept-terms")
+    assert message.startswith(
         "brainseg: ResNet50.pt of medical:radimagenet-resnet50 must have the SHA-256 08629f7e"
     )
-    assert "--from FILE" in said and left_in_cache(room) == []
+    assert "--from FILE" in message and left_in_cache(room) == []
 
 
 def test_a_file_that_the_hub_has_no_more_is_named_with_where_else_to_get_it(
     room: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.status = 404
-    said = refusal(capsys, *FETCH)
-    assert "cannot be downloaded from the hub's Lab-Rasool/RadImageNet (" in said
-    assert "get DenseNet121.pt in RadImageNet_pytorch.zip from https://github.com/BMEII" in said
+    message = refusal(capsys, *FETCH)
+    assert "cannot be downloaded from the hub's Lab-Rasool/RadImageNet (" in message
+    assert "get DenseNet121.pt in RadImageNet_pytorch.zip from https://github.com/BMEII" in message
     assert left_in_cache(room) == []
 
 
@@ -420,19 +422,19 @@ def test_weights_of_the_libraries_come_from_their_pages_and_stay_in_the_hub_s_ca
     image_BCHW = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         expected = last_features(model("resnet18"), image_BCHW.expand(1, 3, 64, 64))
-        found = network(image_BCHW.expand(1, channels, 64, 64))[-1]
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        features = network(image_BCHW.expand(1, channels, 64, 64))[-1]
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_offline_nothing_is_asked_of_the_hub(
     room: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # restored, since --offline sets it
-    said = refusal(capsys, *FETCH, "--offline")
-    assert f"the weights medical:{HUB} are not in this machine's cache" in said
+    message = refusal(capsys, *FETCH, "--offline")
+    assert f"the weights medical:{HUB} are not in this machine's cache" in message
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as read at start
-    said = refusal(capsys, *FETCH)
-    assert f"medical:{HUB} must be downloaded and HF_HUB_OFFLINE forbids it" in said
+    message = refusal(capsys, *FETCH)
+    assert f"medical:{HUB} must be downloaded and HF_HUB_OFFLINE forbids it" in message
     assert hub.asked == [] and left_in_cache(room) == []
 
 
@@ -440,6 +442,6 @@ def test_a_cache_that_cannot_be_written_is_named(
     room: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (room / "cache").write_text("a file where the folder should be")
-    said = refusal(capsys, "fetch", SMALL, "--accept-terms", f"--from={published(SMALL, room)}")
-    assert "the cache must be a writable folder with room for ResNet18.pth" in said
-    assert "set BRAINSEG_CACHE to another" in said
+    message = refusal(capsys, "fetch", SMALL, "--accept-terms", f"--from={published(SMALL, room)}")
+    assert "the cache must be a writable folder with room for ResNet18.pth" in message
+    assert "set BRAINSEG_CACHE to another" in message

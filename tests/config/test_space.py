@@ -70,12 +70,12 @@ def test_every_draw_builds_and_only_what_is_loose_on_the_branches_taken_is_drawn
 
 
 def test_no_name_ever_has_two_distributions() -> None:
-    seen: dict[str, set[optuna.distributions.BaseDistribution]] = {}
+    by_path: dict[str, set[optuna.distributions.BaseDistribution]] = {}
     for trial in trials(200):
         EVERYTHING(trial)
         for path, distribution in trial.distributions.items():
-            seen.setdefault(path, set()).add(distribution)
-    assert {len(distributions) for distributions in seen.values()} == {1}
+            by_path.setdefault(path, set()).add(distribution)
+    assert {len(distributions) for distributions in by_path.values()} == {1}
 
 
 def test_a_condition_is_structure() -> None:

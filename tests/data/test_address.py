@@ -32,8 +32,8 @@ def refused(work: Callable[[], object]) -> str:
 def test_credentials_in_an_address_are_refused_and_not_repeated(
     tmp_path: Path, address: str
 ) -> None:
-    said = refused(lambda: local_copy(address, tmp_path))
-    assert said.startswith("an address of data must hold no credentials, this ")
+    message = refused(lambda: local_copy(address, tmp_path))
+    assert message.startswith("an address of data must hold no credentials, this ")
     assert not list(tmp_path.iterdir())
 
 

@@ -147,20 +147,20 @@ def test_slices_are_found_and_packed_from_the_copy_as_from_the_original(
 
 
 def test_a_copy_made_twice_has_one_fingerprint(address: str, tmp_path: Path) -> None:
-    one, two = (local_copy(address, tmp_path / node, say=silent) for node in ("a", "b"))
-    assert one.name == two.name and one != two
-    assert fingerprint(find_slices(one), one) == fingerprint(find_slices(two), two)
+    first, second = (local_copy(address, tmp_path / node, say=silent) for node in ("a", "b"))
+    assert first.name == second.name and first != second
+    assert fingerprint(find_slices(first), first) == fingerprint(find_slices(second), second)
 
 
 def test_the_second_call_copies_nothing(address: str, patients: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    copy = local_copy(address, tmp_path, say=said.append)
+    printed: list[str] = []
+    copy = local_copy(address, tmp_path, say=printed.append)
     count = len(contents(patients))
-    assert said[0] == f"copying {count} files, 0.1 MB from {address} to {copy}"
-    assert said[1].startswith(f"copied {count} files, 0.1 MB in ")
+    assert printed[0] == f"copying {count} files, 0.1 MB from {address} to {copy}"
+    assert printed[1].startswith(f"copied {count} files, 0.1 MB in ")
     inode = copy.stat().st_ino
-    assert local_copy(address, tmp_path, say=said.append).stat().st_ino == inode
-    assert len(said) == 2
+    assert local_copy(address, tmp_path, say=printed.append).stat().st_ino == inode
+    assert len(printed) == 2
 
 
 def test_changed_data_are_another_copy(address: str, s3: fs.FileSystem, tmp_path: Path) -> None:
@@ -186,16 +186,16 @@ def test_a_run_s_copy_is_taken_without_asking_and_no_other(
 
 
 def copied(address: str, cache: Path) -> list[str]:
-    said: list[str] = []
-    local_copy(address, cache, say=said.append)
-    return said
+    printed: list[str] = []
+    local_copy(address, cache, say=printed.append)
+    return printed
 
 
 def test_processes_that_start_together_copy_once(address: str, tmp_path: Path) -> None:
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
         calls = [pool.submit(copied, address, tmp_path) for _ in range(3)]
-        said = [call.result() for call in calls]
-    assert sum(bool(lines) for lines in said) == 1
+        outputs = [call.result() for call in calls]
+    assert sum(bool(lines) for lines in outputs) == 1
 
 
 def test_what_a_killed_process_left_is_swept_up(
@@ -268,9 +268,9 @@ def test_an_address_that_leads_nowhere_is_refused_with_the_cause(
 ) -> None:
     s3.create_dir("empty")
     s3.create_dir("empty/data")
-    said = refused(lambda: local_copy(where, tmp_path))
-    assert said.startswith(f"data must be a folder that can be read, {where}: {cause}")
-    assert "\n" not in said
+    message = refused(lambda: local_copy(where, tmp_path))
+    assert message.startswith(f"data must be a folder that can be read, {where}: {cause}")
+    assert "\n" not in message
 
 
 def test_wrong_credentials_say_which_variables_to_set(
@@ -278,18 +278,18 @@ def test_wrong_credentials_say_which_variables_to_set(
 ) -> None:
     for endpoint in start_server(INITIAL_NO_AUTH_ACTION_COUNT="0"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        said = refused(lambda: local_copy("s3://bucket/data", tmp_path))
+        message = refused(lambda: local_copy("s3://bucket/data", tmp_path))
     assert (
         "s3://bucket/data: credentials are missing, wrong or not allowed to read it; set AWS_"
-        in said
+        in message
     )
 
 
 def test_a_cache_that_cannot_be_written_is_named(address: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    said = refused(lambda: local_copy(address, tmp_path / "file"))
-    assert said.startswith("the cache must be a writable folder with room for 0.1 MB, ")
-    assert said.endswith("set BRAINSEG_CACHE to another")
+    message = refused(lambda: local_copy(address, tmp_path / "file"))
+    assert message.startswith("the cache must be a writable folder with room for 0.1 MB, ")
+    assert message.endswith("set BRAINSEG_CACHE to another")
 
 
 def begun(address: str, folder: Path) -> Run:

@@ -63,8 +63,12 @@ def only_problem(evidence: Evidence) -> Finding:
 
 
 def notes(evidence: Evidence, topic: str) -> str:
-    found = [one for one in diagnose(evidence) if (one.level, one.topic) == ("note", topic)]
-    return " ".join(f"{one.seen} {one.remedy}" for one in found)
+    findings = [
+        finding
+        for finding in diagnose(evidence)
+        if (finding.level, finding.topic) == ("note", topic)
+    ]
+    return " ".join(f"{finding.seen} {finding.remedy}" for finding in findings)
 
 
 def test_where_all_is_well_every_line_is_ok() -> None:
@@ -87,8 +91,8 @@ def test_problems_come_last_and_the_verdict_counts_them() -> None:
 
 def test_a_node_with_another_torch_is_named() -> None:
     other = replace(FINE, packages={**FINE.packages, "torch": "2.13.0"})
-    found = only_problem(cluster(FINE, FINE, other))
-    assert found.seen == "torch differs: 2.14.1 on a, b, the driver; 2.13.0 on c"
+    problem = only_problem(cluster(FINE, FINE, other))
+    assert problem.seen == "torch differs: 2.14.1 on a, b, the driver; 2.13.0 on c"
 
 
 def test_what_only_the_driver_uses_may_differ_with_a_note() -> None:
@@ -106,8 +110,8 @@ def test_a_package_that_is_missing_is_a_problem() -> None:
 
 @pytest.mark.parametrize(("python", "level"), [("3.12.1", "problem"), ("3.11.9", "note")])
 def test_another_python_is_a_problem_another_patch_of_it_a_note(python: str, level: str) -> None:
-    found = diagnose(cluster(FINE, replace(FINE, python=python)))
-    assert [one.level for one in found if "Python differs" in one.seen] == [level]
+    findings = diagnose(cluster(FINE, replace(FINE, python=python)))
+    assert [finding.level for finding in findings if "Python differs" in finding.seen] == [level]
 
 
 def test_a_node_with_other_files_of_brainseg_is_seen() -> None:
@@ -123,10 +127,10 @@ def test_a_node_with_other_files_of_brainseg_is_seen() -> None:
 def test_the_agpl_distribution_under_the_name_of_the_mit_one_is_a_problem(
     provided: list[str],
 ) -> None:
-    found = only_problem(cluster(FINE, replace(FINE, albumentations=provided)))
-    assert "albumentationsx 2.0.9 on b" in found.seen
-    assert "AGPL" in found.seen
-    assert "pip install albumentations==2.0.8" in found.remedy
+    problem = only_problem(cluster(FINE, replace(FINE, albumentations=provided)))
+    assert "albumentationsx 2.0.9 on b" in problem.seen
+    assert "AGPL" in problem.seen
+    assert "pip install albumentations==2.0.8" in problem.remedy
 
 
 def test_an_albumentations_of_another_version_is_a_note() -> None:
@@ -135,14 +139,14 @@ def test_an_albumentations_of_another_version_is_a_note() -> None:
 
 
 def test_a_torch_for_cpus_where_there_are_gpus_is_a_problem() -> None:
-    found = only_problem(cluster(FINE, replace(FINE, cuda_build="", torch_gpus=[])))
-    assert found.seen == "torch on b is built for CPUs only: its 1 GPU(s) are not used"
+    problem = only_problem(cluster(FINE, replace(FINE, cuda_build="", torch_gpus=[])))
+    assert problem.seen == "torch on b is built for CPUs only: its 1 GPU(s) are not used"
 
 
 def test_a_driver_too_old_for_torchs_cuda_is_a_problem() -> None:
-    found = only_problem(alone(replace(FINE, torch_gpus=[], gpu_driver="535.1")))
-    assert "built for CUDA 13.0, the driver is 535.1" in found.seen
-    assert "580 or newer" in found.remedy
+    problem = only_problem(alone(replace(FINE, torch_gpus=[], gpu_driver="535.1")))
+    assert "built for CUDA 13.0, the driver is 535.1" in problem.seen
+    assert "580 or newer" in problem.remedy
 
 
 def test_a_driver_that_does_not_answer_is_a_problem() -> None:
@@ -175,8 +179,8 @@ def test_a_node_that_cannot_run_brainseg_is_a_problem() -> None:
 
 @pytest.mark.parametrize(("free", "level"), [(0.2e9, "problem"), (5e9, "note"), (50e9, "ok")])
 def test_a_disk_is_fine_tight_or_full(free: float, level: str) -> None:
-    found = diagnose(alone(replace(FINE, cache_free=free)))
-    assert [one.level for one in found if one.topic == "disk"] == [level]
+    findings = diagnose(alone(replace(FINE, cache_free=free)))
+    assert [finding.level for finding in findings if finding.topic == "disk"] == [level]
 
 
 def test_small_shared_memory_is_a_problem_where_gpus_talk_through_it() -> None:
@@ -205,17 +209,19 @@ def test_between_nodes_a_name_on_loopback_is_a_problem() -> None:
 
 @pytest.mark.parametrize(("ahead", "level"), [(0.5, "ok"), (-20.0, "note"), (300.0, "problem")])
 def test_a_clock_may_be_off_by_a_little(ahead: float, level: str) -> None:
-    found = diagnose(replace(cluster(FINE), clocks={"a": ahead}))
-    assert [one.level for one in found if one.topic == "clocks"] == [level] * (level != "ok")
+    findings = diagnose(replace(cluster(FINE), clocks={"a": ahead}))
+    assert [finding.level for finding in findings if finding.topic == "clocks"] == [level] * (
+        level != "ok"
+    )
 
 
 def test_a_node_that_does_not_see_the_storage_is_named() -> None:
     evidence = replace(
         cluster(FINE, FINE), unshared={"b": "does not see what the driver wrote there"}
     )
-    found = only_problem(evidence)
-    assert found.seen == "/shared: b does not see what the driver wrote there"
-    assert "mount the same folder" in found.remedy
+    problem = only_problem(evidence)
+    assert problem.seen == "/shared: b does not see what the driver wrote there"
+    assert "mount the same folder" in problem.remedy
 
 
 def test_a_driver_that_cannot_write_is_named() -> None:
@@ -254,11 +260,11 @@ def port(process: str, *, token: bool) -> Port:
 
 
 def test_an_open_port_without_a_token_is_a_problem() -> None:
-    found = only_problem(cluster(FINE, replace(FINE, ports=[port("head (GCS)", token=False)])))
-    assert found.seen == (
+    problem = only_problem(cluster(FINE, replace(FINE, ports=[port("head (GCS)", token=False)])))
+    assert problem.seen == (
         "Ray on b runs code, as its user, for anybody who reaches head (GCS) 6379"
     )
-    assert "RAY_AUTH_MODE=token" in found.remedy
+    assert "RAY_AUTH_MODE=token" in problem.remedy
 
 
 def test_with_a_token_it_is_a_note() -> None:
@@ -269,7 +275,7 @@ def test_with_a_token_it_is_a_note() -> None:
 
 def test_a_dashboard_open_without_a_token_is_a_problem_of_its_own() -> None:
     evidence = alone(replace(FINE, ports=[port("dashboard", token=False)]))
-    assert [one.topic for one in problems(evidence)] == ["ports", "dashboard"]
+    assert [problem.topic for problem in problems(evidence)] == ["ports", "dashboard"]
     assert not problems(alone(replace(FINE, ports=[port("dashboard", token=True)])))
 
 

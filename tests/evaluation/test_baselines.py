@@ -33,13 +33,15 @@ def masks_of(*tumours: list[int], side: int = 3) -> np.ndarray:
 
 
 def scores(masks_NHW: np.ndarray, table: pd.DataFrame, name: str) -> dict[str, float]:
-    return next(one for one in baselines(masks_NHW, table) if one.name.startswith(name)).scores
+    return next(
+        baseline for baseline in baselines(masks_NHW, table) if baseline.name.startswith(name)
+    ).scores
 
 
 def test_predicting_nothing_scores_what_the_definitions_say() -> None:
     table = table_of("aaabbc", [1, 2, 3, 1, 2, 1], "vvvvvt")
-    found = scores(masks_of([], [1, 2], [], [], [], [4]), table, NOTHING)
-    assert found == {
+    measured = scores(masks_of([], [1, 2], [], [], [], [4]), table, NOTHING)
+    assert measured == {
         "dice": 1 / 2,  # b has no tumour
         "iou": 1 / 2,
         "micro_dice": 0,
@@ -67,11 +69,11 @@ def test_a_patient_without_training_slices_has_no_nearest_one() -> None:
 
 def test_copying_scores_what_the_copied_masks_overlap() -> None:
     table = table_of("aaab", [1, 2, 3, 1], "tvvv")
-    found = scores(masks_of([0, 1], [1, 2], [], [5]), table, NEAREST)
-    assert found["micro_dice"] == pytest.approx(2 * 1 / (2 + 3 + 2))  # tp 1, fp 1 + 2, fn 1 + 1
-    assert found["dice"] == pytest.approx((2 / (2 + 3 + 1) + 0) / 2)
-    assert found["tumour_slice_dice"] == pytest.approx((1 / 2 + 0) / 2)
-    assert found["false_alarm"] == 1
+    measured = scores(masks_of([0, 1], [1, 2], [], [5]), table, NEAREST)
+    assert measured["micro_dice"] == pytest.approx(2 * 1 / (2 + 3 + 2))  # tp 1, fp 1 + 2, fn 1 + 1
+    assert measured["dice"] == pytest.approx((2 / (2 + 3 + 1) + 0) / 2)
+    assert measured["tumour_slice_dice"] == pytest.approx((1 / 2 + 0) / 2)
+    assert measured["false_alarm"] == 1
 
 
 def test_under_a_split_by_patients_there_is_nothing_to_copy() -> None:
@@ -109,12 +111,12 @@ def test_counting_bits_is_counting_pixels(side: int) -> None:
     rng = np.random.default_rng(0)
     masks_NHW = (rng.random((40, side, side)) < 0.3).astype(np.uint8)
     table = table_of("abcd" * 10, [n // 4 for n in range(40)], "tvvl" * 5 + "vtlt" * 5)
-    own = table["part"] == "validation"
+    validation = table["part"] == "validation"
     mask_HW, _ = mean_mask(as_bits(masks_NHW[table["part"] == "train"]), (side, side))
-    true, predicted = masks_NHW[own].astype(int), mask_HW.astype(int)
+    true, predicted = masks_NHW[validation].astype(int), mask_HW.astype(int)
     pairs = (true * predicted, (1 - true) * predicted, true * (1 - predicted))
     counts_S3 = np.stack([pixels.sum((1, 2)) for pixels in pairs], axis=1)
-    patients = table["patient"][own].tolist()
+    patients = table["patient"][validation].tolist()
     assert scores(masks_NHW, table, MEAN) == pytest.approx(summary(counts_S3, patients))
 
 

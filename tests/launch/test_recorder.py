@@ -42,14 +42,14 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     space = Space(TrialConfig(epochs=epochs), search=())
     strategy = Points(seeds=tuple(range(trials)))
     sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=strategy)
-    run, said = Run(path), list[str]()
+    run, printed = Run(path), list[str]()
     path.mkdir()
     patience = Budget(patience=10 * trials)  # never lost, and looked at before each trial
     study, budget_tracker = Study(run, sweep), BudgetTracker(run, patience)
     scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))
     driver = SearchDriver(run, study, scheduler, budget_tracker, num_trials=trials, slots=lambda: 1)
     searcher, listener = SweepSearcher(driver), EpochListener(driver)
-    recorder = Recorder(driver, Mirror(run, "off"), said.append)
+    recorder = Recorder(driver, Mirror(run, "off"), printed.append)
     before = bytes_read()
     while (config := searcher.suggest("one")) != SweepSearcher.FINISHED:
         trial = Trial("one", config=config, stub=True)
@@ -60,7 +60,7 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
             recorder.on_trial_result(0, [], trial, row)
         searcher.on_trial_complete("one")
         recorder.on_trial_complete(0, [], trial)
-    assert said[-1].endswith(f"{trials} of {trials} trials ended")
+    assert printed[-1].endswith(f"{trials} of {trials} trials ended")
     return bytes_read() - before
 
 

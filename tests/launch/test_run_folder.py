@@ -72,8 +72,8 @@ def test_another_seed_of_the_split_under_the_same_name_is_refused(
 ) -> None:
     run = begun(data, Run(tmp_path / "s"))
     other = replace(SWEEP, split=Split(seed=1))
-    said = refused(lambda: begun(data, run, other))
-    assert f"{run.path} holds a sweep that asked something else: split.seed differ" in said
+    message = refused(lambda: begun(data, run, other))
+    assert f"{run.path} holds a sweep that asked something else: split.seed differ" in message
 
 
 def test_a_run_of_a_version_that_lacked_a_hyperparameter_is_resumed_with_its_default_alone(
@@ -139,8 +139,8 @@ def test_baselines_of_folds_are_scored_on_every_patient_but_the_locked(
 ) -> None:
     sweep = replace(SWEEP, split=Split(folds=2))
     nothing = read_json(begun(data, Run(tmp_path / "s"), sweep).sweep)["baselines"]["predictors"][0]
-    seen = data.table[data.table["part"] != "test"]
-    assert nothing["scores"]["slice_dice_empty1"] == pytest.approx(1 - seen["tumour"].mean())
+    unlocked = data.table[data.table["part"] != "test"]
+    assert nothing["scores"]["slice_dice_empty1"] == pytest.approx(1 - unlocked["tumour"].mean())
 
 
 def test_patients_that_share_a_slice_are_named_and_stay_together(
@@ -156,11 +156,11 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
         (root / second / f"{second}_3{mask}.tif").write_bytes(
             (root / first / f"{first}_3{mask}.tif").read_bytes()
         )
-    said: list[str] = []
+    printed: list[str] = []
     data = read_data(str(root), "auto", silent)
-    groups = linked_patients(data, said.append)
+    groups = linked_patients(data, printed.append)
     assert groups[first] == groups[second]
-    assert said == [f"{first}, {second} are linked (brainseg check says how): kept in one part"]
+    assert printed == [f"{first}, {second} are linked (brainseg check says how): kept in one part"]
     for seed in range(8):
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()

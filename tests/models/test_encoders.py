@@ -84,7 +84,7 @@ def test_an_empty_filter_fits_all_and_a_name_fits_itself_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found", "missing"),
+    ("pattern", "included", "missing"),
     [
         ("mit_*", {"mit_b0", "mit_b5"}, {"timm-skresnet18"}),
         ("resnet5", {"resnet50", "se_resnet50"}, {"resnet18"}),
@@ -95,10 +95,10 @@ def test_an_empty_filter_fits_all_and_a_name_fits_itself_alone() -> None:
     ],
 )
 def test_a_filter_is_a_name_or_a_glob_or_a_part(
-    pattern: str, found: set[str], missing: set[str]
+    pattern: str, included: set[str], missing: set[str]
 ) -> None:
     names = matching(pattern)
-    assert found <= set(names)
+    assert included <= set(names)
     assert missing.isdisjoint(names)
 
 
@@ -171,14 +171,14 @@ def test_our_licences_are_those_of_the_cards_that_they_cite(
 
 
 @pytest.mark.parametrize(
-    ("name", "own"),
+    ("name", "size"),
     [("resnet18", None), ("tu-resnet18", None), (SWIN, 224), (f"{SWIN}.ms_in1k", 224)],
 )
 def test_only_encoders_made_for_one_size_are_told_the_image_size(
-    name: str, own: int | None
+    name: str, size: int | None
 ) -> None:
-    assert fixed_size(name) == own
-    assert size_options(name, 96) == ({"img_size": 96} if own else {})
+    assert fixed_size(name) == size
+    assert size_options(name, 96) == ({"img_size": 96} if size else {})
     assert size_options(name, 224) == {}
 
 

@@ -32,9 +32,9 @@ def trained(network: nn.Module) -> set[str]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_parameter_is_in_one_block_or_moves_no_feature_map(name: str) -> None:
     network = shared(name).eval()
-    found = [key for block in blocks(network) for key in block]
-    assert len(found) == len(set(found))
-    unreached = [p for key, p in network.named_parameters() if key not in set(found)]
+    keys = [key for block in blocks(network) for key in block]
+    assert len(keys) == len(set(keys))
+    unreached = [p for key, p in network.named_parameters() if key not in set(keys)]
     features = network(torch.randn(1, 3, 64, 64))
     total = torch.stack([feature.sum() for feature in features if feature.requires_grad]).sum()
     for parameter in unreached:
@@ -51,8 +51,8 @@ def test_a_block_moves_its_own_feature_map_and_none_before(name: str) -> None:
 
     @torch.no_grad()
     def features() -> list[Tensor]:
-        found: list[Tensor] = network(image_BCHW)
-        return found
+        maps: list[Tensor] = network(image_BCHW)
+        return maps
 
     before, first_moved = features(), []
     for block in blocks(network):
@@ -94,10 +94,10 @@ def test_finding_blocks_leaves_the_encoder_and_the_random_numbers_as_they_were(m
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet-b0", "mit_b0"])
 def test_freezing_takes_gradients_from_the_first_blocks(name: str) -> None:
     network = encoder(name)
-    found = blocks(network)
-    for count in range(len(found) + 1):
-        freeze(network, found, count)
-        assert trained(network) == {key for block in found[count:] for key in block}
+    block_keys = blocks(network)
+    for count in range(len(block_keys) + 1):
+        freeze(network, block_keys, count)
+        assert trained(network) == {key for block in block_keys[count:] for key in block}
 
 
 def test_blocks_are_found_where_no_gradients_are_recorded() -> None:
@@ -169,12 +169,12 @@ def names(network: nn.Module, modules: list[nn.Module]) -> set[str]:
 
 def test_a_module_stands_still_when_nothing_in_it_is_trained_nor_passes_a_gradient_on() -> None:
     network = encoder("resnet18")
-    found = blocks(network)
-    freeze(network, found, 1)
+    block_keys = blocks(network)
+    freeze(network, block_keys, 1)
     assert names(network, modules_in_eval(network)) == {"conv1", "bn1", "relu", "maxpool"}
-    freeze(network, found, len(found))
+    freeze(network, block_keys, len(block_keys))
     assert network in modules_in_eval(network)
-    freeze(network, found, 0)
+    freeze(network, block_keys, 0)
     assert modules_in_eval(network) == []
 
 
@@ -187,8 +187,8 @@ class Dropping(nn.Module):
         self.early, self.late, self.both = nn.Dropout(), nn.Dropout(), nn.Dropout()
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        one = self.both(self.early(self.first(image_BCHW)))
-        return [one, self.both(self.late(self.second(one)))]
+        early_map = self.both(self.early(self.first(image_BCHW)))
+        return [early_map, self.both(self.late(self.second(early_map)))]
 
 
 def test_dropout_stands_still_in_front_of_what_is_trained_and_nowhere_else() -> None:

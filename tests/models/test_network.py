@@ -96,15 +96,15 @@ def test_bytes_become_one_logit_a_pixel(config: Encoder | Plain) -> None:
 
 def test_a_network_sees_levels_cut_off_centred_and_scaled_per_slice_and_channel() -> None:
     scaling_BC3 = torch.rand(2, 3, 3, generator=GENERATOR) * 100 + 50
-    seen = []
+    received = []
     body = nn.Conv2d(3, 1, 1)
-    body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    body.register_forward_pre_hook(lambda _, inputs: received.append(inputs[0]))
     Network(body)(IMAGE_BCHW, scaling_BC3)
     for b in range(2):
         for c in range(3):
             ceiling, mean, deviation = scaling_BC3[b, c]
             expected = (IMAGE_BCHW[b, c].float().clamp(max=float(ceiling)) - mean) / deviation
-            assert torch.allclose(seen[0][b, c], expected)
+            assert torch.allclose(received[0][b, c], expected)
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -169,9 +169,9 @@ def test_a_size_that_is_let_through_works(config: Encoder | Plain, steps: int) -
 
 @pytest.mark.parametrize("config", [SMALL, encoder("resnet18"), encoder("mit_b0")], ids=str)
 def test_one_seed_gives_one_network(config: Encoder | Plain) -> None:
-    one, again, other = (snapshot(built(config, seed)) for seed in (3, 3, 4))
-    assert all(torch.equal(one[key], again[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
+    first, again, other = (snapshot(built(config, seed)) for seed in (3, 3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 def test_freezing_changes_no_initial_weight() -> None:

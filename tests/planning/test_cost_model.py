@@ -48,14 +48,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(folder / "run")
     run.path.mkdir()
     table.to_csv(run.slices, index=False)
-    found = {"root": str(data), "fingerprint": fingerprint(table, data)}
-    write_json(run.sweep, {"data": found})
+    recorded = {"root": str(data), "fingerprint": fingerprint(table, data)}
+    write_json(run.sweep, {"data": recorded})
     return run
 
 
 def test_work_grows_with_images_and_falls_with_what_is_frozen() -> None:
-    one, two = (work(RESNET.model, channels=3, image_size=32, images=n, frozen=0) for n in (2, 4))
-    assert two.step_flops == 2 * one.step_flops and two.image_flops == one.image_flops
+    of_two, of_four = (
+        work(RESNET.model, channels=3, image_size=32, images=n, frozen=0) for n in (2, 4)
+    )
+    assert of_four.step_flops == 2 * of_two.step_flops and of_four.image_flops == of_two.image_flops
     frozen = [work_at(replace(RESNET, model=replace(RESNET.model, freeze=First(blocks=n))), 1)
               for n in (1, 2, 4)]  # fmt: skip
     whole = [work_at(RESNET, 1), *frozen]
@@ -66,8 +68,8 @@ def test_work_grows_with_images_and_falls_with_what_is_frozen() -> None:
 
 
 def test_grouped_convolutions_are_no_more_work_backward_than_twice_forward() -> None:
-    found = work(Encoder(name="efficientnet-b0"), channels=3, image_size=32, images=2, frozen=0)
-    assert found.step_flops <= 3 * 2 * found.image_flops
+    flops = work(Encoder(name="efficientnet-b0"), channels=3, image_size=32, images=2, frozen=0)
+    assert flops.step_flops <= 3 * 2 * flops.image_flops
 
 
 def test_a_network_that_cannot_run_says_so() -> None:
@@ -123,17 +125,17 @@ def test_checkpoints_are_as_large_as_what_they_hold() -> None:
 def test_real_configurations_are_measured_and_the_memory_of_one_follows_from_the_others(
     run: Run,
 ) -> None:
-    found = {}
+    costs = {}
     for name, config in {"p": PLAIN, "m": MOBILENET, "r": RESNET}.items():
         write_json(run.trial(name).config, flatten(config))
         measured = in_own_process(run, name, threads=1, on_gpu=False)
         assert isinstance(measured, Measured), measured
         assert min(measured.start_seconds, measured.step_seconds, measured.keep_seconds) > 0
         assert measured.capacity_bytes == 0 and measured.peak_bytes > 10**8
-        found[cost_key(config)] = measured
-    ends = {key: one for key, one in found.items() if key != cost_key(MOBILENET)}
+        costs[cost_key(config)] = measured
+    ends = {key: cost for key, cost in costs.items() if key != cost_key(MOBILENET)}
     estimated = CostModel(ends).peak_bytes(MOBILENET)
-    assert estimated == pytest.approx(found[cost_key(MOBILENET)].peak_bytes, rel=0.25)
+    assert estimated == pytest.approx(costs[cost_key(MOBILENET)].peak_bytes, rel=0.25)
     assert ends[cost_key(PLAIN)].peak_bytes < ends[cost_key(RESNET)].peak_bytes
 
 

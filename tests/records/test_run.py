@@ -57,11 +57,11 @@ def test_a_reader_sees_the_old_text_or_the_new_never_a_part(tmp_path: Path) -> N
     write_text(path, texts[0])
     writer = Thread(target=lambda: [write_text(path, texts[n % 2]) for n in range(40)])
     writer.start()
-    seen = set()
+    texts_read = set()
     while writer.is_alive():
-        seen.add(path.read_text())
+        texts_read.add(path.read_text())
     writer.join()
-    assert seen <= set(texts)
+    assert texts_read <= set(texts)
 
 
 def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

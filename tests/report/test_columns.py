@@ -108,7 +108,7 @@ def test_names_of_a_comparison_break_at_commas_alone(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     for luck, encoder in enumerate(ENCODERS[1:4]):
         point: Params = {"model.encoder.name": encoder, "model.encoder.freeze": "first"}
-        add_configuration(run, point, scores(0.8 - luck / 20, own=luck), sizes=False)
+        add_configuration(run, point, scores(0.8 - luck / 20, draw=luck), sizes=False)
     snapshot, console = RunSnapshot.load(run), Console(file=StringIO(), width=80)
     print_comparison(snapshot, compare(snapshot), console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -41,8 +41,8 @@ def test_two_drawings_in_one_page_share_no_id() -> None:
     first, second = (difference_plot(rows, measure) for measure in ("Dice", "IoU"))
     ids = [set(re.findall(r' id="([^"]*)"', svg)) for svg in (first, second)]
     assert not ids[0] & ids[1]
-    for svg, own in zip((first, second), ids, strict=True):
-        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) == own
+    for svg, svg_ids in zip((first, second), ids, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) == svg_ids
 
 
 def test_costs_stand_on_their_axis_as_numbers() -> None:

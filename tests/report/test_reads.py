@@ -95,7 +95,7 @@ def test_so_does_that_of_a_confirmation_with_its_search_beside_it(
     named = {"search": str(search.path), "uid": "3fa9c1d2", "top": 3}
     run = begin_confirmation(tmp_path, folds=folds, confirms=named, uid="c0ffee00")
     for luck, point in enumerate((VGG, RESNET)):
-        add_configuration(run, point, scores(0.8, own=luck), folds=folds)
+        add_configuration(run, point, scores(0.8, draw=luck), folds=folds)
     opened, fits = reads(tmp_path, run.path.name)
     assert fits == 0, "a list of points has no model of expected Dice"
     assert "encoders/trials/0019/costs.jsonl" in opened, "the search's costs are in its answer's"

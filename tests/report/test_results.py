@@ -83,11 +83,11 @@ def test_baselines_stand_beneath_the_ranking_with_the_reason_where_undefined(run
 
 
 def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
-    said = sentences.answer(Results.load(run))
-    assert said.startswith("vgg16, imagenet; adamw (trial 0001)")
+    text = sentences.answer(Results.load(run))
+    assert text.startswith("vgg16, imagenet; adamw (trial 0001)")
     for part in ("0.800 over 3 validation patients", "between 0.75 and 0.85", "0.200 above"):
-        assert part in said
-    assert "better on 3 of 3 patients" in said and "Not yet confirmed" in said
+        assert part in text
+    assert "better on 3 of 3 patients" in text and "Not yet confirmed" in text
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -203,9 +203,9 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
     assert table["dice"].tolist() == pytest.approx([0.78, 0.7, 0.1])
     assert table["dice_sd"].tolist()[:2] == pytest.approx([0.06 / 3**0.5, 0.2])
     assert (table["dice_low"][1], table["dice_high"][1]) == (0.5, 0.9)
-    said = sentences.answer(Results.load(run))
-    assert said.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
-    assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in said
+    text = sentences.answer(Results.load(run))
+    assert text.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
+    assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in text
     assert "Lowest" in printed(run)
 
 
@@ -238,9 +238,9 @@ def test_a_configuration_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: 
     assert table["varied"].tolist() == ["", ""], (
         "seed and fold are no difference between configurations"
     )
-    said = sentences.answer(Results.load(run))
-    assert said.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
-    assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in said
+    text = sentences.answer(Results.load(run))
+    assert text.startswith("resnet18, imagenet scored highest: mean Dice 0.700 over 6 patients out")
+    assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in text
 
 
 def test_trials_of_folds_have_no_rank_and_stand_by_configuration(tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> Non
     assert Results.load(run).over_seeds["dice"].tolist() == pytest.approx([0.6])
     run.trial("0000").last.unlink()
     assert Results.load(run).over_seeds.empty
-    said = sentences.answer(Results.load(run))
-    assert said == "No configuration has been scored in all 2 folds yet."
+    text = sentences.answer(Results.load(run))
+    assert text == "No configuration has been scored in all 2 folds yet."
 
 
 @pytest.mark.parametrize("layout", ["lgg", "nnunet"])

@@ -66,18 +66,18 @@ def score(point: Mapping[str, Value]) -> float:
     return 0.8 - 0.3 * (rate + 3) ** 2 - 0.1 * (point.get("model.encoder.name") != "resnet34")
 
 
-def seen(point: Params, epochs: int = 30, ended: int = 30) -> Observation:
+def observed(point: Params, epochs: int = 30, ended: int = 30) -> Observation:
     curve = tuple(score(point) * (1 - np.exp(-e / 5)) for e in range(1, ended + 1))
     return Observation(params=point, epochs=epochs, best=curve, seconds=2.0)
 
 
 def past(space: Space[TrialConfig], trials: int, seed: int = 0) -> list[Observation]:
     rng = np.random.default_rng(seed)
-    found: list[Observation] = []
+    observations: list[Observation] = []
     for number in range(trials):
-        point = propose(space, found, rng)
-        found.append(seen(point, ended=(4, 12, 30)[number % 3]))
-    return found
+        point = propose(space, observations, rng)
+        observations.append(observed(point, ended=(4, 12, 30)[number % 3]))
+    return observations
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -122,8 +122,8 @@ def test_a_space_with_nothing_or_one_thing_to_search_gets_that(
     score: Callable[[int], tuple[float, ...]], trials: int
 ) -> None:
     held = Space(TrialConfig(), search=())
-    one = Space(TrialConfig(), search=("batch_size",), narrow={"batch_size": Choice(16)})
-    for space, point in ((held, {}), (one, {"batch_size": 16})):
+    single = Space(TrialConfig(), search=("batch_size",), narrow={"batch_size": Choice(16)})
+    for space, point in ((held, {}), (single, {"batch_size": 16})):
         told = [
             Observation(params=point, epochs=30, best=score(n), seconds=1.0) for n in range(trials)
         ]
@@ -152,8 +152,8 @@ def test_what_did_well_is_proposed_more_often() -> None:
 def test_a_value_cut_short_is_not_taken_for_a_final_one() -> None:
     rng = np.random.default_rng(0)
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
-    short = [seen({"optimizer.adamw.lr": lr}, ended=2) for lr in (0.9e-3, 1e-3, 1.1e-3)]
-    whole = [seen({"optimizer.adamw.lr": lr}) for lr in (1e-4, 1.2e-4, 1.5e-4, 4e-3, 5e-3)]
+    short = [observed({"optimizer.adamw.lr": lr}, ended=2) for lr in (0.9e-3, 1e-3, 1.1e-3)]
+    whole = [observed({"optimizer.adamw.lr": lr}) for lr in (1e-4, 1.2e-4, 1.5e-4, 4e-3, 5e-3)]
     assert max(t.best[-1] for t in short) < min(t.best[-1] for t in whole)
     rates = [float(propose(space, short + whole, rng)["optimizer.adamw.lr"]) for _ in range(5)]
     assert all(3e-4 < rate < 3e-3 for rate in rates)
@@ -161,7 +161,7 @@ def test_a_value_cut_short_is_not_taken_for_a_final_one() -> None:
 
 def test_two_workers_are_not_sent_to_one_spot() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
-    told = [seen({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.7, -3.4, -3.3, -2.6, -2.4)]
+    told = [observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.7, -3.4, -3.3, -2.6, -2.4)]
     first = propose(space, told, np.random.default_rng(0))
     told.append(Observation(params=first, epochs=30, running=True))
     second = propose(space, told, np.random.default_rng(0))
@@ -194,7 +194,7 @@ def test_what_a_trial_is_worth_is_told_from_its_luck_by_its_like() -> None:
 
 def test_a_trial_that_has_shown_nothing_is_worth_what_its_configuration_is() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
-    told = [seen({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)]
+    told = [observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)]
     new = [
         Observation(params={"optimizer.adamw.lr": lr}, epochs=30, running=True)
         for lr in (1e-3, 4e-3)

@@ -104,18 +104,20 @@ def test_the_best_configurations_come_first_and_then_the_report_s_models(search:
 def test_configurations_are_ranked_by_the_mean_over_seeds_and_failed_ones_are_out(
     search: Run,
 ) -> None:
-    found = ranked_configurations(search)
-    assert [(one.trial, one.dice) for one in found] == [
+    ranked = ranked_configurations(search)
+    assert [(configuration.trial, configuration.dice) for configuration in ranked] == [
         ("0001", 0.7),
         ("0000", pytest.approx(0.65)),
         ("0002", 0.9),
     ], "what was stopped early comes after all that ran to their end"
-    assert {(one.config.seed, one.config.fold) for one in found} == {(0, 0)}
+    assert {(configuration.config.seed, configuration.config.fold) for configuration in ranked} == {
+        (0, 0)
+    }
 
 
 def test_a_trial_that_was_stopped_early_counts_where_too_few_are_done(search: Run) -> None:
     sweep = confirmation(search, top=3, baselines=False)
-    assert [one.trial for one in origins(sweep)] == ["0001", "0000", "0002"]
+    assert [origin.trial for origin in origins(sweep)] == ["0001", "0000", "0002"]
     assert len(confirmation(search, top=9, baselines=False).first) == 3
 
 
@@ -194,8 +196,8 @@ def test_a_confirmation_keeps_its_configurations_however_the_search_continues(se
 def test_data_that_are_not_the_search_s_are_refused(search: Run, tmp_path: Path) -> None:
     known = read_json(search.sweep)
     write_json(search.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})
-    said = refused(lambda: begin_confirming(search, confirmation(search, folds=2)))
-    assert "a confirmation must use the files of its search" in said
+    message = refused(lambda: begin_confirming(search, confirmation(search, folds=2)))
+    assert "a confirmation must use the files of its search" in message
 
 
 def without_scores(search: Run) -> list[str]:
@@ -244,9 +246,9 @@ def test_bad_input_is_one_sentence_and_no_trial(
     before = sorted(search.path.parent.glob("*/trials.jsonl"))
     with pytest.raises(SystemExit) as ended:
         main(["confirm", *asked])
-    said = capsys.readouterr().err.strip().splitlines()
-    assert ended.value.code == 2 and len(said) == 1
-    assert said[0].startswith("brainseg: ") and sentence in said[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and len(lines) == 1
+    assert lines[0].startswith("brainseg: ") and sentence in lines[0]
     assert sorted(search.path.parent.glob("*/trials.jsonl")) == before
 
 
@@ -274,9 +276,9 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
 ) -> None:
     tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3}, 0.85)
     tried(search, {"model": "plain", "optimizer.adamw.lr": 3e-3}, 0.84)
-    said = confirm(search)
-    assert "2 configurations x 2 folds x 2 seeds = 8 trials, each to its last epoch: " in said
-    assert "plain U-Net, width 4; lr 0.001: the search's trial 0005, Dice 0.850" in said
+    printed = confirm(search)
+    assert "2 configurations x 2 folds x 2 seeds = 8 trials, each to its last epoch: " in printed
+    assert "plain U-Net, width 4; lr 0.001: the search's trial 0005, Dice 0.850" in printed
     run = Run(search.path.parent / "encoders-confirm")
     table = read_table(run.slices)
     locked = read_table(search.slices).query("part == 'test'")["patient"]
@@ -286,11 +288,11 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
         assert (record.state, record.reason) == ("done", "")
         config = build(TrialConfig(), record.params)
         last = pd.read_csv(run.trial(record.trial).last)
-        seen = table[(table["fold"] != config.fold) & (table["part"] != "test")]
-        assert not set(last["patient"]) & set(seen["patient"])
-        own = table[table["fold"] == config.fold]
+        trained_on = table[(table["fold"] != config.fold) & (table["part"] != "test")]
+        assert not set(last["patient"]) & set(trained_on["patient"])
+        validation = table[table["fold"] == config.fold]
         slices = last.set_index("patient")["slices"].to_dict()
-        assert slices == own["patient"].value_counts().to_dict()
+        assert slices == validation["patient"].value_counts().to_dict()
         key = (config.seed, getattr(config.optimizer, "lr", None))
         scored[key] = scored.get(key, []) + last["patient"].tolist()
     assert len(scored) == 4

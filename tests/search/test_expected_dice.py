@@ -63,9 +63,10 @@ def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> Non
     assert Results.load(run).ranking["trial"].iloc[0] == "0002", "the ranking stays by Dice"
     sweep = confirmation(run, top=3, baselines=False)
     assert [point["model.encoder.name"] for point in sweep.first] == ["resnet34"] * 3
-    said = chosen_by(run, sweep)
+    sentence = chosen_by(run, sweep)
     assert (
-        said.startswith("Chosen by expected Dice") and "0.830, would put trial 0002 first" in said
+        sentence.startswith("Chosen by expected Dice")
+        and "0.830, would put trial 0002 first" in sentence
     )
 
 
@@ -103,10 +104,10 @@ def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_p
     assert frame["0002"] < frame["0006"] and frame.min() > 0.5 and frame.max() < 0.83
     assert pd.isna(frame[early]) and early in expected_dice(run)
     first = ranked_configurations(run)[0].trial
-    said = f"Trial {first} (resnet34, imagenet) has the highest expected Dice"
+    sentence = f"Trial {first} (resnet34, imagenet) has the highest expected Dice"
     text = page.write_report(Results.load(run)).read_text(encoding="utf-8")
     for shown in (" ".join(printed(run).split()), text):
-        assert said in shown and f"brainseg confirm {run.path}" in shown
+        assert sentence in shown and f"brainseg confirm {run.path}" in shown
     assert "expected Dice</th>" in text and "A Gaussian process estimates" in text
     assert "Expected: a Gaussian process estimates it" in " ".join(printed(run).split())
     paths = str(run.path), str(tmp_path)
@@ -133,10 +134,10 @@ def test_a_trial_far_below_the_rest_is_worth_its_own_score_at_most(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "one", [Uniform(0.1, 2), LogUniform(1e-4, 1e-2), Integers(1, 9, 2), Choice("a", 2, 0.5)]
+    "recorded", [Uniform(0.1, 2), LogUniform(1e-4, 1e-2), Integers(1, 9, 2), Choice("a", 2, 0.5)]
 )
-def test_a_recorded_range_is_read_back(one: object) -> None:
-    assert distribution(str(one)) == one
+def test_a_recorded_range_is_read_back(recorded: object) -> None:
+    assert distribution(str(recorded)) == recorded
 
 
 def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from brainseg.search.multi_objective import non_dominated, scalarise
 from brainseg.search.observations import Observation
 
 
-def seen(*scores: float) -> Observation:
+def observed(*scores: float) -> Observation:
     return Observation(params={}, epochs=len(scores), best=scores)
 
 
@@ -30,21 +30,21 @@ def test_the_front_agrees_with_brute_force_in_three_aims() -> None:
 
 
 def test_without_costs_trials_are_what_they_were() -> None:
-    trials = [seen(0.1, 0.2), seen(0.5)]
-    assert scalarise([(one, {}) for one in trials], np.random.default_rng(0)) == trials
+    trials = [observed(0.1, 0.2), observed(0.5)]
+    assert scalarise([(trial, {}) for trial in trials], np.random.default_rng(0)) == trials
 
 
 @pytest.mark.parametrize("draw", range(20))
 def test_who_is_better_in_every_aim_is_better_under_every_weighting(draw: int) -> None:
     rng = np.random.default_rng(draw)
-    trials = [(seen(0.9), {"parameters": 1e6}), (seen(0.5), {"parameters": 3e7})]
-    trials.append((seen(0.4), {}))  # not trained yet: no cost is known
+    trials = [(observed(0.9), {"parameters": 1e6}), (observed(0.5), {"parameters": 3e7})]
+    trials.append((observed(0.4), {}))  # not trained yet: no cost is known
     better, worse, _ = scalarise(trials, rng)
     assert better.best[0] > worse.best[0]
 
 
 def test_weightings_favour_now_one_aim_and_now_the_other() -> None:
-    trials = [(seen(0.9), {"parameters": 3e7}), (seen(0.5), {"parameters": 1e6})]
+    trials = [(observed(0.9), {"parameters": 3e7}), (observed(0.5), {"parameters": 1e6})]
     first = [
         scalarise(trials, np.random.default_rng(draw))[0].best[0]
         > scalarise(trials, np.random.default_rng(draw))[1].best[0]
@@ -54,6 +54,9 @@ def test_weightings_favour_now_one_aim_and_now_the_other() -> None:
 
 
 def test_a_curve_keeps_its_order() -> None:
-    trials = [(seen(0.1, 0.4, 0.4, 0.8), {"parameters": 2.0}), (seen(0.9), {"parameters": 1.0})]
+    trials = [
+        (observed(0.1, 0.4, 0.4, 0.8), {"parameters": 2.0}),
+        (observed(0.9), {"parameters": 1.0}),
+    ]
     curve = scalarise(trials, np.random.default_rng(3))[0].best
     assert list(curve) == sorted(curve) and curve[1] == curve[2]

@@ -22,9 +22,9 @@ def params(**changes: object) -> Params:
 
 
 def enter(scheduler: TrialScheduler, name: str, **changes: object) -> None:
-    own = params(**changes)
-    scheduler.run.note(name, "running", params=own)
-    scheduler.add(name, own)
+    drawn = params(**changes)
+    scheduler.run.note(name, "running", params=drawn)
+    scheduler.add(name, drawn)
     scheduler.start(name)
 
 

@@ -72,16 +72,18 @@ def test_an_interrupted_study_draws_what_an_uninterrupted_one_draws(
 
     def drawn(folder: Path, *, reopened: bool) -> list[dict[str, object]]:
         folder.mkdir()
-        study, found, seen = Study(Run(folder), sweep), [], []
+        study, points, observed = Study(Run(folder), sweep), [], []
         for number in range(14):
             if reopened:
                 study = Study(Run(folder), sweep)
-            name = study.ask(seen)
-            found.append(study.params(name))
+            name = study.ask(observed)
+            points.append(study.params(name))
             score = float(np.sin(number))
-            seen.append((Observation(params=found[-1], epochs=1, best=(score,), seconds=1.0), {}))
+            observed.append(
+                (Observation(params=points[-1], epochs=1, best=(score,), seconds=1.0), {})
+            )
             end(study, name, "done", score)
-        return found
+        return points
 
     whole = drawn(tmp_path / "a", reopened=False)
     assert whole == drawn(tmp_path / "b", reopened=True)
@@ -94,11 +96,11 @@ def test_proposals_learn_from_points_beside_the_space_too(tmp_path: Path, sample
     sweep = replace(SWEEP, first=(aside,), strategy=Bayes(trials=30, sampler=sampler))  # type: ignore[arg-type]
     study = Study(Run(tmp_path), sweep)
     params = [study.params(study.ask()) for _ in range(9)]
-    seen = [
-        (Observation(params=one, epochs=1, best=(0.1 * n,), seconds=1.0), {})
-        for n, one in enumerate(params)
+    observed = [
+        (Observation(params=point, epochs=1, best=(0.1 * n,), seconds=1.0), {})
+        for n, point in enumerate(params)
     ]
-    assert study.params(study.ask(seen))["optimizer"] == "adamw"
+    assert study.params(study.ask(observed))["optimizer"] == "adamw"
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
@@ -107,13 +109,13 @@ def test_a_proposal_walks_no_type_hints_however_many_trials_are_seen(
 ) -> None:
     strategy = Bayes(trials=99, sampler=sampler)  # type: ignore[arg-type]
     study, drawn = Study(Run(tmp_path), replace(SWEEP, first=(), strategy=strategy)), trials(40)
-    seen = [
+    observed = [
         (Observation(params=flatten(SPACE.config(SPACE(trial))), epochs=1, best=(0.5,)), {})
         for trial in drawn
     ]
-    study.ask(seen[:1])
+    study.ask(observed[:1])
     before = [walk.cache_info().misses for walk in (schema, _hints)]
-    study.ask(seen)
+    study.ask(observed)
     assert [walk.cache_info().misses for walk in (schema, _hints)] == before
 
 

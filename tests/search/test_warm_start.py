@@ -40,8 +40,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> None:
-    found = previous_trials(old, SWEEP, asked())
-    study = Study(Run(tmp_path), SWEEP, found)
+    previous = previous_trials(old, SWEEP, asked())
+    study = Study(Run(tmp_path), SWEEP, previous)
     told = [t for t in study.study.trials if "from" in t.user_attrs]
     records = [r for r in old.trials() if r.state in ("done", "stopped", "paused")]
     assert len(told) == len(records)
@@ -55,23 +55,23 @@ def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> Non
 
 
 def test_points_that_ran_to_their_end_are_not_run_again(old: Run, tmp_path: Path) -> None:
-    found = previous_trials(old, SWEEP, asked())
-    done = {one.config for one in found if one.done}
+    previous = previous_trials(old, SWEEP, asked())
+    done = {trial.config for trial in previous if trial.done}
     firsts = [SWEEP.space.config(point) for point in SWEEP.first]
-    queued = Study(Run(tmp_path), SWEEP, found).study.get_trials(states=(TrialState.WAITING,))
+    queued = Study(Run(tmp_path), SWEEP, previous).study.get_trials(states=(TrialState.WAITING,))
     assert len(queued) == sum(config not in done for config in firsts)
 
 
 def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
     old: Run, tmp_path: Path
 ) -> None:
-    found = previous_trials(old, replace(SWEEP, first=()), asked())
-    study = Study(Run(tmp_path), replace(SWEEP, first=()), found)
-    seen = [(one.observation, one.costs) for one in found]
-    assert all(isinstance(one, Observation) and one.best for one, _ in seen)
-    name = study.ask(seen)
-    assert name == f"{len(found):04d}"
-    assert study.params(name) not in [one.params for one, _ in seen]
+    previous = previous_trials(old, replace(SWEEP, first=()), asked())
+    study = Study(Run(tmp_path), replace(SWEEP, first=()), previous)
+    observed = [(trial.observation, trial.costs) for trial in previous]
+    assert all(isinstance(trial, Observation) and trial.best for trial, _ in observed)
+    name = study.ask(observed)
+    assert name == f"{len(previous):04d}"
+    assert study.params(name) not in [trial.params for trial, _ in observed]
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,11 @@ def _finish(run: Run, trial: str, names: Any, dice: Any, encoder: str) -> None:
 
 
 def scores(
-    mean: float, *, own: int, patients: int = 40, seeds: int = 2, spread: float = 0.04
+    mean: float, *, draw: int, patients: int = 40, seeds: int = 2, spread: float = 0.04
 ) -> NDArray[np.float64]:
-    """Dice of an arm, S,P: every arm has the same hard patients, and ``own`` draws its own luck."""
+    """Dice of a configuration, S,P: some patients are hard for all; ``draw`` seeds the rest."""
     common = np.random.default_rng(9).beta(12, 2, patients)
-    rng = np.random.default_rng(own)
+    rng = np.random.default_rng(draw)
     luck = spread * rng.standard_normal((1, patients)) + 0.02 * rng.standard_normal(
         (seeds, patients)
     )

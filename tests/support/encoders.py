@@ -29,8 +29,8 @@ def shared(name: str) -> nn.Module:
     return encoder(name)
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    mine, theirs = one.state_dict(), other.state_dict()
+def same(network: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = network.state_dict(), other.state_dict()
     return all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 

@@ -78,8 +78,8 @@ class Host:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             process.kill()  # what it began in the host ends with the host
-            said = f"{self.name}: {command}: {timeout:g} s passed; {error.output}"
-            raise AssertionError(said) from error
+            message = f"{self.name}: {command}: {timeout:g} s passed; {error.output}"
+            raise AssertionError(message) from error
         return process.returncode, output
 
     def processes(self) -> list[str]:
@@ -145,14 +145,14 @@ class Network:
     def _boot(self, folder: Path, name: str) -> str:
         """What the first process of a host does before it holds it."""
         # What the host must still see may lie below a folder that it gets for itself.
-        seen = sorted({Path(sys.base_prefix), Path(sys.prefix), self.folder})
-        stash = [f"/mnt/seen/{number}" for number in range(len(seen))]
+        visible = sorted({Path(sys.base_prefix), Path(sys.prefix), self.folder})
+        stash = [f"/mnt/seen/{number}" for number in range(len(visible))]
         lines = ["set -e", f"hostname {name}", "mount -t tmpfs -o mode=755 none /mnt"]
-        for kept, path in zip(stash, seen, strict=True):
+        for kept, path in zip(stash, visible, strict=True):
             lines += [f"mkdir -p {kept}", f"mount --rbind {shlex.quote(str(path))} {kept}"]
         for place, mode in (("/tmp", 1777), ("/run", 755), ("/dev/shm", 1777)):
             lines.append(f"mount -t tmpfs -o mode={mode} none {place}")
-        for kept, path in zip(stash, seen, strict=True):
+        for kept, path in zip(stash, visible, strict=True):
             target = shlex.quote(str(path))
             lines += [f"mkdir -p {target}", f"mount --rbind {kept} {target}"]
             if path != self.folder:

@@ -75,11 +75,14 @@ def write_slice(
 
 def patients_of(phantoms: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images SHWC and masks SHW of each patient."""
-    found = {}
+    patients = {}
     for patient, rows in find_slices(phantoms).groupby("patient"):
         images = np.stack([read_image(phantoms, image) for image in rows["image"]])
-        found[str(patient)] = images, np.stack([read_mask(phantoms, mask) for mask in rows["mask"]])
-    return found
+        patients[str(patient)] = (
+            images,
+            np.stack([read_mask(phantoms, mask) for mask in rows["mask"]]),
+        )
+    return patients
 
 
 def as_lgg(phantoms: Path, root: Path) -> None:

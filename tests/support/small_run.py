@@ -76,12 +76,12 @@ def train(run: Run, trial: str, dice: list[float], params: Params | None = None)
         row |= {"tumour_slice_dice": score / 4, "slice_dice_empty1": 0.9, "false_alarm": 0.1}
         row |= {"lr": 1e-3, "best_dice": max(so_far), "best_epoch": int(np.argmax(so_far)) + 1}
         append_line(folder.metrics, row)
-    own = np.clip(max(dice) + np.array([0.1, 0.0, -0.1]), 0, 1)
+    dice_P = np.clip(max(dice) + np.array([0.1, 0.0, -0.1]), 0, 1)
     counts = {"tp": [0, 50, 40], "fp": [0, 5, 5], "fn": [0, 10, 20]}
     sizes = {"patient": PATIENTS, "slices": 20, "tumour_slices": [0, 6, 4]}
-    table = pd.DataFrame({**sizes, **counts, "dice": own, "iou": own / 2})
+    table = pd.DataFrame({**sizes, **counts, "dice": dice_P, "iou": dice_P / 2})
     table.to_csv(folder.patients, index=False)
-    table.assign(dice=np.clip(own - max(dice) + dice[-1], 0, 1)).to_csv(folder.last, index=False)
+    table.assign(dice=np.clip(dice_P - max(dice) + dice[-1], 0, 1)).to_csv(folder.last, index=False)
     paint(run, trial, labels=[f"{patient} slice 3" for patient in PATIENTS], epoch=best_epoch)
 
 

@@ -111,16 +111,16 @@ def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
 ) -> None:
     network, data = small_network(), batches(range(SLICES), 4)
     optimizer, loss = build_optimizer(network, AdamW()), build_loss(config)
-    found = [fmean(steps(network, data, loss=loss, optimizer=optimizer)) for _ in range(20)]
-    assert found[-1] < 0.5 * found[0]
+    losses = [fmean(steps(network, data, loss=loss, optimizer=optimizer)) for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]
     assert dice(score(network, range(SLICES), 4).counts_S3.sum(0).numpy()) > 0.9
 
 
 def test_bfloat16_learns_too() -> None:
     network, data = small_network(), batches(range(SLICES), 4)
     optimizer, machine = build_optimizer(network, AdamW()), Machine(CPU.device, bfloat16=True)
-    found = [fmean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
-    assert found[-1] < 0.8 * found[0]
+    losses = [fmean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
+    assert losses[-1] < 0.8 * losses[0]
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
@@ -235,9 +235,9 @@ def test_counts_are_those_of_the_whole_at_once_whatever_the_batch_size(
     with torch.no_grad():
         logits_SHW = network.eval()(IMAGE_SCHW, SCALING_S33)
     order = np.random.default_rng(size).permutation(SLICES)
-    found = score(network, order, size)
-    assert torch.equal(found.counts_S3, count_pixels(logits_SHW, MASK_SHW))
-    assert found.visits_S.tolist() == [1] * SLICES
+    scored = score(network, order, size)
+    assert torch.equal(scored.counts_S3, count_pixels(logits_SHW, MASK_SHW))
+    assert scored.visits_S.tolist() == [1] * SLICES
 
 
 @pytest.mark.parametrize("size", [1, 5, 12])
@@ -248,10 +248,10 @@ def test_the_loss_is_that_of_the_whole_at_once_whatever_the_batch_size(
     network, loss = small_network().eval(), build_loss(config)
     with torch.no_grad():
         whole = loss.sums(network(IMAGE_SCHW, SCALING_S33), MASK_SHW)
-    found = score(network, range(SLICES), size, loss=loss).sums
-    assert found.dtype == torch.float64
-    assert found.tolist() == pytest.approx(whole.tolist(), rel=1e-5)
-    assert loss.of(found).item() == pytest.approx(loss.of(whole).item(), rel=1e-5)
+    sums = score(network, range(SLICES), size, loss=loss).sums
+    assert sums.dtype == torch.float64
+    assert sums.tolist() == pytest.approx(whole.tolist(), rel=1e-5)
+    assert loss.of(sums).item() == pytest.approx(loss.of(whole).item(), rel=1e-5)
 
 
 def test_two_workers_score_what_one_would() -> None:
@@ -266,20 +266,20 @@ def test_two_workers_score_what_one_would() -> None:
 def test_every_slice_is_scaled_by_its_own_row() -> None:
     scaling_S33 = SCALING_S33.clone()
     scaling_S33[3, :, 1] = 300.0  # a mean that no pixel is above
-    found = score(Threshold(), [5, 3, 4], 3, scaling_S33=scaling_S33)
-    assert found.counts_S3[3].tolist() == [0, 0, int(MASK_SHW[3].sum())]
-    assert (found.counts_S3[[4, 5], 0] > 0).all()
+    scored = score(Threshold(), [5, 3, 4], 3, scaling_S33=scaling_S33)
+    assert scored.counts_S3[3].tolist() == [0, 0, int(MASK_SHW[3].sum())]
+    assert (scored.counts_S3[[4, 5], 0] > 0).all()
 
 
 def test_slices_that_are_not_a_worker_s_own_count_nothing() -> None:
-    found = score(Threshold(), [4, 2], 2)
-    assert found.visits_S.nonzero().flatten().tolist() == [2, 4]
-    assert found.counts_S3.sum(1).nonzero().flatten().tolist() == [2, 4]
+    scored = score(Threshold(), [4, 2], 2)
+    assert scored.visits_S.nonzero().flatten().tolist() == [2, 4]
+    assert scored.counts_S3.sum(1).nonzero().flatten().tolist() == [2, 4]
 
 
 def test_a_worker_without_slices_has_a_share_of_zeros() -> None:
-    found = score(Threshold(), [], 4)
-    assert not found.counts_S3.any() and not found.visits_S.any() and not found.sums.any()
+    scored = score(Threshold(), [], 4)
+    assert not scored.counts_S3.any() and not scored.visits_S.any() and not scored.sums.any()
 
 
 def test_a_slice_scored_twice_shows_in_its_visits() -> None:

@@ -57,12 +57,12 @@ def one_of_two_workers(rank: int, folder: Path) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=len(SHARES)
     )
-    found = [gradients(small_network(), SHARES[rank], config) for config in CONFIGS]
-    for *parameters, _ in found:
+    results = [gradients(small_network(), SHARES[rank], config) for config in CONFIGS]
+    for *parameters, _ in results:
         for gradient in parameters:  # as DistributedDataParallel does
             dist.all_reduce(gradient)
             gradient /= len(SHARES)
-    torch.save(found, folder / f"{rank}.pt")
+    torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 

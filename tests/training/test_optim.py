@@ -28,8 +28,10 @@ def small_network() -> nn.Sequential:
 
 def by_name(network: nn.Module, optimizer: Optimizer, setting: str) -> dict[str, float | None]:
     """A setting of the group that each parameter is in; None for those in no group."""
-    own = {id(p): group[setting] for group in optimizer.param_groups for p in group["params"]}
-    return {name: own.get(id(p)) for name, p in network.named_parameters()}
+    setting_by_id = {
+        id(p): group[setting] for group in optimizer.param_groups for p in group["params"]
+    }
+    return {name: setting_by_id.get(id(p)) for name, p in network.named_parameters()}
 
 
 # Groups
@@ -75,7 +77,7 @@ def test_groups_stand_in_the_order_in_which_the_network_names_them() -> None:
     assert orders[0] == orders[1]
     named = [id(p) for p in network.parameters() if p.requires_grad]
     assert [first for first, *_ in orders[0]] == [
-        one for one in named if one in {first for first, *_ in orders[0]}
+        name for name in named if name in {first for first, *_ in orders[0]}
     ]
 
 

@@ -25,9 +25,9 @@ from tests.support.trials import CPU, SMALL, TINY, nothing, together, trained
 def test_two_workers_train_and_score_what_one_would(run: Run, tmp_path: Path) -> None:
     alone = trained(run, "alone", TINY, nothing)
     pair = together(run, "pair", TINY, 2, tmp_path)
-    for one, two in zip(alone.rows(), pair.rows(), strict=True):
-        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
-        assert one.val_loss == pytest.approx(two.val_loss, rel=1e-4)
+    for alone_row, pair_row in zip(alone.rows(), pair.rows(), strict=True):
+        assert alone_row.train_loss == pytest.approx(pair_row.train_loss, rel=1e-4)
+        assert alone_row.val_loss == pytest.approx(pair_row.val_loss, rel=1e-4)
     table, other = pd.read_csv(alone.patients), pd.read_csv(pair.patients)
     assert table["patient"].tolist() == other["patient"].tolist()
     assert table["slices"].tolist() == other["slices"].tolist()
@@ -81,5 +81,5 @@ def test_workers_stay_equal_while_blocks_thaw_and_after_a_range_test(
     """Unfreezing beneath an old DDP wrapper would leave their gradients apart, without a word."""
     meeting = str(tmp_path / "meeting")
     mp.spawn(joined_weights, (2, meeting, run.path, config), nprocs=2)
-    one, two = (torch.load(f"{meeting}-{rank}.pt", weights_only=True) for rank in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    first, second = (torch.load(f"{meeting}-{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -84,8 +84,11 @@ def test_cut_off_in_the_middle_of_a_cycle_or_of_unfreezing_it_ends_with_the_same
     again = trained(run, "cut", config, nothing)
     assert again.ending().reason == ""
     assert [row.lr for row in whole.rows()] == [row.lr for row in again.rows()]
-    one, other = last_state(whole), last_state(again)
-    assert all(torch.equal(one["network"][key], other["network"][key]) for key in one["network"])
+    expected, resumed = last_state(whole), last_state(again)
+    assert all(
+        torch.equal(expected["network"][key], resumed["network"][key])
+        for key in expected["network"]
+    )
     assert again.audit() == whole.audit()
 
 

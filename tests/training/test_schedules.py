@@ -51,20 +51,24 @@ def momenta(config: hyperparameters.ScheduleConfig) -> list[float]:
 
 def of_torch(optimizer: torch.optim.Optimizer, scheduler: LRScheduler) -> list[Setting]:
     """What a scheduler of PyTorch sets, step by step."""
-    found = []
+    expected = []
     for _ in range(STEPS):
         group = optimizer.param_groups[0]
         momentum = group["betas"][0] if "betas" in group else group["momentum"]
-        found.append(Setting(group["lr"], momentum))
+        expected.append(Setting(group["lr"], momentum))
         optimizer.step()
-        if len(found) < STEPS:
+        if len(expected) < STEPS:
             scheduler.step()
-    return found
+    return expected
 
 
-def require_equal(found: list[Setting], expected: list[Setting]) -> None:
-    assert [one.lr for one in found] == pytest.approx([one.lr for one in expected], rel=1e-9)
-    assert [one.momentum for one in found] == pytest.approx([one.momentum for one in expected])
+def require_equal(ours: list[Setting], expected: list[Setting]) -> None:
+    assert [setting.lr for setting in ours] == pytest.approx(
+        [setting.lr for setting in expected], rel=1e-9
+    )
+    assert [setting.momentum for setting in ours] == pytest.approx(
+        [setting.momentum for setting in expected]
+    )
 
 
 # Every schedule
@@ -96,8 +100,8 @@ def test_every_rate_of_a_short_run_is_between_nothing_and_the_peak(
     "config", [config for config in EVERY if not isinstance(config, Step)], ids=str
 )
 def test_no_schedule_but_step_jumps(config: hyperparameters.ScheduleConfig) -> None:
-    found = rates(config, per_epoch=1000)
-    assert max(abs(after - before) for before, after in pairwise(found)) < 0.001 * PEAK
+    rate_by_step = rates(config, per_epoch=1000)
+    assert max(abs(after - before) for before, after in pairwise(rate_by_step)) < 0.001 * PEAK
 
 
 @pytest.mark.parametrize("config", EVERY[2:], ids=lambda config: type(config).__name__)
@@ -107,10 +111,10 @@ def test_momentum_falls_as_the_rate_climbs_and_never_below_0(
     swinging = settings(replace(config, momentum_drop=0.15))
     for before, after in pairwise(swinging):
         assert (after.lr - before.lr) * (after.momentum - before.momentum) <= 0
-    assert max(one.momentum for one in swinging) == pytest.approx(MOMENTUM, abs=0.01)
-    assert min(one.momentum for one in swinging) == pytest.approx(MOMENTUM - 0.15, abs=0.03)
+    assert max(setting.momentum for setting in swinging) == pytest.approx(MOMENTUM, abs=0.01)
+    assert min(setting.momentum for setting in swinging) == pytest.approx(MOMENTUM - 0.15, abs=0.03)
     steep = settings(replace(config, momentum_drop=0.95), momentum=0.5)
-    assert min(one.momentum for one in steep) == 0.0
+    assert min(setting.momentum for setting in steep) == 0.0
 
 
 @pytest.mark.parametrize("config", [Constant(), Step(), Cosine(), Triangular()], ids=str)
@@ -126,24 +130,24 @@ def test_constant_is_the_peak_throughout() -> None:
 
 
 def test_step_shrinks_the_rate_at_the_first_step_of_every_few_epochs() -> None:
-    found = rates(Step(every_epochs=8, factor=0.5))
+    rate_by_step = rates(Step(every_epochs=8, factor=0.5))
     part = 8 * PER_EPOCH
-    assert found[:part] == [PEAK] * part
-    assert found[part : 2 * part] == [PEAK / 2] * part
-    assert found[2 * part :] == [PEAK / 4] * (STEPS - 2 * part)
+    assert rate_by_step[:part] == [PEAK] * part
+    assert rate_by_step[part : 2 * part] == [PEAK / 2] * part
+    assert rate_by_step[2 * part :] == [PEAK / 4] * (STEPS - 2 * part)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 def test_cosine_climbs_to_the_peak_and_falls_to_the_floor(warmup: float) -> None:
-    found = rates(Cosine(warmup=warmup, floor=0.02))
+    rate_by_step = rates(Cosine(warmup=warmup, floor=0.02))
     top = round(warmup * STEPS)
-    assert found[top] == max(found) == pytest.approx(PEAK)
-    assert found[:top] == sorted(found[:top])
-    assert found[top:] == sorted(found[top:], reverse=True)
-    assert found[-1] == pytest.approx(0.02 * PEAK, rel=0.02)
-    assert min(found) >= 0.02 * PEAK
+    assert rate_by_step[top] == max(rate_by_step) == pytest.approx(PEAK)
+    assert rate_by_step[:top] == sorted(rate_by_step[:top])
+    assert rate_by_step[top:] == sorted(rate_by_step[top:], reverse=True)
+    assert rate_by_step[-1] == pytest.approx(0.02 * PEAK, rel=0.02)
+    assert min(rate_by_step) >= 0.02 * PEAK
     if warmup:
-        assert found[0] == pytest.approx(0.02 * PEAK)
+        assert rate_by_step[0] == pytest.approx(0.02 * PEAK)
 
 
 def test_cosine_is_halfway_up_halfway_down() -> None:
@@ -169,14 +173,14 @@ def test_one_cycle_is_that_of_pytorch(
         base_momentum=MOMENTUM - 0.1,
         max_momentum=MOMENTUM,
     )
-    found = settings(OneCycle(warmup=warmup, start=start, end=end, momentum_drop=0.1))
-    require_equal(found, of_torch(optimizer, scheduler))
+    ours = settings(OneCycle(warmup=warmup, start=start, end=end, momentum_drop=0.1))
+    require_equal(ours, of_torch(optimizer, scheduler))
 
 
 def test_one_cycle_without_warm_up_begins_at_its_peak() -> None:
-    found = rates(OneCycle(warmup=0.0, end=0.01))
-    assert found[0] == max(found) == pytest.approx(PEAK)
-    assert found[-1] == pytest.approx(0.01 * PEAK)
+    rate_by_step = rates(OneCycle(warmup=0.0, end=0.01))
+    assert rate_by_step[0] == max(rate_by_step) == pytest.approx(PEAK)
+    assert rate_by_step[-1] == pytest.approx(0.01 * PEAK)
 
 
 @pytest.mark.parametrize(
@@ -203,29 +207,29 @@ def test_cycles_are_those_of_pytorch(
         base_momentum=MOMENTUM - 0.15,
         max_momentum=MOMENTUM,
     )
-    found = settings(replace(config, momentum_drop=0.15), per_epoch=per_epoch)
-    require_equal(found[:STEPS], of_torch(optimizer, scheduler))
+    ours = settings(replace(config, momentum_drop=0.15), per_epoch=per_epoch)
+    require_equal(ours[:STEPS], of_torch(optimizer, scheduler))
 
 
 @pytest.mark.parametrize("cycle_epochs", [2, 4, 5])
 def test_a_cycle_lasts_its_epochs_and_peaks_in_the_middle(cycle_epochs: int) -> None:
-    found = rates(Triangular(cycle_epochs=cycle_epochs, floor=0.1))
-    tops = [step for step, rate in enumerate(found) if rate == max(found)]
+    rate_by_step = rates(Triangular(cycle_epochs=cycle_epochs, floor=0.1))
+    tops = [step for step, rate in enumerate(rate_by_step) if rate == max(rate_by_step)]
     cycle = cycle_epochs * PER_EPOCH
     assert tops == list(range(cycle // 2, STEPS, cycle))
-    assert found[::cycle] == pytest.approx([0.1 * PEAK] * (STEPS // cycle))
+    assert rate_by_step[::cycle] == pytest.approx([0.1 * PEAK] * (STEPS // cycle))
 
 
 def test_triangular2_halves_the_height_above_the_floor_at_every_cycle() -> None:
-    found = rates(Triangular2(cycle_epochs=4, floor=0.2))
-    tops = [share / PEAK for share in found[2 * PER_EPOCH :: 4 * PER_EPOCH]]
+    rate_by_step = rates(Triangular2(cycle_epochs=4, floor=0.2))
+    tops = [share / PEAK for share in rate_by_step[2 * PER_EPOCH :: 4 * PER_EPOCH]]
     assert tops == pytest.approx([0.2 + 0.8 * left for left in (1, 0.5, 0.25, 0.125, 0.0625)])
 
 
 def test_exp_range_shrinks_by_gamma_an_epoch_however_many_steps_it_has() -> None:
     for per_epoch in (2, 12, 50):
-        found = rates(ExpRange(cycle_epochs=2, floor=0.2, gamma=0.9), per_epoch=per_epoch)
-        tops = [share / PEAK for share in found[per_epoch :: 2 * per_epoch]]
+        rate_by_step = rates(ExpRange(cycle_epochs=2, floor=0.2, gamma=0.9), per_epoch=per_epoch)
+        tops = [share / PEAK for share in rate_by_step[per_epoch :: 2 * per_epoch]]
         assert tops[:3] == pytest.approx([0.2 + 0.8 * 0.9**epoch for epoch in (1, 3, 5)])
 
 

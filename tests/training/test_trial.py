@@ -26,8 +26,11 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     bounds = read_bounds(run.trial("t").lr_range)
     assert trial.schedule(0).lr == pytest.approx(bounds.low)
     assert trial.schedule(trial.data.steps).lr == pytest.approx(bounds.high)
-    given, found = fresh.learner.network.state_dict(), trial.learner.network.state_dict()
-    assert all(torch.equal(given[key], found[key]) for key in given)
+    fresh_state, trial_state = (
+        fresh.learner.network.state_dict(),
+        trial.learner.network.state_dict(),
+    )
+    assert all(torch.equal(fresh_state[key], trial_state[key]) for key in fresh_state)
     assert trial.learner.optimizer.state_dict()["state"] == {}
 
 

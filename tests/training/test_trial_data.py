@@ -23,13 +23,13 @@ from tests.support.trials import CPU, TINY, nothing, trained, untimed, weights
 
 
 def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Run) -> None:
-    found = []
+    results = []
     for threads in (1, 2):
         trial = Trial(task_of(run, f"of-{threads}", TINY, threads=threads), CPU)
         torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
         rows = [untimed(trial.run_epoch()) for _ in range(3)]
-        found.append((rows, trial.validate().patient_table().to_csv()))
-    assert found[0] == found[1]
+        results.append((rows, trial.validate().patient_table().to_csv()))
+    assert results[0] == results[1]
     of_one, of_two = weights(run.trial("of-1")), weights(run.trial("of-2"))
     assert all(torch.equal(of_one[name], of_two[name]) for name in of_one)
 
@@ -50,10 +50,10 @@ def test_the_fold_that_the_config_names_validates_and_the_others_train(run: Run)
     for fold in (0, 1):
         config = replace(TINY, epochs=1, fold=fold)
         trial = Trial(task_of(run, f"{fold}", config), CPU)
-        seen = set(table["patient"].iloc[trial.data.train_rows])
+        trained_on = set(table["patient"].iloc[trial.data.train_rows])
         last = pd.read_csv(trained(run, f"{fold}", config, nothing).last)
         assert set(last["patient"]) == set(table.loc[table["fold"] == fold, "patient"])
-        assert seen == set(table.loc[table["fold"] == 1 - fold, "patient"])
+        assert trained_on == set(table.loc[table["fold"] == 1 - fold, "patient"])
 
 
 def test_an_earlier_version_s_configuration_trains_as_without_an_extra(run: Run) -> None:
@@ -74,10 +74,10 @@ def test_an_extra_of_the_config_changes_what_is_trained_on_and_nothing_else(
         Trial(task_of(run, f"with-{chosen}", with_extra(chosen)), CPU) for chosen in ("none", extra)
     )
     pairs = list(zip(*(images(trial.data) for trial in (plain, changed)), strict=True))
-    differ = [not torch.equal(one.image_BCHW, two.image_BCHW) for one, two in pairs]
-    assert any(differ) and all((one.rows == two.rows).all() for one, two in pairs)
+    differ = [not torch.equal(before.image_BCHW, after.image_BCHW) for before, after in pairs]
+    assert any(differ) and all((before.rows == after.rows).all() for before, after in pairs)
     same = zip(*(scored_images(trial.data) for trial in (plain, changed)), strict=True)
-    assert all(torch.equal(one, two) for one, two in same)
+    assert all(torch.equal(before, after) for before, after in same)
 
 
 def with_extra(extra: Literal["none", "noise", "elastic"]) -> TrialConfig:

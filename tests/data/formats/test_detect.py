@@ -63,13 +63,13 @@ def test_every_layout_of_the_same_patients_is_found_and_holds_the_same(
     tmp_path: Path, phantoms: Path, table: pd.DataFrame, copy: Copy, layout: str
 ) -> None:
     copy(phantoms, tmp_path / "data")
-    found = find_slices(tmp_path / "data")
+    slices = find_slices(tmp_path / "data")
     assert scan(tmp_path / "data").layout == layout
-    own = ["patient", "slice", "tumour", "tumour_pixels"]
-    pd.testing.assert_frame_equal(found[own], table[own])
+    columns = ["patient", "slice", "tumour", "tumour_pixels"]
+    pd.testing.assert_frame_equal(slices[columns], table[columns])
     for row in (0, 7, len(table) - 1):
-        where = found["index"][row], found["axis"][row]
-        image_HWC = read_image(tmp_path / "data", found["image"][row], *where)
+        where = slices["index"][row], slices["axis"][row]
+        image_HWC = read_image(tmp_path / "data", slices["image"][row], *where)
         assert np.array_equal(image_HWC, read_image(phantoms, table["image"][row]))
 
 
@@ -79,13 +79,13 @@ def test_a_layout_that_is_named_is_taken_and_a_table_comes_back_from_its_file_as
 ) -> None:
     copy(phantoms, tmp_path / "data")
     contents = scan(tmp_path / "data", layout)
-    found = contents.table
+    slices = contents.table
     assert contents.problems == []
-    assert list(found) == list(COLUMNS)
-    found.to_csv(tmp_path / "slices.csv", index=False)
+    assert list(slices) == list(COLUMNS)
+    slices.to_csv(tmp_path / "slices.csv", index=False)
     again = read_table(tmp_path / "slices.csv")
-    pd.testing.assert_frame_equal(again, found, check_dtype=False)
-    assert fingerprint(again, tmp_path / "data") == fingerprint(found, tmp_path / "data")
+    pd.testing.assert_frame_equal(again, slices, check_dtype=False)
+    assert fingerprint(again, tmp_path / "data") == fingerprint(slices, tmp_path / "data")
 
 
 def test_volumes_bring_their_spacing_and_pictures_none(tmp_path: Path, phantoms: Path) -> None:

@@ -45,14 +45,14 @@ def test_a_manifest_tells_all_that_names_do_not(tmp_path: Path) -> None:
         'images/y.png|images/x.png,masks/y.png,"Łódź, <1>",5,,',
         header="Image, mask ,patient,slice,site,spacing",
     )
-    found = find_slices(tmp_path)
-    assert found["patient"].tolist() == ["Łódź, <1>"] * 2
-    assert found["slice"].tolist() == [4, 5]
-    assert found["site"].tolist() == ["Munich", ""]
-    mm = found[["row_mm", "column_mm", "slice_mm"]]
+    slices = find_slices(tmp_path)
+    assert slices["patient"].tolist() == ["Łódź, <1>"] * 2
+    assert slices["slice"].tolist() == [4, 5]
+    assert slices["site"].tolist() == ["Munich", ""]
+    mm = slices[["row_mm", "column_mm", "slice_mm"]]
     assert mm.iloc[0].tolist() == [0.9, 0.8, 5.0]
     assert mm.iloc[1].isna().all()
-    assert read_image(tmp_path, found["image"][1]).shape == (16, 16, 2)
+    assert read_image(tmp_path, slices["image"][1]).shape == (16, 16, 2)
 
 
 def test_a_manifest_of_volumes_counts_on_through_a_patient_s_second_scan(tmp_path: Path) -> None:
@@ -61,12 +61,12 @@ def test_a_manifest_of_volumes_counts_on_through_a_patient_s_second_scan(tmp_pat
         write_volume(tmp_path / f"{name}_m.nii.gz", np.stack([blob()] * count))
     rows = [f"{name}.nii.gz,{name}_m.nii.gz,{who}" for name, who in zip("abc", "PQP", strict=True)]
     write_manifest(tmp_path, *rows)
-    found = find_slices(tmp_path)
-    assert found.groupby("patient")["slice"].agg(list).to_dict() == {
+    slices = find_slices(tmp_path)
+    assert slices.groupby("patient")["slice"].agg(list).to_dict() == {
         "P": [1, 2, 3, 4, 5],
         "Q": [1, 2],
     }
-    assert found["index"].tolist() == [0, 1, 2, 0, 1, 0, 1]
+    assert slices["index"].tolist() == [0, 1, 2, 0, 1, 0, 1]
 
 
 def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def test_the_table_has_a_row_for_each_slice_in_numeric_order(tmp_path: Path) -> 
     for number in (10, 9, 1):
         write_slice(tmp_path, "b", number)
     write_slice(tmp_path, "a", 7, tumour_pixels=3)
-    found = find_slices(tmp_path)
-    assert set(found) == {*COLUMNS, "tumour", "tumour_pixels"}
+    slices = find_slices(tmp_path)
+    assert set(slices) == {*COLUMNS, "tumour", "tumour_pixels"}
     columns = ["patient", "slice", "image", "mask", "tumour", "tumour_pixels", "index", "axis"]
-    assert found[columns].values.tolist() == [
+    assert slices[columns].values.tolist() == [
         ["a", 7, "a/a_7.tif", "a/a_7_mask.tif", 1, 3, -1, -1],
         ["b", 1, "b/b_1.tif", "b/b_1_mask.tif", 0, 0, -1, -1],
         ["b", 9, "b/b_9.tif", "b/b_9_mask.tif", 0, 0, -1, -1],
@@ -73,9 +73,9 @@ def test_capital_suffixes_and_png_masks_belong_to_their_image(tmp_path: Path) ->
 
 def test_names_may_hold_spaces_commas_markup_and_umlauts(tmp_path: Path) -> None:
     write_slice(tmp_path, "Jürgen, <b>1\n", 1)
-    found = find_slices(tmp_path)
-    assert found["patient"].tolist() == ["Jürgen, <b>1\n"]
-    found.to_csv(tmp_path / "slices.csv", index=False)
+    slices = find_slices(tmp_path)
+    assert slices["patient"].tolist() == ["Jürgen, <b>1\n"]
+    slices.to_csv(tmp_path / "slices.csv", index=False)
     assert read_table(tmp_path / "slices.csv")["patient"].tolist() == ["Jürgen, <b>1\n"]
 
 
@@ -85,9 +85,9 @@ def test_names_may_hold_spaces_commas_markup_and_umlauts(tmp_path: Path) -> None
 )
 def test_the_site_of_a_tcga_patient_is_in_its_name(tmp_path: Path, patient: str, site: str) -> None:
     write_slice(tmp_path, patient, 1)
-    found = find_slices(tmp_path)
-    assert found["site"].tolist() == [site]
-    found.to_csv(tmp_path / "slices.csv", index=False)
+    slices = find_slices(tmp_path)
+    assert slices["site"].tolist() == [site]
+    slices.to_csv(tmp_path / "slices.csv", index=False)
     again = read_table(tmp_path / "slices.csv")
     assert again[["patient", "site"]].values.tolist() == [[patient, site]]
 
@@ -173,10 +173,10 @@ def test_a_root_that_is_a_link_itself_is_followed(tmp_path: Path) -> None:
 
 
 def test_the_real_patients_are_found_whole(lgg: Path) -> None:
-    found = find_slices(lgg)
-    assert (len(found), found["patient"].nunique(), found["tumour"].sum()) == (840, 24, 290)
-    assert (found["slice"] == found.groupby("patient").cumcount() + 1).all()
-    sites = found.groupby("patient")["site"].first().value_counts()
+    slices = find_slices(lgg)
+    assert (len(slices), slices["patient"].nunique(), slices["tumour"].sum()) == (840, 24, 290)
+    assert (slices["slice"] == slices.groupby("patient").cumcount() + 1).all()
+    sites = slices.groupby("patient")["site"].first().value_counts()
     assert sites.to_dict() == {"DU": 9, "HT": 7, "CS": 4, "FG": 3, "EZ": 1}
 
 

@@ -74,17 +74,17 @@ def test_other_types_are_spread_over_8_bits_patient_by_patient(tmp_path: Path, d
 
 def test_negative_levels_begin_at_the_lowest() -> None:
     image_HWC = np.linspace(-1000, 1000, 2001).reshape(-1, 1, 1)
-    found = intensity_range([image_HWC])
-    assert found[0] == pytest.approx([-1000, 998])
-    assert to_bytes(image_HWC, found)[[0, 1000, 2000], 0, 0].tolist() == [0, 128, 255]
+    levels = intensity_range([image_HWC])
+    assert levels[0] == pytest.approx([-1000, 998])
+    assert to_bytes(image_HWC, levels)[[0, 1000, 2000], 0, 0].tolist() == [0, 128, 255]
 
 
 def test_each_channel_has_levels_of_its_own() -> None:
     image_HWC = noise(8, 8, 2, dtype=np.uint16)
     image_HWC[..., 1] //= 100
-    found = intensity_range([image_HWC, image_HWC])
-    assert found[0, 1] > 50 * found[1, 1]
-    assert to_bytes(image_HWC, found).max(axis=(0, 1)).tolist() == [255, 255]
+    levels = intensity_range([image_HWC, image_HWC])
+    assert levels[0, 1] > 50 * levels[1, 1]
+    assert to_bytes(image_HWC, levels).max(axis=(0, 1)).tolist() == [255, 255]
 
 
 def test_an_empty_channel_stays_black() -> None:
@@ -182,10 +182,10 @@ def test_volumes_and_slices_of_the_same_patients_give_the_same_pack_and_the_same
     slices = write_phantoms(tmp_path / "tif", patients=3, slices=6, size=48)
     volumes = tmp_path / "nii"
     as_nifti(slices, volumes, suffix)
-    one = packed(slices, tmp_path / "cache-tif", 32, channels=3)
-    other = packed(volumes, tmp_path / "cache-nii", 32, channels=3)
+    of_slices = packed(slices, tmp_path / "cache-tif", 32, channels=3)
+    of_volumes = packed(volumes, tmp_path / "cache-nii", 32, channels=3)
     for name in ("slices", "histograms", "levels"):
-        assert one[name].tobytes() == other[name].tobytes()
+        assert of_slices[name].tobytes() == of_volumes[name].tobytes()
     tables = [
         pd.read_csv(trained(root, tmp_path / f"run-{root.name}", TINY).patients)
         for root in (slices, volumes)

@@ -289,7 +289,7 @@ def test_one_thread_may_take_slices_of_two_sizes_in_turn() -> None:
     first = apply(ELASTIC, large_HWC, large_HW, sample=sample)
     moved(ELASTIC, sample=sample)
     again = apply(ELASTIC, large_HWC, large_HW, sample=sample)
-    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert all(np.array_equal(left, right) for left, right in zip(first, again, strict=True))
 
 
 def test_an_extra_that_there_is_not_is_refused() -> None:

@@ -103,10 +103,10 @@ def test_an_epoch_shows_each_row_at_most_once_and_another_epoch_moves_it_otherwi
     images = {}
     for epoch in (0, 1):
         batches = kept(training_batches(pack, rows, STRONG, batch_size=4, seed=0, epoch=epoch))
-        seen = list(chain.from_iterable(batch.rows.tolist() for batch in batches))
-        assert sorted(seen) == rows.tolist()
+        shown = list(chain.from_iterable(batch.rows.tolist() for batch in batches))
+        assert sorted(shown) == rows.tolist()
         image_NCHW = torch.cat([batch.image_BCHW for batch in batches])
-        images[epoch] = image_NCHW[np.argsort(seen)]
+        images[epoch] = image_NCHW[np.argsort(shown)]
     assert all(not torch.equal(a, b) for a, b in zip(images[0], images[1], strict=True))
 
 
@@ -149,9 +149,9 @@ def test_any_number_of_threads_prepares_the_same_batches_in_the_same_order(
     alone = epoch(threads=1)
     assert len(alone) == 40 // batch_size
     for threads in (2, 5):
-        for one, other in zip(alone, epoch(threads), strict=True):
-            assert np.array_equal(one.rows, other.rows)
-            assert torch.equal(one.slices_BHWD, other.slices_BHWD)
+        for expected, batch in zip(alone, epoch(threads), strict=True):
+            assert np.array_equal(expected.rows, batch.rows)
+            assert torch.equal(expected.slices_BHWD, batch.slices_BHWD)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -18,11 +18,11 @@ def test_channels_show_flair_as_often_as_asked_and_flair_shows_itself(flair: int
 
 
 def test_epochs_differ_and_the_same_epoch_does_not() -> None:
-    one, two = (
+    first, second = (
         shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=epoch) for epoch in (1, 2)
     )
-    assert (one != two).any()
-    assert (one == shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=1)).all()
+    assert (first != second).any()
+    assert (first == shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=1)).all()
 
 
 def test_never_missing_a_single_channel_or_no_known_flair_changes_nothing() -> None:

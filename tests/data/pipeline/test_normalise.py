@@ -8,8 +8,8 @@ from brainseg.data.pipeline.normalise import scaling
 
 
 def histograms(images_NHW: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    found = [[np.bincount(image.ravel(), minlength=256)] * 3 for image in images_NHW]
-    return np.array(found, np.uint32)
+    counts = [[np.bincount(image.ravel(), minlength=256)] * 3 for image in images_NHW]
+    return np.array(counts, np.uint32)
 
 
 def brain(rng: np.random.Generator, gain: float, slices: int = 3) -> NDArray[np.uint8]:
@@ -19,7 +19,7 @@ def brain(rng: np.random.Generator, gain: float, slices: int = 3) -> NDArray[np.
     return (np.concatenate([air, tissue], axis=1) * gain).round().astype(np.uint8)
 
 
-def seen(images_NHW: NDArray[np.uint8], scale_NC3: NDArray[np.float32]) -> NDArray[np.float32]:
+def scaled(images_NHW: NDArray[np.uint8], scale_NC3: NDArray[np.float32]) -> NDArray[np.float32]:
     ceiling, mean, deviation = (scale_NC3[:, 0, k][:, None, None] for k in range(3))
     return (np.minimum(images_NHW, ceiling) - mean) / deviation
 
@@ -27,7 +27,7 @@ def seen(images_NHW: NDArray[np.uint8], scale_NC3: NDArray[np.float32]) -> NDArr
 def test_a_scanner_s_gain_disappears() -> None:
     dim, bright = (brain(np.random.default_rng(0), gain) for gain in (0.5, 2.0))
     both = np.concatenate([dim, bright])
-    image = seen(both, scaling(histograms(both), ["a"] * 3 + ["b"] * 3, "patient"))
+    image = scaled(both, scaling(histograms(both), ["a"] * 3 + ["b"] * 3, "patient"))
     tissue = image[:, 16:]
     assert np.abs(tissue[:3] - tissue[3:]).max() < 0.1
     assert abs(tissue.mean()) < 0.02 and tissue.std() == pytest.approx(1, abs=0.02)
@@ -91,4 +91,4 @@ def histogram_mean(images_NHW: NDArray[np.uint8]) -> float:
 @pytest.mark.parametrize("how", ["patient", "image"])
 def test_an_image_without_foreground_stays_finite(how: str) -> None:
     black = np.zeros((2, 8, 8), np.uint8)
-    assert np.isfinite(seen(black, scaling(histograms(black), ["p"] * 2, how))).all()
+    assert np.isfinite(scaled(black, scaling(histograms(black), ["p"] * 2, how))).all()

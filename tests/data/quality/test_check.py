@@ -28,7 +28,7 @@ def test_nothing_is_wrong_with_made_up_patients(data: Data) -> None:
 
 @pytest.mark.parametrize("which", ["image", "mask"])
 @pytest.mark.parametrize(
-    ("spoil", "found"),
+    ("spoil", "expected"),
     [
         (lambda path: path.write_bytes(b"no picture at all"), "cannot be decoded"),
         (lambda path: path.write_bytes(path.read_bytes()[:-900]), "cannot be decoded"),
@@ -37,12 +37,12 @@ def test_nothing_is_wrong_with_made_up_patients(data: Data) -> None:
     ids=["corrupt", "truncated", "empty"],
 )
 def test_a_file_that_cannot_be_read_is_named(
-    data: Data, which: str, spoil: Callable[[Path], Any], found: str
+    data: Data, which: str, spoil: Callable[[Path], Any], expected: str
 ) -> None:
     path = getattr(data, which)(2, 3)
     spoil(path)
     findings = check(data.root)
-    assert (data.name(path), found) in [(file, said) for file, _, said in told(findings)]
+    assert (data.name(path), expected) in [(file, sentence) for file, _, sentence in told(findings)]
     assert len(findings.table) == 23
 
 
@@ -114,7 +114,7 @@ def with_16_bits(image_HWC: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize(
-    ("how", "found"),
+    ("how", "expected"),
     [
         (grey, "has 1, most have 3"),
         (with_alpha, "has 4, most have 3"),
@@ -122,11 +122,11 @@ def with_16_bits(image_HWC: NDArray[Any]) -> NDArray[Any]:
     ],
 )
 def test_an_image_of_another_kind_is_named(
-    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], found: str
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], expected: str
 ) -> None:
     change(data.image(3, 2), how)
-    file, rule, said = only(check(data.root))
-    assert (file, said) == (data.name(data.image(3, 2)), found)
+    file, rule, sentence = only(check(data.root))
+    assert (file, sentence) == (data.name(data.image(3, 2)), expected)
     assert rule.startswith("all images must have the same ")
 
 
@@ -157,7 +157,7 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "rule", "found"),
+    ("how", "rule", "expected"),
     [
         (lambda m: cv2.GaussianBlur(m, (5, 5), 1), "a mask must hold 0 and 1, or 0 and 255", "px)"),
         (lambda m: m // 255 * 3, "a mask must hold 0 and 1, or 0 and 255", "3 ("),
@@ -172,13 +172,13 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
     ids=["anti-aliased", "a label", "coloured", "inverted", "another shape"],
 )
 def test_a_mask_that_is_none_is_named(
-    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, found: str
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, expected: str
 ) -> None:
     number = data.with_tumour(2)
     change(data.mask(2, number), how)
     file, broken, sentence = only(check(data.root))
     assert file == data.name(data.mask(2, number)) and broken.startswith(rule)
-    assert found.format(n=number) in sentence
+    assert expected.format(n=number) in sentence
 
 
 # Patients
@@ -218,9 +218,9 @@ def test_a_slice_without_number_is_a_problem(data: Data) -> None:
 
 def test_an_image_in_two_patients_is_a_problem(data: Data) -> None:
     shutil.copy(data.image(1, 4), data.image(3, 2))
-    file, rule, found = only(check(data.root))
+    file, rule, sentence = only(check(data.root))
     assert (file, rule) == (data.name(data.image(3, 2)), SHARED)
-    assert found.startswith(f"shows the same as {data.name(data.image(1, 4))}, pixel for pixel")
+    assert sentence.startswith(f"shows the same as {data.name(data.image(1, 4))}, pixel for pixel")
 
 
 def test_masks_that_disagree_over_one_image_are_told(data: Data) -> None:
@@ -235,16 +235,16 @@ def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
     for number in range(1, SLICES + 1):
         cv2.imwrite(str(again / f"s{number}.png"), (read(data.image(2, number)) * 0.8).astype("u1"))
         shutil.copy(data.mask(2, number), again / f"s{number}_mask.tif")
-    file, rule, found = only(check(data.root))
+    file, rule, sentence = only(check(data.root))
     assert (file, rule) == ("Someone else/s1.png", SHARED)
-    assert found.startswith("shows the same as PHANTOM_0002/PHANTOM_0002_1.tif, nearly (5 more")
+    assert sentence.startswith("shows the same as PHANTOM_0002/PHANTOM_0002_1.tif, nearly (5 more")
 
 
 def test_a_patient_in_two_folders_of_one_name_is_refused(data: Data) -> None:
     shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
-    _, rule, found = only(check(data.root))
+    _, rule, sentence = only(check(data.root))
     assert rule.startswith("a patient must have one slice of each number")
-    assert "are both slice 1 of PHANTOM_0002 (12 of its images share a number)" in found
+    assert "are both slice 1 of PHANTOM_0002 (12 of its images share a number)" in sentence
 
 
 def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
@@ -298,10 +298,12 @@ def test_a_file_that_a_manifest_names_and_that_is_missing_is_named(data: Data) -
     (data.root / "list.csv").write_text("\n".join(["image,mask,patient", *rows]))
     data.image(1, 1).unlink()
     data.mask(1, 3).unlink()
-    found = told(check(data.root))
+    problems = told(check(data.root))
     assert [
-        (file, data.name(path) in f"{rule} {said}")
-        for (file, rule, said), path in zip(found, (data.image(1, 1), data.mask(1, 3)), strict=True)
+        (file, data.name(path) in f"{rule} {sentence}")
+        for (file, rule, sentence), path in zip(
+            problems, (data.image(1, 1), data.mask(1, 3)), strict=True
+        )
     ] == [("list.csv line 2", True), ("list.csv line 4", True)]
 
 
@@ -316,8 +318,8 @@ def test_a_decompression_bomb_is_named_and_not_decoded(data: Data) -> None:
     path = data.image(1, 1).with_suffix(".png")
     data.image(1, 1).unlink()
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
-    file, rule, found = only(check(data.root))
-    assert (file, found) == (data.name(path), "claims 60000 x 60000")
+    file, rule, sentence = only(check(data.root))
+    assert (file, sentence) == (data.name(path), "claims 60000 x 60000")
     assert rule.startswith("a picture must have at most ")
 
 

@@ -79,9 +79,9 @@ def test_a_changed_copy_in_another_patient_is_found(
     patients: list[list[Image]], change: str
 ) -> None:
     a, b, _ = patients
-    found = twins(*named(a, [CHANGES[change](image) for image in (*b, a[3])]))
-    assert [(pair.first, pair.second) for pair in found] == [(3, 2 * SLICES)]
-    assert found[0].equal == (change == "none")
+    pairs = twins(*named(a, [CHANGES[change](image) for image in (*b, a[3])]))
+    assert [(pair.first, pair.second) for pair in pairs] == [(3, 2 * SLICES)]
+    assert pairs[0].equal == (change == "none")
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -90,8 +90,8 @@ def test_a_changed_copy_of_a_real_slice_is_found(lgg: Path, change: str) -> None
         scan(lgg).table.groupby("patient")["image"].apply(lambda names: names.iloc[len(names) // 2])
     )
     images = [np.ascontiguousarray(read_image(lgg, name)) for name in middle]
-    found = twins(*named(*([i] for i in images), *([CHANGES[change](i)] for i in images)))
-    assert [(pair.first, pair.second) for pair in found] == [(n, n + 24) for n in range(24)]
+    pairs = twins(*named(*([i] for i in images), *([CHANGES[change](i)] for i in images)))
+    assert [(pair.first, pair.second) for pair in pairs] == [(n, n + 24) for n in range(24)]
 
 
 def test_no_two_made_up_patients_are_taken_for_one(patients: list[list[Image]]) -> None:
@@ -156,11 +156,11 @@ def test_names_that_differ_in_case_or_in_a_date_are_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [("scan_19950405", "scan_19960101"), ("P_12345678", "P_12345679"), ("P1", "P2"), ("1", "11")],
 )
-def test_names_that_differ_in_more_than_a_date_are_not_alike(one: str, other: str) -> None:
-    assert alike_names([one, other]) == []
+def test_names_that_differ_in_more_than_a_date_are_not_alike(name: str, other: str) -> None:
+    assert alike_names([name, other]) == []
 
 
 def test_names_alone_link_patients() -> None:
@@ -176,8 +176,8 @@ def test_a_hash_is_of_the_pixels_not_of_the_file(
         cv2.imwrite(str(tmp_path / name), patients[0][0])
     names = ["a_1.tif", "a_2.png"]
     table = pd.DataFrame({"patient": "a", "image": names, "index": -1, "axis": -1})
-    one, other = hash_slices(table, tmp_path)
-    assert one.exact == other.exact
+    first, second = hash_slices(table, tmp_path)
+    assert first.exact == second.exact
     assert (tmp_path / names[0]).read_bytes() != (tmp_path / names[1]).read_bytes()
 
 

@@ -58,9 +58,11 @@ def test_each_large_site_gives_its_share_and_the_small_ones_theirs_together(seed
     split = split_by_patient(table, validation=0.2, test=0.1, seed=seed)
     site = table.groupby("patient")["site"].first()
     for part, share in (("validation", 0.2), ("test", 0.1)):
-        own = site[sorted(patients_in(table, split)[part])].replace({"D": "small", "E": "small"})
+        part_sites = site[sorted(patients_in(table, split)[part])].replace(
+            {"D": "small", "E": "small"}
+        )
         for name, whole in (("A", 40), ("B", 20), ("C", 36), ("small", 4)):
-            assert abs((own == name).sum() - share * whole) < 1, (part, name)
+            assert abs((part_sites == name).sum() - share * whole) < 1, (part, name)
 
 
 def test_the_split_follows_the_seed_and_the_patients_not_the_order_of_rows() -> None:
