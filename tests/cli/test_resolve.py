@@ -49,9 +49,9 @@ def asked(sweep: Sweep, *words: str) -> Sweep:
 def test_a_list_is_trained_on_every_fold_and_one_configuration_on_the_fold_it_names() -> None:
     folded = asked(HONEST, "--data=x", "--folds=5", "--seeds=0,1")
     assert (folded.split.folds, folded.trials) == (5, 4 * 5 * 2)
-    one = asked(HONEST, "--data=x", "--folds=5", "--seeds=0,1", "--set=fold=3")
-    assert one.trials == 4 * 2
-    assert {one.space.config(pinned).fold for _, pinned in one.points()} == {3}
+    single = asked(HONEST, "--data=x", "--folds=5", "--seeds=0,1", "--set=fold=3")
+    assert single.trials == 4 * 2
+    assert {single.space.config(pinned).fold for _, pinned in single.points()} == {3}
     with pytest.raises(ValueError, match="which has no folds, got 3"):
         asked(HONEST, "--data=x", "--set=fold=3")
     with pytest.raises(ValueError, match="this split is by slices"):
@@ -95,8 +95,8 @@ def test_points_that_the_command_line_rules_out_are_named(
 ) -> None:
     left = asked(REPORT, "--data=x", "--set=model.encoder.name=vgg16").first
     assert list(left) == list(REPORT_MODELS[:2])
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2 and all("model.encoder.name is fixed at vgg16" in line for line in said)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("model.encoder.name is fixed at vgg16" in line for line in lines)
 
 
 def test_a_smoke_test_is_small_has_a_name_of_its_own_and_downloads_nothing() -> None:
@@ -117,9 +117,9 @@ def test_a_smoke_test_never_puts_random_weights_under_another_label(
     weights = ("none", "imagenet", "medical:radimagenet-resnet50")
     small = asked(listed(grid({"model.encoder.weights": weights})), "--smoke")
     assert [point["model.encoder.weights"] for point in small.first] == ["none"]
-    said = capsys.readouterr().out
-    assert "left out: model.encoder.weights=imagenet" in said
-    assert "left out: model.encoder.weights=medical:radimagenet-resnet50" in said
+    printed = capsys.readouterr().out
+    assert "left out: model.encoder.weights=imagenet" in printed
+    assert "left out: model.encoder.weights=medical:radimagenet-resnet50" in printed
 
 
 def test_points_that_differ_in_epochs_alone_are_one_in_a_smoke_test() -> None:
@@ -156,8 +156,8 @@ def test_limits_of_the_script_hold_unless_the_command_line_has_its_own() -> None
     limited = replace(DRAWN, budget=Budget(hours=5, patience=7))
     assert asked(limited, "--data=x").budget == limited.budget
     words = ("--hours=2", "--device-hours=3", "--patience=4", "--terminator")
-    own = Budget(hours=2, device_hours=3, patience=4, terminator=True)
-    assert asked(limited, "--data=x", *words).budget == own
+    budget = Budget(hours=2, device_hours=3, patience=4, terminator=True)
+    assert asked(limited, "--data=x", *words).budget == budget
     assert asked(limited, "--smoke").budget == Budget(hours=5), "4 trials have no patience for 7"
 
 

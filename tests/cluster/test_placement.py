@@ -22,25 +22,25 @@ def placed(
     trials: int = 20,
     pixels: int = SMALL,
 ) -> Placement:
-    found = place(rooms, workers=workers, gpus=gpus, trials=trials, pixels=pixels)
-    assert 1 <= found.concurrent <= min(trials, capacity(rooms, found))
-    return found
+    placement = place(rooms, workers=workers, gpus=gpus, trials=trials, pixels=pixels)
+    assert 1 <= placement.concurrent <= min(trials, capacity(rooms, placement))
+    return placement
 
 
 def test_a_laptop_runs_as_many_trials_as_it_has_cores_and_memory() -> None:
-    found = placed([room(2, memory=100e9)])
-    assert (found.concurrent, found.cpus, found.gpus) == (2, 1, 0)
+    placement = placed([room(2, memory=100e9)])
+    assert (placement.concurrent, placement.cpus, placement.gpus) == (2, 1, 0)
 
 
 def test_little_memory_means_fewer_trials_with_more_cores_each() -> None:
-    found = placed([room(8, memory=16e9)], pixels=LARGE)
-    assert found.concurrent < 8 and found.cpus == 8 // found.concurrent
+    placement = placed([room(8, memory=16e9)], pixels=LARGE)
+    assert placement.concurrent < 8 and placement.cpus == 8 // placement.concurrent
 
 
 def test_a_machine_whose_memory_may_be_too_small_still_tries_one_trial() -> None:
     for workers in (1, 2, 3):
-        found = placed([room(8, memory=1e9)], workers=workers, pixels=LARGE)
-        assert found.concurrent == 1
+        placement = placed([room(8, memory=1e9)], workers=workers, pixels=LARGE)
+        assert placement.concurrent == 1
 
 
 def test_gpus_decide_where_there_are_any_and_cores_are_shared_out() -> None:
@@ -62,26 +62,26 @@ def test_a_share_of_a_gpu_is_never_put_together_from_two() -> None:
 
 
 def test_beside_a_gpu_a_worker_leaves_cpus_to_machines_that_come_later_and_to_others() -> None:
-    found = placed([room(32, gpus=1)])
-    assert found.cpus == 8 and capacity([room(32, gpus=1), room(16, gpus=1)], found) == 2
+    placement = placed([room(32, gpus=1)])
+    assert placement.cpus == 8 and capacity([room(32, gpus=1), room(16, gpus=1)], placement) == 2
     assert placed([room(32, gpus=4)], trials=2).cpus == 8
 
 
 def test_no_more_trials_at_once_than_there_are_trials() -> None:
-    found = placed([room(64)], trials=3, pixels=LARGE)
-    assert (found.concurrent, found.cpus) == (3, 21)
+    placement = placed([room(64)], trials=3, pixels=LARGE)
+    assert (placement.concurrent, placement.cpus) == (3, 21)
 
 
 def test_cores_of_two_machines_make_no_worker() -> None:
     """A head without a GPU has CPUs as well; a worker on the GPU's machine cannot use them."""
-    found = placed([room(8), room(8, gpus=1)])
-    assert (found.concurrent, found.cpus) == (1, 8)
+    placement = placed([room(8), room(8, gpus=1)])
+    assert (placement.concurrent, placement.cpus) == (1, 8)
     assert placed([room(3), room(3)], trials=1).cpus == 3
 
 
 def test_uneven_machines_are_filled_each_by_itself() -> None:
-    found = placed([room(8, gpus=2), room(3, gpus=1), room(1, gpus=4)])
-    assert (found.concurrent, found.cpus) == (4, 1)
+    placement = placed([room(8, gpus=2), room(3, gpus=1), room(1, gpus=4)])
+    assert (placement.concurrent, placement.cpus) == (4, 1)
 
 
 def test_the_workers_of_a_trial_stay_on_one_machine_where_that_costs_no_trial() -> None:
@@ -99,10 +99,10 @@ def test_workers_part_where_no_machine_holds_them_all_or_more_trials_run_so() ->
 
 
 def test_a_machine_that_joins_makes_room_and_one_that_leaves_takes_it() -> None:
-    found = placed([room(2), room(2)], workers=2)
-    assert capacity([room(2)], found) == 1
-    assert capacity([room(2)] * 5, found) == 5
-    assert capacity([room(1)] * 5, found) == 0, "they are kept together"
+    placement = placed([room(2), room(2)], workers=2)
+    assert capacity([room(2)], placement) == 1
+    assert capacity([room(2)] * 5, placement) == 5
+    assert capacity([room(1)] * 5, placement) == 0, "they are kept together"
 
 
 @pytest.mark.parametrize(
