@@ -2,33 +2,34 @@
 
 import json
 import os
-import re
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
+import ray
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from ray.util.state import list_actors
 
-from brainseg.cli.main import run
+from brainseg.cli.main import INTERRUPTED
 from brainseg.config.hyperparameters import Encoder
 from brainseg.data.phantom import write_phantoms
 from brainseg.models.network import build_network
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
+from brainseg.records.trial_folder import TrialDir
+from tests.support.sweeps import ENCODERS, Done, run_script
 
-ROOT = Path(__file__).parents[2]
 SMALL = [
     "--epochs=3",
     "--image-size=32",
@@ -52,12 +53,21 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=6, slices=6, size=48)
 
 
+def options(patients: Path, storage: Path, *words: str) -> list[str]:
+    return [f"--data={patients}", f"--storage={storage}", *SMALL, *words]
+
+
+def sweep(patients: Path, storage: Path, *words: str) -> Done:
+    """The encoder sweep in this process and the session's Ray."""
+    return run_script(ENCODERS, *options(patients, storage, *words))
+
+
 def command(patients: Path, storage: Path, *words: str) -> list[str]:
-    script = str(ROOT / "sweeps" / "encoders.py")
-    return [sys.executable, script, f"--data={patients}", f"--storage={storage}", *SMALL, *words]
+    """The encoder sweep for a process of its own, which begins a Ray of its own."""
+    return [sys.executable, str(ENCODERS), *options(patients, storage, *words)]
 
 
-def sweep(
+def process(
     patients: Path, storage: Path, *words: str, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     asked = command(patients, storage, *words)
@@ -86,7 +96,7 @@ def finished(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     storage = tmp_path_factory.mktemp("runs")
     encoder = build_network(Encoder(name="resnet18", weights="none")).body.get_submodule("encoder")
     torch.save(encoder.state_dict(), storage / "own.pth")
-    done = sweep(patients, storage, *WHOLE, cwd=storage)
+    done = process(patients, storage, *WHOLE, cwd=storage)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     (storage / "stdout").write_text(done.stdout)
@@ -158,8 +168,8 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
 ) -> None:
     storage = finished.path.parent
     words = ["--name=second", f"--from={finished.path}", "--trials=2", "--wandb=off"]
-    done = sweep(patients, storage, *words, "--objectives=dice,parameters", cwd=storage)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = sweep(patients, storage, *words, "--objectives=dice,parameters")
+    assert done.status == 0, done
     run = Run(storage / "second")
     old = [t for t in optuna_trials(run).values() if "from" in t.user_attrs]
     assert {t.user_attrs["from"] for t in old} == {
@@ -172,8 +182,8 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
         if record.state == "done":
             assert told.values == [record.dice, run.trial(name).rows()[-1].parameters]
     assert "Dice against cost" in run.report.read_text()
-    forgotten = sweep(patients, storage, "--name=second", "--trials=2", cwd=storage)
-    assert forgotten.returncode == 2 and "from" in forgotten.stderr
+    forgotten = sweep(patients, storage, "--name=second", "--trials=2")
+    assert forgotten.status == 2 and "from" in forgotten.stderr
 
 
 @pytest.mark.ray
@@ -196,10 +206,13 @@ def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
 
 
 @pytest.mark.ray
-def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) -> None:
+def test_the_same_command_again_reruns_nothing(
+    patients: Path, finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = read_lines(finished.path / "trials.jsonl")
-    again = sweep(patients, finished.path.parent, *WHOLE, cwd=finished.path.parent)
-    assert again.returncode == 0, again.stderr
+    monkeypatch.chdir(finished.path.parent)
+    again = sweep(patients, finished.path.parent, *WHOLE)
+    assert again.status == 0, again
     assert "all 4 trials were tried; raise the budget to go on" in again.stdout
     assert read_lines(finished.path / "trials.jsonl") == before
 
@@ -207,7 +220,7 @@ def test_the_same_command_again_reruns_nothing(patients: Path, finished: Run) ->
 @pytest.mark.ray
 def test_another_question_under_the_same_name_is_refused(patients: Path, finished: Run) -> None:
     other = sweep(patients, finished.path.parent, "--trials=4", "--set=batch_size=2")
-    assert other.returncode == 2
+    assert other.status == 2
     assert "fixed.batch_size" in other.stderr and "--name" in other.stderr
 
 
@@ -225,9 +238,8 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
     epochs_before = {r.trial: len(run.trial(r.trial).rows()) for r in run.trials()}
-    time.sleep(3)  # Ray's own processes notice that their driver is gone
     done = sweep(patients, tmp_path, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done
     assert len(run.trials()) == 4
     for record in run.trials():
         assert record.state in ("done", "stopped")
@@ -244,45 +256,43 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
 def test_a_trial_whose_process_dies_again_and_again_goes_on_as_long_as_it_gets_on(
     patients: Path, tmp_path: Path
 ) -> None:
-    words = ["--trials=1", "--wandb=off", "--epochs=3000", "--set=model=plain"]
-    with subprocess.Popen(
-        [command(patients, tmp_path, *words)[0], "-u", *command(patients, tmp_path, *words)[1:]],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as driver:
+    trial, begun = Run(tmp_path / "encoders").trial("0000"), list[int]()
+
+    def kill() -> None:
+        """Kill the trial's process once more often than Tune would forgive, then end the sweep."""
         try:
-            begun = [_next_begin(driver)]
-            for _ in range(3):  # once more than Tune would forgive
-                os.kill(_trial_process(driver.pid), signal.SIGKILL)
-                begun.append(_next_begin(driver))
+            begun.append(_gets_on(trial, times=1))
+            for kills in (1, 2, 3):
+                os.kill(_trial_process(), signal.SIGKILL)
+                begun.append(_gets_on(trial, times=kills + 1))
         finally:
-            os.killpg(driver.pid, signal.SIGKILL)
-    assert begun[0] == 0 and begun == sorted(set(begun)), "each time further than before"
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    words = ["--trials=1", "--wandb=off", "--epochs=100000", "--set=model=plain"]
+    killer = Thread(target=kill, daemon=True)
+    killer.start()
+    done = sweep(patients, tmp_path, *words)
+    killer.join()
+    assert done.status == INTERRUPTED, done
+    assert len(begun) == 4 and begun[0] == 0
+    assert begun == sorted(set(begun)), "each time further than before"
 
 
-def _next_begin(driver: subprocess.Popen[str]) -> int:
-    """The epoch after which the trial begins once more, when it has finished another."""
-    assert driver.stdout
-    said, after = "", 0
-    for line in driver.stdout:
-        said += line
-        if begins := re.match(r"\[0000\] (?:starts|resumes after epoch (\d+))", line):
-            after = int(begins[1] or 0)
-        epoch = re.match(r"\[0000\] epoch (\d+)/", line)
-        if epoch and int(epoch[1]) > after and re.search(r"\] (starts|resumes)", said):
-            return after
-    raise AssertionError(f"it never went on: {said}")
+def _gets_on(trial: TrialDir, times: int) -> int:
+    """The epoch after which the trial began for the so many-th time, once it finished two more."""
+    while True:
+        begins = read_lines(trial.begins)
+        if len(begins) == times and len(trial.rows()) > begins[-1]["epoch"] + 1:
+            return int(begins[-1]["epoch"])  # Tune has heard of the first of them
+        time.sleep(0.1)
 
 
-def _trial_process(driver: int) -> int:
-    """The process of Ray's that trains, among those of a driver's session."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (folder / "cmdline").read_bytes()
-            if words.startswith(b"ray::ImplicitFunc") and os.getsid(int(folder.name)) == driver:
-                return int(folder.name)
-    raise AssertionError("no process trains")
+def _trial_process() -> int:
+    """The process of Ray's that trains."""
+    address = ray.get_runtime_context().gcs_address  # others may have a cluster on this machine
+    alive = [("state", "=", "ALIVE"), ("class_name", "=", "ImplicitFunc")]
+    (trains,) = list_actors(address=address, filters=alive, detail=True)
+    return int(trains.pid)
 
 
 def wait_for_rows(run: Run, count: int) -> None:
@@ -308,7 +318,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
             "--set=model.plain.norm=none",
         ]
         done = sweep(patients, tmp_path, *words, *still)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.status == 0, done
         tables.append(pd.read_csv(Run(tmp_path / f"w{workers}").trial("0000").patients))
     one, two = tables
     assert one["patient"].tolist() == two["patient"].tolist()
@@ -359,21 +369,18 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
 def test_bad_input_is_one_sentence_and_no_trial(
     patients: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     words: list[str],
     sentence: str,
 ) -> None:
-    asked = runpy.run_path(str(ROOT / "sweeps" / "encoders.py"))["sweep"]
-    with pytest.raises(SystemExit) as ended:
-        run(asked, [*command(patients, tmp_path)[2:], *words])
-    said = capsys.readouterr().err.strip().splitlines()
-    assert ended.value.code == 2
+    done = sweep(patients, tmp_path, *words)
+    said = done.stderr.strip().splitlines()
+    assert done.status == 2
     assert said[-1].startswith("brainseg: ") and sentence in said[-1]
     assert not list(tmp_path.glob("*/trials.jsonl"))
 
 
 def test_a_slip_ends_the_script_with_status_2_and_no_traceback(tmp_path: Path) -> None:
-    done = sweep(tmp_path / "nowhere", tmp_path, "--trials=1")
+    done = process(tmp_path / "nowhere", tmp_path, "--trials=1")
     assert done.returncode == 2
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
 
@@ -383,6 +390,6 @@ def test_offline_nothing_is_downloaded_and_it_says_what_to_fetch(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     words = ["--trials=1", "--offline", "--encoders=resnet18", "--weights=imagenet"]
-    done = sweep(patients, tmp_path, *words)
+    done = process(patients, tmp_path, *words)
     assert done.returncode == 2
     assert "brainseg weights fetch resnet18" in done.stderr and "Traceback" not in done.stderr

@@ -1,7 +1,5 @@
 """A confirmation trains what led the search, locks whom it locked, and scores every patient."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
 from tests.launch.test_run_folder import begun, silent
 from tests.launch.test_sweep_runs import wandb_records
+from tests.support.sweeps import brainseg
 from tests.support.tables import refused
 
 HELD: Params = {
@@ -253,20 +252,9 @@ def test_bad_input_is_one_sentence_and_no_trial(
 
 
 def confirm(search: Run) -> str:
-    words = ["confirm", str(search.path), "--top=2", "--folds=2", "--seeds=5,6", "--no-baselines"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from brainseg.cli.main import main; main()",
-            *words,
-            "--wandb=offline",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = ["--top=2", "--folds=2", "--seeds=5,6", "--no-baselines", "--wandb=offline"]
+    done = brainseg("confirm", str(search.path), *words)
+    assert done.status == 0, done
     return done.stdout
 
 

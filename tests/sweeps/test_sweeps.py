@@ -1,7 +1,6 @@
 """Every script in sweeps/: a page a newcomer can read, points that build, a run to its end."""
 
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,10 @@ import pandas as pd
 import pytest
 
 from brainseg.config.schema import flatten
-from brainseg.config.sweep import Bayes, Sweep
+from brainseg.config.sweep import Bayes
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
+from tests.support.sweeps import run_script, script
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "sweeps").glob("*.py"))
@@ -35,12 +35,6 @@ SMOKE_POINTS = {  # of each script, how many trials its smoke test has
 }
 
 by_name = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-
-
-def read(path: Path) -> Sweep:
-    sweep = runpy.run_path(str(path))["sweep"]
-    assert isinstance(sweep, Sweep)
-    return sweep
 
 
 def test_the_sweeps_of_the_plan_are_there() -> None:
@@ -69,7 +63,7 @@ def test_a_script_is_a_page_with_a_whole_header(path: Path) -> None:
 
 @by_name
 def test_name_and_budget_are_those_of_the_header(path: Path) -> None:
-    sweep = read(path)
+    sweep = script(path)
     header = path.read_text().split('"""')[1]
     assert sweep.name == path.stem and sweep.question.endswith("?")
     assert f"{sweep.trials} trials" in header
@@ -77,7 +71,7 @@ def test_name_and_budget_are_those_of_the_header(path: Path) -> None:
 
 @by_name
 def test_the_first_points_can_be_reached_and_differ(path: Path) -> None:
-    sweep = read(path)
+    sweep = script(path)
     seeds = () if isinstance(sweep.strategy, Bayes) else sweep.strategy.seeds
     tried = [{**drawn, **pinned} for drawn, pinned in sweep.points()]
     assert len(tried) == len(sweep.first) * max(len(seeds), 1)
@@ -86,7 +80,7 @@ def test_the_first_points_can_be_reached_and_differ(path: Path) -> None:
 
 @by_name
 def test_a_hundred_random_draws_build(path: Path) -> None:
-    sweep = read(path)
+    sweep = script(path)
     seen = set()
     for seed in range(100):
         point = sweep.space.sample(Random(seed))
@@ -97,7 +91,7 @@ def test_a_hundred_random_draws_build(path: Path) -> None:
 
 
 def test_the_report_is_repeated_as_it_was() -> None:
-    sweep = read(ROOT / "sweeps" / "lgg_report.py")
+    sweep = script(ROOT / "sweeps" / "lgg_report.py")
     base = sweep.space.config({})
     assert (sweep.split.by, sweep.split.validation, sweep.split.test) == ("slices", 0.2, 0.1)
     assert flatten(base)["loss"] == "dice"
@@ -110,19 +104,21 @@ def test_the_report_is_repeated_as_it_was() -> None:
 
 
 def test_help_shows_the_question_and_how_to_begin() -> None:
-    script = ROOT / "sweeps" / "lgg_report.py"
-    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
+    path = ROOT / "sweeps" / "lgg_report.py"
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True)
     text = " ".join(done.stdout.split())
-    assert read(script).question in text
+    assert script(path).question in text
     assert "--smoke" in text and "(default: slices)" in text
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_smoke_test_runs_from_the_first_point_to_the_report(path: Path, tmp_path: Path) -> None:
-    words = [sys.executable, str(path), "--smoke", "--storage=runs"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 0, done.stdout + done.stderr
+@by_name
+def test_a_smoke_test_runs_from_the_first_point_to_the_report(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_script(path, "--smoke", "--storage=runs")
+    assert done.status == 0, done
     run = Run(tmp_path / "runs" / f"{path.stem}-smoke")
     states = [record.state for record in run.trials()]
     assert states == ["done"] * SMOKE_POINTS.get(path.stem, len(states)), [
