@@ -1,6 +1,7 @@
 """What every test shares, and real material that lies beside the repository on some machines."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 # Before any test module is collected, since albumentations reads this when it is imported.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a CPU
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 NO_FOLDER = "/dev/null/only-tests-marked-ray-or-cluster-start-Ray"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -21,8 +24,10 @@ def beside_the_repository(path: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need no Ray come first, and so never find one that others began."""
+    """Tests that may start Ray come last, and of several processes all go to one."""
     items.sort(key=_may_start_ray)
+    for item in filter(_may_start_ray, items):
+        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -31,6 +36,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if not _may_start_ray(item):
             patch.setenv("RAY_TMPDIR", NO_FOLDER)
+            if (ray := sys.modules.get("ray")) and ray.is_initialized():
+                ray.shutdown()  # in the one of several processes that had the tests of Ray
         return (yield)
 
 
