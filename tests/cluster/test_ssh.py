@@ -1,7 +1,7 @@
 """The way of docs/onprem.md, command by command, on hosts with addresses and sshd of their own.
 
 The tests run in the order of the file, on one cluster: a head alone, then the same head with two
-workers and a latecomer. `pytest -s tests/test_ssh_cluster.py` prints each command and its seconds.
+workers and a latecomer. `pytest -s tests/cluster/test_ssh.py` prints each command and its seconds.
 """
 
 import re
