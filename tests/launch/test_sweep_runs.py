@@ -7,19 +7,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import optuna
 import pandas as pd
+import psutil
 import pytest
-import ray
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from ray.util.state import list_actors
 
 from brainseg.cli.main import INTERRUPTED
 from brainseg.config.hyperparameters import Encoder
@@ -213,7 +213,7 @@ def test_the_same_command_again_reruns_nothing(
     monkeypatch.chdir(finished.path.parent)
     again = sweep(patients, finished.path.parent, *WHOLE)
     assert again.status == 0, again
-    assert "all 4 trials were tried; raise the budget to go on" in again.stdout
+    assert "all 4 trials were tried; raise the budget to continue" in again.stdout
     assert read_lines(finished.path / "trials.jsonl") == before
 
 
@@ -288,11 +288,12 @@ def _gets_on(trial: TrialDir, times: int) -> int:
 
 
 def _trial_process() -> int:
-    """The process of Ray's that trains."""
-    address = ray.get_runtime_context().gcs_address  # others may have a cluster on this machine
-    alive = [("state", "=", "ALIVE"), ("class_name", "=", "ImplicitFunc")]
-    (trains,) = list_actors(address=address, filters=alive, detail=True)
-    return int(trains.pid)
+    """The process that trains, among those of the session's Ray."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.cmdline()[0].startswith("ray::ImplicitFunc"):
+                return process.pid
+    raise AssertionError("no process trains")
 
 
 def wait_for_rows(run: Run, count: int) -> None:
