@@ -23,7 +23,7 @@ from tests.support.confirm_run import RESNET, SMALL, VGG, add_configuration, con
 from tests.support.small_run import HOSTILE, begin, four_trials
 
 
-def three_arms(folder: Path) -> Run:
+def three_configurations(folder: Path) -> Run:
     """The first two as good as each other, the third far behind."""
     run = confirmation(folder)
     add_configuration(run, VGG, scores(0.8, draw=1))
@@ -49,7 +49,7 @@ def shown(run: Run, width: int = 100) -> str:
 def test_configurations_stand_in_the_order_of_their_means_over_patients_out_of_fold(
     tmp_path: Path,
 ) -> None:
-    comparison = compared(three_arms(tmp_path))
+    comparison = compared(three_configurations(tmp_path))
     assert [configuration.name.split(",")[0] for configuration in comparison.configurations] == [
         "resnet50",
         "vgg16",
@@ -70,7 +70,7 @@ def test_configurations_stand_in_the_order_of_their_means_over_patients_out_of_f
 
 
 def test_the_last_epoch_is_compared_not_the_best(tmp_path: Path) -> None:
-    comparison = compared(three_arms(tmp_path))
+    comparison = compared(three_configurations(tmp_path))
     assert all(configuration.dice.mean < 0.9 for configuration in comparison.configurations), (
         "patients.csv says 0.99"
     )
@@ -79,7 +79,7 @@ def test_the_last_epoch_is_compared_not_the_best(tmp_path: Path) -> None:
 def test_configurations_that_are_alike_are_tied_and_one_far_behind_is_significantly_worse(
     tmp_path: Path,
 ) -> None:
-    comparison = compared(three_arms(tmp_path))
+    comparison = compared(three_configurations(tmp_path))
     assert [configuration.tied for configuration in comparison.configurations] == [
         True,
         True,
@@ -102,8 +102,8 @@ def test_two_configurations_with_the_same_scores_are_tied_with_equal_chances(
     assert right.more_needed.patients is None and "too small to detect" in answer(compared(run))
 
 
-def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> None:
-    run, other = three_arms(tmp_path / "a"), confirmation(tmp_path / "b")
+def test_the_order_of_trials_does_not_change_the_answer(tmp_path: Path) -> None:
+    run, other = three_configurations(tmp_path / "a"), confirmation(tmp_path / "b")
     add_configuration(other, SMALL, scores(0.7, draw=3))
     add_configuration(other, RESNET, scores(0.801, draw=2))
     add_configuration(other, VGG, scores(0.8, draw=1))
@@ -113,14 +113,14 @@ def test_the_order_in_which_trials_came_changes_no_answer(tmp_path: Path) -> Non
 
 
 def test_the_same_run_gives_the_same_figures_again(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     assert compared(run).configurations[1:] == compared(run).configurations[1:]
 
 
-def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enough(
+def test_the_answer_names_ties_what_would_be_significant_and_the_smallest_that_is_enough(
     tmp_path: Path,
 ) -> None:
-    text = answer(compared(three_arms(tmp_path)))
+    text = answer(compared(three_configurations(tmp_path)))
     assert text.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
     assert "over 40 patients out of fold and 2 seeds" in text
     assert "Not significantly different from it: vgg16, imagenet." in text
@@ -129,7 +129,7 @@ def test_the_answer_says_who_is_tied_what_would_tell_and_which_small_one_is_enou
     assert "23.0 million parameters instead of 32.0" in text
 
 
-def test_what_would_make_the_first_difference_significant_is_said_in_patients_and_seeds(
+def test_patients_and_seeds_that_would_make_the_first_difference_significant_are_reported(
     tmp_path: Path,
 ) -> None:
     run = confirmation(tmp_path)
@@ -147,7 +147,9 @@ def test_what_would_make_the_first_difference_significant_is_said_in_patients_an
     assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
 
 
-def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
+def test_where_seeds_disagree_more_seeds_would_make_the_difference_significant(
+    tmp_path: Path,
+) -> None:
     run = confirmation(tmp_path)
     add_configuration(run, VGG, scores(0.75, draw=1, spread=0.02) + np.array([[0.05], [-0.05]]))
     add_configuration(run, RESNET, scores(0.8, draw=2, spread=0.02))
@@ -155,7 +157,7 @@ def test_where_seeds_disagree_more_of_them_would_tell(tmp_path: Path) -> None:
     assert more.seeds and f"{more.seeds} more seeds" in answer(compared(run))
 
 
-def test_two_configurations_of_one_name_are_two(tmp_path: Path) -> None:
+def test_two_configurations_with_one_name_stay_separate(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     for luck, folder in enumerate(("mine", "theirs")):
         weights: Params = {**VGG, "model.encoder.weights": f"{folder}/best.pth"}
@@ -165,10 +167,10 @@ def test_two_configurations_of_one_name_are_two(tmp_path: Path) -> None:
     ] * 2
 
 
-def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_first(
+def test_a_wide_margin_includes_the_smallest_configuration_and_a_narrow_one_only_the_first(
     tmp_path: Path,
 ) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     wide, narrow = (
         compared(run, margin=0.3),
         compared(run, margin=1e-6),
@@ -178,7 +180,7 @@ def test_a_wide_margin_takes_in_the_smallest_and_a_narrow_one_nobody_but_the_fir
     assert "No smaller configuration is shown to be at most" in answer(narrow)
 
 
-def test_a_leader_that_is_the_smallest_is_said_to_be(tmp_path: Path) -> None:
+def test_a_leader_that_is_also_the_smallest_is_reported_as_such(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     add_configuration(run, SMALL, scores(0.8, draw=1))
     add_configuration(run, RESNET, scores(0.7, draw=2))
@@ -197,7 +199,7 @@ def test_without_recorded_sizes_none_is_called_the_smallest(tmp_path: Path) -> N
     assert math.isnan(comparison.configurations[0].parameters)
 
 
-def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
+def test_what_a_failed_trial_removes_from_the_comparison_is_reported(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     add_configuration(run, VGG, scores(0.8, draw=1))
     add_configuration(run, RESNET, scores(0.6, draw=4), fails={(1, 3): "out of memory"})
@@ -212,8 +214,8 @@ def test_what_a_failed_trial_takes_away_is_said(tmp_path: Path) -> None:
     assert "One seed only: variation between seeds is not included." in notes
 
 
-def test_one_configuration_s_failure_takes_no_seed_from_many_others(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+def test_the_failure_of_one_configuration_removes_no_seed_from_many_others(tmp_path: Path) -> None:
+    run = three_configurations(tmp_path)
     fails = {(1, 3): "out of memory"}
     add_configuration(run, {"model": "plain"}, scores(0.6, draw=4), fails=fails, sizes=False)
     comparison = compared(run)
@@ -224,7 +226,7 @@ def test_one_configuration_s_failure_takes_no_seed_from_many_others(tmp_path: Pa
 
 
 def test_a_configuration_without_any_whole_seed_is_left_out_by_name(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     fails = {(0, 0): "not finite", (1, 4): "not finite"}
     add_configuration(run, {"model": "plain"}, scores(0.9, draw=4), fails=fails, sizes=False)
     comparison = compared(run)
@@ -245,7 +247,7 @@ def test_points_with_several_seeds_are_compared_on_their_validation_patients(
     assert "It differs significantly from every other configuration." in answer(comparison)
 
 
-def test_fewer_than_twenty_patients_are_said_to_be_few(tmp_path: Path) -> None:
+def test_fewer_than_twenty_patients_are_reported_as_few(tmp_path: Path) -> None:
     run = confirmation(tmp_path, folds=2)
     for n, point in enumerate((VGG, RESNET, SMALL)):
         add_configuration(run, point, scores(0.5 + n / 5, draw=n, patients=6), folds=2)
@@ -272,7 +274,7 @@ def test_points_with_one_seed_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     for record in run.trials():
         run.trial(record.trial).last.unlink()
     assert "last.csv" in refusal(run) and "older version" in refusal(run)
@@ -284,7 +286,7 @@ def test_one_configuration_is_no_comparison(tmp_path: Path) -> None:
     assert "two or more configurations" in refusal(run) and "has 1" in refusal(run)
 
 
-def test_five_patients_tell_nothing(tmp_path: Path) -> None:
+def test_five_patients_are_too_few_to_compare(tmp_path: Path) -> None:
     run = confirmation(tmp_path)
     add_configuration(run, VGG, scores(0.8, draw=1, patients=5))
     add_configuration(run, RESNET, scores(0.2, draw=2, patients=5))
@@ -292,12 +294,14 @@ def test_five_patients_tell_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1, 2.0, math.nan])
-def test_a_margin_that_is_none_is_refused(tmp_path: Path, margin: float) -> None:
-    assert "a margin of Dice lies between 0 and 1" in refusal(three_arms(tmp_path), margin=margin)
+def test_a_margin_outside_0_and_1_is_refused(tmp_path: Path, margin: float) -> None:
+    assert "a margin of Dice lies between 0 and 1" in refusal(
+        three_configurations(tmp_path), margin=margin
+    )
 
 
 def test_the_file_has_a_row_a_configuration_with_all_its_numbers(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     comparison = compared(run)
     path = write_comparison(RunSnapshot.load(run), comparison)
     rows = pd.read_csv(path)
@@ -313,7 +317,7 @@ def test_the_file_has_a_row_a_configuration_with_all_its_numbers(tmp_path: Path)
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width: int) -> None:
-    text = shown(three_arms(tmp_path), width)
+    text = shown(three_configurations(tmp_path), width)
     assert max(map(len, text.splitlines()[:-1])) <= width
     words = " ".join(text.split())
     for part in (
@@ -326,12 +330,14 @@ def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width
 
 
 def test_whatever_a_name_holds_the_terminal_shows_it(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     run.note("0000", "done", arm=HOSTILE)
     assert HOSTILE in " ".join(shown(run, 260).split())
 
 
-def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_path: Path) -> None:
+def test_a_leak_and_made_up_patients_are_reported_wherever_the_comparison_is_shown(
+    tmp_path: Path,
+) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     made_up = {**read_json(begin(tmp_path / "other").sweep)["data"], "made_up": True}
     run = confirmation(
@@ -347,7 +353,7 @@ def test_a_leak_and_made_up_patients_are_said_wherever_the_comparison_is(tmp_pat
 
 
 def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) -> None:
-    run = three_arms(tmp_path)
+    run = three_configurations(tmp_path)
     run.note("0000", "done", arm=HOSTILE)  # the first trial names its arm
     text = written(run)
     tags = Tags(text)
@@ -364,15 +370,15 @@ def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) 
     assert "Comparison" in text and "two or more configurations" in text
 
 
-def test_a_search_has_no_such_section(tmp_path: Path) -> None:
+def test_the_page_of_a_search_has_no_comparison(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "search")
     assert ">Comparison<" not in written(run)
 
 
-def test_the_verb_writes_the_file_and_refuses_in_one_sentence(
+def test_the_command_writes_the_file_and_refuses_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = three_arms(tmp_path / "good")
+    run = three_configurations(tmp_path / "good")
     main(["compare", str(run.path), "--margin", "0.05"])
     assert "scored highest" in capsys.readouterr().out
     assert (pd.read_csv(run.path / "compare.csv")["margin"] == 0.05).all()

@@ -1,4 +1,4 @@
-"""What an answer cost: nothing is counted twice, nothing that was noted is left out."""
+"""What an answer cost: nothing is counted twice, nothing recorded is left out."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_timer_charges_all_the_time_once() -> None:
     assert set(timer.read().values()) == {0.0}
 
 
-def test_notes_count_as_often_as_they_were_paid_and_rows_only_where_there_is_no_note(
+def test_every_note_of_costs_counts_and_rows_count_only_where_there_is_no_note(
     tmp_path: Path,
 ) -> None:
     run = begin(tmp_path / "run")
@@ -69,7 +69,7 @@ def test_a_trial_stopped_early_saved_what_its_other_epochs_would_have_cost(tmp_p
     )
 
 
-def test_an_answer_costs_its_search_as_well(tmp_path: Path) -> None:
+def test_the_cost_of_an_answer_includes_its_search(tmp_path: Path) -> None:
     search = begin(tmp_path / "encoders", uid="aaaa")
     train(search, "0000", [0.3])
     pay(search, "0000", *range(1, 37))
@@ -100,7 +100,7 @@ def test_a_device_is_called_what_it_is(tmp_path: Path) -> None:
     assert summarise_costs(RunSnapshot.load(run)).device == "one GPU"
 
 
-def test_report_and_page_say_what_it_cost(tmp_path: Path) -> None:
+def test_report_and_page_show_what_the_answer_cost(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
     console = Console(record=True, width=200)
     terminal.print_ranking(Results.load(run), console)

@@ -1,4 +1,4 @@
-"""Laws of the paired statistics: what shifts, what is symmetric, what others compute, coverage."""
+"""Laws of the paired statistics: shifts, symmetry, agreement with scipy, coverage."""
 
 from itertools import product
 from math import sqrt
@@ -44,7 +44,7 @@ def test_a_shift_of_every_difference_shifts_the_intervals_and_nothing_else(
         assert getattr(shifted, bound) == pytest.approx(getattr(before, bound) + 0.3)
 
 
-def test_the_other_way_round_the_interval_is_mirrored(rng: np.random.Generator) -> None:
+def test_swapping_the_two_sides_mirrors_the_interval(rng: np.random.Generator) -> None:
     gap_SP, share_RP = gaps(rng, seeds=1), paired.resamples(rng, 25)
     interval = paired.interval(gap_SP, whole(25), share_RP, rng)
     mirrored = paired.interval(-gap_SP, whole(25), share_RP, rng)
@@ -55,7 +55,7 @@ def test_the_other_way_round_the_interval_is_mirrored(rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_bca_is_scipy_s_at_the_normal_s_levels(seed: int) -> None:
+def test_bca_equals_scipy_s_at_the_levels_of_a_normal_distribution(seed: int) -> None:
     values = np.random.default_rng(seed).gamma(1.5, 1, 30)
     theirs = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=3000,
                              rng=np.random.default_rng(seed))  # fmt: skip
@@ -80,7 +80,7 @@ def test_heavy_tails_leave_fewer_degrees_of_freedom(rng: np.random.Generator) ->
     assert variance.components(heavy, whole(40)).freedom_patients < 6
 
 
-def test_flips_of_few_patients_are_all_gone_through(rng: np.random.Generator) -> None:
+def test_with_few_patients_all_sign_flips_are_enumerated(rng: np.random.Generator) -> None:
     gap = np.array([0.3, -0.1, 0.2, 0.05, 0.4, -0.02])
     every = [abs(np.dot(gap, ways)) for ways in product((1, -1), repeat=6)]
     p = np.mean([total >= abs(gap.sum()) - 1e-12 for total in every])
@@ -88,7 +88,7 @@ def test_flips_of_few_patients_are_all_gone_through(rng: np.random.Generator) ->
     assert 0 < p < 1
 
 
-def test_differences_that_all_point_one_way_have_the_smallest_p_there_is(
+def test_differences_that_all_have_one_sign_have_the_smallest_possible_p(
     rng: np.random.Generator,
 ) -> None:
     gap = np.linspace(0.1, 0.2, 8)[None]
@@ -104,13 +104,13 @@ def test_no_difference_at_all_has_p_1_and_no_width(rng: np.random.Generator) -> 
     assert (interval.low, interval.high, interval.bca_low, interval.bca_high) == (0, 0, 0, 0)
 
 
-def test_holm_is_the_textbook_s() -> None:
+def test_holm_is_the_textbook_correction() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005])
     assert paired.holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert paired.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
 
 
-def test_the_variances_are_found_again(rng: np.random.Generator) -> None:
+def test_known_variances_are_recovered(rng: np.random.Generator) -> None:
     estimates = []
     fold_P = fifths(60)
     for _ in range(400):
@@ -186,34 +186,34 @@ def test_the_planned_number_of_patients_makes_the_difference_significant_in_four
     assert 0.75 < np.mean(significant) < 0.86
 
 
-def test_where_patients_make_the_error_no_number_of_seeds_helps() -> None:
+def test_where_patients_cause_the_error_no_number_of_seeds_helps() -> None:
     more = power.more_needed(planned(0.1, 0.01, 0.01), 0.02, comparisons=1)
     assert more.seeds is None and more.patients and more.patients > 100
 
 
-def test_where_trainings_make_the_error_seeds_help_and_patients_do_not() -> None:
+def test_where_trainings_cause_the_error_seeds_help_and_patients_do_not() -> None:
     more = power.more_needed(planned(0.01, 0.1, 0.05), 0.05, comparisons=1)
     assert more.patients is None and more.seeds and more.seeds > 1
 
 
-def test_more_comparisons_take_more() -> None:
+def test_more_comparisons_need_more_patients() -> None:
     components = planned(0.1, 0.01, 0.05)
     few, many = (power.more_needed(components, 0.03, comparisons=n).patients for n in (1, 28))
     assert few and many and many > few
 
 
-def test_one_seed_does_not_say_what_another_would_do() -> None:
+def test_from_one_seed_no_number_of_further_seeds_is_estimated() -> None:
     assert power.more_needed(planned(0.05, 0.0, 0.0, seeds=1), 0.05, comparisons=1).seeds is None
 
 
-def test_no_difference_is_made_significant_by_no_number_of_seeds_or_patients() -> None:
+def test_without_a_difference_no_number_of_seeds_or_patients_makes_one_significant() -> None:
     assert power.more_needed(planned(0.1, 0.01, 0.05), 0.0, comparisons=1) == power.SampleSize(
         seeds=None, patients=None
     )
 
 
 @pytest.mark.parametrize(("patients", "seeds"), [(20, 1), (20, 2), (50, 2), (110, 5)])
-def test_intervals_hold_the_truth_and_the_test_errs_about_as_often_as_they_say(
+def test_intervals_cover_the_truth_and_the_test_errs_about_as_often_as_stated(
     patients: int, seeds: int
 ) -> None:
     # 700 studies: the standard error of a share of 95 % is 0.8 %, so 91 % is five of them away.
@@ -225,13 +225,15 @@ def test_intervals_hold_the_truth_and_the_test_errs_about_as_often_as_they_say(
     assert 0.01 < wrong < 0.075
 
 
-def test_the_plain_bootstrap_of_few_patients_and_seeds_does_not(rng: np.random.Generator) -> None:
+def test_the_plain_bootstrap_of_few_patients_and_seeds_covers_the_truth_too_rarely(
+    rng: np.random.Generator,
+) -> None:
     design = coverage.Design(folds=1, patient_sd=0.05, training_sd=0.02)
     percentile, _, _, plain, _ = coverage.covered(rng, design, 2, 50, 400)
     assert plain < 0.85 < 0.9 < percentile
 
 
-def test_an_interval_keeps_to_what_its_mean_can_be() -> None:
+def test_an_interval_is_clipped_to_the_range_of_its_mean() -> None:
     wide = paired.Interval(mean=0.1, low=-0.1, high=0.3, bca_low=0.02, bca_high=1.2)
     clipped = wide.within(0, 1)
     assert (clipped.low, clipped.high, clipped.bca_low, clipped.bca_high) == (0, 0.3, 0.02, 1)

@@ -29,7 +29,7 @@ def three_done(folder: Path, aims: list[str]) -> Run:
     return run
 
 
-def test_only_whole_trainings_that_none_dominates_are_on_the_pareto_front(tmp_path: Path) -> None:
+def test_only_complete_non_dominated_trials_are_on_the_pareto_front(tmp_path: Path) -> None:
     run = three_done(tmp_path, AIMS[:2])
     rows = pareto.pareto_rows(RunSnapshot.load(run))
     assert [(row["trial"], row["non_dominated"]) for row in rows] == [

@@ -131,7 +131,7 @@ def test_seeds_that_disagree_make_it_uncertain(tmp_path: Path) -> None:
     assert "0.667 (0.500 to 0.900 over 3 seeds) for resnet50" in verdict.why
 
 
-def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_verdict_from_one_seed_says_so(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("best", RESNET))
     trained(run, RESNET, [0.8])
     trained(run, VGG, [0.6])
@@ -146,7 +146,7 @@ def curves(run: Run, point: Params, shape: Sequence[float], seeds: int = 3) -> N
         trained(run, point, [0.0] * seed + list(shape), seed=seed)
 
 
-def test_who_converges_sooner_with_every_seed_is_faster(tmp_path: Path) -> None:
+def test_the_configuration_that_converges_sooner_with_every_seed_is_faster(tmp_path: Path) -> None:
     run = claimed(tmp_path, Faster("faster", RESNET, PLAIN), Faster("slower", PLAIN, RESNET))
     curves(run, RESNET, [0.7, 0.8, 0.8, 0.8, 0.8])
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7])
@@ -195,7 +195,7 @@ def test_a_configuration_without_rivals_is_not_called_best(tmp_path: Path) -> No
     assert words(run) == ["inconclusive"]
 
 
-def test_networks_that_found_nothing_settle_nothing(tmp_path: Path) -> None:
+def test_where_every_network_scores_0_claims_are_inconclusive(tmp_path: Path) -> None:
     run = claimed(tmp_path, Best("b", VGG), Worst("w", VGG), Faster("f", VGG, PLAIN))
     for seed in range(3):
         trained(run, VGG, [0.0, 0.0, 0.0], seed=seed)
@@ -244,7 +244,7 @@ def test_the_page_shows_each_claim_with_a_picture(tmp_path: Path) -> None:
     assert "Difference in mean best Dice" in written(run)
 
 
-def test_where_slices_of_one_patient_are_parted_every_table_says_that_it_leaks(
+def test_where_slices_of_one_patient_are_split_every_table_says_that_it_leaks(
     tmp_path: Path,
 ) -> None:
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}

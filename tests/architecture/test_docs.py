@@ -1,4 +1,4 @@
-"""What README and docs name exists: files, headings, benchmarks, options, and every package."""
+"""Whatever README and docs name exists: files, headings, benchmarks, options, and every package."""
 
 import re
 from contextlib import redirect_stdout, suppress

@@ -1,4 +1,4 @@
-"""What the import contracts of pyproject.toml cannot say: the two lowest packages and the face."""
+"""What import contracts cannot say: the two lowest packages and the public interface."""
 
 import ast
 import subprocess
@@ -49,7 +49,7 @@ def test_importing_brainseg_and_its_command_line_loads_no_heavy_library() -> Non
     assert done.stdout.split() == []
 
 
-def test_the_public_face_loads_the_standard_library_alone() -> None:
+def test_the_public_interface_loads_the_standard_library_alone() -> None:
     code = (
         "import sys\n"
         "before = set(sys.modules)\n"
@@ -61,6 +61,6 @@ def test_the_public_face_loads_the_standard_library_alone() -> None:
     assert done.stdout.split() == []
 
 
-def test_the_command_line_ends_at_cli() -> None:
+def test_only_cli_imports_argparse() -> None:
     others = set((ROOT / "brainseg").rglob("*.py")) - set((ROOT / "brainseg/cli").rglob("*.py"))
     assert [path for path in others if "argparse" in packages(path)] == []

@@ -95,14 +95,16 @@ def test_no_trial_is_truly_better_than_the_best_of_its_world() -> None:
     assert whole > 0 and (world.quality(points(500, seed=9), 30) <= best + 1e-3).all()
 
 
-def test_what_would_be_named_is_read_off_the_path() -> None:
+def test_the_best_so_far_is_read_off_the_path_at_any_time() -> None:
     path = [(1.0, 0.5, 0.4), (3.0, 0.7, 0.6)]
     assert [value(path, spent, 1) for spent in (0.5, 1, 2.9, 3)] == [0, 0.5, 0.5, 0.7]
     assert ratio(np.linspace(1, 0, 100), 0.5) == pytest.approx(2, rel=0.05)
     assert ratio(np.ones(100), 0.5) == 0
 
 
-def test_what_ours_finishes_is_truly_better_on_average_than_what_random_search_does() -> None:
+def test_trials_that_ours_finishes_are_truly_better_on_average_than_those_of_random_search() -> (
+    None
+):
     def quality(name: str, seed: int) -> float:
         _, sweep = swept(name, seed)
         done = [trial.params for trial in sweep.trials if trial.state == "done"]

@@ -52,7 +52,7 @@ def test_one_encoder_is_shown_block_by_block_with_its_decoders(
     assert last.split()[2] == "9,220,480"
 
 
-def test_parameters_that_are_never_trained_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parameters_that_are_never_trained_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert "412,160 parameters influence no feature map" in shown(capsys, "efficientnet-b0")
 
 
@@ -91,14 +91,14 @@ def test_what_cannot_be_an_encoder_is_listed_with_the_reason(
         ),
     ],
 )
-def test_a_wrong_wish_is_one_sentence(
+def test_a_wrong_option_is_one_sentence(
     capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    told = refused(capsys, *words)
-    assert told.startswith(message) and told.count("\n") == 1
+    printed = refused(capsys, *words)
+    assert printed.startswith(message) and printed.count("\n") == 1
 
 
-def test_neighbours_that_differ_in_their_number_are_told_together() -> None:
+def test_consecutive_modules_that_differ_in_a_number_alone_are_shown_as_a_range() -> None:
     modules = ["stem", "blocks.0", "blocks.1", "blocks.2", "norm1", "head.weight"]
     assert in_runs(modules) == "stem, blocks.0 to blocks.2, norm1, head.weight"
     assert in_runs([]) == ""

@@ -129,7 +129,7 @@ def test_points_that_differ_in_epochs_alone_are_one_in_a_smoke_test() -> None:
     ]  # fmt: skip
 
 
-def test_wishes_go_before_what_a_smoke_test_holds() -> None:
+def test_options_take_precedence_over_what_a_smoke_test_fixes() -> None:
     small = asked(REPORT, "--smoke", "--epochs=3", "--set=image_size=96", "--name=own")
     config = small.space.config({})
     assert (config.epochs, config.image_size, small.name) == (3, 96, "own")
@@ -161,7 +161,7 @@ def test_limits_of_the_script_hold_unless_the_command_line_has_its_own() -> None
     assert asked(limited, "--smoke").budget == Budget(hours=5), "4 trials have no patience for 7"
 
 
-def test_aims_and_sampler_are_those_asked_for() -> None:
+def test_objectives_and_sampler_are_those_asked_for() -> None:
     sweep = asked(DRAWN, "--data=x", "--objectives=dice,parameters", "--sampler=tpe")
     assert sweep.objectives == ("dice", "parameters")
     assert isinstance(sweep.strategy, Bayes) and sweep.strategy.sampler == "tpe"

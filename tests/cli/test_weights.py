@@ -220,7 +220,7 @@ def test_another_checksum_than_the_one_asked_for_is_refused(
     main(["weights", *words, f"--sha256={digest.upper()}"])
 
 
-def test_a_checksum_of_the_registry_is_not_argued_with(
+def test_an_option_does_not_override_the_checksum_of_the_registry(
     room: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = published("radimagenet-resnet50", room)
@@ -257,7 +257,7 @@ def test_a_file_that_changed_in_the_cache_is_refused_with_what_to_do(room: Path)
         require_weights("resnet18", f"medical:{SMALL}")
 
 
-def test_a_file_laid_into_the_cache_past_the_command_is_not_taken(room: Path) -> None:
+def test_a_file_put_into_the_cache_without_the_command_is_not_used(room: Path) -> None:
     kept = medical_weights.named(SMALL).path
     kept.parent.mkdir(parents=True)
     shutil.copy(published(SMALL, room), kept)
@@ -285,7 +285,7 @@ def test_an_unknown_name_is_refused_with_the_names_that_are_close(
     assert "there is no encoder 'resnet19'" in refusal(capsys, "fetch", "resnet19")
 
 
-def test_the_list_shows_licences_and_what_is_here(
+def test_the_list_shows_licences_and_what_is_in_the_cache(
     room: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["weights", "fetch", SMALL, "--from", str(published(SMALL, room)), "--accept-terms"])
@@ -381,7 +381,7 @@ def test_a_download_that_is_another_file_is_not_kept(
     assert "--from FILE" in message and left_in_cache(room) == []
 
 
-def test_a_file_that_the_hub_has_no_more_is_named_with_where_else_to_get_it(
+def test_a_file_that_is_gone_from_the_hub_is_named_with_another_source(
     room: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.status = 404
@@ -426,7 +426,7 @@ def test_weights_of_the_libraries_come_from_their_pages_and_stay_in_the_hub_s_ca
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_offline_nothing_is_asked_of_the_hub(
+def test_offline_no_request_goes_to_the_hub(
     room: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # restored, since --offline sets it

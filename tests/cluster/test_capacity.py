@@ -49,18 +49,18 @@ def short_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @dataclass
 class Driver:
-    """A sweep in a process of its own, and what it has said so far."""
+    """A sweep in a process of its own, and what it has printed so far."""
 
     process: subprocess.Popen[str]
     log: Path  # of its errors
     output: str = ""
 
     def hears(self, words: str) -> None:
-        """Read on until it says ``words``, once more if it has said them before."""
+        """Read until it prints ``words``, once more if it has printed them before."""
         self._read_until(lambda line: words in line, words)
 
     def has_said(self, *words: str) -> None:
-        """Read on until it has said all of ``words``, in whatever order."""
+        """Read until it has printed all of ``words``, in whatever order."""
         if not all(one in self.output for one in words):
             self._read_until(lambda line: all(one in self.output for one in words), str(words))
 
@@ -81,7 +81,7 @@ class Driver:
         return line
 
     def ends(self, status: int) -> str:
-        """All that it said, once it has ended."""
+        """All that it printed, once it has ended."""
         while self._next_line():
             pass
         ended, errors = self.process.wait(), self.errors()

@@ -129,7 +129,7 @@ def test_the_key_of_wandb_comes_from_a_secret_and_only_to_the_head(cluster: Fiel
 
 
 def test_a_job_that_is_stopped_may_end_in_good_order(job: Fields) -> None:
-    """Ray kills an entrypoint three seconds after its SIGTERM unless told otherwise."""
+    """Ray kills an entrypoint three seconds after its SIGTERM unless configured otherwise."""
     environment = yaml.safe_load(job["spec"]["runtimeEnvYAML"])
     assert int(environment["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]) >= 300
 

@@ -95,7 +95,7 @@ SHORT = "each needs 2 worker(s) of 1 CPU(s), and the machines have 1 CPU(s)"
 
 
 class Request:
-    """What an autoscaler hears: whether room was asked for, and is no longer."""
+    """What an autoscaler gets: whether room was requested, and is no longer."""
 
     def __init__(self) -> None:
         self.events: list[str] = []

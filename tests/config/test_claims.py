@@ -49,7 +49,7 @@ def test_a_configuration_matches_every_trial_that_has_its_values() -> None:
     assert matches({}, {"model": "plain"})
 
 
-def test_both_curves_are_held_against_the_lower_best() -> None:
+def test_both_curves_are_measured_against_the_lower_best() -> None:
     low, high = [0.1, 0.4, 0.5], [0.3, 0.46, 0.9]
     assert convergence(low, high) == (3, 2)  # 0.45 is the level
     assert convergence(high, low) == (2, 3)
@@ -67,7 +67,7 @@ def test_only_the_second_half_counts_for_roughness() -> None:
 
 
 @pytest.mark.parametrize("dice", [[], [0.1], [0.1, 0.9]])
-def test_two_epochs_have_no_second_half_to_be_rough_in(dice: list[float]) -> None:
+def test_the_roughness_of_two_epochs_is_undefined(dice: list[float]) -> None:
     assert math.isnan(roughness(dice))
 
 
@@ -79,7 +79,7 @@ def test_the_interval_over_one_axis_is_student_s() -> None:
     assert student_interval([gaps]) == pytest.approx((low, high))
 
 
-def test_more_patients_that_agree_narrow_the_interval_and_seeds_that_do_not_widen_it() -> None:
+def test_more_patients_narrow_the_interval_and_seeds_that_disagree_widen_it() -> None:
     rng = np.random.default_rng(0)
     patients = rng.normal(0.02, 0.03, 40)
 
@@ -92,7 +92,7 @@ def test_more_patients_that_agree_narrow_the_interval_and_seeds_that_do_not_wide
     assert width(wild) > width([patients.tolist()])
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_about_as_often_as_stated() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(400):
@@ -102,5 +102,5 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert 0.92 <= held / 400 <= 1
 
 
-def test_differences_that_are_all_alike_leave_no_doubt() -> None:
+def test_identical_differences_give_an_interval_without_width() -> None:
     assert student_interval([[2.0], [2.0], [2.0]]) == (2.0, 2.0)

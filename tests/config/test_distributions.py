@@ -38,6 +38,6 @@ def test_no_rule_allows_what_is_not_a_number_or_not_finite(rule: Above | Within)
     assert not any(rule.allows(value) for value in (nan, inf, -inf))
 
 
-def test_above_leaves_its_bound_out_and_within_takes_both_in() -> None:
+def test_above_excludes_its_bound_and_within_includes_both() -> None:
     assert not Above(0).allows(0) and Above(0).allows(1e-9)
     assert Within(0, 1).allows(0) and Within(0, 1).allows(1) and not Within(0, 1).allows(1.001)

@@ -1,4 +1,4 @@
-"""Arms are told apart by their names; a sweep that could not run is refused when it is made."""
+"""A configuration has a name of its own; a sweep that could not run is refused when it is made."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ def sweep(**changes: Any) -> Sweep:
     return Sweep(**{"name": "models", "question": "Which model?", "space": MODELS} | changes)
 
 
-# Arms
+# Configurations
 
 
 def test_the_report_s_models_are_four_configurations() -> None:
@@ -83,7 +83,7 @@ def test_the_report_s_models_can_open_a_sweep_over_models() -> None:
     ] == REPORT_NAMES
 
 
-def test_a_first_point_out_of_reach_of_the_searcher_is_refused() -> None:
+def test_a_first_point_that_the_search_cannot_reach_is_refused() -> None:
     narrow = Space(
         TrialConfig(),
         search=("model", "model.encoder.name"),
@@ -171,7 +171,9 @@ def test_slices_are_not_cut_into_folds() -> None:
         (3, Split(folds=3), "which has folds 0 to 2, got 3; cut more with --folds"),
     ],
 )
-def test_a_fold_that_the_split_has_not_is_refused(fold: int, split: Split, message: str) -> None:
+def test_a_fold_that_the_split_does_not_have_is_refused(
+    fold: int, split: Split, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         sweep(space=Space(TrialConfig(fold=fold), search=("model",)), split=split)
 

@@ -164,7 +164,7 @@ def test_a_wrong_path_type_or_value_is_refused_by_its_rule(params: Params, messa
     assert str(error.value) == message
 
 
-def test_a_value_outside_the_range_searched_is_no_fault_in_a_run_by_hand() -> None:
+def test_a_single_training_may_take_a_value_outside_the_searched_range() -> None:
     assert build(TrialConfig(), {"optimizer.adamw.lr": 0.5, "epochs": 1}).epochs == 1
 
 
@@ -213,7 +213,7 @@ def test_an_assignment_is_read_as_the_path_s_own_type(
         ("precision=half", "precision must be one of auto, float32, bfloat16, got 'half'"),
     ],
 )
-def test_an_assignment_that_cannot_be_is_refused(assignment: str, message: str) -> None:
+def test_an_invalid_assignment_is_refused(assignment: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         parse(TrialConfig, assignment)
     assert str(error.value) == message
@@ -257,7 +257,7 @@ def test_a_leaf_knows_its_type_its_range_its_rule_and_its_options() -> None:
     )
 
 
-def test_freezing_whole_has_nothing_more_to_say() -> None:
+def test_freezing_the_whole_encoder_has_no_further_options() -> None:
     config = build(TrialConfig(), {"model.encoder.freeze": "whole"})
     assert config.model == Encoder(freeze=Whole())
     assert not [path for path in flatten(config) if path.startswith("model.encoder.freeze.")]

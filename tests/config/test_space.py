@@ -58,7 +58,7 @@ def test_a_point_at_random_follows_from_the_seed_and_lies_in_every_range() -> No
 # Drawing
 
 
-def test_every_draw_builds_and_only_what_is_loose_on_the_branches_taken_is_drawn() -> None:
+def test_every_draw_builds_and_only_searched_paths_of_the_branches_taken_are_drawn() -> None:
     ranges = EVERYTHING.distributions()
     taken = set()
     for drawn in draws(EVERYTHING, 200):
@@ -78,12 +78,12 @@ def test_no_name_ever_has_two_distributions() -> None:
     assert {len(distributions) for distributions in by_path.values()} == {1}
 
 
-def test_a_condition_is_structure() -> None:
+def test_a_path_is_drawn_only_on_its_own_branch() -> None:
     for drawn in draws(Space(TrialConfig(), search=("optimizer*",))):
         assert ("optimizer.sgd.momentum" in drawn) == (drawn["optimizer"] == "sgd")
 
 
-def test_nothing_set_loose_is_nothing_drawn() -> None:
+def test_a_space_that_searches_nothing_draws_nothing() -> None:
     base = TrialConfig(epochs=3)
     space = Space(base, search=())
     assert draws(space, 1) == [{}]
@@ -91,7 +91,7 @@ def test_nothing_set_loose_is_nothing_drawn() -> None:
     assert space.distributions() == {}
 
 
-def test_steps_are_kept_to() -> None:
+def test_draws_keep_to_the_step_of_their_range() -> None:
     eggs = {drawn["eggs"] for drawn in draws(Space(Breakfast(), search=("eggs",)))}
     assert eggs == {0, 2, 4}
     assert not Integers(0, 4, 2).holds(3)
@@ -185,7 +185,7 @@ def test_a_branch_can_be_fixed() -> None:
         ),
     ],
 )
-def test_a_space_that_could_not_be_drawn_from_is_refused_at_the_door(
+def test_a_space_that_could_not_be_drawn_from_is_refused_when_it_is_made(
     arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as error:

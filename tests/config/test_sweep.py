@@ -106,7 +106,7 @@ def test_a_claim_about_a_path_that_does_not_exist_is_refused() -> None:
         ({"budget": Budget(patience=99)}, "patience must be below the"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(changes: dict[str, Any], sentence: str) -> None:
+def test_an_impossible_sweep_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         replace(DRAWN, **changes)
 

@@ -113,7 +113,7 @@ def shown_by(run: Run) -> Any:
 
 
 @each_copy
-def test_trial_page_and_check_take_for_flair_what_the_layout_names_so(
+def test_trial_page_and_check_take_the_channel_that_the_layout_names_flair(
     tmp_path: Path, phantoms: Path, copy: Copy, names: tuple[str, ...], flair: int | None
 ) -> None:
     root = tmp_path / "data"
@@ -133,8 +133,10 @@ def test_trial_page_and_check_take_for_flair_what_the_layout_names_so(
     called = names[flair or 0] if names else "channel 1 of 3"
     assert shown_channel(read_json(run.sweep), image_NHWC) == (flair or 0, called)
     findings = check(root)
-    (told,) = facts(findings.summary)["channels"]
-    assert told == (", ".join(f"{n} is {x}" for n, x in enumerate(names)) or "of unknown names")
+    (shown_names,) = facts(findings.summary)["channels"]
+    assert shown_names == (
+        ", ".join(f"{n} is {x}" for n, x in enumerate(names)) or "of unknown names"
+    )
     assert {outlier.channels for outlier in findings.outliers} == {(flair or 0,)}
 
 
@@ -178,7 +180,7 @@ def test_the_sentence_says_what_is_off_why_and_how_to_say_it() -> None:
 
 
 @pytest.mark.parametrize("layout", ["lgg", "nnunet", None])
-def test_a_run_that_began_before_names_were_kept_goes_on_as_it_began(
+def test_a_run_begun_before_channel_names_were_recorded_resumes_as_it_began(
     tmp_path: Path, phantoms: Path, layout: str | None
 ) -> None:
     run = begun(phantoms, tmp_path / "run")
@@ -214,11 +216,11 @@ def test_a_range_test_says_that_modality_dropout_is_off(
     tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     as_pairs(phantoms, tmp_path / "pairs")
-    told = []
+    printed = []
     for root in (phantoms, tmp_path / "pairs"):
         run = Run(tmp_path / f"run of {root.name}")
         run.path.mkdir()
         trial_for(run, SWEEP, Job(data=str(root), storage=tmp_path), flatten(CONFIG))
-        told.append(capsys.readouterr().out)
-    assert "modality dropout" not in told[0]
-    assert told[1].startswith("modality dropout (augment.missing) is off for this data set: ")
+        printed.append(capsys.readouterr().out)
+    assert "modality dropout" not in printed[0]
+    assert printed[1].startswith("modality dropout (augment.missing) is off for this data set: ")

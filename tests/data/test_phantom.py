@@ -101,7 +101,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("PHANTOM_0001/*.tif"))) == 6
 
 
-def test_writers_at_once_agree_and_nobody_sees_half_a_folder(tmp_path: Path) -> None:
+def test_concurrent_writers_agree_and_no_reader_sees_half_a_folder(tmp_path: Path) -> None:
     root = tmp_path / "phantoms"
     with ThreadPoolExecutor() as pool:
         calls = [pool.submit(write_phantoms, root, patients=3, slices=4, size=32) for _ in range(3)]

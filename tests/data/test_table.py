@@ -1,4 +1,4 @@
-"""A table comes back from disk as it was, and its fingerprint tells whether files did."""
+"""A table comes back from disk as it was, and its fingerprint changes when a file does."""
 
 import os
 from pathlib import Path

@@ -309,7 +309,7 @@ def node(host: str, ip: str, id: str) -> Node:
     return Node(id=id, host=host, ip=ip, cpus=1, gpus=0, memory=1e9, is_head=False)
 
 
-def test_nodes_are_told_apart_by_as_little_as_it_takes() -> None:
+def test_nodes_have_the_shortest_labels_that_distinguish_them() -> None:
     nodes = [node("a", "1", "0" * 9), node("b", "2", "1" * 9), node("b", "3", "2" * 9)]
     assert list(labelled(nodes)) == ["a", "b 2", "b 3"]
     same = [node("a", "1", "0" * 9), node("a", "1", "1" * 9)]

@@ -57,11 +57,11 @@ def test_a_port_is_named_after_the_part_of_ray_that_holds_it(command: str, kind:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-def test_a_port_on_loopback_is_open_to_nobody_else(address: str) -> None:
+def test_a_port_on_loopback_is_not_open_to_other_machines(address: str) -> None:
     assert named("gcs_server", (address, 6379), ("::", 6380)) == [("head (GCS)", "::", 6380)]
 
 
-def test_the_pages_of_the_dashboard_are_told_from_its_metrics() -> None:
+def test_the_pages_of_the_dashboard_are_distinguished_from_its_metrics() -> None:
     command = "python ray/dashboard/dashboard.py --host=0.0.0.0 --port=8265"
     ports = named(command, ("0.0.0.0", 8265), ("0.0.0.0", 44227))
     assert [name for name, _, _ in ports] == ["dashboard", "metrics"]

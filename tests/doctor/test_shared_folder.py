@@ -1,4 +1,4 @@
-"""A word left in a folder: read by machines that share it, gone afterwards."""
+"""A word written into a folder: machines that share it can read it, and it is gone afterwards."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_a_machine_that_shares_the_folder_answers_there(tmp_path: Path) -> None:
         assert reads_back(folder, word, name)
 
 
-def test_afterwards_nothing_is_left(tmp_path: Path) -> None:
+def test_no_file_or_folder_is_left_afterwards(tmp_path: Path) -> None:
     with leave_word(tmp_path / "not" / "yet") as (folder, word):
         answer(folder, word)
     assert not list(tmp_path.iterdir())
@@ -29,13 +29,13 @@ def test_a_folder_that_was_there_stays_with_all_that_is_in_it(tmp_path: Path) ->
     assert [path.name for path in tmp_path.rglob("*")] == ["runs", "results.csv"]
 
 
-def test_nothing_is_left_when_the_look_is_cut_off(tmp_path: Path) -> None:
+def test_nothing_is_left_when_the_check_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), leave_word(tmp_path):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 
 
-def test_who_has_another_folder_at_that_path_does_not_see_the_word(
+def test_a_machine_with_another_folder_at_that_path_does_not_see_the_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_folder, "PATIENCE_SECONDS", 0.3)

@@ -120,7 +120,7 @@ def test_counting_bits_is_counting_pixels(side: int) -> None:
     assert scores(masks_NHW, table, MEAN) == pytest.approx(summary(counts_S3, patients))
 
 
-def test_in_folds_every_slice_is_scored_by_what_the_other_folds_teach() -> None:
+def test_in_folds_every_slice_is_scored_by_predictors_of_the_other_folds() -> None:
     table = table_of("abcd", [1, 1, 1, 1], "tttl").assign(fold=[0, 0, 1, -1])
     masks_NHW = masks_of([0], [0], [0, 1], [5])
     nothing, nearest, mean = baselines(masks_NHW, table)

@@ -25,7 +25,7 @@ def test_it_warns_each_minute_and_ends_after_its_limit() -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, 0.1])
-def test_one_look_is_never_enough_to_end(minutes: float) -> None:
+def test_a_single_check_is_never_enough_to_end(minutes: float) -> None:
     waiting = [(now, 1, 0) for now in (0.0, 5.0, 10.0)]
     assert decisions(waiting, minutes=minutes) == ["Wait", "Wait", "End"]
 
@@ -37,12 +37,12 @@ def test_one_look_is_never_enough_to_end(minutes: float) -> None:
         (30.0, 1, 1),  # another trial trains
     ],
 )
-def test_a_moment_in_which_not_all_wait_begins_the_time_anew(moment: Look) -> None:
+def test_the_timeout_restarts_unless_all_trials_wait(moment: Look) -> None:
     before, after = [(0.0, 1, 0), (25.0, 1, 0)], [(35.0, 1, 0), (65.0, 1, 0), (95.0, 1, 0)]
     assert decisions([*before, moment, *after], minutes=1) == [*["Wait"] * 5, "End"]
 
 
-def test_an_epoch_begins_the_time_anew() -> None:
+def test_the_timeout_restarts_when_an_epoch_ends() -> None:
     timeout = RoomTimeout(minutes=1, workers=1)
     timeout.decide(0, 1, 0)
     timeout.trained()

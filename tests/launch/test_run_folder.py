@@ -45,7 +45,7 @@ def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
     return run
 
 
-def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
+def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_now(
     data: Data, tmp_path: Path
 ) -> None:
     run = begun(data, Run(tmp_path / "s"))
@@ -55,7 +55,7 @@ def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_today(
     assert assign_split(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
 
 
-def test_a_run_split_by_a_file_goes_on_without_the_file(data: Data, tmp_path: Path) -> None:
+def test_a_run_split_by_a_file_resumes_without_the_file(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
     parts = assign_split(data, Split(seed=4), silent)["part"]
     split = pd.DataFrame({"patient": data.table["patient"], "split": parts}).drop_duplicates()

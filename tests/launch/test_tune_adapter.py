@@ -1,4 +1,4 @@
-"""What Tune is told: a trial's name, none yet, or that none will follow."""
+"""What Tune gets of the search: a trial's name, none yet, or that none will follow."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from brainseg.records.run import Run
 from tests.support.search_driver import Driver
 
 
-def test_tune_is_told_a_trial_s_name_and_no_more_once_the_search_has_ended(tmp_path: Path) -> None:
+def test_tune_gets_trial_names_until_the_search_has_ended(tmp_path: Path) -> None:
     driver = Driver(Run(tmp_path))
     searcher = SweepSearcher(driver.search)
     assert searcher.suggest("tune-0") == {"trial": "0000"}

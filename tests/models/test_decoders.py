@@ -1,4 +1,4 @@
-"""Every decoder of the library takes what it takes, and says at the door what it does not."""
+"""Every decoder trains on the encoders that it accepts; others are refused before training."""
 
 import pytest
 import torch
@@ -65,14 +65,14 @@ def test_a_pair_that_the_library_refuses_is_refused_before_any_trial(
 ) -> None:
     with pytest.raises(ValueError) as error:
         require_buildable(encoder(name, decoder))
-    told = str(error.value)
-    assert told.startswith("a network must train on 2 images of 256 pixels, ")
-    assert f"'{decoder}' on '{name}' does not (" in told
-    assert "\n" not in told
+    message = str(error.value)
+    assert message.startswith("a network must train on 2 images of 256 pixels, ")
+    assert f"'{decoder}' on '{name}' does not (" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_what_is_let_through_trains(decoder: str) -> None:
+def test_an_accepted_pair_trains(decoder: str) -> None:
     config = encoder("mobilenet_v2", decoder)
     for size in (32, 96):
         require_size(config, size)
@@ -102,13 +102,13 @@ def test_norms_with_one_value_a_channel_are_refused_as_training_refuses_them(
         network(*images(count, size))
 
 
-def test_the_default_decoder_needs_no_look() -> None:
+def test_the_default_decoder_is_accepted_without_building_it() -> None:
     """Nothing is built: a name of the library under a U-Net is known to work."""
     require_buildable(encoder("timm-efficientnet-l2"), 3, 512, 8)
 
 
 @pytest.mark.parametrize("config", [encoder("resnet19"), encoder("tu-vit_tiny_patch16_224", "fpn")])
-def test_no_decoder_makes_an_encoder_of_what_is_none(config: Encoder) -> None:
+def test_what_is_no_encoder_is_refused_under_every_decoder(config: Encoder) -> None:
     with pytest.raises(ValueError, match=r"^(there is no encoder|an encoder must have)"):
         require_buildable(config)
 

@@ -174,7 +174,7 @@ def test_our_licences_are_those_of_the_cards_that_they_cite(
     ("name", "size"),
     [("resnet18", None), ("tu-resnet18", None), (SWIN, 224), (f"{SWIN}.ms_in1k", 224)],
 )
-def test_only_encoders_made_for_one_size_are_told_the_image_size(
+def test_only_encoders_made_for_one_size_are_given_the_image_size(
     name: str, size: int | None
 ) -> None:
     assert fixed_size(name) == size

@@ -114,7 +114,7 @@ def test_what_reaches_no_feature_map_is_never_trained() -> None:
     assert idle == {"_conv_head.weight", "_bn1.weight", "_bn1.bias"}
 
 
-def test_the_front_that_is_frozen_builds_no_graph() -> None:
+def test_frozen_first_blocks_build_no_graph() -> None:
     network = encoder("resnet18")
     freeze(network, blocks(network), 2)
     features = network.train()(torch.randn(2, 3, 64, 64))
@@ -167,7 +167,7 @@ def names(network: nn.Module, modules: list[nn.Module]) -> set[str]:
     return {name for name, module in network.named_modules() if module in modules}
 
 
-def test_a_module_stands_still_when_nothing_in_it_is_trained_nor_passes_a_gradient_on() -> None:
+def test_a_module_stays_in_eval_mode_when_it_neither_trains_nor_passes_gradients_on() -> None:
     network = encoder("resnet18")
     block_keys = blocks(network)
     freeze(network, block_keys, 1)
@@ -191,7 +191,7 @@ class Dropping(nn.Module):
         return [early_map, self.both(self.late(self.second(early_map)))]
 
 
-def test_dropout_stands_still_in_front_of_what_is_trained_and_nowhere_else() -> None:
+def test_dropout_is_off_before_the_trained_part_and_nowhere_else() -> None:
     network = Dropping()
     freeze(network, blocks(network), 1)
     assert names(network, modules_in_eval(network)) == {"first", "early"}

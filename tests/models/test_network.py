@@ -157,7 +157,7 @@ def test_a_size_that_cannot_be_halved_often_enough_is_refused(
 
 @pytest.mark.parametrize("config", [SMALL, encoder("resnet18")], ids=str)
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_size_that_is_let_through_works(config: Encoder | Plain, steps: int) -> None:
+def test_an_accepted_size_works(config: Encoder | Plain, steps: int) -> None:
     size = steps * (4 if isinstance(config, Plain) else 32)
     require_size(config, size)
     image_BCHW = torch.zeros(2, 3, size, size, dtype=torch.uint8)

@@ -86,7 +86,7 @@ def test_a_line_goes_through_two_points_and_never_below_nothing() -> None:
     assert line_through([4], [2]) == Line(0.0, 0.5)
 
 
-def test_what_makes_no_epoch_dearer_makes_no_other_key() -> None:
+def test_settings_that_do_not_change_an_epoch_s_cost_share_a_cost_key() -> None:
     other = replace(RESNET, model=replace(RESNET.model, weights="imagenet", layer_decay=0.7))
     assert cost_key(replace(other, seed=3, epochs=9, lr="auto")) == cost_key(RESNET)
     for dearer in (PLAIN, replace(RESNET, batch_size=8), replace(RESNET, optimizer=Sgd())):

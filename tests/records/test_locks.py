@@ -23,7 +23,7 @@ def hold(path: Path, ready: Connection) -> None:
         signal.pause()
 
 
-def test_who_holds_a_lock_is_named_as_often_as_it_is_asked_for(tmp_path: Path) -> None:
+def test_every_refused_request_names_the_holder_of_the_lock(tmp_path: Path) -> None:
     with locked(tmp_path / "new" / "lock"):
         for _ in range(3):
             with pytest.raises(Held) as held, locked(tmp_path / "new" / "lock", wait=False):
@@ -49,7 +49,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
 
 
-def test_who_waits_gets_the_lock_once_it_is_free(tmp_path: Path) -> None:
+def test_a_waiting_process_gets_the_lock_once_it_is_free(tmp_path: Path) -> None:
     order: list[str] = []
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""Trials of a run are told apart, or taken together, by their hyperparameters."""
+"""Trials of a run are one configuration, or several, by their hyperparameters."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Records are whole or absent whenever a process dies, and the last word on a trial counts."""
+"""Records are whole or absent whenever a process dies, and the latest record of a trial counts."""
 
 import json
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_a_line_appended_after_one_cut_short_is_not_lost(tmp_path: Path) -> None
     assert read_lines(path) == ROWS
 
 
-def test_a_file_that_grows_is_read_on_from_where_the_last_look_ended(tmp_path: Path) -> None:
+def test_a_growing_file_is_read_from_where_the_last_read_ended(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     lines = Lines(path)
     assert lines.new() == []
@@ -156,7 +156,7 @@ def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path: Path, now: li
 # A trial's folder
 
 
-def test_the_rows_after_the_checkpoint_are_forgotten(trial: TrialDir) -> None:
+def test_rows_after_the_checkpoint_are_removed(trial: TrialDir) -> None:
     for epoch in (1, 2, 3, 4):
         append_line(trial.metrics, row(epoch, 0.1 * epoch))
     trial.truncate_rows(2)
@@ -165,7 +165,7 @@ def test_the_rows_after_the_checkpoint_are_forgotten(trial: TrialDir) -> None:
     assert [kept.epoch for kept in trial.rows()] == [1, 2, 3]
 
 
-def test_forgetting_mends_a_line_cut_short(trial: TrialDir) -> None:
+def test_removing_rows_also_removes_a_line_cut_short(trial: TrialDir) -> None:
     append_line(trial.metrics, row(1, 0.1))
     trial.metrics.write_bytes(trial.metrics.read_bytes() + b'{"epoch": 2, "di')
     trial.truncate_rows(1)
@@ -173,7 +173,7 @@ def test_forgetting_mends_a_line_cut_short(trial: TrialDir) -> None:
     assert [kept.epoch for kept in trial.rows()] == [1, 2]
 
 
-def test_a_trial_that_never_began_has_no_rows_to_forget(trial: TrialDir) -> None:
+def test_a_trial_that_never_began_has_no_rows_to_remove(trial: TrialDir) -> None:
     trial.truncate_rows(0)
     assert trial.rows() == []
 
@@ -193,7 +193,7 @@ DIED = "its processes died at every attempt: killed"
         ({"failure": "no memory"}, "killed", "failed", "no memory"),
     ],
 )
-def test_a_folder_tells_how_its_trial_ended_and_keeps_the_score(
+def test_a_folder_shows_how_its_trial_ended_and_keeps_the_score(
     trial: TrialDir, files: dict[str, str], crash: str, state: str, reason: str
 ) -> None:
     append_line(trial.metrics, row(1, 0.5))
@@ -211,7 +211,7 @@ def test_a_trial_without_an_epoch_has_no_score(trial: TrialDir) -> None:
     assert (ending.dice, ending.epoch, ending.device_seconds) == (None, 0, 0)
 
 
-def test_device_seconds_that_are_read_on_are_those_read_whole(trial: TrialDir) -> None:
+def test_device_seconds_read_step_by_step_equal_those_read_at_once(trial: TrialDir) -> None:
     meter = DeviceSeconds(trial)
 
     def spend(epoch: int, *, noted: bool) -> None:

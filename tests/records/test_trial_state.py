@@ -25,12 +25,12 @@ def folder(path: Path, epochs: int, until: int | None = None, **files: str) -> T
     return trial
 
 
-def test_a_trial_without_a_config_was_asked_for_and_never_begun(tmp_path: Path) -> None:
+def test_a_trial_without_a_config_is_queued(tmp_path: Path) -> None:
     assert TrialDir(tmp_path).state() == TrialState.QUEUED
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_what_was_noted_as_ended_has_ended(tmp_path: Path, state: TrialState) -> None:
+def test_a_trial_recorded_as_ended_has_ended(tmp_path: Path, state: TrialState) -> None:
     assert folder(tmp_path, 3, until=3).state(state) == state
 
 
@@ -44,13 +44,15 @@ def test_what_was_noted_as_ended_has_ended(tmp_path: Path, state: TrialState) ->
         (EPOCHS, EPOCHS, TrialState.RUNNING),  # resumed, it returns at once and is noted as done
     ],
 )
-def test_a_trial_under_way_runs_unless_it_is_at_its_pause(
+def test_a_trial_under_way_is_running_unless_it_is_at_its_pause(
     tmp_path: Path, epochs: int, until: int | None, state: TrialState
 ) -> None:
     assert folder(tmp_path, epochs, until).state(TrialState.RUNNING) == state
 
 
-def test_a_paused_trial_that_was_told_to_stop_is_paused_until_that_is_noted(tmp_path: Path) -> None:
+def test_a_paused_trial_with_a_stop_request_stays_paused_until_its_end_is_recorded(
+    tmp_path: Path,
+) -> None:
     trial = folder(tmp_path, 3, until=3, stop="the budget is spent")
     assert trial.state(TrialState.PAUSED) == TrialState.PAUSED
     assert trial.state(returned=True) == TrialState.STOPPED
@@ -63,12 +65,12 @@ def test_a_paused_trial_that_was_told_to_stop_is_paused_until_that_is_noted(tmp_
         (3, 6, {}, TrialState.PAUSED),  # promoted after it had looked
         (3, 3, {"stop": "behind"}, TrialState.STOPPED),
         (EPOCHS, EPOCHS, {}, TrialState.DONE),
-        (EPOCHS, EPOCHS, {"stop": "behind"}, TrialState.DONE),  # told too late
+        (EPOCHS, EPOCHS, {"stop": "behind"}, TrialState.DONE),  # the request came too late
         (EPOCHS, EPOCHS, {"failure": "not finite"}, TrialState.FAILED),
         (3, 3, {"stop": "behind", "failure": "not finite"}, TrialState.FAILED),
     ],
 )
-def test_what_a_return_means_follows_from_the_folder(
+def test_the_state_of_a_trial_that_returned_follows_from_its_folder(
     tmp_path: Path, epochs: int, until: int, files: dict[str, str], state: TrialState
 ) -> None:
     assert folder(tmp_path, epochs, until, **files).state(returned=True) == state

@@ -27,7 +27,7 @@ def test_text_is_escaped_and_a_drawing_is_not() -> None:
     assert "<svg></svg>" in text and "<script" not in text and "&lt;script" in text
 
 
-def test_a_value_that_a_template_names_and_nobody_gave_is_an_error() -> None:
+def test_a_template_variable_without_a_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'text' is undefined"):
         render("note")
 

@@ -142,7 +142,7 @@ def test_a_split_by_slices_says_that_it_leaks(run: Run) -> None:
     assert "--split slices" in written(leaky) and "--split-seed 7" in written(leaky)
 
 
-def test_a_split_by_patients_does_not(run: Run) -> None:
+def test_a_split_by_patients_does_not_leak(run: Run) -> None:
     assert "leak" not in Tags(written(run)).text
 
 

@@ -88,7 +88,7 @@ def test_a_report_of_20_trials_opens_each_record_once_and_fits_one_model(tmp_pat
 
 
 @pytest.mark.parametrize("folds", [0, 2])
-def test_so_does_that_of_a_confirmation_with_its_search_beside_it(
+def test_a_report_of_a_confirmation_opens_each_record_once_and_fits_one_model(
     tmp_path: Path, folds: int
 ) -> None:
     search = search_of_20(tmp_path / "encoders")

@@ -114,14 +114,14 @@ def test_a_split_by_slices_says_that_it_leaks(run: Run) -> None:
     assert "The split leaks" in printed(leaky)
 
 
-def test_a_split_from_a_file_is_called_so_and_leaks_only_if_patients_are_parted(run: Run) -> None:
+def test_a_split_from_a_file_is_called_so_and_leaks_only_if_patients_are_split(run: Run) -> None:
     split = {"by": "/my/split.csv", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     whole = " ".join(printed(begin(run.path, split=split | {"shared_patients": 0})).split())
     assert "Split from /my/split.csv" in whole and "leak" not in whole
     assert "The split leaks" in printed(begin(run.path, split=split | {"shared_patients": 1}))
 
 
-def test_a_split_by_patients_does_not(run: Run) -> None:
+def test_a_split_by_patients_does_not_leak(run: Run) -> None:
     assert "leak" not in printed(run)
 
 
@@ -162,7 +162,7 @@ def varied(folder: Path, *points: Params) -> list[str]:
     return Results.load(run).ranking["varied"].tolist()
 
 
-def test_what_differs_between_trials_is_said_and_nothing_else(tmp_path: Path) -> None:
+def test_names_show_what_differs_between_trials_and_nothing_else(tmp_path: Path) -> None:
     points: list[Params] = [
         {"schedule": "triangular", "schedule.triangular.cycle_epochs": 4, "seed": 1},
         {

@@ -40,7 +40,7 @@ def printed(table: pd.DataFrame, parts: pd.Series) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_leak_is_reported_and_none_is_not() -> None:
+def test_a_leak_is_reported_only_where_there_is_one() -> None:
     table = growing(20)
     assert "The split leaks" in printed(table, split_by_slice(table))
     assert "leak" not in printed(table, split_by_patient(table))
@@ -75,7 +75,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("by", ["patients", "slices"])
-def test_the_verb_writes_what_it_reads_back(
+def test_the_command_writes_what_it_reads_back(
     patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], by: str
 ) -> None:
     out = tmp_path / "split.csv"
@@ -86,7 +86,7 @@ def test_the_verb_writes_what_it_reads_back(
     assert (tmp_path / "again.csv").read_text() == written
 
 
-def test_a_wish_that_cannot_be_met_is_one_sentence(
+def test_an_impossible_option_is_one_sentence(
     patients: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, sentence in (

@@ -1,4 +1,4 @@
-"""A proposal is a legal point, a new one, and with the same past and seed the same."""
+"""A proposal is a legal point and a new one; the same past and seed give the same proposal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -86,7 +86,7 @@ def test_a_proposal_is_a_point_that_the_space_could_draw(space: Space[TrialConfi
         assert space(Replay(trial.params)) == trial.params
 
 
-def test_what_the_space_holds_may_be_told_as_well() -> None:
+def test_values_that_the_space_fixes_may_be_in_observations_as_well() -> None:
     drawn, rng = past(ENCODERS, 9), np.random.default_rng
     whole = [
         Observation(params={**t.params, "seed": 0}, epochs=t.epochs, best=t.best) for t in drawn
@@ -96,8 +96,10 @@ def test_what_the_space_holds_may_be_told_as_well() -> None:
 
 
 def test_the_same_past_and_seed_give_the_same_proposal() -> None:
-    told = past(ENCODERS, 12)
-    first, again, other = (propose(ENCODERS, told, np.random.default_rng(s)) for s in (7, 7, 8))
+    observations = past(ENCODERS, 12)
+    first, again, other = (
+        propose(ENCODERS, observations, np.random.default_rng(s)) for s in (7, 7, 8)
+    )
     assert first == again != other
 
 
@@ -124,24 +126,26 @@ def test_a_space_with_nothing_or_one_thing_to_search_gets_that(
     held = Space(TrialConfig(), search=())
     single = Space(TrialConfig(), search=("batch_size",), narrow={"batch_size": Choice(16)})
     for space, point in ((held, {}), (single, {"batch_size": 16})):
-        told = [
+        observations = [
             Observation(params=point, epochs=30, best=score(n), seconds=1.0) for n in range(trials)
         ]
-        assert propose(space, told, np.random.default_rng(0)) == point
-        beliefs = posterior_mean(space, told)
+        assert propose(space, observations, np.random.default_rng(0)) == point
+        beliefs = posterior_mean(space, observations)
         assert beliefs.shape == (trials,) and np.isfinite(beliefs).all()
 
 
-def test_with_nothing_to_search_luck_alone_tells_trials_apart() -> None:
-    told = [Observation(params={}, epochs=30, best=(n / 10,) * 30) for n in range(7)]
-    assert np.argmax(posterior_mean(Space(TrialConfig(), search=()), told)) == 6
+def test_with_nothing_to_search_trials_still_differ_by_their_luck() -> None:
+    observations = [Observation(params={}, epochs=30, best=(n / 10,) * 30) for n in range(7)]
+    assert np.argmax(posterior_mean(Space(TrialConfig(), search=()), observations)) == 6
 
 
 @pytest.mark.parametrize("best", [(), (0.5,) * 30], ids=["nothing shown", "all equal"])
 def test_trials_that_do_not_differ_still_get_a_new_legal_point(best: tuple[float, ...]) -> None:
-    told = [replace(trial, best=best) for trial in past(ENCODERS, 9)]
-    point = propose(ENCODERS, told, np.random.default_rng(0))
-    assert ENCODERS(Replay(point)) == point and point not in [trial.params for trial in told]
+    observations = [replace(trial, best=best) for trial in past(ENCODERS, 9)]
+    point = propose(ENCODERS, observations, np.random.default_rng(0))
+    assert ENCODERS(Replay(point)) == point and point not in [
+        trial.params for trial in observations
+    ]
 
 
 def test_what_did_well_is_proposed_more_often() -> None:
@@ -159,12 +163,14 @@ def test_a_value_cut_short_is_not_taken_for_a_final_one() -> None:
     assert all(3e-4 < rate < 3e-3 for rate in rates)
 
 
-def test_two_workers_are_not_sent_to_one_spot() -> None:
+def test_two_workers_do_not_get_one_point() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
-    told = [observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.7, -3.4, -3.3, -2.6, -2.4)]
-    first = propose(space, told, np.random.default_rng(0))
-    told.append(Observation(params=first, epochs=30, running=True))
-    second = propose(space, told, np.random.default_rng(0))
+    observations = [
+        observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.7, -3.4, -3.3, -2.6, -2.4)
+    ]
+    first = propose(space, observations, np.random.default_rng(0))
+    observations.append(Observation(params=first, epochs=30, running=True))
+    second = propose(space, observations, np.random.default_rng(0))
     assert first != second
 
 
@@ -180,7 +186,7 @@ def test_ranges_are_reached_from_end_to_end() -> None:
     assert min(rates) < 3e-4 and max(rates) > 3e-2
 
 
-def test_what_a_trial_is_worth_is_told_from_its_luck_by_its_like() -> None:
+def test_a_lucky_trial_is_recognised_by_the_trials_like_it() -> None:
     space = Space(TrialConfig(), search=("model.encoder.name",))
 
     def of(name: str, dice: float) -> Observation:
@@ -192,14 +198,16 @@ def test_what_a_trial_is_worth_is_told_from_its_luck_by_its_like() -> None:
     assert max(range(8), key=lambda number: beliefs[number]) >= 4
 
 
-def test_a_trial_that_has_shown_nothing_is_worth_what_its_configuration_is() -> None:
+def test_a_trial_without_an_epoch_is_expected_to_score_as_its_configuration() -> None:
     space = Space(TrialConfig(), search=("optimizer.adamw.lr",))
-    told = [observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)]
+    observations = [
+        observed({"optimizer.adamw.lr": 10**e}) for e in (-4.0, -3.6, -3.1, -2.9, -2.6, -2.4)
+    ]
     new = [
         Observation(params={"optimizer.adamw.lr": lr}, epochs=30, running=True)
         for lr in (1e-3, 4e-3)
     ]
-    beliefs = posterior_mean(space, [new[0], *told, new[1]])
+    beliefs = posterior_mean(space, [new[0], *observations, new[1]])
     assert beliefs.shape == (8,) and beliefs[0] > beliefs[7]
     assert posterior_mean(space, new).tolist() == [0, 0]
 

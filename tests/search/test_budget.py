@@ -36,7 +36,7 @@ def trained(run: Run, trial: str, dice: list[float], devices: int = 1) -> None:
     run.note(trial, "done", dice=max(dice))
 
 
-def test_wall_time_adds_up_over_drivers_and_a_killed_one_counts_to_its_last_word(
+def test_wall_time_adds_up_over_drivers_and_a_killed_one_counts_to_its_last_record(
     tmp_path: Path,
 ) -> None:
     run = Run(tmp_path)
@@ -71,7 +71,7 @@ def test_each_limit_is_named_when_it_is_reached(tmp_path: Path) -> None:
     assert "device-hours" in BudgetTracker(run, Budget(device_hours=60 / 3600)).spent()
 
 
-def test_what_is_left_is_shared_by_the_places(tmp_path: Path) -> None:
+def test_the_rest_of_a_budget_is_divided_among_the_slots(tmp_path: Path) -> None:
     budget_tracker = BudgetTracker(Run(tmp_path), Budget(hours=1))
     assert not budget_tracker.nearly_spent(3500, places=1) and budget_tracker.nearly_spent(
         3700, places=1
@@ -104,7 +104,7 @@ def test_noise_is_what_dice_moves_late_in_whole_trainings(tmp_path: Path) -> Non
     assert BudgetTracker(run, Budget()).noise() == pytest.approx(0.02 / 2**0.5, rel=0.05)
 
 
-def test_patience_speaks_in_a_sentence(tmp_path: Path) -> None:
+def test_patience_gives_its_reason_in_a_sentence(tmp_path: Path) -> None:
     run = Run(tmp_path)
     trained(run, "0000", [0.6, 0.7])
     for n in range(1, 4):

@@ -1,4 +1,4 @@
-"""What comes next in a search, what is taken up again, when it ends, and what a new driver does."""
+"""What comes next in a search, what resumes, when it ends, and what a new driver does."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_every_trial_is_begun_once_and_only_the_best_reach_their_end(tmp_path: P
     assert driver.search.ended == "all 12 trials were tried"
 
 
-def test_a_paused_trial_goes_on_where_it_paused_and_is_running_to_optuna(tmp_path: Path) -> None:
+def test_a_paused_trial_resumes_where_it_paused_and_is_running_for_optuna(tmp_path: Path) -> None:
     driver = Driver(Run(tmp_path))
     driver.drive(3)
     assert [r.state for r in driver.run.trials()].count("paused") >= 2
@@ -57,7 +57,7 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path, step
     assert rows[0] == rows[1]
 
 
-def test_a_trial_killed_between_its_rung_and_its_note_is_judged_by_the_next_driver(
+def test_a_trial_killed_between_its_rung_and_its_record_is_judged_by_the_next_driver(
     tmp_path: Path,
 ) -> None:
     killed = Driver(Run(tmp_path), curve=lambda name, epoch: 0.1 if name > "0001" else 0.5)
@@ -71,7 +71,7 @@ def test_a_trial_killed_between_its_rung_and_its_note_is_judged_by_the_next_driv
     assert state == "paused" and name not in after.search._to_resume
 
 
-def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
+def test_the_driver_after_a_killed_one_first_resumes_its_trials(
     tmp_path: Path,
 ) -> None:
     killed = Driver(Run(tmp_path))
@@ -86,7 +86,7 @@ def test_a_driver_that_comes_after_a_killed_one_first_goes_on_with_its_trials(
     assert states[lost.number] == TrialState.FAIL
 
 
-def test_a_list_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+def test_a_list_resumes_where_it_was_cut_off(tmp_path: Path) -> None:
     run = Run(tmp_path)
     killed = Study(run, LISTED)
     end(killed, first := killed.ask(), "done", 0.5)
@@ -145,9 +145,9 @@ def test_a_rung_that_was_reached_but_never_reported_is_judged_all_the_same(tmp_p
     driver.drive(2)
     name = driver.search.next()
     assert name
-    heard, driver.scheduler.on_epoch = driver.scheduler.on_epoch, lambda *told: None  # type: ignore[method-assign]
+    on_epoch, driver.scheduler.on_epoch = driver.scheduler.on_epoch, lambda *args: None  # type: ignore[method-assign]
     driver.train(name)  # its process died after the row, before the report
-    driver.scheduler.on_epoch = heard  # type: ignore[method-assign]
+    driver.scheduler.on_epoch = on_epoch  # type: ignore[method-assign]
     driver.drive()
     assert driver.search.ended and driver.order.count(name) <= 3
 

@@ -97,7 +97,7 @@ def test_a_list_of_points_and_an_empty_space_stay_as_they_were(
     assert Results.load(run).ranking["expected_dice"].isna().all()
 
 
-def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_path: Path) -> None:
+def test_the_report_shows_the_expected_dice_of_each_finished_trial(tmp_path: Path) -> None:
     run = searched(tmp_path)
     early = add(run, {"model.encoder.name": "resnet34"}, 0.7, epochs=4)
     frame = Results.load(run).ranking.set_index("trial")["expected_dice"]
@@ -115,7 +115,7 @@ def test_the_report_shows_what_each_finished_trial_is_expected_to_be_worth(tmp_p
     assert not tall
 
 
-def test_what_first_points_pin_is_told_apart_though_the_search_draws_none_of_it(
+def test_trials_with_different_pinned_values_differ_though_the_search_does_not_draw_them(
     tmp_path: Path,
 ) -> None:
     run = searched(tmp_path, vgg=(0.6, 0.59, 0.61, 0.6))
@@ -127,7 +127,9 @@ def test_what_first_points_pin_is_told_apart_though_the_search_draws_none_of_it(
     )
 
 
-def test_a_trial_far_below_the_rest_is_worth_its_own_score_at_most(tmp_path: Path) -> None:
+def test_the_expected_dice_of_a_trial_far_below_the_rest_is_its_score_at_most(
+    tmp_path: Path,
+) -> None:
     run = searched(tmp_path)
     worst = add(run, {"model.encoder.name": "vgg16"}, 0.02)
     assert expected_dice(run)[worst] <= 0.02 + 1e-9
@@ -147,7 +149,7 @@ def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -
     assert "was started with" in chosen_by(run, sweep)
 
 
-def test_a_split_that_leaks_sends_nobody_to_a_confirmation_that_refuses_it(tmp_path: Path) -> None:
+def test_where_a_split_leaks_no_confirmation_is_suggested(tmp_path: Path) -> None:
     run = searched(tmp_path)
     known = read_json(run.sweep)
     assert "brainseg confirm" in printed(run).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Who goes on beyond a rung, at which epoch, and compared with whom."""
+"""Which trials continue beyond a rung, at which epoch, and compared with which others."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_a_trial_pauses_at_each_rung_and_then_runs_to_its_end() -> None:
     assert HALVING.next_pause(Progress(trial="a", epochs=36)) == 4
 
 
-def test_the_best_third_goes_on_and_the_best_of_it_first() -> None:
+def test_the_best_third_continues_and_the_best_of_it_first() -> None:
     trials = [at(f"t{i}", score) for i, score in enumerate((0.1, 0.6, 0.3, 0.2, 0.5, 0.4))]
     order = []
     while chosen := HALVING.promotable(trials):
@@ -53,7 +53,7 @@ def test_fewer_than_the_reduction_are_not_judged() -> None:
     )
 
 
-def test_one_judged_against_few_is_taken_up_when_weaker_ones_have_come() -> None:
+def test_a_trial_judged_against_few_resumes_once_weaker_ones_have_arrived() -> None:
     trials = [at("a", 0.5), at("b", 0.6), at("c", 0.4)]
     assert HALVING.reason(trials[0], trials)
     trials += [at(f"later{i}", 0.1) for i in range(3)]
@@ -61,7 +61,7 @@ def test_one_judged_against_few_is_taken_up_when_weaker_ones_have_come() -> None
 
 
 @pytest.mark.parametrize("reduction", [2, 3, 4])
-def test_of_many_that_came_in_any_order_hardly_more_than_their_share_went_on(
+def test_whatever_the_order_of_arrival_hardly_more_than_the_share_continue(
     reduction: int,
 ) -> None:
     halving = Halving(grace=4, reduction=reduction)
@@ -77,18 +77,18 @@ def test_of_many_that_came_in_any_order_hardly_more_than_their_share_went_on(
     assert went <= 60 / reduction + 2 * np.sqrt(60)  # Li et al.: excess of the order of a root
 
 
-def test_of_equals_no_more_go_on_than_of_others() -> None:
+def test_of_trials_with_equal_scores_no_more_continue_than_of_others() -> None:
     trials = [at(f"t{i}", 0.5) for i in range(9)]
     assert sum(not HALVING.reason(trial, trials) for trial in trials) == 3
 
 
-def test_one_that_ran_further_is_compared_by_its_score_at_that_epoch() -> None:
+def test_a_trial_that_ran_further_is_compared_by_its_score_at_that_epoch() -> None:
     ahead = at("ahead", 0.9, epoch=12)  # 0.45 at epoch 4
     trials = [ahead, at("a", 0.5), at("b", 0.1)]
     assert HALVING.promotable(trials) == trials[1]
 
 
-def test_of_a_longer_cycle_those_that_wait_earlier_count_with_what_they_wait_with() -> None:
+def test_trials_paused_before_the_first_end_of_a_longer_cycle_count_with_their_last_score() -> None:
     cyclical = at("cyclical", 0.5, epoch=8, cycle=8)
     waiting = [at("a", 0.4), at("b", 0.3)]
     assert not HALVING.reason(cyclical, [cyclical, *waiting])
@@ -111,19 +111,19 @@ def test_the_reason_says_what_was_compared_with_what() -> None:
     )
 
 
-def test_a_failed_trial_is_no_peer_and_is_never_taken_up() -> None:
+def test_a_failed_trial_is_not_comparable_and_never_resumes() -> None:
     trials = [replace(at(f"f{i}", 0.9), state="failed") for i in range(6)]
     trials += [at(name, score) for name, score in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
     assert HALVING.promotable(trials) == trials[-1]
 
 
-def test_the_furthest_goes_on_before_the_best_of_an_earlier_rung() -> None:
+def test_the_furthest_trial_resumes_before_the_best_of_a_lower_rung() -> None:
     early = [at(f"e{i}", 0.9 + i / 100) for i in range(3)]
     late = [at(f"l{i}", 0.6 + i / 100, epoch=12) for i in range(3)]
     assert HALVING.promotable([*early, *late]) == late[2]
 
 
-def test_one_that_stands_between_rungs_goes_on_before_all() -> None:
+def test_a_trial_between_rungs_resumes_before_all_others() -> None:
     cut_off = at("cut off", 0.1, epoch=7)
     trials = [*(at(f"t{i}", 0.5) for i in range(3)), cut_off]
     assert HALVING.promotable(trials) == cut_off
@@ -137,7 +137,7 @@ def test_a_finalist_is_the_furthest_and_best_whatever_the_bar() -> None:
     assert HALVING.finalist([replace(t, state="done") for t in trials]) is None
 
 
-def test_of_finalists_of_other_lengths_the_better_among_its_peers_is_taken() -> None:
+def test_of_finalists_of_different_lengths_the_better_for_its_length_is_chosen() -> None:
     short = [at(f"s{i}", 0.7 + i / 100, epochs=10) for i in range(2)]
     long = [at(f"l{i}", 0.2 + i / 100, epochs=90) for i in range(4)]
     assert HALVING.finalist([*short[:1], replace(short[1], state="done"), *long]) == long[3]

@@ -1,4 +1,4 @@
-"""Several aims: nobody on the front is beaten, and weightings keep the order of each aim."""
+"""Several objectives: the front is not dominated; weightings keep the order of each objective."""
 
 import numpy as np
 import pytest
@@ -11,16 +11,16 @@ def observed(*scores: float) -> Observation:
     return Observation(params={}, epochs=len(scores), best=scores)
 
 
-def test_the_front_is_who_is_beaten_by_nobody() -> None:
+def test_the_front_holds_what_is_not_dominated() -> None:
     values = [[0.9, 100], [0.8, 10], [0.7, 20], [0.9, 120], [0.5, 1]]
     assert non_dominated(values, [True, False]) == [True, True, False, False, True]
 
 
-def test_equals_do_not_beat_each_other() -> None:
+def test_equals_do_not_dominate_each_other() -> None:
     assert non_dominated([[0.9, 1], [0.9, 1]], [True, False]) == [True, True]
 
 
-def test_the_front_agrees_with_brute_force_in_three_aims() -> None:
+def test_the_front_agrees_with_brute_force_in_three_objectives() -> None:
     values = np.random.default_rng(0).integers(0, 4, (60, 3)).astype(float)
     kept = non_dominated(values.tolist(), [True, True, False])
     signed = values * [1, 1, -1]
@@ -29,13 +29,13 @@ def test_the_front_agrees_with_brute_force_in_three_aims() -> None:
         assert mine == (not beaten)
 
 
-def test_without_costs_trials_are_what_they_were() -> None:
+def test_without_costs_scores_stay_as_they_are() -> None:
     trials = [observed(0.1, 0.2), observed(0.5)]
     assert scalarise([(trial, {}) for trial in trials], np.random.default_rng(0)) == trials
 
 
 @pytest.mark.parametrize("draw", range(20))
-def test_who_is_better_in_every_aim_is_better_under_every_weighting(draw: int) -> None:
+def test_a_trial_better_in_every_objective_is_better_under_every_weighting(draw: int) -> None:
     rng = np.random.default_rng(draw)
     trials = [(observed(0.9), {"parameters": 1e6}), (observed(0.5), {"parameters": 3e7})]
     trials.append((observed(0.4), {}))  # not trained yet: no cost is known
@@ -43,7 +43,7 @@ def test_who_is_better_in_every_aim_is_better_under_every_weighting(draw: int) -
     assert better.best[0] > worse.best[0]
 
 
-def test_weightings_favour_now_one_aim_and_now_the_other() -> None:
+def test_some_weightings_favour_one_objective_and_some_the_other() -> None:
     trials = [(observed(0.9), {"parameters": 3e7}), (observed(0.5), {"parameters": 1e6})]
     first = [
         scalarise(trials, np.random.default_rng(draw))[0].best[0]

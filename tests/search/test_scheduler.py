@@ -28,7 +28,7 @@ def enter(scheduler: TrialScheduler, name: str, **changes: object) -> None:
     scheduler.start(name)
 
 
-def test_a_trial_is_told_where_to_pause_before_it_begins(tmp_path: Path) -> None:
+def test_a_trial_gets_its_pause_epoch_before_it_begins(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), HALVING)
     enter(scheduler, "0000")
     assert scheduler.run.trial("0000").pause_epoch == 2
@@ -40,7 +40,7 @@ def test_a_cyclical_trial_pauses_at_the_end_of_a_cycle(tmp_path: Path) -> None:
     assert scheduler.run.trial("0000").pause_epoch == 5
 
 
-def test_where_nothing_is_halved_nobody_is_told_to_pause(tmp_path: Path) -> None:
+def test_without_halving_no_trial_pauses(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), None)
     enter(scheduler, "0000")
     assert scheduler.run.trial("0000").pause_epoch is None
@@ -49,7 +49,7 @@ def test_where_nothing_is_halved_nobody_is_told_to_pause(tmp_path: Path) -> None
     )
 
 
-def test_a_trial_above_its_bar_goes_on_without_a_pause(tmp_path: Path) -> None:
+def test_a_trial_above_its_bar_continues_without_a_pause(tmp_path: Path) -> None:
     scheduler = TrialScheduler(Run(tmp_path), HALVING)
     for name, dice in (("0000", 0.2), ("0001", 0.3)):
         enter(scheduler, name)

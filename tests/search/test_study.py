@@ -1,4 +1,4 @@
-"""The study's laws: what Optuna is told, and what is asked next."""
+"""Laws of the study: what Optuna gets of each trial, and which point comes next."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_the_report_s_four_models_come_first_and_in_order(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sweep", [SWEEP, COSTLY], ids=["one aim", "three aims"])
-def test_optuna_hears_complete_pruned_and_fail_and_nothing_stays_running(
+def test_optuna_gets_complete_pruned_and_fail_and_no_trial_stays_running(
     tmp_path: Path, sweep: Sweep
 ) -> None:
     study = Study(Run(tmp_path), sweep)
@@ -119,7 +119,9 @@ def test_a_proposal_walks_no_type_hints_however_many_trials_are_seen(
     assert [walk.cache_info().misses for walk in (schema, _hints)] == before
 
 
-def test_an_end_that_was_noted_but_not_told_is_told_by_the_next_driver(tmp_path: Path) -> None:
+def test_an_end_that_was_recorded_but_not_reported_to_optuna_is_reported_by_the_next_driver(
+    tmp_path: Path,
+) -> None:
     run = Run(tmp_path)
     name = Study(run, SWEEP).ask()
     run.note(name, "stopped", dice=0.4)
@@ -155,7 +157,7 @@ def test_listed_points_come_once_a_seed_and_nothing_is_drawn(tmp_path: Path) -> 
         assert [build(TrialConfig(), p) for p in half] == expected
 
 
-def test_optuna_s_terminator_is_asked_only_where_it_can_tell(tmp_path: Path) -> None:
+def test_optuna_s_terminator_is_asked_only_once_it_has_enough_trials(tmp_path: Path) -> None:
     space = Space(TrialConfig(epochs=1), search=("optimizer.adamw.lr",))
     study = Study(Run(tmp_path), Sweep(name="s", question="?", space=space))
     for number in range(24):

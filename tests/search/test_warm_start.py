@@ -1,5 +1,4 @@
-"""A sweep that starts import shutil
-from another's trials: what it takes over, and what it refuses."""
+"""A sweep that starts from another's trials: what it takes over, and what it refuses."""
 
 import shutil
 from dataclasses import replace
@@ -42,10 +41,10 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> None:
     previous = previous_trials(old, SWEEP, asked())
     study = Study(Run(tmp_path), SWEEP, previous)
-    told = [t for t in study.study.trials if "from" in t.user_attrs]
+    taken_over = [t for t in study.study.trials if "from" in t.user_attrs]
     records = [r for r in old.trials() if r.state in ("done", "stopped", "paused")]
-    assert len(told) == len(records)
-    by_name = {t.user_attrs["from"]: t for t in told}
+    assert len(taken_over) == len(records)
+    by_name = {t.user_attrs["from"]: t for t in taken_over}
     for record in records:
         trial = by_name[f"old {record.trial}"]
         complete = record.state == "done"

@@ -47,10 +47,10 @@ def change(path: Path, how: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
     assert cv2.imwrite(str(path), how(read(path)))
 
 
-def told(findings: Findings) -> list[tuple[str, str, str]]:
+def reported(findings: Findings) -> list[tuple[str, str, str]]:
     return [(problem.file, problem.rule, problem.found) for problem in findings.problems]
 
 
 def only(findings: Findings) -> tuple[str, str, str]:
-    assert len(findings.problems) == 1, told(findings)
-    return told(findings)[0]
+    assert len(findings.problems) == 1, reported(findings)
+    return reported(findings)[0]

@@ -1,4 +1,4 @@
-"""Folders of slices that can be told by their colour, and the packs made of them."""
+"""Folders of slices that each have a colour of their own, and the packs made of them."""
 
 from pathlib import Path
 

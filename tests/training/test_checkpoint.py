@@ -1,4 +1,4 @@
-"""A trial goes on as if never stopped, from the newest checkpoint that is whole."""
+"""A trial resumes as if never stopped, from the newest checkpoint that is whole."""
 
 import logging
 from pathlib import Path
@@ -37,7 +37,7 @@ def epoch_of(folder: Path) -> object:
     return loaded and loaded["epoch"]
 
 
-def test_a_trial_that_saved_nothing_has_nothing_to_go_on_from(tmp_path: Path) -> None:
+def test_a_trial_that_saved_nothing_has_nothing_to_resume_from(tmp_path: Path) -> None:
     assert load_latest(tmp_path) is None
 
 
@@ -90,7 +90,7 @@ def test_the_last_two_are_kept_and_nothing_else_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, Path.unlink])
-def test_a_damaged_or_missing_newest_is_passed_over_and_this_is_said(
+def test_a_damaged_or_missing_newest_checkpoint_is_skipped_and_this_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object
 ) -> None:
     save_latest(tmp_path, 1, state(1))
@@ -127,7 +127,9 @@ def test_the_epoch_that_was_lost_can_be_saved_again(tmp_path: Path) -> None:
     assert {"latest-0001.pt", "latest-0002.pt"} <= names(tmp_path)
 
 
-def test_no_whole_checkpoint_is_an_error_and_no_silent_start_afresh(tmp_path: Path) -> None:
+def test_without_a_whole_checkpoint_resuming_is_an_error_and_not_a_fresh_start(
+    tmp_path: Path,
+) -> None:
     save_latest(tmp_path, 1, state(1))
     save_latest(tmp_path, 2, state(2))
     damage(tmp_path / "latest-0001.pt")
@@ -140,7 +142,7 @@ def test_no_whole_checkpoint_is_an_error_and_no_silent_start_afresh(tmp_path: Pa
     )
 
 
-def test_a_process_killed_before_the_index_was_written_goes_on_from_the_one_before(
+def test_a_process_killed_before_the_index_was_written_resumes_from_the_checkpoint_before(
     tmp_path: Path,
 ) -> None:
     save_latest(tmp_path, 1, state(1))
@@ -180,7 +182,7 @@ def test_a_new_best_replaces_the_old(tmp_path: Path) -> None:
     assert names(tmp_path) == {"best.pt"}
 
 
-def test_a_paused_trial_keeps_one_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
+def test_a_paused_trial_keeps_one_checkpoint_and_resumes_from_it(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         save_latest(tmp_path, epoch, state(epoch))
     keep_newest(tmp_path)

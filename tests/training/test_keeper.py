@@ -115,7 +115,7 @@ def test_two_workers_are_two_devices(run: Run, tmp_path: Path) -> None:
     assert folder.device_seconds() > 2 * sum(row.seconds for row in folder.rows())
 
 
-def test_an_epoch_that_failed_was_paid_for(run: Run) -> None:
+def test_a_failed_epoch_counts_in_the_costs(run: Run) -> None:
     folder = trained(run, "t", replace(TINY, optimizer=Sgd(lr=1e30)), nothing)
     assert folder.ending().state == "failed" and not folder.rows()
     assert sum(cost["train"] for cost in folder.costs()) > 0

@@ -182,7 +182,7 @@ def test_lovasz_is_the_mean_over_images_of_the_jaccard_lost_by_a_hard_prediction
     assert torch.allclose(value, 2 * jaccard_loss.mean())
 
 
-def test_lovasz_of_confident_right_answers_is_nothing() -> None:
+def test_lovasz_of_confident_right_answers_is_0() -> None:
     _, mask_BHW = batch()
     assert lovasz_sums(4.0 * mask_BHW - 2, mask_BHW).tolist() == [0, 4]
 

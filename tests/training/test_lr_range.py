@@ -151,12 +151,12 @@ def training(
 
 def test_each_rate_is_paired_with_the_loss_after_its_step() -> None:
     asked: list[Setting] = []
-    told: list[tuple[Setting, float]] = []
+    steps: list[tuple[Setting, float]] = []
     curve = range_test(
         training(valley, asked),
         momentum=0.7,
         steps=60,
-        on_step=lambda setting, loss: told.append((setting, loss)),
+        on_step=lambda setting, loss: steps.append((setting, loss)),
     )
     assert len(curve.lrs) == 60
     assert curve.losses == pytest.approx([valley(lr) for lr in curve.lrs])
@@ -164,8 +164,8 @@ def test_each_rate_is_paired_with_the_loss_after_its_step() -> None:
     ratios = [after / before for before, after in zip(curve.lrs, curve.lrs[1:], strict=False)]
     assert ratios == pytest.approx([ratios[0]] * 59)
     assert {setting.momentum for setting in asked} == {0.7}
-    assert [setting.lr for setting, _ in told] == list(curve.lrs)
-    assert [loss for _, loss in told] == list(curve.losses)
+    assert [setting.lr for setting, _ in steps] == list(curve.lrs)
+    assert [loss for _, loss in steps] == list(curve.losses)
 
 
 def test_it_ends_early_once_the_loss_is_far_above_its_best() -> None:
@@ -263,7 +263,7 @@ TINY = TrialConfig(
     schedule=Constant(),
     augment=Augmentation(),
     image_size=32,
-    batch_size=16,  # fewer images tremble too much for a fall to be told on every CPU
+    batch_size=16,  # with fewer images the loss is too noisy to show its fall on every CPU
     epochs=24,
     precision="float32",
 )

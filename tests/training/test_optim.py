@@ -81,7 +81,7 @@ def test_groups_stand_in_the_order_in_which_the_network_names_them() -> None:
     ]
 
 
-def test_a_scale_of_no_parameter_is_a_fault_of_ours() -> None:
+def test_a_learning_rate_scale_for_an_unknown_parameter_is_an_assertion_error() -> None:
     with pytest.raises(AssertionError):
         build_optimizer(small_network(), AdamW(), {"encoder.1.weight": 0.5})
 

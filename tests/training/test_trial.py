@@ -1,4 +1,4 @@
-"""A trial sets its rates, stops when told to, and says in words why it failed."""
+"""A trial sets its rates, ends at a stop request, and says in words why it failed."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     assert trial.learner.optimizer.state_dict()["state"] == {}
 
 
-def test_a_trial_that_is_told_to_stop_returns_before_its_next_epoch(run: Run) -> None:
+def test_a_stop_request_ends_a_trial_before_its_next_epoch(run: Run) -> None:
     folder = run.trial("t")
 
     def stop_after_first(row: EpochRow) -> None:

@@ -104,7 +104,7 @@ def refused(root: Path, layout: str = "auto") -> str:
     return str(error.value)
 
 
-def test_a_folder_of_no_layout_is_told_all_that_were_looked_for(tmp_path: Path) -> None:
+def test_a_folder_of_no_known_layout_is_refused_with_all_that_were_tried(tmp_path: Path) -> None:
     write_picture(tmp_path / "holiday.png", noise(8, 8))
     message = refused(tmp_path)
     assert message.startswith("root must hold slices in a known layout (")
@@ -112,9 +112,7 @@ def test_a_folder_of_no_layout_is_told_all_that_were_looked_for(tmp_path: Path) 
     assert message.endswith(f"{tmp_path} holds none; check the path, or write a manifest")
 
 
-def test_two_layouts_in_one_folder_must_be_told_apart_by_name(
-    tmp_path: Path, phantoms: Path
-) -> None:
+def test_of_two_layouts_in_one_folder_one_must_be_named(tmp_path: Path, phantoms: Path) -> None:
     as_pairs(phantoms, tmp_path / "data")
     as_nifti(phantoms, tmp_path / "data")
     assert refused(tmp_path / "data") == (
@@ -133,8 +131,10 @@ def test_a_layout_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_the_command_line_names_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    (told,) = re.findall(r"--layout LAYOUT +(.*?) +--", " ".join(capsys.readouterr().out.split()))
-    assert [name for name in LAYOUTS if name not in told] == []
+    (help_text,) = re.findall(
+        r"--layout LAYOUT +(.*?) +--", " ".join(capsys.readouterr().out.split())
+    )
+    assert [name for name in LAYOUTS if name not in help_text] == []
 
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
@@ -145,7 +145,9 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert "is not a directory" in refused(tmp_path / "file")
 
 
-def test_all_problems_are_listed_and_the_first_is_told_with_their_number(tmp_path: Path) -> None:
+def test_all_problems_are_listed_and_the_error_gives_the_first_and_their_number(
+    tmp_path: Path,
+) -> None:
     for number in range(1, 7):
         image, mask = write_slice(tmp_path, "p", number)
         if number < 4:

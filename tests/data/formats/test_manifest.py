@@ -1,4 +1,4 @@
-"""A manifest tells what names do not; a row that is wrong is a problem with its line."""
+"""A manifest gives what file names do not; a row that is wrong is a problem with its line."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def write_manifest(root: Path, *rows: str, header: str = "image,mask,patient") -
     return path
 
 
-def test_a_manifest_tells_all_that_names_do_not(tmp_path: Path) -> None:
+def test_a_manifest_gives_all_that_file_names_do_not(tmp_path: Path) -> None:
     write_pair(tmp_path, "x")
     write_pair(tmp_path, "y")
     write_manifest(
@@ -55,7 +55,9 @@ def test_a_manifest_tells_all_that_names_do_not(tmp_path: Path) -> None:
     assert read_image(tmp_path, slices["image"][1]).shape == (16, 16, 2)
 
 
-def test_a_manifest_of_volumes_counts_on_through_a_patient_s_second_scan(tmp_path: Path) -> None:
+def test_in_a_manifest_of_volumes_slice_numbers_continue_through_a_patient_s_second_scan(
+    tmp_path: Path,
+) -> None:
     for name, count in (("a", 3), ("b", 2), ("c", 2)):
         write_volume(tmp_path / f"{name}.nii.gz", noise(count, 16, 16))
         write_volume(tmp_path / f"{name}_m.nii.gz", np.stack([blob()] * count))
@@ -106,7 +108,7 @@ def test_a_row_that_is_wrong_is_a_problem_with_its_line(
     assert listed.endswith("; correct the row")
 
 
-def test_a_manifest_goes_before_the_layout_that_it_describes(
+def test_a_manifest_takes_precedence_over_the_layout_that_it_describes(
     tmp_path: Path, phantoms: Path
 ) -> None:
     as_lgg(phantoms, tmp_path / "data")
@@ -128,7 +130,7 @@ def test_two_manifests_are_a_problem(tmp_path: Path) -> None:
     ]
 
 
-def test_a_manifest_that_is_no_table_any_more_is_a_problem(tmp_path: Path) -> None:
+def test_a_manifest_that_is_not_a_table_is_a_problem(tmp_path: Path) -> None:
     write_pair(tmp_path, "P_1")
     write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P", "x" * 200_000)
     (listed,) = problems(tmp_path)

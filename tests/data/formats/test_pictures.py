@@ -135,14 +135,14 @@ def test_a_slice_without_number_or_without_patient_is_a_problem(tmp_path: Path) 
     ]
 
 
-def test_a_name_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_valid_text_is_a_problem(tmp_path: Path) -> None:
     write_slice(tmp_path, "p", 2)
     image = write_slice(tmp_path, "p", 1)[0]
     os.rename(image, os.fsencode(image.parent) + b"/p\xe9_1.tif")
     assert problems(tmp_path)[0] == "a path must be UTF-8 text, p/p?_1.tif is not; rename it"
 
 
-def test_a_name_that_holds_the_mark_between_channels_is_a_problem(tmp_path: Path) -> None:
+def test_a_file_name_that_contains_the_channel_separator_is_a_problem(tmp_path: Path) -> None:
     write_slice(tmp_path, "p|q", 2)
     write_slice(tmp_path, "p", 2)
     assert problems(tmp_path)[0] == (
@@ -172,7 +172,7 @@ def test_a_root_that_is_a_link_itself_is_followed(tmp_path: Path) -> None:
     assert len(find_slices(tmp_path / "link")) == 1
 
 
-def test_the_real_patients_are_found_whole(lgg: Path) -> None:
+def test_the_real_patients_are_found_completely(lgg: Path) -> None:
     slices = find_slices(lgg)
     assert (len(slices), slices["patient"].nunique(), slices["tumour"].sum()) == (840, 24, 290)
     assert (slices["slice"] == slices.groupby("patient").cumcount() + 1).all()
@@ -188,7 +188,7 @@ def write_pair(root: Path, name: str) -> None:
     write_picture(root / "masks" / f"{name}.png", blob())
 
 
-def test_a_patient_that_no_name_tells_is_a_problem_never_a_slice_by_itself(tmp_path: Path) -> None:
+def test_a_file_name_without_patient_or_slice_number_is_a_problem(tmp_path: Path) -> None:
     for name in ("P1_1", "scan7", "12", "P2_1b"):
         write_pair(tmp_path, name)
     listed = problems(tmp_path)
@@ -210,7 +210,7 @@ def test_a_subfolder_that_is_no_patient_is_a_problem(tmp_path: Path, folder: str
     ]
 
 
-def test_pairs_are_paired_by_subfolder_and_name(tmp_path: Path) -> None:
+def test_images_and_masks_are_paired_by_subfolder_and_name(tmp_path: Path) -> None:
     write_pair(tmp_path, "a/1")
     write_pair(tmp_path, "b/1")
     (tmp_path / "masks" / "b" / "1.png").unlink()

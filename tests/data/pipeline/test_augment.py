@@ -105,7 +105,7 @@ def test_what_enters_the_frame_is_black_and_no_tumour() -> None:
     assert (image[mask == 0] == 0).all()
 
 
-def test_both_flips_are_drawn_apart() -> None:
+def test_the_two_flips_are_drawn_independently() -> None:
     corner_HW = np.zeros((4, 4), np.uint8)
     corner_HW[0, 0] = 1
     flips = Augment(**STILL | {"hflip": 0.5, "vflip": 0.5})
@@ -217,7 +217,7 @@ def test_what_is_drawn_spans_its_range_and_is_drawn_evenly() -> None:
     assert np.abs(np.corrcoef(drawn.T) - np.eye(6)).max() < 0.1
 
 
-def test_samples_of_any_block_have_moves_of_their_own() -> None:
+def test_samples_within_and_across_blocks_have_different_moves() -> None:
     edges = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5_000_000]
     assert len({STRONG.move(seed=0, epoch=0, sample=sample) for sample in edges}) == len(edges)
     assert len({moved(STRONG, sample=sample) for sample in edges}) == len(edges)
@@ -292,7 +292,7 @@ def test_one_thread_may_take_slices_of_two_sizes_in_turn() -> None:
     assert all(np.array_equal(left, right) for left, right in zip(first, again, strict=True))
 
 
-def test_an_extra_that_there_is_not_is_refused() -> None:
+def test_an_unknown_extra_is_refused() -> None:
     with pytest.raises(ValueError, match="extra must be one of none, noise, elastic, got 'blur'"):
         Augment(**STILL, extra="blur")
 

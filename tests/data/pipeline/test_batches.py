@@ -221,7 +221,7 @@ def test_an_error_while_preparing_reaches_the_consumer_at_its_batch(threads: int
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 7, 23])
-def test_every_slice_is_scored_once_in_the_same_company_for_any_world(
+def test_every_slice_is_scored_once_in_the_same_batches_for_any_number_of_workers(
     world: int, count: int
 ) -> None:
     pack, rows = pack_of(30), np.arange(30)[::-1][:count]

@@ -1,4 +1,4 @@
-"""Sequences that are made to be missing: as often as asked, and the same for everybody."""
+"""Modality dropout hides channels as often as asked, and the same ones on every worker."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_epochs_differ_and_the_same_epoch_does_not() -> None:
     assert (first == shown_channels(100, 3, flair=1, missing=0.5, seed=0, epoch=1)).all()
 
 
-def test_never_missing_a_single_channel_or_no_known_flair_changes_nothing() -> None:
+def test_probability_0_a_single_channel_or_no_known_flair_changes_nothing() -> None:
     for flair, missing in ((1, 0.0), (None, 1.0)):
         shown = shown_channels(5, 3, flair=flair, missing=missing, seed=0, epoch=0)
         assert (shown == np.arange(3)).all()

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from brainseg.data.quality.check import check
-from tests.support.faults import SHARED, SLICES, UNREADABLE, Data, change, only, read, told
+from tests.support.faults import SHARED, SLICES, UNREADABLE, Data, change, only, read, reported
 
 
 def test_nothing_is_wrong_with_made_up_patients(data: Data) -> None:
     findings = check(data.root)
-    assert told(findings) == [] and findings.notes == []
+    assert reported(findings) == [] and findings.notes == []
     assert (len(findings.table), findings.summary["patients"]) == (24, 4)
 
 
@@ -42,14 +42,16 @@ def test_a_file_that_cannot_be_read_is_named(
     path = getattr(data, which)(2, 3)
     spoil(path)
     findings = check(data.root)
-    assert (data.name(path), expected) in [(file, sentence) for file, _, sentence in told(findings)]
+    assert (data.name(path), expected) in [
+        (file, sentence) for file, _, sentence in reported(findings)
+    ]
     assert len(findings.table) == 23
 
 
 def test_an_image_without_mask_and_a_mask_without_image_are_named(data: Data) -> None:
     data.mask(1, 2).unlink()
     data.image(3, 4).unlink()
-    assert told(check(data.root)) == [
+    assert reported(check(data.root)) == [
         (data.name(data.image(1, 2)), "an image must have its mask", "has none"),
         (data.name(data.mask(3, 4)), "a mask must have its image", "has none"),
     ]
@@ -60,8 +62,8 @@ def test_all_bad_files_are_listed_in_one_pass(data: Data) -> None:
     for path in bad:
         path.write_bytes(path.read_bytes()[:300])
     findings = check(data.root)
-    assert [file for file, _, _ in told(findings)] == [data.name(path) for path in bad]
-    assert {rule for _, rule, _ in told(findings)} == {UNREADABLE}
+    assert [file for file, _, _ in reported(findings)] == [data.name(path) for path in bad]
+    assert {rule for _, rule, _ in reported(findings)} == {UNREADABLE}
     assert findings.summary["slices"] == 20
 
 
@@ -85,7 +87,7 @@ def test_mixed_sizes_of_patients_are_a_note(data: Data) -> None:
         for path in (data.image(2, number), data.mask(2, number)):
             change(path, lambda pixels: cv2.copyMakeBorder(pixels, 0, 8, 0, 0, 0))
     findings = check(data.root)
-    assert told(findings) == []
+    assert reported(findings) == []
     assert findings.summary["sizes"] == {"48x48": 18, "56x48": 6}
     assert "slices have 2 sizes, all will be padded to squares and resized: " in findings.notes[0]
 
@@ -138,7 +140,7 @@ def test_what_all_images_share_is_no_problem(
         for number in range(1, SLICES + 1):
             change(data.image(patient, number), how)
     findings = check(data.root)
-    assert told(findings) == [] and findings.summary["channels"] == {channels: 24}
+    assert reported(findings) == [] and findings.summary["channels"] == {channels: 24}
     if how is with_alpha:
         assert findings.notes[0].startswith(
             "channel 3 holds a single value (transparency, or a missing sequence) in 4 of 4"
@@ -153,7 +155,9 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
     before = check(data.root)
     change(data.mask(1, number), lambda mask_HW: mask_HW // 255)
     after = check(data.root)
-    assert told(after) == [] and after.table["tumour_pixels"].equals(before.table["tumour_pixels"])
+    assert reported(after) == [] and after.table["tumour_pixels"].equals(
+        before.table["tumour_pixels"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_masks_of_ones_and_of_255_are_both_taken(data: Data) -> None:
     ],
     ids=["anti-aliased", "a label", "coloured", "inverted", "another shape"],
 )
-def test_a_mask_that_is_none_is_named(
+def test_a_file_that_is_no_mask_is_named(
     data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, expected: str
 ) -> None:
     number = data.with_tumour(2)
@@ -190,7 +194,7 @@ def test_patients_without_tumour_and_numbers_with_gaps_are_notes(data: Data) -> 
     for path in (data.image(1, 3), data.mask(1, 3), data.image(1, 4), data.mask(1, 4)):
         path.unlink()
     findings = check(data.root)
-    assert told(findings) == []
+    assert reported(findings) == []
     assert findings.notes == [
         "1 of 4 patients have no tumour: PHANTOM_0004",
         "slice numbers have gaps in 1 of 4 patients: PHANTOM_0001 lacks 3, 4",
@@ -223,7 +227,7 @@ def test_an_image_in_two_patients_is_a_problem(data: Data) -> None:
     assert sentence.startswith(f"shows the same as {data.name(data.image(1, 4))}, pixel for pixel")
 
 
-def test_masks_that_disagree_over_one_image_are_told(data: Data) -> None:
+def test_masks_that_disagree_over_one_image_are_reported(data: Data) -> None:
     shutil.copy(data.image(1, data.with_tumour(1)), data.image(3, 1))
     change(data.mask(3, 1), np.zeros_like)
     assert ", but its mask marks 0 pixels, the other's " in only(check(data.root))[2]
@@ -251,18 +255,18 @@ def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
     for patient, name in ((1, "CASE_7_20010101"), (2, "case_7_20030303")):
         data.image(patient, 1).parent.rename(data.root / name)
     findings = check(data.root)
-    assert told(findings) == []
+    assert reported(findings) == []
     assert findings.notes == [
         "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: every "
         "split keeps both in one part"
     ]
 
 
-def test_a_slice_that_stands_twice_in_one_patient_is_a_note(data: Data) -> None:
+def test_a_slice_that_occurs_twice_in_one_patient_is_a_note(data: Data) -> None:
     for path, again in ((data.image(1, 3), data.image(1, 5)), (data.mask(1, 3), data.mask(1, 5))):
         shutil.copy(path, again)
     findings = check(data.root)
-    assert told(findings) == []
+    assert reported(findings) == []
     assert findings.notes == [
         "1 of 24 slices repeat another slice of their patient: "
         f"{data.name(data.image(1, 5))} equals {data.name(data.image(1, 3))}"
@@ -279,7 +283,7 @@ def test_a_link_out_of_the_root_is_named_and_not_followed(data: Data, tmp_path: 
     data.image(1, 1).symlink_to(outside)
     findings = check(data.root)
     rule = "every file must lie inside the data folder"
-    assert (data.name(data.image(1, 1)), rule, f"leads to {outside}") in told(findings)
+    assert (data.name(data.image(1, 1)), rule, f"leads to {outside}") in reported(findings)
     assert len(findings.table) == 23
 
 
@@ -298,7 +302,7 @@ def test_a_file_that_a_manifest_names_and_that_is_missing_is_named(data: Data) -
     (data.root / "list.csv").write_text("\n".join(["image,mask,patient", *rows]))
     data.image(1, 1).unlink()
     data.mask(1, 3).unlink()
-    problems = told(check(data.root))
+    problems = reported(check(data.root))
     assert [
         (file, data.name(path) in f"{rule} {sentence}")
         for (file, rule, sentence), path in zip(
@@ -328,7 +332,7 @@ def test_a_decompression_bomb_is_named_and_not_decoded(data: Data) -> None:
 
 def test_the_facts_of_the_real_patients(lgg: Path) -> None:
     findings = check(lgg)
-    assert told(findings) == []
+    assert reported(findings) == []
     both = "TCGA_FG_A60K_20040224, TCGA_HT_A616_19991226"
     filled = "perhaps in place of a missing sequence"
     assert findings.notes == [

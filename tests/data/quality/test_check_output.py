@@ -13,7 +13,7 @@ import pytest
 from brainseg.cli.main import main
 from brainseg.data.quality.check import check
 from brainseg.report.data_page import write_page, write_picture
-from tests.support.faults import SHARED, SLICES, UNREADABLE, Data, change, told
+from tests.support.faults import SHARED, SLICES, UNREADABLE, Data, change, reported
 
 HOSTILE = '=1+1,"<img src=x onerror=alert(1)>&\x1b[31m\nÜ 脳'
 
@@ -23,7 +23,7 @@ def test_names_of_any_kind_are_escaped_in_the_page(data: Data) -> None:
     shutil.copy(data.root / HOSTILE / data.image(1, 4).name, data.image(2, 4))
     (data.root / HOSTILE / data.mask(1, 2).name).write_bytes(b"")
     findings = check(data.root)
-    assert sorted(rule for _, rule, _ in told(findings)) == [SHARED, UNREADABLE]
+    assert sorted(rule for _, rule, _ in reported(findings)) == [SHARED, UNREADABLE]
     text = write_page(findings, data.root.parent / "page.html").read_text()
     assert "<img" not in text and "\x1b" not in text
     assert unescape(text).count('=1+1,"<img src=x onerror=alert(1)>&\\x1b[31m\\nÜ 脳') > 4
@@ -40,7 +40,7 @@ def test_names_cannot_command_the_terminal(data: Data, capsys: pytest.CaptureFix
     assert "\x1b" not in printed and "\\x1b[31m\\nÜ 脳/PHANTOM_0001_2_mask.tif is empty" in printed
 
 
-def test_the_verb_ends_with_0_where_nothing_is_wrong(
+def test_the_command_ends_with_0_where_nothing_is_wrong(
     data: Data, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["check", str(data.root), "--png", str(data.root.parent / "page.png")])
@@ -49,7 +49,7 @@ def test_the_verb_ends_with_0_where_nothing_is_wrong(
     assert (data.root.parent / "page.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_verb_lists_every_problem_under_its_rule_and_ends_with_1(
+def test_the_command_lists_every_problem_under_its_rule_and_ends_with_1(
     data: Data, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(1, SLICES + 1):
@@ -127,13 +127,13 @@ def test_volumes_are_summed_up_in_millilitres(tmp_path: Path) -> None:
             image = nibabel.Nifti1Image(voxels, np.diag([0.5, 0.5, 4.0, 1.0]))
             nibabel.save(image, tmp_path / patient / f"{name}.nii.gz")
     findings = check(tmp_path)
-    assert told(findings) == []
+    assert reported(findings) == []
     assert findings.summary["tumour_volume_unit"] == "ml"
     assert findings.summary["tumour_volume"] == pytest.approx({"p": 0.1, "q": 0.1})
     assert findings.summary["spacing"] == {"0.5x0.5x4 mm": 2}
 
 
-def test_the_verb_brings_neither_torch_nor_ray_nor_matplotlib(data: Data) -> None:
+def test_the_command_loads_neither_torch_nor_ray_nor_matplotlib(data: Data) -> None:
     code = (
         "import sys; from brainseg.cli.main import main; main(['check', sys.argv[1]]); "
         "print([n for n in ('torch', 'ray', 'matplotlib', 'wandb', 'albumentations') "

@@ -1,4 +1,4 @@
-"""A slice is known again under another name, saved anew; two patients are not taken for one."""
+"""A slice saved anew under another name is recognised; two patients are not taken for one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +119,7 @@ def test_blank_slices_are_no_twins_nor_near_black_ones(patients: list[list[Image
     assert twins(*named([*a, black, speckle], [*b, black, speckle])) == []
 
 
-def test_a_slice_that_stands_twice_in_one_patient_is_a_repeat(patients: list[list[Image]]) -> None:
+def test_a_slice_that_occurs_twice_in_one_patient_is_a_repeat(patients: list[list[Image]]) -> None:
     a, black = patients[0], np.zeros_like(patients[0][0])
     table, hashes = named([*a, black, a[2], black, a[2]])
     assert repeats(table, hashes) == [

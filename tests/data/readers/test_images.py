@@ -171,7 +171,7 @@ def test_several_pages_are_refused_not_reduced_to_the_first(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("turn", range(2, 9))
-def test_a_picture_that_asks_to_be_turned_is_refused(tmp_path: Path, turn: int) -> None:
+def test_a_picture_that_is_not_stored_upright_is_refused(tmp_path: Path, turn: int) -> None:
     Image.fromarray(noise(7, 9)).save(tmp_path / "a.tif", tiffinfo={274: turn})
     assert "a TIFF file must be stored upright" in refused_reading(read_image, tmp_path, "a.tif")
 

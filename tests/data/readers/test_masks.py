@@ -83,14 +83,14 @@ def coloured(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ],
     ids=["anti-aliased", "another value", "inverted", "all tumour", "coloured"],
 )
-def test_a_mask_that_is_none_is_refused_with_its_histogram(
+def test_a_file_that_is_no_mask_is_refused_with_its_histogram(
     tmp_path: Path, pixels: NDArray[np.uint8], message: str
 ) -> None:
     write_picture(tmp_path / "m.png", pixels)
     assert refused_reading(read_mask, tmp_path, "m.png") == message
 
 
-def test_a_mask_of_floats_between_is_refused(tmp_path: Path) -> None:
+def test_a_mask_of_floats_between_0_and_1_is_refused(tmp_path: Path) -> None:
     write_volume(tmp_path / "m.nii", blob(top=1)[None] * np.float32(0.5))
     assert "m.nii holds 0.0 (240 px), 0.5 (16 px)" in refused_reading(
         read_mask, tmp_path, "m.nii", 0, 2

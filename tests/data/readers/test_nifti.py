@@ -52,7 +52,7 @@ def test_a_volume_of_equal_spacings_is_cut_along_its_last_axis(tmp_path: Path) -
     assert nifti.geometry(path, "a.nii").axis == 2
 
 
-def test_spacings_are_told_in_millimetres_whatever_the_file_uses(tmp_path: Path) -> None:
+def test_spacings_are_in_millimetres_whatever_unit_the_file_uses(tmp_path: Path) -> None:
     path = write_volume(tmp_path / "a.nii", noise(4, 7, 9), (0.005, 0.001, 0.001))
     image = nibabel.load(path)
     image.header.set_xyzt_units("meter")

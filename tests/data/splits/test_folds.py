@@ -40,7 +40,7 @@ def test_sites_are_spread_over_the_folds(seed: int) -> None:
         assert abs((site[sorted(patients)] == "A").sum() - 6) <= 1
 
 
-def test_out_of_the_folds_every_patient_is_seen_by_all_networks_but_those_that_score_it() -> None:
+def test_each_fold_trains_on_every_unlocked_patient_but_those_that_it_validates() -> None:
     table = growing(23)
     part = split_by_patient(table)
     table["fold"] = locked_and_folds(table, part, 5, seed=1)
@@ -75,5 +75,5 @@ def test_without_folds_the_parts_say_who_validates() -> None:
         ),
     ],
 )
-def test_folds_that_cannot_be_are_refused(table: pd.DataFrame, k: int, message: str) -> None:
+def test_impossible_folds_are_refused(table: pd.DataFrame, k: int, message: str) -> None:
     assert message in refused(lambda: fold_patients(table, k, 0))

@@ -77,7 +77,7 @@ def test_a_split_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_split_file_that_parts_linked_patients_is_refused(tmp_path: Path) -> None:
+def test_a_split_file_that_separates_linked_patients_is_refused(tmp_path: Path) -> None:
     table = made_up_table({patient: [0, 5] for patient in "abcd"})
     path = tmp_path / "split.csv"
     path.write_text("patient,split\n" + FOUR)
