@@ -22,10 +22,10 @@ def main() -> None:
     run = Run(args.run)
     curves: dict[str, list[list[float]]] = defaultdict(list)
     for record in run.trials():
-        curves[record.arm].append([row.dice for row in run.trial(record.trial).rows()])
-    for arm, seeds in curves.items():
+        curves[record.configuration].append([row.dice for row in run.trial(record.trial).rows()])
+    for name, seeds in curves.items():
         means = [fmean(epoch) for epoch in zip(*seeds, strict=False)]
-        print(f"{arm}, {len(seeds)} seeds: {' '.join(f'{mean:.3f}' for mean in means)}")
+        print(f"{name}, {len(seeds)} seeds: {' '.join(f'{mean:.3f}' for mean in means)}")
         for dice in args.dice:
             epochs = ", ".join(f"{first_epoch(curve, dice):g}" for curve in seeds)
             print(f"  Dice {dice:g} first reached in epoch {epochs}")

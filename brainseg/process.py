@@ -1,11 +1,12 @@
-"""Environment and signal handlers that a piece of work changes, restored when it ends."""
+"""What a process shares: its environment and signal handlers, restored after use; its log."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Log = Callable[[str], None]  # prints or records one message, for a person
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # those that Ray or brainseg handles
 
 

@@ -125,7 +125,7 @@ class Mirror:
             group=sweep.get("confirms", sweep)["name"],  # a confirmation beside its search
             job_type=sweep.get("phase", "search"),
             id=f"{sweep['uid']}-{record.trial}",
-            name=f"{record.trial} {record.arm}",
+            name=f"{record.trial} {record.configuration}",
             tags=_tags(record),
             config=record.params,
             dir=str(self.run.path),

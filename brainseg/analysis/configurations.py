@@ -13,6 +13,7 @@ from brainseg.records.queries import (
     varied_between_configurations,
 )
 from brainseg.records.run import TrialRecord
+from brainseg.records.trial_state import TrialState
 
 
 def over_seeds(run: RunSnapshot) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def over_seeds(run: RunSnapshot) -> pd.DataFrame:
     configuration was trained with two seeds, or in folds.
     """
     folds = fold_count(run.sweep)
-    records = [r for r in run.records if r.state != "failed" and r.dice is not None]
+    records = [r for r in run.records if r.state != TrialState.FAILED and r.dice is not None]
     paths = varied_between_configurations(records)
     rows = []
     for group in by_configuration(records):
@@ -45,7 +46,7 @@ def _row(
     """A configuration's row, from the Dice of each of its seeds."""
     return {
         "trial": group[0].trial,
-        "arm": group[0].arm,
+        "arm": group[0].configuration,
         "varied": in_words(group[0].params, paths),
         "seeds": len(dice),
         "dice": dice.mean(),
@@ -67,7 +68,7 @@ def out_of_fold(
     tables: dict[int, list[pd.DataFrame]] = {}
     for record in group:
         last = run.trials[record.trial].last
-        if record.state == "done" and last is not None:
+        if record.state == TrialState.DONE and last is not None:
             table = last.assign(fold=record.params.get("fold", 0))
             tables.setdefault(record.params["seed"], []).append(table)
     return {

@@ -14,6 +14,7 @@ import pandas as pd
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.records.run import Run
 from brainseg.records.timing import PHASES
+from brainseg.records.trial_state import TrialState
 
 COLUMNS = (
     "phase",
@@ -62,13 +63,13 @@ class CostSummary:
         """`This answer cost 3.1 device-hours: 2.0 to search, 1.1 to confirm (a device: ...).`"""
         total = float(self.trials["total"].sum())
         by_phase = self.trials.groupby("phase", sort=False)["total"].sum()
-        running = self.trials["state"].isin(["queued", "running"]).any()
+        running = self.trials["state"].isin([TrialState.QUEUED, TrialState.RUNNING]).any()
         seconds, unit = unit_of(total)
         parts = ", ".join(f"{cost / seconds:.1f} to {phase}" for phase, cost in by_phase.items())
         sentence = f"This answer cost {total / seconds:.1f} {unit}" + " so far" * bool(running)
         sentence += f": {parts}" if len(by_phase) > 1 else ""
         sentence += f" (a device: {self.device})"
-        if stopped := int((self.trials["state"] == "stopped").sum()):
+        if stopped := int((self.trials["state"] == TrialState.STOPPED).sum()):
             saved = self.trials["saved"].sum() / seconds
             sentence += (
                 f"; stopping {stopped} trial{'s'[: stopped > 1]} early saved about {saved:.1f}"
@@ -119,10 +120,10 @@ def _row(trial: TrialSnapshot) -> dict[str, Any]:
     parts = {part: sum(cost["devices"] * cost[part] for cost in costs) for part in PHASES.values()}
     total = float(sum(parts.values()))
     paid = len([cost for cost in costs if cost["train"]])  # some epochs twice, after a crash
-    left = record.params.get("epochs", epochs) - epochs if record.state == "stopped" else 0
+    left = record.params.get("epochs", epochs) - epochs if record.state == TrialState.STOPPED else 0
     return {
         "trial": record.trial,
-        "arm": record.arm,
+        "arm": record.configuration,
         "state": record.state,
         **parts,
         "total": total,

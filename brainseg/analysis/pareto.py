@@ -5,6 +5,7 @@ from typing import Any
 
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import full_name, in_words, varied_paths
+from brainseg.records.trial_state import TrialState
 from brainseg.search.multi_objective import non_dominated
 
 
@@ -14,7 +15,7 @@ def pareto_rows(run: RunSnapshot) -> list[dict[str, Any]]:
     Best Dice first; no rows for a sweep whose one objective is Dice.
     """
     objectives = run.sweep.get("objectives", ["dice"])
-    done = [record for record in run.records if record.state == "done"]
+    done = [record for record in run.records if record.state == TrialState.DONE]
     if len(objectives) == 1 or not done:
         return []
     paths = varied_paths(done)
@@ -23,7 +24,7 @@ def pareto_rows(run: RunSnapshot) -> list[dict[str, Any]]:
     rows = [
         {
             "trial": record.trial,
-            "name": full_name(record.arm, in_words(record.params, paths)),
+            "name": full_name(record.configuration, in_words(record.params, paths)),
             "non_dominated": is_optimal,
             **dict(zip(objectives, row, strict=True)),
         }

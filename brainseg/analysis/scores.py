@@ -16,6 +16,7 @@ from brainseg.records.queries import (
     varied_between_configurations,
 )
 from brainseg.records.run import TrialRecord
+from brainseg.records.trial_state import TrialState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def gather(run: RunSnapshot, *, folds: int) -> Scores:
 
 
 def _name(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
-    return full_name(group[0].arm, in_words(group[0].params, paths))
+    return full_name(group[0].configuration, in_words(group[0].params, paths))
 
 
 def _by_patient(
@@ -101,7 +102,7 @@ def _size(configurations: Collection[int], seeds: Collection[int]) -> tuple[int,
 
 
 def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) -> str:
-    done = [record for record in records if record.state == "done"]
+    done = [record for record in records if record.state == TrialState.DONE]
     if done and not any(run.trials[record.trial].last is not None for record in done):
         return (
             f"a comparison reads each trial's last.csv, and no trial of {run.path} has one: an "
@@ -141,7 +142,7 @@ def _why(run: RunSnapshot, group: Sequence[TrialRecord]) -> str:
     whys = [
         f"trial {record.trial} {record.state}" + (f": {record.reason}" if record.reason else "")
         for record in group
-        if record.state != "done" or run.trials[record.trial].last is None
+        if record.state != TrialState.DONE or run.trials[record.trial].last is None
     ]
     return "; ".join(whys) or "not every fold has begun"
 

@@ -37,6 +37,7 @@ from brainseg.records.queries import (
     varied_between_configurations,
 )
 from brainseg.records.run import TrialRecord
+from brainseg.records.trial_state import TrialState
 
 FEWEST_SEEDS = 3  # two seeds agree by chance in half of all cases
 # What is compared for each kind of claim, and how it is written.
@@ -113,11 +114,12 @@ def verdicts(run: RunSnapshot) -> list[Verdict]:
 
 def _configurations(run: RunSnapshot) -> list[Configuration]:
     """The configurations of a run, named by the model and by what else differs between them."""
-    done = [record for record in run.records if record.state == "done"]
+    done = [record for record in run.records if record.state == TrialState.DONE]
     paths = varied_between_configurations(done)
     return [
         Configuration(
-            name=full_name(group[0].arm, in_words(group[0].params, paths)), records=tuple(group)
+            name=full_name(group[0].configuration, in_words(group[0].params, paths)),
+            records=tuple(group),
         )
         for group in by_configuration(done)
     ]

@@ -151,7 +151,7 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
     for point, origin in zip(sweep.first, sweep.confirms.origins, strict=True):
         origins = ["one of the report's models"] * origin.baseline
         if tried := known.get(origin.trial):
-            early = ", though it was stopped early" * (tried.state == "stopped")
+            early = ", though it was stopped early" * (tried.state == TrialState.STOPPED)
             expected = "" if tried.expected is None else f", {tried.expected:.3f} expected"
             origins.append(
                 f"the search's trial {origin.trial}, Dice {tried.dice:.3f}{expected}{early}"

@@ -10,8 +10,8 @@ from typing import Any
 from brainseg.cluster.autoscaler import may_come
 from brainseg.cluster.nodes import Node, living, unseen
 from brainseg.cluster.placement import NoRoom, Placement, Room, capacity
+from brainseg.process import Log
 
-Log = Callable[[str], None]
 LOOK_SECONDS = 5.0  # between two looks at the cluster
 LOG_SECONDS = 60.0  # between two messages about the same shortage
 

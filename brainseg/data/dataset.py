@@ -1,6 +1,5 @@
 """A data set: its slices, and where this node has them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import pandas as pd
 from brainseg.data.address import is_address
 from brainseg.data.formats.detect import read_folder
 from brainseg.data.remote import local_copy
+from brainseg.process import Log
 from brainseg.records.cache import default_cache
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +23,9 @@ class Data:
     table: pd.DataFrame
 
 
-def read_data(data: str, layout: str, say: Say) -> Data:
+def read_data(data: str, layout: str, log: Log) -> Data:
     """List the slices of a folder; data behind an address are copied to this node first."""
-    root = local_copy(data, default_cache(), say=say)
+    root = local_copy(data, default_cache(), log=log)
     contents = read_folder(root, layout)
     address = data if is_address(data) else str(root.resolve())
     return Data(

@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 
 from brainseg.config.sweep import Confirms, Split
-from brainseg.data.dataset import Data, Say
+from brainseg.data.dataset import Data
 from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
 from brainseg.data.table import fingerprint, read_table
+from brainseg.process import Log
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 
 
 def assign_split(
-    data: Data, split: Split, say: Say, run: Run | None = None, confirms: Confirms | None = None
+    data: Data, split: Split, log: Log, run: Run | None = None, confirms: Confirms | None = None
 ) -> pd.DataFrame:
     """Return the part of each slice and, if the split has folds, its fold.
 
@@ -28,7 +29,7 @@ def assign_split(
         recorded = read_table(run.slices)
         if recorded[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
             return recorded[[name for name in ("part", "fold") if name in recorded]]
-    groups = None if split.by == "slices" else linked_patients(data, say)
+    groups = None if split.by == "slices" else linked_patients(data, log)
     if confirms:
         part = _as_searched(data, Run(Path(confirms.search)))
     else:
@@ -54,7 +55,7 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
     return read_table(search.slices)["part"]
 
 
-def linked_patients(data: Data, say: Say) -> Groups:
+def linked_patients(data: Data, log: Log) -> Groups:
     """Each patient's group: patients that share slices, or may be one person, stay in one part."""
     groups = group_patients(data.table, hash_slices(data.table, data.root))
     members = defaultdict(list)
@@ -62,7 +63,7 @@ def linked_patients(data: Data, say: Say) -> Groups:
         members[group].append(patient)
     for names in members.values():
         if len(names) > 1:
-            say(f"{', '.join(names)} are linked (brainseg check says how): kept in one part")
+            log(f"{', '.join(names)} are linked (brainseg check says how): kept in one part")
     return groups
 
 

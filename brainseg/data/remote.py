@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import fsspec
 from pyarrow import fs as arrow
 
 from brainseg.data.address import is_address, require_no_credentials
+from brainseg.process import Log
 from brainseg.records.cache import fill_once, megabytes
 
 THREADS = 16  # more than cores: small files wait for the network
@@ -38,8 +39,6 @@ REMEDIES = {  # what an error of pyarrow or of a server contains: its cause; wha
     "and AWS_ENDPOINT_URL if the server is not Amazon's",
 }
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -52,7 +51,7 @@ class RemoteFile:
     version: str  # changes with the content
 
 
-def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> Path:
+def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> Path:
     """Return a folder of this node that holds the data; a path is returned as it is.
 
     The copy is named after the address and the listing there (names, sizes, times or ETags), so
@@ -84,7 +83,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", say: Say = print) -> P
         )
     folder = cache / "data" / name
     if not folder.is_dir():
-        _copy(data, source, files, folder, say)
+        _copy(data, source, files, folder, log)
     return folder
 
 
@@ -137,14 +136,14 @@ def _under(path: str, base: str) -> str:
 
 
 def _copy(
-    data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, say: Say
+    data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, log: Log
 ) -> None:
     """Copy all files into the cache, unless another process does."""
     num_bytes = sum(file.size for file in files)
     whole = f"{len(files)} files, {megabytes(num_bytes)}"
 
     def fill(draft: Path) -> None:
-        say(f"copying {whole} from {data} to {folder}")
+        log(f"copying {whole} from {data} to {folder}")
         started = reported = time.monotonic()
         pool = ThreadPoolExecutor(THREADS)
         try:
@@ -153,10 +152,10 @@ def _copy(
                 done.result()
                 if time.monotonic() - reported > SAY_SECONDS:
                     reported = time.monotonic()
-                    say(f"copied {count} of {whole}")
+                    log(f"copied {count} of {whole}")
         finally:
             pool.shutdown(cancel_futures=True)
-        say(f"copied {whole} in {time.monotonic() - started:.0f} s")
+        log(f"copied {whole} in {time.monotonic() - started:.0f} s")
 
     fill_once(folder, fill, num_bytes=num_bytes)
 

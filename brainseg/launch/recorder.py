@@ -4,10 +4,10 @@ from typing import Any
 
 from ray import tune
 
-from brainseg.cluster.capacity import Log
 from brainseg.cluster.reachability import last_line
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
+from brainseg.process import Log
 from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
@@ -28,7 +28,7 @@ class Recorder(tune.Callback):
         params = self.run.trial(name).params()
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
-        self.run.note(name, TrialState.RUNNING, arm=words, params=params)
+        self.run.note(name, TrialState.RUNNING, configuration=words, params=params)
         verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
         self.log(f"[{name}] {verb}: {words}")
 

@@ -11,9 +11,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from brainseg.cluster.capacity import LOG_SECONDS, LOOK_SECONDS, ClusterCapacity, Log
+from brainseg.cluster.capacity import LOG_SECONDS, LOOK_SECONDS, ClusterCapacity
 from brainseg.cluster.placement_groups import PlacementGroups
-from brainseg.process import in_main_thread
+from brainseg.process import Log, in_main_thread
 
 
 class Interrupted(Exception):

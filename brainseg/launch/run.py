@@ -14,7 +14,7 @@ import pandas as pd
 
 from brainseg.cluster import session
 from brainseg.cluster.autoscaler import autoscaling
-from brainseg.cluster.capacity import ClusterCapacity, Log, rooms_of, wait_for_room
+from brainseg.cluster.capacity import ClusterCapacity, rooms_of, wait_for_room
 from brainseg.cluster.nodes import living
 from brainseg.cluster.placement import Placement, Room, place
 from brainseg.cluster.placement_groups import demanded
@@ -28,7 +28,7 @@ from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials
 from brainseg.launch.validate import all_points, check_channels, check_points, modality_dropout_off
-from brainseg.process import kept
+from brainseg.process import Log, kept
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 

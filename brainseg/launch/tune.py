@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from brainseg.cluster.capacity import ClusterCapacity, Log
+from brainseg.cluster.capacity import ClusterCapacity
 from brainseg.cluster.placement import Placement
 from brainseg.cluster.placement_groups import PlacementGroups, own_job
 from brainseg.config.sweep import Points, Sweep
@@ -21,7 +21,7 @@ from brainseg.launch.recorder import Recorder
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.launch.workers import train_together
-from brainseg.process import environment, terminable
+from brainseg.process import Log, environment, terminable
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver

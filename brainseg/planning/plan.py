@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from brainseg.cluster.autoscaler import autoscaling
-from brainseg.cluster.capacity import Log, problems_of
+from brainseg.cluster.capacity import problems_of
 from brainseg.cluster.nodes import living, on_one
 from brainseg.cluster.placement import Placement
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
@@ -25,6 +25,7 @@ from brainseg.launch.validate import all_points, check_channels
 from brainseg.planning.cost_model import cost_key, steady, work_at
 from brainseg.planning.forecast import Outcomes, Plan, Workload, estimate, obstacle
 from brainseg.planning.probe import Measured, in_own_process
+from brainseg.process import Log
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 

@@ -31,7 +31,7 @@ class TrialRecord:
 
     trial: str
     state: TrialState
-    arm: str = ""
+    configuration: str = ""  # its name; the key "arm" in trials.jsonl
     params: dict[str, Any] = field(default_factory=dict)
     dice: float | None = None  # best validation Dice
     epoch: int = 0  # epochs finished
@@ -76,7 +76,8 @@ class Run:
     def note(self, trial: str, state: TrialState, **changes: Any) -> None:
         """Append a change of a trial's state; fields as in ``TrialRecord``."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        append_line(self.changes, {"time": stamp, "trial": trial, "state": state, **changes})
+        renamed = {"arm" if name == "configuration" else name: changes[name] for name in changes}
+        append_line(self.changes, {"time": stamp, "trial": trial, "state": state, **renamed})
 
     def count_ended(self) -> int:
         return sum(record.state in ENDED for record in self._records().values())
@@ -113,6 +114,8 @@ class Run:
         for row in rows:
             changes = {name: value for name, value in row.items() if name != "time"}
             changes["state"] = TrialState(row["state"])
+            if "arm" in changes:
+                changes["configuration"] = changes.pop("arm")
             known = records.get(row["trial"]) or self._new_record(row["trial"])
             if known.params:
                 changes.pop("params", None)

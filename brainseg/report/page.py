@@ -8,7 +8,7 @@ from typing import Any
 from brainseg.analysis.comparison import Comparison
 from brainseg.records.files import write_text
 from brainseg.records.queries import fold_count
-from brainseg.records.trial_state import ENDED
+from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
 from brainseg.report.results import Results
@@ -89,7 +89,8 @@ def _facts(results: Results) -> dict[str, list[str]]:
     sweep, frame = results.sweep, results.ranking
     data, split = sweep["data"], sweep["split"]
     states = Counter(frame["state"])
-    order = [state for state in (*ENDED, "paused", "running", "queued") if states[state]]
+    order = (*ENDED, TrialState.PAUSED, TrialState.RUNNING, TrialState.QUEUED)
+    counts = [f"{states[state]} {state}" for state in order if states[state]]
     confirms = sweep.get("confirms")
     origin = [f"the best {confirms['top']} of", confirms["search"]] if confirms else []
     return {
@@ -106,7 +107,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
             "the search never uses the test patients",
         ],
         "Trials": [
-            ", ".join(f"{states[state]} {state}" for state in order) or "none yet",
+            ", ".join(counts) or "none yet",
             f"{frame['epochs'].sum()} epochs",
             f"{frame['device_seconds'].sum() / 3600:.2f} device-hours",
             *sentences.ending_note(results.snapshot),

@@ -19,6 +19,7 @@ from brainseg.records.files import write_text
 from brainseg.records.queries import by_configuration, fold_count, in_words, leaks, varied_paths
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 
 SCORES = ("iou", "micro_dice", "tumour_slice_dice", "slice_dice_empty1", "false_alarm")
 COLUMNS = [
@@ -97,12 +98,14 @@ def ranking(run: RunSnapshot, means: pd.DataFrame) -> pd.DataFrame:
     rows = [
         _row(run.trials[record.trial])
         | {"varied": in_words(record.params, paths)}
-        | {"expected_dice": expected.get(record.trial) if record.state == "done" else None}
+        | {"expected_dice": expected.get(record.trial) if record.state == TrialState.DONE else None}
         for record in records
     ]
     if folds:
         return _framed(rows, {})
-    ranked = [row for row in rows if row["state"] != "failed" and math.isfinite(row["dice"])]
+    ranked = [
+        row for row in rows if row["state"] != TrialState.FAILED and math.isfinite(row["dice"])
+    ]
     ranked.sort(key=lambda row: -row["dice"])
     places = {row["trial"]: place for place, row in enumerate(ranked, start=1)}
     rest = [row for row in rows if row["trial"] not in places]
@@ -154,6 +157,7 @@ def _row(trial: TrialSnapshot) -> dict[str, Any]:
     rate = f"optimizer.{params.get('optimizer')}.lr"
     return (
         vars(record)
+        | {"arm": record.configuration}
         | {score: best.number(score) if best else math.nan for score in SCORES}
         | {
             "dice": (best.dice if best else math.nan) if record.dice is None else record.dice,

@@ -7,6 +7,7 @@ import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import fold_count, full_name, leaks
+from brainseg.records.trial_state import ENDED
 from brainseg.report.results import Results
 from brainseg.search.confirmation import overtaken, rank_configurations
 
@@ -47,7 +48,7 @@ def answer(results: Results) -> str:
     if ranked.empty:
         return "No trial has finished with a score yet."
     first = ranked.iloc[0]
-    so_far = " so far" if frame["state"].isin(["queued", "running", "paused"]).any() else ""
+    so_far = " so far" if (~frame["state"].isin(ENDED)).any() else ""
     name = full_name(first.arm, first.varied)
     sentence = f"{name} (trial {first.trial}) scored highest{so_far}: mean Dice {first.dice:.3f}"
     if first.patients:

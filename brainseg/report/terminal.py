@@ -11,6 +11,7 @@ from rich.text import Text
 
 from brainseg.analysis.pareto import sentence as pareto_sentence
 from brainseg.records.queries import fold_count
+from brainseg.records.trial_state import TrialState
 from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
 from brainseg.report.formatting import duration, number
 from brainseg.report.results import Results, baseline_rows
@@ -40,7 +41,7 @@ def print_ranking(results: Results, console: Console) -> None:
     seeds = [_seed_table(means, console.width)] if len(means := results.over_seeds) else []
     for part in (*seeds, *trials) if fold_count(sweep) else (*trials, *seeds):
         console.print(part)
-    for row in frame[frame["state"] == "failed"].to_dict("records"):
+    for row in frame[frame["state"] == TrialState.FAILED].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
     for note in _notes(results):
         console.print(Text(note, style="dim"))

@@ -45,7 +45,7 @@ def trained(
     """A trial with this curve, whose patients score as given or, all of them, as its best."""
     name = f"{len(run.trials()):04d}"
     config = build(TrialConfig(), {**point, "seed": seed})
-    run.note(name, "running", arm=configuration_name(config), params=flatten(config))
+    run.note(name, "running", configuration=configuration_name(config), params=flatten(config))
     best = int(np.argmax(curve))
     for epoch, dice in enumerate(curve, start=1):
         row = {"epoch": epoch, "dice": dice, "iou": dice / 2, "lr": 1e-3, "seconds": 1.0}

@@ -128,7 +128,7 @@ def test_the_home_folder_may_be_abbreviated(tmp_path: Path) -> None:
 def test_a_bucket_becomes_a_folder_with_the_same_files(
     address: str, patients: Path, tmp_path: Path
 ) -> None:
-    copy = local_copy(address, tmp_path, say=silent)
+    copy = local_copy(address, tmp_path, log=silent)
     assert copy.parent == tmp_path / "data"
     assert contents(copy) == contents(patients)
     assert not list(copy.parent.glob("*.partial"))
@@ -137,7 +137,7 @@ def test_a_bucket_becomes_a_folder_with_the_same_files(
 def test_slices_are_found_and_packed_from_the_copy_as_from_the_original(
     address: str, patients: Path, tmp_path: Path
 ) -> None:
-    copy = local_copy(address, tmp_path, say=silent)
+    copy = local_copy(address, tmp_path, log=silent)
     table = find_slices(copy)
     assert table.equals(find_slices(patients))
     there, here = (
@@ -148,26 +148,26 @@ def test_slices_are_found_and_packed_from_the_copy_as_from_the_original(
 
 
 def test_a_copy_made_twice_has_one_fingerprint(address: str, tmp_path: Path) -> None:
-    first, second = (local_copy(address, tmp_path / node, say=silent) for node in ("a", "b"))
+    first, second = (local_copy(address, tmp_path / node, log=silent) for node in ("a", "b"))
     assert first.name == second.name and first != second
     assert fingerprint(find_slices(first), first) == fingerprint(find_slices(second), second)
 
 
 def test_the_second_call_copies_nothing(address: str, patients: Path, tmp_path: Path) -> None:
     printed: list[str] = []
-    copy = local_copy(address, tmp_path, say=printed.append)
+    copy = local_copy(address, tmp_path, log=printed.append)
     count = len(contents(patients))
     assert printed[0] == f"copying {count} files, 0.1 MB from {address} to {copy}"
     assert printed[1].startswith(f"copied {count} files, 0.1 MB in ")
     inode = copy.stat().st_ino
-    assert local_copy(address, tmp_path, say=printed.append).stat().st_ino == inode
+    assert local_copy(address, tmp_path, log=printed.append).stat().st_ino == inode
     assert len(printed) == 2
 
 
 def test_changed_data_are_another_copy(address: str, s3: fs.FileSystem, tmp_path: Path) -> None:
-    before = local_copy(address, tmp_path, say=silent)
+    before = local_copy(address, tmp_path, log=silent)
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
-    after = local_copy(address, tmp_path, say=silent)
+    after = local_copy(address, tmp_path, log=silent)
     assert after != before and (after / "note.txt").read_bytes() == b"more"
     assert not (before / "note.txt").exists()
 
@@ -175,12 +175,12 @@ def test_changed_data_are_another_copy(address: str, s3: fs.FileSystem, tmp_path
 def test_a_run_s_copy_is_taken_without_asking_and_no_other(
     address: str, s3: fs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = local_copy(address, tmp_path / "a", say=silent)
-    assert local_copy(address, tmp_path / "b", copy=copy.name, say=silent).name == copy.name
+    copy = local_copy(address, tmp_path / "a", log=silent)
+    assert local_copy(address, tmp_path / "b", copy=copy.name, log=silent).name == copy.name
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
     assert (
         "changed since the run began; restore them, or start a run with another --name"
-        in refused(lambda: local_copy(address, tmp_path / "c", copy=copy.name, say=silent))
+        in refused(lambda: local_copy(address, tmp_path / "c", copy=copy.name, log=silent))
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert local_copy(address, tmp_path / "a", copy=copy.name) == copy
@@ -188,7 +188,7 @@ def test_a_run_s_copy_is_taken_without_asking_and_no_other(
 
 def copied(address: str, cache: Path) -> list[str]:
     printed: list[str] = []
-    local_copy(address, cache, say=printed.append)
+    local_copy(address, cache, log=printed.append)
     return printed
 
 
@@ -202,11 +202,11 @@ def test_processes_that_start_together_copy_once(address: str, tmp_path: Path) -
 def test_what_a_killed_process_left_is_swept_up(
     address: str, patients: Path, tmp_path: Path
 ) -> None:
-    name = local_copy(address, tmp_path / "a", say=silent).name
+    name = local_copy(address, tmp_path / "a", log=silent).name
     left = tmp_path / "b" / "data" / f"{name}.partial"
     left.mkdir(parents=True)
     (left / "half.tif").write_bytes(b"II*")
-    assert contents(local_copy(address, tmp_path / "b", say=silent)) == contents(patients)
+    assert contents(local_copy(address, tmp_path / "b", log=silent)) == contents(patients)
     assert not left.exists()
 
 
@@ -215,7 +215,7 @@ def test_the_server_may_be_named_in_the_address(
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     where = f"{address}?endpoint_override={server.removeprefix('http://')}&scheme=http"
-    assert contents(local_copy(where, tmp_path, say=silent)) == contents(patients)
+    assert contents(local_copy(where, tmp_path, log=silent)) == contents(patients)
 
 
 def test_hidden_files_stay_behind_and_packed_ones_stay_packed(
@@ -224,12 +224,12 @@ def test_hidden_files_stay_behind_and_packed_ones_stay_packed(
     s3.create_dir("odd")
     for name in ("a.nii.gz", ".DS_Store", "b/._a.tif", ".git/x", "b/c..tif"):
         put(s3, f"odd/data/{name}", b"\x1f\x8b not really")
-    copy = local_copy("s3://odd/data/", tmp_path, say=silent)
+    copy = local_copy("s3://odd/data/", tmp_path, log=silent)
     assert contents(copy) == dict.fromkeys(["a.nii.gz", "b/c..tif"], b"\x1f\x8b not really")
 
 
 def test_a_folder_elsewhere_on_this_machine_is_copied_too(patients: Path, tmp_path: Path) -> None:
-    copy = local_copy(f"file://{patients}", tmp_path, say=silent)
+    copy = local_copy(f"file://{patients}", tmp_path, log=silent)
     assert contents(copy) == contents(patients) and copy.is_relative_to(tmp_path)
 
 
@@ -237,7 +237,7 @@ def test_what_fsspec_alone_can_open_is_copied(patients: Path, tmp_path: Path) ->
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for name, content in contents(patients).items():
             archive.writestr(f"kaggle/{name}", content)
-    copy = local_copy(f"zip://kaggle::{tmp_path}/p.zip", tmp_path, say=silent)
+    copy = local_copy(f"zip://kaggle::{tmp_path}/p.zip", tmp_path, log=silent)
     assert contents(copy) == contents(patients)
 
 

@@ -194,7 +194,7 @@ def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
 
 @pytest.mark.ray
 def test_weights_named_by_a_relative_path_reach_the_trial(finished: Run) -> None:
-    trial = next(r for r in finished.trials() if "own.pth" in r.arm)
+    trial = next(r for r in finished.trials() if "own.pth" in r.configuration)
     assert trial.state in ("done", "stopped"), trial.reason
 
 

@@ -256,21 +256,21 @@ def test_what_was_read_of_a_run_is_kept_and_later_changes_count(tmp_path: Path) 
 
 def test_a_trial_is_as_its_changes_left_it(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.note("0001", "queued", arm="mit_b0", params={"epochs": 3})
-    run.note("0000", "running", arm="vgg16")
+    run.note("0001", "queued", configuration="mit_b0", params={"epochs": 3})
+    run.note("0000", "running", configuration="vgg16")
     run.note("0001", "running")
     run.note("0001", "stopped", dice=0.5, epoch=2, reason="behind")
     assert run.trials() == [
         TrialRecord(
             "0001",
             "stopped",
-            arm="mit_b0",
+            configuration="mit_b0",
             params={"epochs": 3},
             dice=0.5,
             epoch=2,
             reason="behind",
         ),
-        TrialRecord("0000", "running", arm="vgg16"),
+        TrialRecord("0000", "running", configuration="vgg16"),
     ]
 
 

@@ -42,7 +42,7 @@ def searched(folder: Path) -> Run:
         }
         train(run, f"{n:04d}", [0.3, 0.5, 0.6 + n / 100] * 10, point)
         end(run, f"{n:04d}", "done")
-    run.note("0007", "running", arm="tu-convnextv2_tiny, imagenet, first 3 frozen")
+    run.note("0007", "running", configuration="tu-convnextv2_tiny, imagenet, first 3 frozen")
     run.note("0007", "failed", reason="out of memory")
     return run
 
@@ -78,7 +78,11 @@ def test_no_name_of_usual_length_is_broken(tmp_path: Path, make: object, width: 
     assert callable(make)
     run = make(tmp_path / "run")
     lines = of_table(printed(run, width))
-    names = {record.arm for record in run.trials() if len(record.arm) <= columns.USUAL}
+    names = {
+        record.configuration
+        for record in run.trials()
+        if len(record.configuration) <= columns.USUAL
+    }
     assert len(names) > 1 and max(map(len, names)) > 25
     for name in names:
         assert any(re.search(rf"{re.escape(name)}( |$)", line) for line in lines), name

@@ -76,7 +76,7 @@ def test_whatever_a_name_holds_the_page_stays_whole(tmp_path: Path) -> None:
         table = pd.read_csv(run.trial(trial).patients)
         table.assign(patient=HOSTILE).to_csv(run.trial(trial).patients, index=False)
         paint(run, trial, [HOSTILE], epoch=2)
-        run.note(trial, "done", arm=HOSTILE, reason=HOSTILE)
+        run.note(trial, "done", configuration=HOSTILE, reason=HOSTILE)
     text = written(run)
     tags = Tags(text)
     assert "script" not in tags.names and "<script" not in text
@@ -117,7 +117,7 @@ def test_the_page_has_every_part(run: Run) -> None:
 def test_a_run_without_a_score_says_so(tmp_path: Path, begun: bool) -> None:
     run = begin(tmp_path / "encoders")
     if begun:
-        run.note("0000", "running", arm="resnet50", params=flatten(TrialConfig()))
+        run.note("0000", "running", configuration="resnet50", params=flatten(TrialConfig()))
         run.note("0000", "failed", reason="out of memory")
     text = Tags(written(run)).text
     assert "No trial has finished" in text

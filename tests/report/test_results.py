@@ -94,7 +94,7 @@ def test_the_answer_names_leader_spread_gap_and_doubt(run: Run) -> None:
 def test_a_run_without_a_score_says_so(tmp_path: Path, begun: bool) -> None:
     run = begin(tmp_path / "encoders")
     if begun:
-        run.note("0000", "running", arm="resnet50", params=flatten(TrialConfig()))
+        run.note("0000", "running", configuration="resnet50", params=flatten(TrialConfig()))
         run.note("0000", "failed", reason="out of memory")
     assert "No trial has finished" in printed(run)
     assert ("out of memory" in printed(run)) == begun
@@ -126,7 +126,7 @@ def test_a_split_by_patients_does_not_leak(run: Run) -> None:
 
 
 def test_whatever_a_name_holds_the_terminal_shows_it(run: Run) -> None:
-    run.note("0001", "done", arm=HOSTILE)
+    run.note("0001", "done", configuration=HOSTILE)
     assert HOSTILE in " ".join(printed(run, 200).split())
 
 

@@ -52,7 +52,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(run: Run, point: Params, dice: float, state: Any = "done", seconds: float = 10.0) -> str:
     """Note a trial of the search as it ended."""
     trial, config = f"{len(run.trials()):04d}", SEARCH.space.config(point)
-    run.note(trial, "running", arm=configuration_name(config), params=flatten(config))
+    run.note(trial, "running", configuration=configuration_name(config), params=flatten(config))
     row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1}
     append_line(run.trial(trial).metrics, {**row, "seconds": seconds, "devices": 2})
     run.note(trial, state, dice=dice, epoch=1, best_epoch=1, device_seconds=2 * seconds)

@@ -49,7 +49,9 @@ def add_configuration(
         for fold in range(max(folds, 1)):
             trial = f"{len(run.trials()):04d}"
             config = build(TrialConfig(), {**point, "seed": seed, "fold": fold})
-            run.note(trial, "running", arm=configuration_name(config), params=flatten(config))
+            run.note(
+                trial, "running", configuration=configuration_name(config), params=flatten(config)
+            )
             if reason := (fails or {}).get((seed, fold)):
                 run.note(trial, "failed", reason=reason)
                 continue

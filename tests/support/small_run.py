@@ -68,7 +68,7 @@ def train(run: Run, trial: str, dice: list[float], params: Params | None = None)
     """Rows of one epoch each, and the per-patient table and panels of the best of them."""
     config = build(TrialConfig(), params or {})
     folder, best_epoch = run.trial(trial), int(np.argmax(dice)) + 1
-    run.note(trial, "running", arm=configuration_name(config), params=flatten(config))
+    run.note(trial, "running", configuration=configuration_name(config), params=flatten(config))
     for epoch, score in enumerate(dice, start=1):
         so_far = dice[:epoch]
         row = {"epoch": epoch, "seconds": 30.0, "devices": 2, "train_loss": 1 - score / 2}

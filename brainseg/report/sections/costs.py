@@ -8,6 +8,7 @@ from brainseg.analysis.cost_summary import NOT_COUNTED, CostSummary, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import fold_count
 from brainseg.records.timing import PHASES
+from brainseg.records.trial_state import TrialState
 from brainseg.report import replay
 from brainseg.report.html import Markup, render
 
@@ -39,7 +40,9 @@ class CostRow:
 
 
 def ended_early_section(frame: pd.DataFrame) -> Markup | None:
-    early = frame[frame["state"].isin(["failed", "stopped"])].sort_values("state", kind="stable")
+    early = frame[frame["state"].isin([TrialState.FAILED, TrialState.STOPPED])].sort_values(
+        "state", kind="stable"
+    )
     rows = [
         EndedRow(
             trial=row["trial"],

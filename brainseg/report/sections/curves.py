@@ -29,7 +29,7 @@ def learning_curves_section(run: RunSnapshot) -> Markup | None:
     paths = varied_between_configurations(started)
     configurations = []
     for group in by_configuration(started):
-        words = full_name(group[0].arm, in_words(group[0].params, paths))
+        words = full_name(group[0].configuration, in_words(group[0].params, paths))
         curves = [curve_of(run.trials[record.trial], words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(style.COLOURS), strict=False)
         configurations.append([replace(curve, colour=colour) for curve, colour in colours])
