@@ -40,8 +40,8 @@ __all__ = [
 def run(sweep: Sweep, argv: Sequence[str] | None = None) -> None:
     """Run ``sweep`` with the options of a command line, then show and write its report.
 
-    Run again with the same options, it resumes. ``argv`` is the command line without the script's
-    name; None takes that of the process.
+    Called again with the same options, it resumes. ``argv`` is the command line without the
+    script's name; None takes that of the process.
 
     Raises:
         SystemExit: status 2 where an option or the data is wrong, 130 after Ctrl-C.

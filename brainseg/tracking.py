@@ -1,7 +1,7 @@
 """W&B beside the local records: one run a trial, never in the way of training.
 
 The mirror copies rows from a trial's metrics.jsonl, which is the truth. It works in a thread of
-its own, in the sweep's driver; whatever goes wrong with W&B is said once and then left alone.
+its own, in the sweep's driver; W&B's first error is logged, and W&B not used again.
 """
 
 import logging
@@ -25,7 +25,7 @@ from brainseg.records.trial_state import TrialState
 
 Mode = Literal["online", "offline", "off"]
 log = logging.getLogger(__name__)
-DEFAULTS = {  # settings of W&B's runs, where their variable in the environment says nothing
+DEFAULTS = {  # settings of W&B's runs whose environment variable is not set
     "WANDB_SILENT": ("silent", True),
     "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": ("x_transaction_log_flush_interval", 1.0),
 }  # the latter in seconds; a killed driver would lose 15 else
@@ -34,7 +34,7 @@ SUMMARY_BEST = ("dice", "iou", "micro_dice", "tumour_slice_dice")
 
 def default_mode() -> Mode:
     """Online where W&B finds a key (environment or netrc), else offline."""
-    with redirect_stderr(StringIO()):  # which holds nothing but where the key was found
+    with redirect_stderr(StringIO()):  # it only says where the key was found
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
@@ -45,7 +45,7 @@ def server() -> str:
 
 @dataclass
 class Mirror:
-    """Copies trials to W&B in the order it is told of them."""
+    """Copies trials to W&B in the order in which they are reported to it."""
 
     run: Run
     mode: Mode
@@ -71,7 +71,7 @@ class Mirror:
         self._put(lambda: self._finish(record))
 
     def close(self, timeout_seconds: float = 60.0) -> None:
-        """Wait for what is under way, a bounded time; the rest is in the local records."""
+        """Wait for what is under way, but not for long; the rest is in the local records."""
         if self._thread is None:
             return
         self._jobs.put(None)
@@ -91,7 +91,7 @@ class Mirror:
                 job()
             except (wandb.Error, OSError, ValueError) as error:
                 self._broken = True
-                log.warning("W&B is left alone from here on, the records are whole: %s", error)
+                log.warning("W&B is not used from here on, the records are complete: %s", error)
         if not self._broken:
             for live in list(self._open.values()):
                 live.finish()

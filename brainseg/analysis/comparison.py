@@ -1,6 +1,6 @@
 """Which configuration is best after confirmation, and which do not differ significantly from it.
 
-Configurations are compared on the Dice of the last epoch (last.csv), which nobody chose, over the
+Configurations are compared on the Dice of the last epoch (last.csv), which no score chose, over the
 patients and the seeds that all of them have. The scores of the search are not used: the highest of
 many scores is high partly by luck (the winner's curse), and luck does not repeat.
 

@@ -144,7 +144,7 @@ def _why(run: RunSnapshot, group: Sequence[TrialRecord]) -> str:
         for record in group
         if record.state != TrialState.DONE or run.trials[record.trial].last is None
     ]
-    return "; ".join(whys) or "not every fold has begun"
+    return "; ".join(whys) or "not every fold has started"
 
 
 def _listed(seeds: Sequence[int]) -> str:

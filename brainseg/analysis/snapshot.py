@@ -13,7 +13,7 @@ from brainseg.records.files import read_json, read_lines
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PHASES
-from brainseg.records.trial_folder import TrialDir, objective_values, with_unnoted
+from brainseg.records.trial_folder import TrialDir, complete_costs, objective_values
 from brainseg.search.expected_dice import expected_of
 
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
@@ -23,10 +23,10 @@ PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou
 class TrialSnapshot:
     """What one trial left in its folder."""
 
-    folder: TrialDir  # what is too large to be kept is there still, as ``panels``
+    folder: TrialDir  # for what is too large to be kept here, such as ``panels``
     record: TrialRecord
     rows: list[EpochRow]  # a row an epoch
-    costs: list[dict[str, Any]]  # see ``with_unnoted``
+    costs: list[dict[str, Any]]  # see ``complete_costs``
     patients: pd.DataFrame  # a row a validation patient at the best epoch; no rows before one
     last: pd.DataFrame | None  # the same at the last epoch, once it is trained
     audit: list[dict[str, Any]]  # a row a stage of freezing
@@ -40,7 +40,7 @@ class TrialSnapshot:
             folder=folder,
             record=record,
             rows=rows,
-            costs=with_unnoted(read_lines(folder.costs_path), rows),
+            costs=complete_costs(read_lines(folder.costs_path), rows),
             patients=_no_patients() if patients is None else patients,
             last=_read_patients(folder.last),
             audit=folder.audit(),
@@ -86,7 +86,7 @@ class RunSnapshot:
 
     @cached_property
     def expected_dice(self) -> dict[str, float]:
-        """By trial, the Dice that it is expected to be worth; see ``search.expected_dice``."""
+        """The expected Dice of each trial, see ``search.expected_dice``."""
         rows = {name: trial.rows for name, trial in self.trials.items()}
         return expected_of(self.sweep, self.records, rows)
 

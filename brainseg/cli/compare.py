@@ -1,4 +1,4 @@
-"""Say which configuration of a confirmation is best, and which are tied with it: `compare`."""
+"""Report which configuration of a confirmation is best, and which are tied with it: `compare`."""
 
 from pathlib import Path
 

@@ -132,7 +132,7 @@ def _data(options: ConfirmOptions, search: Run, data: dict[str, Any]) -> str:
     if not is_address(root) and not Path(root).expanduser().is_dir():
         raise ValueError(
             f"the data of {search.path} must be there to train on them again, {root} is no folder; "
-            "say with --data where they are now"
+            "name their new place with --data"
         )
     return root
 

@@ -30,7 +30,7 @@ def errors() -> "Console":
 
 @dataclass(frozen=True)
 class Progress:
-    """A bar over items and, where it is known, their number; on a terminal alone."""
+    """A bar over items and, where it is known, their number; only on a terminal."""
 
     description: str
 

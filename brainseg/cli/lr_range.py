@@ -158,7 +158,7 @@ def _lr_range(options: SweepOptions, test: RangeTest) -> None:
         f"{bounds.high:.2g}"
     )
     print(f"a learning rate that cycles between them:\n  {words(params, bounds)}")
-    print("bounds found anew for each trial: --set lr=auto")
+    print("to find the bounds again for each trial: --set lr=auto")
 
 
 def words(params: Params, bounds: "Bounds") -> str:

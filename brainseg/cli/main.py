@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _answer(work: Callable[[], None]) -> None:
-    """Do it; what a person got wrong is one sentence and status 2, not a traceback.
+    """Do the work; a wrong input ends it with one sentence and status 2, not a traceback.
 
     The process is left as it was, so that a notebook may do it again.
     """

@@ -16,7 +16,7 @@ from brainseg.cluster.placement import Room
 def autoscaling(nodes: Sequence[Node]) -> dict[str, Any]:
     """The config of the cluster's autoscaler, from the file that the head was started with.
 
-    Empty where there is none, and on Kubernetes, whose autoscaler does not tell its limits.
+    Empty where there is none, and on Kubernetes, whose autoscaler does not report its limits.
     """
     heads = [node for node in nodes if node.is_head]
     address = ray.get_runtime_context().gcs_address

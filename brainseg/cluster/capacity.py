@@ -118,7 +118,7 @@ class ClusterCapacity:
         self.log(f"there is room for {self._slots} trials at once")
 
     def shortage(self) -> str:
-        """Why no trial runs now, as far as the machines tell."""
+        """Why no trial runs now, as far as the machines show."""
         there = ", ".join(f"{node.host} {node.room}" for node in self._nodes.values()) or "none"
         fits = capacity([node.room for node in self._nodes.values()], self.placement)
         cause = "other programs use what it needs" if fits else "no machine has that much"

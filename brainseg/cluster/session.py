@@ -11,7 +11,7 @@ from ray._private.authentication.authentication_token_setup import (
 )
 
 
-def has_begun() -> bool:
+def has_started() -> bool:
     """Whether this program has joined or started a Ray."""
     return bool(ray.is_initialized())
 
@@ -34,7 +34,7 @@ def joined(address: str | None) -> Iterator[bool]:
     Raises:
         ValueError: nothing answers at the address.
     """
-    begun, level = not has_begun(), logging.getLogger("ray").level
+    begun, level = not has_started(), logging.getLogger("ray").level
     if begun:
         # `ray start` does this by itself; a driver that joins does not, and would be refused.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

@@ -6,8 +6,8 @@ matches. A claim about several models holds if it holds for each of them.
 A curve is the validation Dice after each epoch of a trial. Three numbers are taken from it:
 
     best         its highest value
-    convergence  the first epoch at which it reaches 0.9 of the lower of the two best values, of
-                 its own and of the curve it is compared with
+    convergence  the first epoch at which it reaches 0.9 of the lower best value of the two
+                 curves that are compared
     roughness    its mean absolute change from one epoch to the next in the second half of training
 """
 

@@ -79,14 +79,14 @@ class Encoder:
     )
     freeze: Freeze = Nothing()
     layer_decay: Annotated[float, Uniform(0.5, 1.0), Within(0.01, 1)] = (
-        1.0  # of the learning rate, from each block to the one before it (Bao et al., 2022)
+        1.0  # factor on the learning rate from a block to the one before it (Bao et al., 2022)
     )
     decoder: Literal["unet", "unetplusplus", "manet", "fpn", "deeplabv3plus", "segformer"] = "unet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """Weight decay beside the gradient's step (Loshchilov and Hutter, 2019)."""
+    """Weight decay decoupled from the gradient step (Loshchilov and Hutter, 2019)."""
 
     lr: Annotated[float, LogUniform(1e-4, 5e-3), Above(0)] = 1e-3
     weight_decay: Annotated[float, LogUniform(1e-6, 1e-1), Within(0)] = 1e-2
@@ -133,7 +133,7 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """One cosine up to the peak and one down, far below the start (Smith and Topin, 2018)."""
+    """Half a cosine up to the peak, half a one down to far below the start (Smith, Topin, 2018)."""
 
     warmup: Annotated[float, Uniform(0.1, 0.5), Within(0, 0.9)] = 0.3  # share of all steps
     start: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.04  # share of the peak
@@ -165,7 +165,7 @@ class ExpRange:
 
     cycle_epochs: Annotated[int, Integers(2, 20), Within(1)] = 8
     floor: Annotated[float, LogUniform(0.01, 0.5), Within(0, 1)] = 0.1  # share of the peak
-    gamma: Annotated[float, Uniform(0.8, 1.0), Within(0, 1)] = 0.95  # Smith's is of a step
+    gamma: Annotated[float, Uniform(0.8, 1.0), Within(0, 1)] = 0.95  # an epoch; Smith's is a step
     momentum_drop: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.999)] = 0.0  # at the peak
 
 
@@ -200,14 +200,14 @@ class Lovasz:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far a training slice is turned, moved and scaled; the report's, with a vertical flip."""
+    """How far a training slice is turned, moved and scaled: as in the report."""
 
     rotate_degrees: Annotated[float, Uniform(0.0, 45.0), Within(0, 180)] = 15.0
     shift: Annotated[float, Uniform(0.0, 0.2), Within(0, 0.9)] = 0.05  # share of the side
     zoom: Annotated[float, Uniform(0.0, 0.3), Within(0, 0.9)] = 0.1  # scale: 1 - zoom to 1 + zoom
     hflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.5  # probability
     vflip: Annotated[float, Uniform(0.0, 0.5), Within(0, 1)] = 0.0  # probability
-    missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # shows FLAIR, if known
+    missing: Annotated[float, Uniform(0.0, 0.3), Within(0, 1)] = 0.1  # modality dropout
     extra: Literal["none", "noise", "elastic"] = "none"  # in a fifth of the slices
 
 
@@ -243,7 +243,7 @@ class TrialConfig:
 
 
 def completed(params: Params) -> Params:
-    """All of a configuration that an earlier version wrote: what it had not takes its default."""
+    """A configuration of an earlier version, with defaults for the paths that it did not have."""
     return flatten(build(TrialConfig(), params))
 
 

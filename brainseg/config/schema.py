@@ -56,7 +56,7 @@ def flatten(config: object) -> Params:
 
 
 def build(base: T, params: Mapping[str, Value]) -> T:
-    """``base`` with ``params`` applied. A path off the branch taken is an error, as a typo is.
+    """``base`` with ``params`` applied. A path on a branch not taken is an error, like a typo.
 
     Raises:
         ValueError: a path that does not exist, a value of the wrong type, or one that the
@@ -66,7 +66,7 @@ def build(base: T, params: Mapping[str, Value]) -> T:
 
 
 def applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) -> T:
-    """``base`` with ``params`` applied, and ``fixed`` where a branch is taken that has it."""
+    """``base`` with ``params`` applied, and those of ``fixed`` that exist on the branches taken."""
     unused = set(params)
 
     def look_up(path: str, default: Any, leaf: Leaf) -> Any:
@@ -77,7 +77,7 @@ def applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) ->
     if unused:
         path = min(unused)
         leaf_of(type(base), path)  # a path that exists nowhere is refused with suggestions
-        raise ValueError(f"{path} exists only on another branch; taken are {_taken(config)}")
+        raise ValueError(f"{path} exists only on another branch; this one takes {_taken(config)}")
     return config
 
 
@@ -150,7 +150,7 @@ def rebuild(base: T, choose: Callable[[str, Any, Leaf], Any]) -> T:
 def _copied(
     base: T, choose: Callable[[str, Any, Leaf], Any], known: Mapping[str, Leaf], prefix: str
 ) -> T:
-    """Copy the part of a config whose paths begin with ``prefix``; all of them are ``known``."""
+    """Copy the part of a config whose paths start with ``prefix``; all of them are ``known``."""
     values: dict[str, Any] = {}
     cls: type = type(base)
     for f in fields(base):  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ class Space(Generic[T]):
     base: T
     search: tuple[str, ...]  # glob patterns over paths, e.g. "optimizer*"
     narrow: Mapping[str, Distribution] = field(default_factory=dict)  # replaces a field's own range
-    fixed: Mapping[str, Value] = field(default_factory=dict)  # held, on any branch, not searched
+    fixed: Mapping[str, Value] = field(default_factory=dict)  # not searched: held where it exists
 
     def __post_init__(self) -> None:
         searchable = [leaf.path for leaf in leaves(type(self.base)) if leaf.distribution]
@@ -75,7 +75,7 @@ class Space(Generic[T]):
         return self(RandomDraws(rng))
 
     def config(self, point: Mapping[str, Value]) -> T:
-        """The config at ``point``; paths that it leaves out are as fixed, or as in the base."""
+        """The config at ``point``; paths that it leaves out are fixed, or as in the base."""
         return applied(self.base, point, self.fixed)
 
     def holding(self, point: Mapping[str, Value]) -> "Space[T]":
@@ -88,7 +88,7 @@ class Space(Generic[T]):
         return {path: distribution for path, distribution in searched.items() if distribution}
 
     def split(self, point: Mapping[str, Value]) -> tuple[Params, Params]:
-        """A point to try, as (drawn, pinned): the paths that are searched, and all others.
+        """A point to try, as (drawn, pinned): its values of searched paths, and all others.
 
         Raises:
             ValueError: a value outside the range it would be drawn from; the search could neither

@@ -14,7 +14,7 @@ from brainseg.config.space import Space
 
 
 def _refuse_one_fold(folds: int) -> None:
-    """The rule of a split's folds and of those that a list of points is trained over."""
+    """Refuse a single fold, of a split or of a list of points."""
     if folds < 0 or folds == 1:
         raise ValueError(f"folds must be at least 2, or 0 for none, got {folds}; try 5")
 
@@ -44,8 +44,8 @@ class Bayes:
 class Points:
     """A fixed list: each point is trained to its last epoch, once with every seed and fold.
 
-    All points come with the first seed and fold, then all with the second fold, and so on: every
-    configuration grows evenly.
+    All points are trained with the first seed and fold, then all with the second fold, and so on,
+    so that all configurations have about as many trials at any time.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -61,7 +61,7 @@ class Points:
 
     @property
     def repeats(self) -> list[Params]:
-        """What is trained of every point, in the order of its trials."""
+        """The seed and the fold of each training of a point, in order."""
         folds: list[Params] = [{"fold": fold} for fold in range(self.folds)] or [{}]
         return [{"seed": seed, **fold} for seed in self.seeds for fold in folds]
 
@@ -102,7 +102,7 @@ class Split:
         _refuse_one_fold(self.folds)
         if self.folds and self.by == "slices":
             raise ValueError(
-                "folds are of patients, this split is by slices; take --split patients, or no folds"
+                "folds divide patients, this split is by slices; take --split patients, or no folds"
             )
         if self.by not in ("patients", "slices") and not self.by.lower().endswith(".csv"):
             raise ValueError(
@@ -204,12 +204,10 @@ def _check_budget(sweep: Sweep) -> None:
 def _check_objectives(objectives: tuple[str, ...]) -> None:
     for name in objectives:
         if name not in OBJECTIVES:
-            raise ValueError(
-                f"an objective is one of what trials record, {', '.join(OBJECTIVES)}, got {name!r}"
-            )
+            raise ValueError(f"an objective must be one of {', '.join(OBJECTIVES)}, got {name!r}")
     if objectives[:1] != ("dice",) or len(set(objectives)) < len(objectives):
         raise ValueError(
-            "objectives must begin with dice, which decides which trials pass a rung, and "
+            "objectives must start with dice, which decides which trials pass a rung, and "
             f"name each once, got {', '.join(objectives) or 'none'}"
         )
 
@@ -228,17 +226,19 @@ def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value
             f"a sweep of points draws nothing, but {', '.join(loose)} is searched; "
             "leave `search` empty, or use Bayes"
         )
-    seen: dict[TrialConfig, Mapping[str, Value]] = {}
+    earlier: dict[TrialConfig, Mapping[str, Value]] = {}
     for point in points:
         if "seed" in point or "fold" in point:
-            raise ValueError(f"seeds and folds are the strategy's, no point's, got {dict(point)}")
-        config = space.config(point)
-        if config in seen:
             raise ValueError(
-                f"every point must be another configuration, but {dict(point)} and "
-                f"{dict(seen[config])} are the same; leave one out"
+                f"seeds and folds belong to the strategy, not to a point, got {dict(point)}"
             )
-        seen[config] = point
+        config = space.config(point)
+        if config in earlier:
+            raise ValueError(
+                f"points must be different configurations, but {dict(point)} and "
+                f"{dict(earlier[config])} are the same; leave one out"
+            )
+        earlier[config] = point
 
 
 def _check_folds(sweep: Sweep) -> None:
@@ -249,11 +249,12 @@ def _check_folds(sweep: Sweep) -> None:
     if max(asked) >= max(sweep.split.folds, 1):
         has = f"has folds 0 to {sweep.split.folds - 1}" if sweep.split.folds else "has no folds"
         raise ValueError(
-            f"fold must be one of the split's, which {has}, got {max(asked)}; cut more with --folds"
+            f"fold must be one of the split's, which {has}, got {max(asked)}; "
+            "make more with --folds"
         )
 
 
-# The four models that the report compared by eye; every sweep over encoders begins with them.
+# The four models that the report compared by eye; every sweep over encoders starts with them.
 REPORT_MODELS: tuple[Mapping[str, Value], ...] = (
     {"model": "plain"},
     {"model": "encoder", "model.encoder.name": "vgg16", "model.encoder.freeze": "nothing"},

@@ -26,8 +26,8 @@ def recorded_names(data: Mapping[str, Any]) -> tuple[str, ...]:
 def stand_in(data: Mapping[str, Any], channels: int) -> int | None:
     """The channel that modality dropout shows in place of others: FLAIR; None: no dropout.
 
-    A run that began before names were recorded used channel 1 in every layout. It continues to,
-    so that all its trials are trained alike.
+    A run that was started before names were recorded used channel 1 in every layout. It continues
+    to, so that all its trials are trained alike.
     """
     if "channels" in data:
         return flair_channel(data["channels"], channels)

@@ -55,16 +55,16 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     """Return a folder of this node that holds the data; a path is returned as it is.
 
     The copy is named after the address and the listing there (names, sizes, times or ETags), so
-    changed data are copied anew. Processes that start together copy once, the others wait.
+    changed data are copied again. Processes that start together copy once, the others wait.
 
     Args:
-        copy: the name of the copy that a run began with; no other is returned. If this node has
+        copy: the name of the copy that a run started with; no other is returned. If this node has
             it, the server is not asked.
 
     Raises:
         ValueError: credentials in the address, nothing there, no permission, no connection, a
             file name that leaves the folder, a cache that is full or cannot be written, data that
-            changed since the run began.
+            changed since the run started.
     """
     if not is_address(data):
         return Path(data).expanduser()
@@ -78,7 +78,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
     if copy and name != copy:
         raise ValueError(
-            f"data must not change while a run uses them, {data} changed since the run began; "
+            f"data must not change while a run uses them, {data} changed since the run started; "
             "restore them, or start a run with another --name"
         )
     folder = cache / "data" / name

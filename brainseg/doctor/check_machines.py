@@ -6,7 +6,7 @@ from brainseg.doctor.collect import Evidence
 from brainseg.doctor.findings import Finding, among, by_value, gigabytes, values_by_node
 
 TIGHT_DISK, FULL_DISK = 10e9, 1e9  # bytes; a data set at 256 pixels packs into about 1 GB
-TIGHT_SHM = 1e9  # containers begin with 64 MB; Ray's object store and NCCL live there
+TIGHT_SHM = 1e9  # containers start with 64 MB; Ray's object store and NCCL live there
 FEW_FILES = 4096  # Ray's own advice is 65536
 CLOCK_NOTE_SECONDS, CLOCK_PROBLEM_SECONDS = 2.0, 60.0
 

@@ -45,19 +45,19 @@ def baselines(masks_NHW: NDArray[np.uint8], table: pd.DataFrame) -> list[Baselin
     shares = dict.fromkeys(f"{share:.1%}" for share in sorted(share for _, share in means))
     predictions = {
         NOTHING: [np.zeros_like(bits_NB[:1])] * len(rows),
-        NEAREST: [np.where(own[:, None] < 0, np.uint64(0), bits_NB[own]) for own in nearest],
+        NEAREST: [np.where(row[:, None] < 0, np.uint64(0), bits_NB[row]) for row in nearest],
         f"{MEAN}, where {_span(list(shares))} of slices have tumour": [
             as_bits(mean_HW[None]) for mean_HW, _ in means
         ],
     }
-    found = []
+    scored_baselines = []
     for name, predicted in predictions.items():
         pairs = zip(predicted, rows, strict=True)
-        counts = [_count(own, bits_NB[scored]) for own, (_, scored) in pairs]
-        found.append(Baseline(name, summary(np.concatenate(counts), patients)))
+        counts = [_count(bits, bits_NB[scored]) for bits, (_, scored) in pairs]
+        scored_baselines.append(Baseline(name, summary(np.concatenate(counts), patients)))
     if (np.concatenate(nearest) < 0).all():
-        found[1] = Baseline(NEAREST, why_not="no patient has training slices as well")
-    return found
+        scored_baselines[1] = Baseline(NEAREST, why_not="no patient has training slices as well")
+    return scored_baselines
 
 
 def _span(rising: list[str]) -> str:
@@ -72,12 +72,12 @@ def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:
     patient, number = pd.factorize(table["patient"])[0], table["slice"].to_numpy()
     nearest = np.full(len(scored), -1)
     for owner in np.unique(patient[scored]):
-        own = train[patient[train] == owner]
-        if len(own):
-            own = own[np.argsort(number[own])]
+        candidates = train[patient[train] == owner]
+        if len(candidates):
+            candidates = candidates[np.argsort(number[candidates])]
             mine = np.flatnonzero(patient[scored] == owner)
-            distance = abs(number[scored[mine], None] - number[None, own])
-            nearest[mine] = own[distance.argmin(1)]  # the first of the smallest: the lower
+            distance = abs(number[scored[mine], None] - number[None, candidates])
+            nearest[mine] = candidates[distance.argmin(1)]  # the first of the smallest: the lower
     return nearest
 
 

@@ -84,13 +84,13 @@ def patient_table(counts_S3: Counts, patients: Sequence[str]) -> pd.DataFrame:
     rows = []
     has_tumour = counts_S3[:, 0] + counts_S3[:, 2] > 0
     for patient, counts in per_patient(counts_S3, patients).items():
-        own = np.array([name == patient for name in patients])
+        belongs = np.array([name == patient for name in patients])
         tp, fp, fn = counts.tolist()
         rows.append(
             {
                 "patient": patient,
-                "slices": int(own.sum()),
-                "tumour_slices": int((own & has_tumour).sum()),
+                "slices": int(belongs.sum()),
+                "tumour_slices": int((belongs & has_tumour).sum()),
                 "tp": tp,
                 "fp": fp,
                 "fn": fn,

@@ -78,7 +78,7 @@ class Recorder(tune.Callback):
         self.log(f"[{name}] {ending.state}: {score}{reason}; {ended}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; this one is made anew by each driver
+        return {}  # Tune pickles its callbacks; each driver makes a new one
 
 
 def _cause(trial: Any) -> str:

@@ -46,12 +46,12 @@ class RoomTimeout:
 
     def __init__(self, *, minutes: float, workers: int) -> None:
         self.workers = workers  # of one trial
-        self.limit_seconds = max(60 * minutes, 2 * LOOK_SECONDS)  # one look may be an unlucky one
+        self.limit_seconds = max(60 * minutes, 2 * LOOK_SECONDS)  # one look may be by bad luck
         self._since: float | None = None
         self._warned = 0.0
 
     def decide(self, now: float, owed: int, running: int) -> Wait | Warn | End:
-        """Whether to wait on, after a look at the cluster.
+        """Whether to keep waiting, after a look at the cluster.
 
         Args:
             now: seconds, of a clock that never goes back.
@@ -138,4 +138,4 @@ class RoomWatcher(tune.Callback):
         signal.raise_signal(signal.SIGINT)  # Tune ends in good order
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; this one is made anew by each driver
+        return {}  # Tune pickles its callbacks; each driver makes a new one

@@ -79,7 +79,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
 def joined(job: Job) -> Iterator[bool]:
     """The cluster that a job names, see ``session.joined``; refused soon if nothing answers."""
     address = job.address or os.environ.get("RAY_ADDRESS", "")
-    if address not in ("", "auto", "local") and not session.has_begun():
+    if address not in ("", "auto", "local") and not session.has_started():
         require_reachable(address)
     with session.joined(job.address) as shared:
         yield shared
@@ -94,7 +94,7 @@ def _capacity(
     *,
     shared: bool,
 ) -> ClusterCapacity:
-    """How many trials run at once in the joined cluster; refused if one of its machines is blind.
+    """How many trials run at once in the joined cluster; refused if a machine does not see the run.
 
     ValueError: also if the points need GPUs and there are none.
     """

@@ -1,4 +1,4 @@
-"""A sweep's folder: written with what is asked and of which data, or checked to ask the same."""
+"""A sweep's folder: its settings and data are written, or compared with the ones recorded."""
 
 import platform
 import uuid
@@ -36,7 +36,7 @@ def open_run(
     command: str,
     earlier: Path | None = None,
 ) -> list[PreviousTrial]:
-    """Write what is asked and of which data; return the trials that the search starts from.
+    """Write the sweep's settings and data; return the trials that the search starts from.
 
     Args:
         data: its table has the columns that ``assign_split`` gives.

@@ -36,7 +36,7 @@ from brainseg.training.trial import run_trial
 TUNE = {  # settings of Ray Tune, read from the environment
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records say it all
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself begins no more than fit
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself starts no more than fit
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
 }
 RETRIES = 2  # of a trial whose process died without finishing another epoch
@@ -137,7 +137,7 @@ def _fit(
     except ValueError as error:
         if "experiment snapshot" not in str(error):
             raise
-        raise KeyboardInterrupt from error  # Tune was stopped before it began anything
+        raise KeyboardInterrupt from error  # Tune was stopped before it started anything
 
 
 def _halving(sweep: Sweep) -> Halving | None:

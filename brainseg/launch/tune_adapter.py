@@ -37,7 +37,7 @@ class SweepSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """What it means is left to the recorder, which notes an end before Optuna is told."""
+        """What it means is left to the recorder, which records an end before Optuna gets it."""
         self._active.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

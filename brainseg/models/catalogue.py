@@ -1,6 +1,6 @@
 """What is known about each encoder: its size, its work, and what freezing its blocks freezes.
 
-All of it is measured on the encoder itself, on shapes without numbers, and kept in the cache.
+All is measured on the encoder itself, with tensors that have a shape but no data, and cached.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -89,8 +89,8 @@ def look_up(
 ) -> dict[str, EncoderFacts | str]:
     """Facts of each encoder, or why it has none; measured where the cache has nothing.
 
-    ``watch`` passes on the names that must be measured, as a progress bar does. What an interrupted
-    call has measured is kept; a cache that cannot be read or written is done without.
+    ``watch`` yields the names that must be measured, as a progress bar does. What an interrupted
+    call has measured is kept. Without a cache that can be used, all are measured.
     """
     file = cache_file()
     known: dict[str, Any] = {}
@@ -119,16 +119,16 @@ def whole_modules(module: nn.Module, names: set[str], prefix: str = "") -> list[
 
     ``names`` count from the root, as ``prefix`` does.
     """
-    own = {prefix + name for name, _ in module.named_parameters()}
-    if prefix and own and own <= names:
+    inside = {prefix + name for name, _ in module.named_parameters()}
+    if prefix and inside and inside <= names:
         return [prefix.removesuffix(".")]
-    if own.isdisjoint(names):
+    if inside.isdisjoint(names):
         return []
     loose = [prefix + name for name, _ in module.named_parameters(recurse=False)]
-    found = [name for name in loose if name in names]
+    largest = [name for name in loose if name in names]
     for name, child in module.named_children():
-        found += whole_modules(child, names, f"{prefix}{name}.")
-    return found
+        largest += whole_modules(child, names, f"{prefix}{name}.")
+    return largest
 
 
 def _measured(name: str) -> dict[str, Any] | str:

@@ -56,8 +56,8 @@ def matching(pattern: str) -> list[str]:
     if pattern in known:
         return [pattern]
     glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
-    if found := [name for name in known if fnmatchcase(name, glob)]:
-        return found
+    if matches := [name for name in known if fnmatchcase(name, glob)]:
+        return matches
     near = did_you_mean(pattern.strip("*?"), [*catalogue(), *_timm_names()])
     raise ValueError(
         f"there is no encoder that fits {pattern!r}{near or '; `brainseg encoders` lists all'}"
@@ -65,7 +65,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def published_weights(name: str) -> dict[str, str]:
-    """Weights that can be had for an encoder, and under which licence; of timm's by their tags."""
+    """The weights that are published for an encoder, with their licence; timm's by their tags."""
     if not name.startswith(TIMM):
         settings = smp.encoders.encoders[name]["pretrained_settings"]
         return {weights: _licence(name, weights) for weights in settings}
@@ -108,16 +108,16 @@ def build_encoder(name: str, channels: int = 3, image_size: int = 256) -> nn.Mod
 
 
 def size_options(name: str, image_size: int) -> dict[str, int]:
-    """What an encoder must be told so that it takes images of this size: nothing, or `img_size`.
+    """The option with which an encoder takes images of this size: none, or `img_size`.
 
     Some of timm's are built for one size (attention in windows, learned positions).
     """
-    own = fixed_size(name)
-    return {"img_size": image_size} if own not in (None, image_size) else {}
+    only_size = fixed_size(name)
+    return {"img_size": image_size} if only_size not in (None, image_size) else {}
 
 
 def fixed_size(name: str) -> int | None:
-    """The image size that timm's weights of an encoder are for, if it is built for one alone."""
+    """The one image size that timm's weights of an encoder are for; None if it takes others."""
     if not name.startswith(TIMM):
         return None
     published = timm.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
@@ -128,20 +128,20 @@ def fixed_size(name: str) -> int | None:
 
 
 def on_meta_device(make: Callable[[], M]) -> M:
-    """What ``make`` makes on PyTorch's meta device: all shapes, no numbers, so little work."""
+    """What ``make`` makes on PyTorch's meta device: all shapes, no data, so little work."""
     with torch.device("meta"), _RealRanges():
-        return make().to("meta")  # a first layer of other than 3 channels is made with numbers
+        return make().to("meta")  # a first layer of other than 3 channels is made with data
 
 
 class _RealRanges(TorchFunctionMode):
-    """Keeps numbers in `linspace`: mix-transformers read their rates of stochastic depth from it.
+    """Keeps the data of `linspace`: mix-transformers read their rates of stochastic depth from it.
 
-    Building them with all numbers, to drop these later, takes ten times as long.
+    Building them with all data, only to drop it, takes ten times as long.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        own = {"device": "cpu"} if func is torch.linspace else {}
-        return func(*args, **own | (kwargs or {}))
+        on_cpu = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **on_cpu | (kwargs or {}))
 
 
 @cache
@@ -165,12 +165,12 @@ def _licence(name: str, weights: str) -> str:
 @cache
 def _timm_weights() -> dict[str, dict[str, str]]:
     """Licence of each pretrained variant of each of timm's models, by the variant's tag."""
-    found: dict[str, dict[str, str]] = {}
+    licences: dict[str, dict[str, str]] = {}
     for variant in timm.list_models(pretrained=True):
         name, _, tag = variant.partition(".")
         card = timm.get_pretrained_cfg(variant)
-        found.setdefault(name, {})[tag] = (card and card.license) or "unknown"
-    return found
+        licences.setdefault(name, {})[tag] = (card and card.license) or "unknown"
+    return licences
 
 
 def _timm_names(tags: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much a network has to compute and to hold in a step, counted on shapes without numbers.
+"""How much a network has to compute and to hold in a step, counted on tensors without data.
 
 Shapes: B images, C channels, H rows, W columns.
 """
@@ -73,7 +73,7 @@ def work(
         raise ValueError(
             f"it does not train on {images} images of {image_size} pixels ({error})"
         ) from None
-    own = {p.untyped_storage()._cdata for p in network.parameters()}
+    of_parameters = {p.untyped_storage()._cdata for p in network.parameters()}
     sizes = [p.numel() for p in network.parameters()]
     trained = [p.numel() for p in network.parameters() if p.requires_grad]
     return Work(
@@ -81,7 +81,7 @@ def work(
         image_flops=counter.flops.get_total_flops() / images,
         parameters=sum(sizes),
         trained=sum(trained),
-        activations=sum(size for storage, size in kept.items() if storage not in own),
+        activations=sum(size for storage, size in kept.items() if storage not in of_parameters),
     )
 
 
@@ -99,10 +99,10 @@ class _Counter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = self.flops.get_total_flops()
-        found = func(*args, **(kwargs or {}))
-        if isinstance(found, Tensor) and found.requires_grad:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.requires_grad:
             self.trained += self.flops.get_total_flops() - before
-        return found
+        return result
 
 
 @contextmanager

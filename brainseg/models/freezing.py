@@ -29,7 +29,7 @@ def blocks(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[list
         sums: list[Tensor] = [
             feature.sum() for feature in encoder(_probe(encoder, channels, pixels))
         ]
-    found = []
+    result = []
     for total in sums:
         if not (left and total.requires_grad):
             continue
@@ -39,9 +39,9 @@ def blocks(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[list
         reached = [key for key, g in zip(left, gradients, strict=True) if g is not None]
         left = {key: p for key, p in left.items() if key not in set(reached)}
         if reached:
-            found.append(reached)
+            result.append(reached)
     encoder.train(was_training)
-    return found
+    return result
 
 
 def frozen_blocks(freeze: Freeze, blocks: int, *, epoch: int, epochs: int) -> int:
@@ -64,7 +64,7 @@ def frozen_blocks(freeze: Freeze, blocks: int, *, epoch: int, epochs: int) -> in
 
 
 def freeze(encoder: nn.Module, blocks: Blocks, count: int) -> None:
-    """Take gradients from the first ``count`` of ``blocks``, and from what is in no block."""
+    """Freeze the first ``count`` of ``blocks``, and what is in no block: no gradients."""
     trained = {name for block in blocks[count:] for name in block}
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(name in trained)
@@ -80,8 +80,8 @@ def modules_in_eval(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> 
     passes_gradient: dict[nn.Module, bool] = {}
 
     def watch(module: nn.Module, inputs: object, output: object) -> None:
-        found = any(tensor.requires_grad for tensor in _tensors(output))
-        passes_gradient[module] = passes_gradient.get(module, False) or found
+        has_gradient = any(tensor.requires_grad for tensor in _tensors(output))
+        passes_gradient[module] = passes_gradient.get(module, False) or has_gradient
 
     hooks = [module.register_forward_hook(watch) for module in bare]
     was_training = encoder.training
@@ -90,7 +90,7 @@ def modules_in_eval(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> 
     encoder.train(was_training)
     for hook in hooks:
         hook.remove()
-    full = [m for m in encoder.modules() if (own := list(m.parameters())) and not _trained(own)]
+    full = [m for m in encoder.modules() if (held := list(m.parameters())) and not _trained(held)]
     return full + [module for module, passes in passes_gradient.items() if not passes]
 
 

@@ -1,6 +1,6 @@
 """Medical weights that others published: where from, on which terms, and whether they are here.
 
-A file gets into the cache by `brainseg weights fetch` alone, whole and checked; its SHA-256 lies
+A file gets into the cache only by `brainseg weights fetch`, whole and checked; its SHA-256 lies
 beside it and is compared at each use.
 """
 
@@ -37,8 +37,8 @@ class Medical:
     repository: str = ""  # on the Hugging Face hub; without one it is downloaded by hand
     revision: str = "main"
     sha256: str = ""  # empty: not known; the first fetch records what it got
-    renames: tuple[tuple[str, str], ...] = ()  # how published names begin, and the encoder's
-    spare: tuple[str, ...] = ()  # how names of parts begin that no encoder has
+    renames: tuple[tuple[str, str], ...] = ()  # how published names start, and the encoder's
+    spare: tuple[str, ...] = ()  # how names start of parts that no encoder has
 
     @property
     def path(self) -> Path:
@@ -157,9 +157,9 @@ def cached(model: Medical) -> Path:
             f"the weights {PREFIX}{model.name} are not in this machine's cache ({model.path}); "
             f"run `{model.fetch_command}` on it"
         )
-    if (found := _sha256(model.path)) != expected:
+    if (actual := _sha256(model.path)) != expected:
         raise ValueError(
-            f"{model.path} must have the SHA-256 {expected} of the fetched file, it has {found}; "
+            f"{model.path} must have the SHA-256 {expected} of the fetched file, it has {actual}; "
             f"delete it and run `{model.fetch_command}` again"
         )
     return model.path
@@ -170,7 +170,7 @@ def fetch(model: Medical, require_fit: Callable[[Path], None], *, sha256: str = 
 
     Args:
         require_fit: raises ValueError for a file whose tensors do not fit the encoder.
-        sha256: what the file must have; needed by nobody who trusts the registry.
+        sha256: what the file must have; default: what this registry records.
 
     Raises:
         ValueError: no hub has them, none is reached, or it is not the file that is meant.
@@ -190,7 +190,7 @@ def fetch(model: Medical, require_fit: Callable[[Path], None], *, sha256: str = 
             got = hf_hub_download(
                 model.repository, model.file, revision=model.revision, local_dir=folder
             )
-        except Exception as error:  # the hub's library and what it stands on raise nearly anything
+        except Exception as error:  # the hub's library and its dependencies raise nearly anything
             if getattr(error, "errno", None):
                 raise  # this machine's disk
             raise ValueError(
@@ -219,16 +219,16 @@ def adopt(
 
 def _keep(model: Medical, staged: Path, require_fit: Callable[[Path], None], sha256: str) -> Path:
     """Move a whole file into its place, its checksum first."""
-    found = _sha256(staged)
+    actual = _sha256(staged)
     for expected in filter(None, (model.sha256, sha256.lower())):
-        if found != expected:
+        if actual != expected:
             raise ValueError(
                 f"{model.file} of {PREFIX}{model.name} must have the SHA-256 {expected}, this one "
-                f"has {found} and was not kept; get {_where(model)} and run "
+                f"has {actual} and was not kept; get {_where(model)} and run "
                 f"`{model.fetch_command} --from FILE`"
             )
     require_fit(staged)
-    write_text(_record(model.path), f"{found}  {model.file}\n")
+    write_text(_record(model.path), f"{actual}  {model.file}\n")
     staged.replace(model.path)
     return model.path
 

@@ -26,7 +26,7 @@ STRIDES = {"deeplabv3plus": 16}  # of the deepest feature map, in pixels; 32 und
 
 
 class Network(nn.Module):
-    """A body with its input scaling; frozen parts stay in evaluation mode, whatever is asked.
+    """A body with its input scaling; frozen parts stay in evaluation mode after any ``train()``.
 
     Attributes:
         blocks: names of the encoder's parameters, block by block; none if it has no encoder.
@@ -136,18 +136,21 @@ def require_size(config: Encoder | Plain, image_size: int) -> None:
 def require_buildable(
     config: Encoder | Plain, channels: int = 3, image_size: int = 256, images: int = 2
 ) -> None:
-    """Refuse a network that cannot be built, or not trained on ``images`` a worker and step.
+    """Refuse a network that cannot be built, or cannot train on ``images`` a worker and step.
 
-    The library is asked, by building the network and running it on shapes without numbers (0.5 to
-    5 seconds); not where every encoder is known to work: U-Net, 2 images above the smallest size.
+    The network is built and run on tensors without data (0.5 to 5 seconds), unless every encoder
+    is known to work: under U-Net, with 2 images or more, above the smallest size.
 
     Raises:
         ValueError: the library refuses the pair, or batch norm has one value a channel to work on.
     """
-    network, own, proven = "a plain U-Net", None, True
+    network, only_size, proven = "a plain U-Net", None, True
     if isinstance(config, Encoder):
         encoders.require_known(config.name)
-        network, own = f"{config.decoder!r} on {config.name!r}", encoders.fixed_size(config.name)
+        network, only_size = (
+            f"{config.decoder!r} on {config.name!r}",
+            encoders.fixed_size(config.name),
+        )
         proven = config.decoder == "unet" and not config.name.startswith(encoders.TIMM)
     if proven and images > 1 and image_size > _stride(config):
         return
@@ -158,8 +161,8 @@ def require_buildable(
         with torch.no_grad():
             made(torch.empty(images, channels, image_size, image_size, device="meta"))
     except Exception as error:  # each family of encoders raises its own kind
-        if own not in (None, image_size):
-            remedy = f"try image_size={own}, which the encoder is made for"
+        if only_size not in (None, image_size):
+            remedy = f"try image_size={only_size}, which the encoder is made for"
         count = "1 image" if images == 1 else f"{images} images"
         raise ValueError(
             f"a network must train on {count} of {image_size} pixels, {network} does not "
@@ -183,12 +186,12 @@ def require_freezable(config: Encoder, channels: int = 3, image_size: int = 256)
 
 def compatible_decoders(name: str) -> list[str]:
     """The decoders that take an encoder, at 256 pixels."""
-    found = []
+    decoders = []
     for decoder in get_args(get_type_hints(Encoder)["decoder"]):
         with suppress(ValueError):
             require_buildable(Encoder(name=name, decoder=decoder))
-            found.append(decoder)
-    return found
+            decoders.append(decoder)
+    return decoders
 
 
 def _stride(config: Encoder | Plain) -> int:

@@ -48,14 +48,16 @@ def _holds(state: dict[str, Any], container: str) -> bool:
 
 def load_state(encoder: nn.Module, state: StateDict, path: Path, name: str) -> None:
     """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
-    own = encoder.state_dict()
-    fits = [_fitted(state, own, prefix) for prefix in _prefixes(state, own)]
-    found, extra = min(fits, key=lambda fit: (len(own) - len(fit[0]), len(fit[1])))
-    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+    target = encoder.state_dict()
+    fits = [_fitted(state, target, prefix) for prefix in _prefixes(state, target)]
+    fitted, extra = min(fits, key=lambda fit: (len(target) - len(fit[0]), len(fit[1])))
+    missing = [
+        key for key in target if key not in fitted and not key.endswith("num_batches_tracked")
+    ]
     if missing:
         raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(own)} tensors "
-            f"are missing or of another shape, the first is {missing[0]!r}"
+            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(target)} "
+            f"tensors are missing or of another shape, the first is {missing[0]!r}"
             f"{did_you_mean(missing[0], state)}"
         )
     spare = _dropped_by_timm(name) if extra else set()
@@ -63,39 +65,39 @@ def load_state(encoder: nn.Module, state: StateDict, path: Path, name: str) -> N
         raise ValueError(
             f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors are "
             f"neither its own nor of a head, the first is {extra[0]!r}"
-            f"{did_you_mean(extra[0], own)}"
+            f"{did_you_mean(extra[0], target)}"
         )
-    encoder.load_state_dict(own | found)
+    encoder.load_state_dict(target | fitted)
 
 
-def _prefixes(state: StateDict, own: StateDict) -> set[str]:
+def _prefixes(state: StateDict, target: StateDict) -> set[str]:
     """What a file may have put before the encoder's names: nothing, or wrappers and no more."""
-    anchors = tuple(_aliases(next(iter(own))))
-    found = {""}
+    anchors = tuple(_aliases(next(iter(target))))
+    prefixes = {""}
     for key in state:
         for anchor in anchors:
             prefix = key.removesuffix(anchor)
             if prefix.endswith(".") and all(p in WRAPPERS for p in prefix[:-1].split(".")):
-                found.add(prefix)
-    return found
+                prefixes.add(prefix)
+    return prefixes
 
 
-def _fitted(state: StateDict, own: StateDict, prefix: str) -> tuple[StateDict, list[str]]:
-    """Tensors for ``own`` of a file with ``prefix`` before their names, and names of the others.
+def _fitted(state: StateDict, target: StateDict, prefix: str) -> tuple[StateDict, list[str]]:
+    """Tensors for ``target`` of a file with ``prefix`` before their names, and names of the others.
 
-    Of the others, heads and what surrounds an encoder are not told.
+    The others are without heads and what surrounds an encoder.
     """
-    theirs = {alias: key for key in own for alias in _aliases(key)}
-    found: StateDict = {}
+    theirs = {alias: key for key in target for alias in _aliases(key)}
+    fitted: StateDict = {}
     extra: list[str] = []
     for key, tensor in state.items():
         mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
         if mine is None:
             if _last_name(key).split(".")[0] not in (*HEADS, *REST):
                 extra.append(key)
-        elif (adapted := _adapted(tensor, own[mine])).shape == own[mine].shape:
-            found[mine] = adapted
-    return found, extra
+        elif (adapted := _adapted(tensor, target[mine])).shape == target[mine].shape:
+            fitted[mine] = adapted
+    return fitted, extra
 
 
 def _aliases(key: str) -> set[str]:
@@ -129,14 +131,14 @@ def _named_tensor(item: tuple[object, object]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
-def _adapted(theirs: Tensor, own: Tensor) -> Tensor:
+def _adapted(theirs: Tensor, target: Tensor) -> Tensor:
     """A convolution of 3 colours for as many channels as ``own`` takes; all else as it is.
 
     As segmentation-models-pytorch adapts its own weights: their sum for one channel, else the
     colours in turn, scaled so that the layer answers as strongly as before.
     """
-    channels = own.shape[1] if own.ndim == 4 else 3
-    fits = theirs.ndim == 4 and theirs.shape == (own.shape[0], 3, *own.shape[2:])
+    channels = target.shape[1] if target.ndim == 4 else 3
+    fits = theirs.ndim == 4 and theirs.shape == (target.shape[0], 3, *target.shape[2:])
     if channels == 3 or not fits:
         return theirs
     if channels == 1:

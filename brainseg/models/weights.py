@@ -70,9 +70,9 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
     """Fill ``encoder`` from a file of tensors or a folder that holds one, which must fit exactly.
 
     Only tensors are read (``weights_only``): a file cannot run code. A first layer for colours is
-    adapted to an encoder of another number of channels. Known containers and prefixes are taken
-    off where it fits without them; a classification head, a decoder may be left over. The folder
-    may be a snapshot of the hub or a trial of brainseg.
+    adapted to an encoder of another number of channels. Known containers and prefixes are
+    removed where the rest then fits; a classification head or a decoder may remain unused. The
+    folder may be a snapshot of the hub or a trial of brainseg.
 
     Raises:
         ValueError: there is no such file, it holds no tensors by name, or it has tensors missing,
@@ -143,7 +143,7 @@ def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) ->
     bare = name.removeprefix(TIMM).partition(".")[0]
     tags = published_weights(name)
     default = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    # timm's own choice, whose name tells ImageNet's size, as in1k: others are no ImageNet weights.
+    # timm's own choice, whose name has ImageNet's size, as in1k: others are no ImageNet weights.
     if weights == "imagenet" and default and re.search(r"inw?\d+k", default.tag or ""):
         weights = str(default.tag)
     source = timm.get_pretrained_cfg(f"{bare}.{weights}") if weights in tags else None

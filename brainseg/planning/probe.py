@@ -29,7 +29,7 @@ WARM_UP = 2  # steps that are taken and not timed: the first ones are slow
 TIMED = 3  # steps at least
 PATIENCE = 20.0  # seconds of timed steps, after which no further step is taken
 BATCHES = 2  # that are scored
-FAINT = 1e-9, 2e-9  # learning rates of the steps, which must cost as much as any and change nothing
+FAINT = 1e-9, 2e-9  # learning rates so low that the steps, at their usual cost, change nothing
 
 
 @dataclass(frozen=True, kw_only=True)

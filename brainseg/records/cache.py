@@ -18,7 +18,7 @@ def default_cache() -> Path:
 def fill_once(
     folder: Path, fill: Callable[[Path], None], *, num_bytes: int, lock: str = ""
 ) -> None:
-    """Let ``fill`` write a folder, unless it exists; of processes that ask at once, one does it.
+    """Let ``fill`` write a folder, unless it exists; of several processes, one does it.
 
     ``fill`` gets the path of a draft, which is renamed at the end: a folder of the final name is
     complete. A draft that was left by a process that died is removed.

@@ -66,7 +66,7 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.anew = False  # whether the last call read from the start of the file
+        self.from_start = False  # whether the last call read from the start of the file
         self._end = 0  # bytes read so far
         self._last = b""  # the last line of them; if it is not there, the file was replaced
 
@@ -77,10 +77,10 @@ class Lines:
                 file.seek(self._end - len(self._last))
                 if file.read(len(self._last)) != self._last:
                     self._end, self._last = file.seek(0), b""
-                self.anew = self._end == 0
+                self.from_start = self._end == 0
                 lines = file.read().splitlines(keepends=True)
         except (FileNotFoundError, NotADirectoryError):
-            self.anew, self._end, self._last = True, 0, b""
+            self.from_start, self._end, self._last = True, 0, b""
             return []
         rows = []
         for line in lines:

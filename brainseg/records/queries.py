@@ -9,7 +9,7 @@ from brainseg.config.schema import flatten
 from brainseg.records.run import TrialRecord
 
 REPEATS = ("seed", "fold")  # a configuration is trained with several values of these
-# What a configuration's name, see config.hyperparameters, says already.
+# Part of a configuration's name already, see config.hyperparameters.
 NAMED = (
     *("model", "model.plain.width", "model.encoder.name", "model.encoder.decoder"),
     *("model.encoder.weights", "model.encoder.freeze", "model.encoder.freeze.first.blocks"),
@@ -38,7 +38,7 @@ def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
 
 
 def varied_paths(records: Sequence[TrialRecord]) -> list[str]:
-    """The paths on which trials differ, without those that their names say.
+    """The paths on which trials differ, without those that are part of their names.
 
     A path that some trials do not have varies if those that have it differ.
     """

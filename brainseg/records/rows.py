@@ -1,7 +1,7 @@
 """One line of a trial's metrics.jsonl: what was measured in an epoch, and what each column means.
 
-Whoever reads or writes a column reads here what it is: the training that measures it, the search,
-the report's legend, W&B's names of curves.
+Training, the search, the report's legend and the names of W&B's curves all take the meaning of a
+column from here.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ class EpochRow:
         float | None,
         Column(
             "Mean slice Dice over all slices, an empty slice left empty counting 1. Many "
-            "notebooks report it; what predicting nothing scores is below the ranking.",
+            "notebooks report it; predicting nothing scores high in it, see below the ranking.",
             head="empty = 1",
             group="val",
         ),

@@ -5,7 +5,7 @@
       slices.csv     every slice with its part and, if there are folds, its fold (-1 for test)
       trials.jsonl   append-only: a line for each change of a trial's state; its params are for
                      other readers, brainseg takes them from config.json
-      drivers.jsonl  append-only: when each driver began and ended, and why it ended
+      drivers.jsonl  append-only: when each driver started and ended, and why it ended
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
                      begins.jsonl (when and where each worker started)
@@ -83,7 +83,7 @@ class Run:
         return sum(record.state in ENDED for record in self._records().values())
 
     def note_driver(self, event: Literal["begins", "ends"], **facts: Any) -> None:
-        """Append that a driver began to run the sweep, or ended, and why."""
+        """Append that a driver started to run the sweep, or ended, and why."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self.path / "drivers.jsonl", {"time": stamp, "event": event, **facts})
 
@@ -109,7 +109,7 @@ class Run:
     def _records(self) -> dict[str, TrialRecord]:
         lines, records = self._read
         rows = lines.new()
-        if lines.anew:
+        if lines.from_start:
             records.clear()
         for row in rows:
             changes = {name: value for name, value in row.items() if name != "time"}

@@ -24,7 +24,7 @@ class PhaseTimer:
         self._since = now
 
     def read(self) -> dict[str, float]:
-        """Seconds since the last reading, under the names of costs.jsonl; begins again at zero."""
+        """Seconds since the last reading, under the names of costs.jsonl; starts again at zero."""
         seconds = {PHASES[phase]: value for phase, value in self.spent.items()}
         self.spent = dict.fromkeys(PHASES, 0.0)
         return seconds

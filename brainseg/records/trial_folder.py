@@ -54,7 +54,7 @@ class TrialDir:
         return self.path / "costs.jsonl"
 
     @property
-    def begins(self) -> Path:
+    def starts(self) -> Path:
         """When and where its workers started: a line for each start or resume."""
         return self.path / "begins.jsonl"
 
@@ -114,15 +114,15 @@ class TrialDir:
         return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
 
     def costs(self) -> list[dict[str, Any]]:
-        """See ``with_unnoted``."""
-        return with_unnoted(read_lines(self.costs_path), self.rows())
+        """See ``complete_costs``."""
+        return complete_costs(read_lines(self.costs_path), self.rows())
 
     def device_seconds(self) -> float:
         """Seconds that the trial used, summed over its devices."""
         return DeviceSeconds(self).so_far()
 
     def state(self, noted: TrialState | None = None, *, returned: bool = False) -> TrialState:
-        """The trial's state: the only rule for it, used by driver and search.
+        """The trial's state by its files; driver and search use this one rule.
 
         Args:
             noted: its last state in trials.jsonl, if it has one.
@@ -210,7 +210,9 @@ def _value(row: EpochRow, aim: str, metrics: Path) -> float:
     return value
 
 
-def with_unnoted(noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]) -> list[dict[str, Any]]:
+def complete_costs(
+    noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]
+) -> list[dict[str, Any]]:
     """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row for each line.
 
     An epoch that was repeated after a crash counts each time. The time of an epoch that has no
@@ -240,9 +242,9 @@ class DeviceSeconds:
     def so_far(self) -> float:
         costs = self._costs.new()
         rows = [EpochRow.from_json(line) for line in self._rows.new()]
-        if self._costs.anew:
+        if self._costs.from_start:
             self._noted, self._epochs = 0.0, set()
-        if self._rows.anew:
+        if self._rows.from_start:
             self._unnoted = {}
         for cost in costs:
             self._noted += cost["devices"] * sum(cost[part] for part in PHASES.values())

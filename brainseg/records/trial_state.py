@@ -6,7 +6,7 @@ from enum import StrEnum
 class TrialState(StrEnum):
     """Where a trial stands, in the words that trials.jsonl holds."""
 
-    QUEUED = "queued"  # asked for, never begun
+    QUEUED = "queued"  # proposed, never started
     RUNNING = "running"  # being trained; or it was, when its driver was killed
     PAUSED = "paused"  # waits at a rung until it is resumed or stopped
     DONE = "done"  # trained to its last epoch

@@ -91,7 +91,7 @@ def by_rule(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]
 def _print_files(problems: list[Problem], console: Console) -> None:
     limit = LISTED if console.is_terminal else len(problems)
     for problem in problems[:limit]:
-        line = Text.assemble("  ", (plain(problem.file), "bold"), f" {plain(problem.found)}")
+        line = Text.assemble("  ", (plain(problem.file), "bold"), f" {plain(problem.fault)}")
         console.print(line, soft_wrap=True)
     if len(problems) > limit:
         more = f"  and {len(problems) - limit:,} more: --html FILE lists all, and so does a pipe"

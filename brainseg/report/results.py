@@ -87,7 +87,7 @@ def ranking(run: RunSnapshot, means: pd.DataFrame) -> pd.DataFrame:
     saved weights are of the best epoch. ``dice_q1``, ``dice_median`` and ``dice_q3`` are quartiles
     over the validation ``patients``, whose mean is ``dice``; ``epochs`` are those finished; ``lr``
     is the peak of the schedule, NaN where a range test found it; ``varied`` are the hyperparameters
-    that differ between trials, without those that ``arm``, the name, says; ``frozen_tensors`` are
+    that differ between trials, without those in the name, ``arm``; ``frozen_tensors`` are
     those that were audited, ``frozen_changed`` those that had changed, which must be 0.
     Folds hold different patients, so trials of a sweep in folds have no rank: they stand grouped by
     configuration, in the order of ``means``, the rows of ``over_seeds``.

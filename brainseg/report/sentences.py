@@ -18,7 +18,7 @@ UNSURE = (
 )
 OUT_OF_FOLD = (
     "Every patient of a configuration is scored by networks that never saw them, at the last "
-    "epoch, which nobody chose; a trial's own row shows its best epoch. Where a search chose the "
+    "epoch, not at the best one; a trial's own row shows its best epoch. Where a search chose the "
     "configurations, it chose them on some of these patients."
 )
 LEAK = (

@@ -18,7 +18,7 @@ from brainseg.search.study import Study
 
 
 class SearchDriver:
-    """Next is what a killed driver left, then a paused trial that has earned it, then a new one."""
+    """Trains first what a killed driver left, then paused trials above their bar, then new ones."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SearchDriver:
         return name
 
     def on_epoch(self, name: str, row: EpochRow) -> None:
-        """A trial finished an epoch: it may train past its rung, or must stop: the budget is spent.
+        """A trial finished an epoch: let it pass its rung, or stop it where the budget is spent.
 
         Takes effect before the trial's next epoch: whoever trains it looks into its folder.
         """
@@ -100,7 +100,7 @@ class SearchDriver:
             write_text(folder.stop, spent)
 
     def on_return(self, name: str, crash: str = "") -> Ending:
-        """A trial's processes ended. Its folder tells whether it paused or is finished.
+        """A trial's processes ended. Its folder shows whether it paused or is finished.
 
         Args:
             crash: why its processes died, if they did so more often than they are tried again.

@@ -37,14 +37,14 @@ class SpaceEncoder:
 
     def draw(self, count: int, rng: Generator) -> Floats:
         """Points at random, as codes: (count, P)."""
-        return self._pruned(self._anew(count, rng))
+        return self._pruned(self._random_codes(count, rng))
 
     def near(self, codes: Floats, rng: Generator) -> Floats:
         """Points, (C, P), with one or two values drawn again; a number mostly moves a little.
 
         Where that takes another branch, its values are drawn as well.
         """
-        anew = self._anew(len(codes), rng)
+        anew = self._random_codes(len(codes), rng)
         moved = self._rounded(np.clip(codes + 0.15 * rng.standard_normal(codes.shape), 0, 1))
         choices = np.array([bool(self.options(path)) for path in self.paths])
         other = np.where(choices | (rng.random(codes.shape) < 0.3), anew, moved)
@@ -105,7 +105,7 @@ class SpaceEncoder:
                 break
         return conditions
 
-    def _anew(self, count: int, rng: Generator) -> Floats:
+    def _random_codes(self, count: int, rng: Generator) -> Floats:
         """A value for every path, whether it exists or not: (count, P)."""
         units = rng.random((count, len(self.paths)))
         for column, weights in enumerate(self.weights):

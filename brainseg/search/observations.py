@@ -24,7 +24,7 @@ class Observation:
 
 
 def observation_of(run: Run, record: TrialRecord) -> Observation:
-    """What a trial has shown so far, as its records tell."""
+    """What a trial has shown so far, according to its records."""
     return observation(record, run.trial(record.trial).rows())
 
 

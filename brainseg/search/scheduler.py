@@ -17,7 +17,7 @@ from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
 
-FINALISTS = 3  # trials that reach their last epoch at least, if as many were begun
+FINALISTS = 3  # so many trials or more reach their last epoch, if as many were started
 
 
 class TrialScheduler:

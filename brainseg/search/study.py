@@ -87,7 +87,7 @@ class Study:
             self._live[name] = optuna.Trial(self.study, trial._trial_id)
             folder = self.run.trial(name)
             state = folder.state(records[name].state if name in records else None)
-            if state in ENDED:  # noted, and then the driver died before it told Optuna
+            if state in ENDED:  # recorded, but the driver died before it reported it to Optuna
                 self.tell(name)
             elif state == TrialState.RUNNING:
                 names.append(name)
@@ -134,7 +134,7 @@ class Study:
             self._live[name].report(dice, epoch)
 
     def tell(self, name: str) -> None:
-        """Tell Optuna once how the trial ended, as its records say."""
+        """Report to Optuna, once, how the trial ended according to its records."""
         record = self.run.record(name)
         trial = self._live.pop(name)
         values = None

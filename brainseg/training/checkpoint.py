@@ -1,9 +1,8 @@
-"""Everything needed to go on as if never stopped: written whole, verified when read.
+"""Everything needed to resume as if never stopped: written whole, verified when read.
 
 A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
 paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names them with their
-SHA-256, newest first. A file whose hash differs is passed over for the one before it, and this is
-said.
+SHA-256, newest first. A file whose hash differs is skipped for the one before it, with a warning.
 
 No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
 the learning rate from the step, so that the epoch is all there is to restore.
@@ -39,8 +38,8 @@ def load_latest(folder: Path) -> Checkpoint | None:
     """The newest whole state, or None if the trial has none yet.
 
     Raises:
-        ValueError: checkpoints are named but none of them is whole; starting afresh without a
-            word would throw work away.
+        ValueError: checkpoints are named but none of them is whole; to start over silently
+            would throw work away.
     """
     entries = _entries(folder)
     for entry in entries:
@@ -62,7 +61,7 @@ def save_best(folder: Path, state: Checkpoint) -> None:
 
 
 def keep_newest(folder: Path) -> None:
-    """Keep one file to go on from: a trial that pauses may wait for long, and others with it."""
+    """Keep one file to resume from: many trials may be paused, and for long."""
     for entry in _entries(folder)[1:]:
         (folder / entry["file"]).unlink(missing_ok=True)
     write_json(folder / "checkpoints.json", _entries(folder)[:1])

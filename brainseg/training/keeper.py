@@ -1,6 +1,6 @@
 """What a trial leaves in its folder: rows, tables, panels, checkpoints, proofs and costs.
 
-Every rank calls alike, since some of it is gathered from all; rank 0 alone writes.
+Every rank makes the same calls, since some values are gathered from all; only rank 0 writes.
 """
 
 import socket
@@ -62,15 +62,15 @@ class TrialKeeper:
             self.folder.truncate_rows(epoch)
         return epoch
 
-    def note_begin(self, epoch: int) -> None:
-        """Append where each rank is, and on what."""
+    def note_start(self, epoch: int) -> None:
+        """Append the host and the device of each rank."""
         device = self.machine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         place = {"host": socket.gethostname(), "device": str(device), "name": name}
         places = self.ranks.all_gather(place)
         if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            append_line(self.folder.begins, {"at": at, "epoch": epoch, "workers": places})
+            append_line(self.folder.starts, {"at": at, "epoch": epoch, "workers": places})
 
     def audit(self, epoch: int) -> None:
         """Compare what is frozen now with what it was before the first step, and note it.
@@ -121,7 +121,7 @@ class TrialKeeper:
         return row
 
     def note_costs(self, epoch: int) -> None:
-        """Append what was spent since the last note; of a killed process that is never known."""
+        """Append the time since the last note. A killed process leaves none of its last epoch."""
         self.charge_rest()
         if self.ranks.rank == 0:
             place = {"device": self.machine.device.type, "threads": self.data.threads}

@@ -52,7 +52,7 @@ class Learner:
             self._freeze(count)
 
     def _freeze(self, count: int) -> None:
-        """DDP is wrapped anew: beneath an old wrapper, workers would diverge without a word."""
+        """Wrap in DDP again: beneath an old wrapper, workers would silently diverge."""
         self.frozen = count
         self.network.freeze(count)
         self.wrapped = distributed(self.network, self.ranks)

@@ -46,14 +46,14 @@ class Machine:
         return tensor.to(self.device, non_blocking=True)
 
     def wait(self) -> None:
-        """Until all that was asked of a GPU is done, so that a clock tells the truth."""
+        """Wait until the GPU has finished, so that a clock measures its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one worker found on its share of the slices; shares add up."""
+    """What one worker counted on its share of the slices; shares add up."""
 
     counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
     visits_S: Tensor  # how often each slice was scored
@@ -77,7 +77,7 @@ def train_steps(
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
-        shown_NC: the channel that each channel of every slice shows, see ``sequences``.
+        shown_NC: the channel that each channel of every slice shows, see ``modality_dropout``.
         first_step: optimizer steps taken before these.
         clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
 
@@ -92,13 +92,13 @@ def train_steps(
             scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
             logits_BHW = network(*_shown(batch.image_BCHW, scaling_BC3, shown_BC))
         value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
-        found = _finite(value.item(), step, batch)
+        loss_value = _finite(value.item(), step, batch)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         if clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
-        yield found
+        yield loss_value
 
 
 @torch.inference_mode()

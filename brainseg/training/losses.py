@@ -53,8 +53,8 @@ def total_over_workers(sums: Tensor) -> Tensor:
         return sums
     total = sums.detach().clone()
     dist.all_reduce(total)
-    own = dist.get_world_size() * sums
-    return total + (own - own.detach())
+    scaled = dist.get_world_size() * sums
+    return total + (scaled - scaled.detach())
 
 
 def build_loss(config: hyperparameters.Loss) -> Loss:

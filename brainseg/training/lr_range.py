@@ -25,9 +25,9 @@ DIVERGED = 4.0  # times the best loss: no higher rate will be better
 MEDIAN = 5  # losses
 ASIDE = MEDIAN // 2
 HALF = 0.02  # of the curve away, a loss has half the weight in the smoothed one
-BEGUN, DONE = 0.1, 0.75  # shares of the whole fall at the two bounds
+STARTED, DONE = 0.1, 0.75  # shares of the whole fall at the two bounds
 TURNED = 0.5  # share of the fall
-TREMORS = 2.5  # usual changes from a loss to the next; chance makes a fall of two (simulated)
+NOISE = 2.5  # usual changes between neighbouring losses; by chance alone a fall is two (simulated)
 COLUMNS = ("lr", "loss", "smoothed", "bound")
 
 OnStep = Callable[[Setting, float], None]  # called after a step with its setting and its loss
@@ -74,33 +74,33 @@ class Bounds:
 
 
 def suggest(curve: RangeCurve) -> Bounds:
-    """The rates where the smoothed loss begins to fall and where it has nearly stopped to.
+    """The rates at which the smoothed loss starts to fall and has nearly stopped falling.
 
-    The fall is from the mean of the start to the lowest smoothed loss before it turns, which it
-    has where it climbs half of the fall back: a dip at higher rates is chance. ``high`` is the
-    first rate at which three quarters of it are done: clearly before the loss turns, and before
-    the rates at which it jumps about. ``low`` is the last rate before it at which not even a
-    tenth is.
+    The fall is from the mean of the start to the lowest smoothed loss before the turn; the loss
+    has turned once it has climbed back by half of the fall: a dip at higher rates is chance.
+    ``high`` is the first rate at which three quarters of the fall are done: clearly before the
+    turn and the rates at which the loss jumps. ``low`` is the last rate before ``high`` at which
+    less than a tenth is done.
 
     Raises:
-        ValueError: the loss never falls by more than it trembles.
+        ValueError: the loss never falls by more than its noise.
     """
     if len(curve.lrs) < FEWEST:
         raise ValueError(
             f"a range test needs {FEWEST} steps to see a fall, the loss diverged after "
-            f"{len(curve.lrs)}; begin lower"
+            f"{len(curve.lrs)}; start lower"
         )
     start = fmean(curve.start())
-    tremor = median(abs(after - before) for before, after in pairwise(curve.losses))
-    smoothed = _to_the_turn(curve.smoothed(), start, TREMORS * tremor)
+    noise = median(abs(after - before) for before, after in pairwise(curve.losses))
+    smoothed = _to_the_turn(curve.smoothed(), start, NOISE * noise)
     fall = start - min(smoothed)
     done = next((k for k, loss in enumerate(smoothed) if loss <= start - DONE * fall), 0)
-    waiting = [k for k in range(done) if smoothed[k] > start - BEGUN * fall]
-    if fall <= TREMORS * tremor or not waiting:
+    waiting = [k for k in range(done) if smoothed[k] > start - STARTED * fall]
+    if fall <= NOISE * noise or not waiting:
         raise ValueError(
             f"a range test needs a loss that falls, from the rate {curve.lrs[0]:.2g} to "
-            f"{curve.lrs[-1]:.2g} it begins at {start:.3g} and its lowest is {min(smoothed):.3g}; "
-            "begin lower, end higher, take more steps or larger batches"
+            f"{curve.lrs[-1]:.2g} it starts at {start:.3g} and its lowest is {min(smoothed):.3g}; "
+            "start lower, end higher, take more steps or larger batches"
         )
     return Bounds(low=curve.lrs[waiting[-1]], high=curve.lrs[done])
 
@@ -118,7 +118,7 @@ def range_test(
 
     Args:
         step_losses: trains under a schedule and yields the loss of each step, taken before it, as
-            ``loop.train_steps`` does. One loss more than steps is taken, that after the last.
+            ``loop.train_steps`` does. It yields one loss more than steps: after the last.
         momentum: of every step.
         on_step: called after every step, with the loss after it.
 
@@ -131,20 +131,20 @@ def range_test(
     def schedule(step: int) -> Setting:
         return Setting(lowest * growth**step, momentum)
 
-    found: list[float] = []
+    losses: list[float] = []
     try:
         for step, loss in enumerate(islice(step_losses(schedule), 1, steps + 1)):
-            found.append(loss)
+            losses.append(loss)
             on_step(schedule(step), loss)
-            if _has_diverged(found):
+            if _has_diverged(losses):
                 break
     except NotFinite as error:  # the last rate taken was too high: the curve ends before it
-        if not found:
+        if not losses:
             raise ValueError(
-                f"a range test begins with a finite loss, at the rate {lowest:.2g} {error}; "
-                "begin lower, or look at data and weights"
+                f"a range test must start with a finite loss, at the rate {lowest:.2g} {error}; "
+                "start lower, or check data and weights"
             ) from error
-    return RangeCurve(tuple(schedule(step).lr for step in range(len(found))), tuple(found))
+    return RangeCurve(tuple(schedule(step).lr for step in range(len(losses))), tuple(losses))
 
 
 def write_curve(path: Path, curve: RangeCurve, bounds: Bounds) -> None:

@@ -22,8 +22,8 @@ def build_optimizer(
 ) -> Optimizer:
     """An optimizer over the parameters that are trained; biases and norms are not decayed.
 
-    Groups stand in the order in which the network first names one of their parameters: a
-    network built alike takes the optimizer's state back.
+    Groups are in the order in which the network first names one of their parameters, so that the
+    same network, built again, can load the optimizer's state.
 
     Args:
         scales: the share of the learning rate that a parameter takes, by its name as in

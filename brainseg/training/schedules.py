@@ -1,7 +1,7 @@
 """The learning rate and the momentum of every optimizer step, as pure functions of its number.
 
 No schedule has a state: whatever was asked before, a step gets the same setting, so a run that is
-cut off in the middle of a cycle goes on in the middle of it. ``height`` is how near the rate is to
+cut off in the middle of a cycle resumes in the middle of it. ``height`` is how near the rate is to
 its peak: 0 at the floor, 1 at the peak.
 """
 

@@ -11,7 +11,7 @@ from brainseg.records.trial_folder import TrialDir
 
 
 class TrialFailed(RuntimeError):
-    """The trial cannot succeed as it is configured; trying it again would not help."""
+    """The trial cannot succeed as it is configured; a retry would not help."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ Report = Callable[[EpochRow], None]
 
 
 def run_trial(task: Task, report: Report, device: torch.device) -> None:
-    """Train and validate; a failure that trying again cannot cure is noted, and it returns."""
+    """Train and validate; a failure that a retry cannot fix is recorded, not raised."""
     try:
         train(task, report, device)
     except (TrialFailed, ValueError) as error:
@@ -56,7 +56,7 @@ def run_trial(task: Task, report: Report, device: torch.device) -> None:
 
 
 def train(task: Task, report: Report, device: torch.device) -> None:
-    """Train and validate epoch after epoch until the config's last, or until told to pause or stop.
+    """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
     After each epoch rank 0 writes the row, the checkpoint and, at a new best, the per-patient
     table and the panels; then every rank calls ``report``. Killed at any moment and called
@@ -64,7 +64,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     """
     trial = Trial(task, device)
     trial.restore()
-    trial.keeper.note_begin(trial.epoch)
+    trial.keeper.note_start(trial.epoch)
     try:
         while trial.epoch < trial.last_epoch() and not trial.is_stopped():
             report(trial.run_epoch())
@@ -102,7 +102,7 @@ class Trial:
         return self.ranks.broadcast(min(self.config.epochs, pause))
 
     def is_stopped(self) -> bool:
-        """Whether the search has told the trial to stop."""
+        """Whether the search has asked the trial to stop."""
         return self.ranks.broadcast(self.folder.stop.exists())
 
     def run_epoch(self) -> EpochRow:
@@ -165,7 +165,7 @@ class Trial:
         )
 
     def _bounds(self) -> Bounds:
-        """Of the trial's own range test, taken once; it leaves the network as it was."""
+        """From the trial's own range test, which runs once and leaves the network as it was."""
         path = self.folder.lr_range
         bounds = self.ranks.broadcast(read_bounds(path) if path.exists() else None)
         if bounds is None:

@@ -51,7 +51,7 @@ def script(name: str) -> Sweep:
         ("--layout=dicom", "a layout must be one of auto, lgg, "),
         ("--layout=nifti", "root must hold slices as <PATIENT>/*.nii.gz"),
         ("--storage=/dev/null/runs", "/dev/null/runs"),
-        ("--name=a/b", "--name must begin with a letter or digit"),
+        ("--name=a/b", "--name must start with a letter or digit"),
         ("--split=halves", "got 'halves'"),
         ("--split=no.csv", "a split must be a readable CSV file"),
         ("--validation=x", "--validation must be a number, got 'x'"),

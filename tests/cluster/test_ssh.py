@@ -112,7 +112,7 @@ def clone(to: Path) -> None:
 def hosts_of(run: Run) -> dict[str, list[str]]:
     """The hosts on which the workers of each trial that has begun are, in order of their ranks."""
     trials = sorted(path.name for path in (run.path / "trials").glob("*"))
-    begins = {trial: read_lines(run.trial(trial).begins) for trial in trials}
+    begins = {trial: read_lines(run.trial(trial).starts) for trial in trials}
     return {
         trial: [worker["host"] for worker in lines[-1]["workers"]]
         for trial, lines in begins.items()

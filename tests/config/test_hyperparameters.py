@@ -160,15 +160,15 @@ def test_folds_are_two_or_more_or_none(folds: int) -> None:
 
 
 def test_slices_are_not_cut_into_folds() -> None:
-    with pytest.raises(ValueError, match="folds are of patients, this split is by slices"):
+    with pytest.raises(ValueError, match="folds divide patients, this split is by slices"):
         Split(by="slices", folds=3)
 
 
 @pytest.mark.parametrize(
     ("fold", "split", "message"),
     [
-        (1, Split(), "one of the split's, which has no folds, got 1; cut more with --folds"),
-        (3, Split(folds=3), "which has folds 0 to 2, got 3; cut more with --folds"),
+        (1, Split(), "one of the split's, which has no folds, got 1; make more with --folds"),
+        (3, Split(folds=3), "which has folds 0 to 2, got 3; make more with --folds"),
     ],
 )
 def test_a_fold_that_the_split_does_not_have_is_refused(

@@ -101,7 +101,7 @@ def test_a_claim_about_a_path_that_does_not_exist_is_refused() -> None:
     ("changes", "sentence"),
     [
         ({"objectives": ("dice", "speed")}, "got 'speed'"),
-        ({"objectives": ("parameters", "dice")}, "must begin with dice"),
+        ({"objectives": ("parameters", "dice")}, "must start with dice"),
         ({"objectives": ("dice", "dice")}, "name each once"),
         ({"budget": Budget(patience=99)}, "patience must be below the"),
     ],

@@ -179,7 +179,7 @@ def test_a_run_s_copy_is_taken_without_asking_and_no_other(
     assert local_copy(address, tmp_path / "b", copy=copy.name, log=silent).name == copy.name
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
     assert (
-        "changed since the run began; restore them, or start a run with another --name"
+        "changed since the run started; restore them, or start a run with another --name"
         in refused(lambda: local_copy(address, tmp_path / "c", copy=copy.name, log=silent))
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -335,7 +335,7 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "worker"))
     task = task_of(run, "0000", build(TrialConfig(), read_json(run.sweep)["base"]))
     run_trial(task, lambda row: None, torch.device("cpu"))
-    assert "changed since the run began" in task.folder.failure.read_text()
+    assert "changed since the run started" in task.folder.failure.read_text()
 
 
 @pytest.mark.ray

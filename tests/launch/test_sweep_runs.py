@@ -362,7 +362,7 @@ def test_two_workers_under_ray_train_end_the_sweep_as_one_does(
             ["--objectives=dice,beauty"],
             "parameters, milliseconds_per_image, got 'beauty'",
         ),
-        (["--objectives=parameters"], "objectives must begin with dice"),
+        (["--objectives=parameters"], "objectives must start with dice"),
         (["--from=no/such"], "--from must name a sweep's folder, no/such holds no sweep.json"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -125,15 +125,15 @@ def test_a_growing_file_is_read_from_where_the_last_read_ended(tmp_path: Path) -
     lines = Lines(path)
     assert lines.new() == []
     append_line(path, ROWS[0])
-    assert lines.new() == ROWS[:1] and lines.anew
-    assert lines.new() == [] and not lines.anew
+    assert lines.new() == ROWS[:1] and lines.from_start
+    assert lines.new() == [] and not lines.from_start
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"epoch": 2, "di')  # cut short, or still being written
     assert lines.new() == []
     path.write_bytes(whole + b'{"epoch": 2, "dice": 0.5}')  # all of it but its end
     assert lines.new() == [{"epoch": 2, "dice": 0.5}]
     append_line(path, ROWS[1])
-    assert lines.new() == ROWS[1:] and not lines.anew
+    assert lines.new() == ROWS[1:] and not lines.from_start
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path: Path, now: li
         append_line(path, {"epoch": n})
     lines.new()
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-    assert lines.new() == rows and lines.anew
+    assert lines.new() == rows and lines.from_start
     path.unlink()
-    assert lines.new() == [] and lines.anew
+    assert lines.new() == [] and lines.from_start
     append_line(path, ROWS[0])
-    assert lines.new() == ROWS[:1] and lines.anew
+    assert lines.new() == ROWS[:1] and lines.from_start
 
 
 # A trial's folder

@@ -64,7 +64,7 @@ def test_folds_leave_the_locked_patients_alone_and_each_validates_once(tmp_path:
 
 def test_folds_of_a_split_by_slices_are_refused() -> None:
     table = growing(20)
-    assert "folds are of patients, this split is by slices" in refused(
+    assert "folds divide patients, this split is by slices" in refused(
         lambda: fold_names(table, split_by_slice(table), 3, 0, {})
     )
 

@@ -227,7 +227,7 @@ def moved(search: Run) -> list[str]:
         (without_scores, "has no finished trial with a score yet; let the search continue"),
         (by_slices, "search again with --split patients"),
         (confirmed_already, "is itself the confirmation of "),
-        (moved, "/gone/away is no folder; say with --data where they are now"),
+        (moved, "/gone/away is no folder; name their new place with --data"),
         (lambda search: [str(search.path), "--top=0"], "top must be at least 1"),
         (lambda search: [str(search.path), "--folds=1"], "folds must be at least 2"),
         (lambda search: [str(search.path), "--folds=0"], "folds must be at least 2"),

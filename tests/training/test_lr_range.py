@@ -111,7 +111,7 @@ def test_smoothing_moves_nothing_along_the_axis() -> None:
     ids=["flat", "noise", "less noise", "a step up", "a climb"],
 )
 def test_a_loss_that_never_falls_is_refused_with_a_remedy(curve: RangeCurve) -> None:
-    with pytest.raises(ValueError, match=r"a loss that falls, .* begin lower, end higher"):
+    with pytest.raises(ValueError, match=r"a loss that falls, .* start lower, end higher"):
         suggest(curve)
 
 
@@ -127,7 +127,7 @@ def test_chance_alone_is_almost_never_taken_for_a_fall() -> None:
 
 
 def test_a_curve_of_few_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs 10 steps to see a fall, .* after 4; begin lower"):
+    with pytest.raises(ValueError, match=r"needs 10 steps to see a fall, .* after 4; start lower"):
         suggest(RangeCurve((1e-4, 1e-3, 1e-2, 1e-1), (0.9, 0.5, 0.4, 0.9)))
 
 
@@ -195,7 +195,9 @@ def test_it_ends_where_the_loss_is_no_number_and_still_finds_the_bounds() -> Non
 
 
 def test_a_loss_that_is_no_number_from_the_start_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"begins with a finite loss, .* the loss became nan at"):
+    with pytest.raises(
+        ValueError, match=r"must start with a finite loss, .* the loss became nan at"
+    ):
         range_test(breaking(above=1e-9), momentum=0.9)
 
 

@@ -106,7 +106,7 @@ def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[Tr
 
 
 def _own_points(sweep: Sweep, space: Space[TrialConfig], small: Small | None) -> list[Point]:
-    """Those of the sweep's first points that lie in ``space``; it says which do not, and why."""
+    """Those of the sweep's first points that lie in ``space``; prints which do not, and why."""
     if small is None:
         return _reachable(space, sweep.first)
     points: list[Params] = small.shrink(sweep.first)
@@ -139,7 +139,7 @@ def _obstacle(space: Space[TrialConfig], point: Point) -> str:
     try:
         space.split(point)
     except ValueError as error:
-        return str(error).partition(";")[0]  # without the remedy: nobody asked for the point
+        return str(error).partition(";")[0]  # without the remedy: the user did not name this point
     return ""
 
 
@@ -215,7 +215,7 @@ def _seen_by_all(options: SweepOptions) -> Path:
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
         raise ValueError(
-            "--name must begin with a letter or digit and hold only letters, digits, '.', '_' and "
+            "--name must start with a letter or digit and hold only letters, digits, '.', '_' and "
             f"'-', got {text!r}"
         )
     return text

@@ -1,4 +1,4 @@
-"""The options of a command that runs a sweep, and what they say, as one typed value."""
+"""The options of a command that runs a sweep, and their values as one typed object."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def default_storage() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What a command line says of a sweep; None leaves a setting as the sweep has it."""
+    """What a command line sets of a sweep; None leaves a setting as the sweep has it."""
 
     data: str | None = None  # None: made-up patients
     layout: str = "auto"

@@ -1,4 +1,4 @@
-"""Which slices of which patients a folder holds, told by the names of its files.
+"""Which slices of which patients a folder holds, read from the names of its files.
 
 manifest  a CSV file with columns image, mask, patient; takes precedence over the others
 nnunet    imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json
@@ -151,6 +151,6 @@ def _refuse_repeated_slices(listing: Listing, table: pd.DataFrame) -> None:
             "a patient must have one slice of each number",
             "remove or rename one, or give different patients different names",
         )
-        found = f"and {first} are both slice {number} of {patient}"
+        fault = f"and {first} are both slice {number} of {patient}"
         more = f" ({len(rows)} of its images share a number)" if len(rows) > 2 else ""
-        listing.refuse(second, rule, found + more, remedy)
+        listing.refuse(second, rule, fault + more, remedy)

@@ -28,8 +28,8 @@ class Listing:
     slices: dict[str, int] = field(default_factory=dict)  # of each patient, cut from volumes
     channels: tuple[str, ...] = ()  # their names; () if unknown
 
-    def refuse(self, file: str, rule: str, found: str, remedy: str) -> None:
-        self.problems.append(Problem(file, rule, found, remedy))
+    def refuse(self, file: str, rule: str, fault: str, remedy: str) -> None:
+        self.problems.append(Problem(file, rule, fault, remedy))
 
     def picture(
         self,

@@ -44,8 +44,8 @@ def list_manifest(listing: Listing, names: list[str]) -> None:
     if len(files) != 1:
         rule = f"the root must hold exactly one manifest ({MANIFEST})"
         for name in files or ["the root"]:
-            found = f"is one of {len(files)}" if files else "holds none"
-            listing.refuse(name, rule, found, "keep exactly one")
+            fault = f"is one of {len(files)}" if files else "holds none"
+            listing.refuse(name, rule, fault, "keep exactly one")
         return
     known = set(names)
     with (listing.root / files[0]).open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -64,15 +64,15 @@ def _list_cells(listing: Listing, cells: dict[str, str], known: set[str], line: 
     try:
         _list_row(listing, row, known)
     except _BadRow as bad:
-        listing.refuse(line, bad.rule, bad.found, "correct the row")
+        listing.refuse(line, bad.rule, bad.fault, "correct the row")
 
 
 class _BadRow(Exception):
     """A row breaks a rule; both texts are those of a Problem."""
 
-    def __init__(self, rule: str, found: str) -> None:
-        super().__init__(rule, found)
-        self.rule, self.found = rule, found
+    def __init__(self, rule: str, fault: str) -> None:
+        super().__init__(rule, fault)
+        self.rule, self.fault = rule, fault
 
 
 def _list_row(listing: Listing, row: dict[str, str], known: set[str]) -> None:
@@ -118,8 +118,8 @@ def _number(row: dict[str, str], image: str) -> int:
         return int(text)
     number = number_at_end(image)
     if text or number is None:
-        found = f"has {text!r}" if text else "has none, and its image's name does not end in one"
-        raise _BadRow("a row must have a slice number", found)
+        fault = f"has {text!r}" if text else "has none, and its image's name does not end in one"
+        raise _BadRow("a row must have a slice number", fault)
     return number
 
 

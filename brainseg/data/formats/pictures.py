@@ -87,8 +87,8 @@ def tissue_source_site(patient: str) -> str:
 
 def _add(listing: Listing, slices: dict[str, str], key: str, name: str) -> None:
     if key in slices:
-        found = f"and {slices[key]} are the same slice"
-        listing.refuse(name, "a slice must be one file", found, "remove one")
+        fault = f"and {slices[key]} are the same slice"
+        listing.refuse(name, "a slice must be one file", fault, "remove one")
     else:
         slices[key] = name
 

@@ -29,7 +29,7 @@ def looks_like_nifti(names: list[str]) -> bool:
 
 
 def list_nnunet(listing: Listing, names: list[str]) -> None:
-    """A volume's case is its patient; a picture's name tells the patient, as <PATIENT>_<n>."""
+    """A volume's case is its patient; a picture's name contains the patient, as <PATIENT>_<n>."""
     channels = _channels(listing, names)
     listing.channels = tuple(channels or ())
     images: dict[str, dict[int, str]] = defaultdict(dict)
@@ -64,9 +64,9 @@ def _list_case(
         listing.refuse(images[min(images)], rule, "has none", remedy)
     elif sorted(images) != list(range(expected)):
         rule = f"a case must have channels 0 to {expected - 1}"
-        found = f"has {', '.join(map(str, sorted(images)))}"
+        fault = f"has {', '.join(map(str, sorted(images)))}"
         listing.refuse(
-            images[min(images)], rule, found, f"add the missing ones, or correct {DESCRIPTION}"
+            images[min(images)], rule, fault, f"add the missing ones, or correct {DESCRIPTION}"
         )
     elif is_volume(mask) and all(map(is_volume, images.values())):
         listing.volume(case, joined, mask)
@@ -74,8 +74,8 @@ def _list_case(
         if patient_and_number := read_name(listing, images[0], case):
             listing.picture(*patient_and_number, joined, mask)
     else:
-        rule, found = "image and mask must be of one kind", f"is of another kind than {joined}"
-        listing.refuse(mask, rule, found, "save both as volumes, or both as pictures")
+        rule, fault = "image and mask must be of one kind", f"is of another kind than {joined}"
+        listing.refuse(mask, rule, fault, "save both as volumes, or both as pictures")
 
 
 def _channels(listing: Listing, names: list[str]) -> list[str] | None:
@@ -98,8 +98,8 @@ def _channels(listing: Listing, names: list[str]) -> list[str] | None:
         listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net documents it")
         return None
     if labels != [1]:
-        rule, found = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
-        listing.refuse(DESCRIPTION, rule, found, "merge the labels into one, here and in labelsTr")
+        rule, fault = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
+        listing.refuse(DESCRIPTION, rule, fault, "merge the labels into one, here and in labelsTr")
     return declared
 
 
@@ -128,8 +128,8 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
             rule = (
                 f"every patient must have the channels of {expected[0]} ({', '.join(expected[1])})"
             )
-            found = f"has {', '.join(channels)}"
-            listing.refuse(folder, rule, found, "rename, add or remove volumes")
+            fault = f"has {', '.join(channels)}"
+            listing.refuse(folder, rule, fault, "rename, add or remove volumes")
             continue
         listing.volume(PurePosixPath(folder).name, JOINT.join(images), masks[0])
 
@@ -137,14 +137,14 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
 def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[str]) -> bool:
     """Whether a folder holds one patient; it is a problem where it does not."""
     remedy = "move the files, or list them in a CSV manifest"
-    found = f"holds {len(images)} images and {len(masks)} masks"
+    fault = f"holds {len(images)} images and {len(masks)} masks"
     if not folder or "/" in folder:
         rule = "each patient's volumes must lie in a folder of its own directly under the root"
         listing.refuse((images + masks)[0], rule, f"lies in {folder or 'the root'!r}", remedy)
         return False
     if not images or len(masks) != 1:
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
-        listing.refuse(folder, rule, found, remedy)
+        listing.refuse(folder, rule, fault, remedy)
         return False
     return True
 

@@ -80,7 +80,7 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
                 all_ranges[source.row] = range_C2
 
         for _ in pool.map(write, _by_patient(table)):
-            pass  # an error in a thread is raised here; patients that have not begun are skipped
+            pass  # an error in a thread is raised here; patients that are not started are skipped
 
 
 def require_channels(table: pd.DataFrame, root: Path, channels: int) -> None:

@@ -54,7 +54,7 @@ def open_pack(
     Of processes that start together one builds, the others wait.
 
     Args:
-        recorded: fingerprint of the files when a run began. Its trials pass it, so that all read
+        recorded: fingerprint of the files when a run started. Its trials pass it, so that all read
             the same pack and no file is looked at (0.5 ms; a new fingerprint of 3929 slices takes
             40 ms). If the pack must be built, changed files are refused.
         cache: its folder; default: default_cache().
@@ -85,6 +85,6 @@ def open_pack(
 def _refuse_changed(table: pd.DataFrame, root: Path, recorded: str) -> None:
     if recorded and recorded != fingerprint(table, root):
         raise ValueError(
-            f"files must not change during a run, some under {root} have changed since it began; "
+            f"files must not change during a run, some under {root} have changed since it started; "
             "restore them, or start a run with another --name"
         )

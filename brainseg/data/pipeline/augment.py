@@ -38,7 +38,7 @@ BLOCKS_KEPT = 1024  # of 48 KiB each
 EXTRA_SHARE = 0.2  # of the slices that an extra changes
 NOISE = (0.01, 0.06)  # standard deviation, drawn for each slice; share of the 255 grey levels
 BUMP = 0.05  # standard deviation of the blur that makes a deformation smooth, share of the side
-BEND = 0.01  # standard deviation of the way that a pixel moves along an axis, share of the side
+BEND = 0.01  # standard deviation of how far a pixel moves along an axis, share of the side
 LANES = 4  # OpenCV 5 warps 4 channels in 290 us, but 2 in 600, 3 in 500, 5 in 1200 (256 pixels)
 
 
@@ -55,7 +55,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Rotation, shift, zoom and flips of one slice, then an extra; what enters the frame is 0.
+    """Rotation, shift, zoom and flips of one slice, then an extra; pixels from outside are 0.
 
     Threads may share one. ValueError for a strength that the config would refuse as well.
     """
@@ -148,8 +148,8 @@ def _transform(extra: Extra, side: int) -> BasicTransform:
     """This thread's own transform, since each keeps its random state.
 
     Source of the deformation: Simard et al. (2003), "Best practices for convolutional neural
-    networks", section 2. Even noise from -1 to 1, blurred with a standard deviation of s, has one
-    of 1 / (2 s sqrt(3 pi)).
+    networks", section 2. Uniform noise from -1 to 1, blurred with a standard deviation of s,
+    has a standard deviation of 1 / (2 s sqrt(3 pi)).
     """
     if getattr(_thread, "transform", (None, None))[0] != (extra, side):
         if extra == "noise":

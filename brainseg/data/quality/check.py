@@ -55,7 +55,7 @@ def check(
     """Read every image and mask under ``root``; return problems, notes, figures and outliers.
 
     Args:
-        progress: passes the results on, an image file at a time; is told how many files there are.
+        progress: yields the results, one an image file, and shows how many of all are done.
 
     Raises:
         ValueError: root is not a folder, or holds no known layout.

@@ -69,7 +69,7 @@ def _broken(listing: pd.DataFrame, problems: Sequence[Problem]) -> Iterator[Outl
         if problem.file in row_of:
             row, column = row_of[problem.file]
             yield _outlier(
-                listing.loc[row], f"{column} {problem.found}", image=problem.file, mask=""
+                listing.loc[row], f"{column} {problem.fault}", image=problem.file, mask=""
             )
 
 

@@ -1,7 +1,7 @@
 """The header of a PNG or TIFF file, read before the file is decoded.
 
 A file of a few kilobytes may claim a picture of gigabytes, hold more pages than a decoder shows,
-or ask to be rotated: the header tells.
+or ask to be rotated: the header shows it.
 
 Sources: PNG specification, third edition, chapter 11; TIFF 6.0, sections 2 and 8; BigTIFF.
 """

@@ -53,8 +53,8 @@ def read_image(root: Path, image: str, index: int = -1, axis: int = -1) -> NDArr
     for name, other in zip(image.split(JOINT), channels, strict=True):
         if other.shape[:2] != channels[0].shape[:2]:
             rule = "the channels of an image must have the same size"
-            found = f"is {_size(other)} and {image.split(JOINT)[0]} is {_size(channels[0])}"
-            raise Refused(Problem(name, rule, found, "export all at one size"))
+            fault = f"is {_size(other)} and {image.split(JOINT)[0]} is {_size(channels[0])}"
+            raise Refused(Problem(name, rule, fault, "export all at one size"))
     image_HWC = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)
     _require_image(image, image_HWC)
     return image_HWC
@@ -72,13 +72,13 @@ def read_mask(root: Path, mask: str, index: int = -1, axis: int = -1) -> NDArray
     tumour_HW: NDArray[np.bool_] = mask_HW != 0
     if top not in (0, 1, 255) or np.any(tumour_HW & (mask_HW != top)):
         rule = "a mask must hold 0 and 1, or 0 and 255, or only 0"
-        found = f"holds {_histogram(mask_HW)}"
-        raise Refused(Problem(mask, rule, found, "threshold it, or redraw it"))
+        fault = f"holds {_histogram(mask_HW)}"
+        raise Refused(Problem(mask, rule, fault, "threshold it, or redraw it"))
     share = np.count_nonzero(tumour_HW) / tumour_HW.size
     if share > 0.5:
         rule = "a mask must mark the tumour, at most half of all pixels"
-        found = f"marks {share:.0%} and holds {_histogram(mask_HW)}"
-        raise Refused(Problem(mask, rule, found, "invert it if it marks the background"))
+        fault = f"marks {share:.0%} and holds {_histogram(mask_HW)}"
+        raise Refused(Problem(mask, rule, fault, "invert it if it marks the background"))
     return tumour_HW.astype(np.uint8)
 
 
@@ -103,7 +103,7 @@ def _read(root: Path, name: str, index: int, axis: int) -> NDArray[Any]:
 
 
 def _decode(path: Path, name: str) -> NDArray[Any]:
-    """Decode a picture: the samples that its header tells, red before green before blue."""
+    """Decode a picture: the samples that its header declares, red before green before blue."""
     header = _header(path, name)
     try:
         pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
@@ -129,26 +129,26 @@ def _header(path: Path, name: str) -> Header:
         raise unreadable(path, name) from None
     if header.height * header.width > MOST_PIXELS:
         rule = f"a picture must have at most {MOST_PIXELS} pixels"
-        found = f"claims {header.height} x {header.width}"
-        raise Refused(Problem(name, rule, found, "check the file, or cut it into parts"))
+        fault = f"claims {header.height} x {header.width}"
+        raise Refused(Problem(name, rule, fault, "check the file, or cut it into parts"))
     if header.pages > 1:
         rule = "a TIFF file must hold one slice"
         raise Refused(Problem(name, rule, "holds several pages", "save each slice as a file"))
     if not header.upright:
-        rule, found = "a TIFF file must be stored upright", "asks to be rotated (tag 274)"
-        raise Refused(Problem(name, rule, found, "save it the way it should be shown"))
+        rule, fault = "a TIFF file must be stored upright", "asks to be rotated (tag 274)"
+        raise Refused(Problem(name, rule, fault, "save it the way it should be shown"))
     return header
 
 
 def _require_image(name: str, image_HWC: NDArray[Any]) -> None:
     if image_HWC.shape[2] > MOST_CHANNELS:
         rule = f"an image must have 1 to {MOST_CHANNELS} channels"
-        found = f"has {image_HWC.shape[2]}"
-        raise Refused(Problem(name, rule, found, "remove channels"))
+        fault = f"has {image_HWC.shape[2]}"
+        raise Refused(Problem(name, rule, fault, "remove channels"))
     if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).all():
         count = np.count_nonzero(~np.isfinite(image_HWC))
-        rule, found = "an image must hold finite numbers", f"holds {count} that are not"
-        raise Refused(Problem(name, rule, found, "write 0 where nothing was measured"))
+        rule, fault = "an image must hold finite numbers", f"holds {count} that are not"
+        raise Refused(Problem(name, rule, fault, "write 0 where nothing was measured"))
 
 
 def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:
@@ -159,8 +159,8 @@ def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:
     if (colours != colours[..., :1]).any() or (alpha != alpha.max(initial=0)).any():
         flat = pixels_HWC.reshape(-1, pixels_HWC.shape[2])
         values, counts = np.unique(flat, return_counts=True, axis=0)
-        found = f"is coloured: {_with_counts(['/'.join(map(str, v)) for v in values], counts)}"
-        raise Refused(Problem(name, "a mask must be grey", found, "convert it to grey"))
+        fault = f"is coloured: {_with_counts(['/'.join(map(str, v)) for v in values], counts)}"
+        raise Refused(Problem(name, "a mask must be grey", fault, "convert it to grey"))
     grey_HW: NDArray[Any] = colours[..., 0]
     return grey_HW
 

@@ -31,7 +31,7 @@ from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
 MOST_BYTES = 2**32  # of a volume's voxels: 16 times a CT of 512 x 512 x 500
-MOST_OFFSET = 2**20  # where the voxels begin in the file: before them are only comments
+MOST_OFFSET = 2**20  # where the voxels start in the file: before them are only comments
 DAMAGE = (  # what nibabel raises on files cut short, broken streams and random headers
     *(ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error),
     *(ArithmeticError, LookupError, TypeError, ValueError),
@@ -91,8 +91,8 @@ def cut(path: Path, name: str, index: int, axis: int) -> NDArray[Any]:
     volume_XYZC = _volume(path, name)
     if not (0 <= axis < 3 and 0 <= index < volume_XYZC.shape[axis]):
         rule = "a volume must not change after it was listed"
-        found = f"has no slice {index} along axis {axis}"
-        raise Refused(Problem(name, rule, found, "list the folder again"))
+        fault = f"has no slice {index} along axis {axis}"
+        raise Refused(Problem(name, rule, fault, "list the folder again"))
     image_HWC: NDArray[Any] = np.take(volume_XYZC, index, axis).swapaxes(0, 1)
     return image_HWC
 
@@ -154,7 +154,7 @@ def _kind(start: bytes) -> Any:
         else:
             continue
         if not offset <= MOST_OFFSET:
-            raise ValueError(f"its header says that voxels begin at byte {offset:g}")
+            raise ValueError(f"its header says that voxels start at byte {offset:g}")
         return kind
     raise ValueError("it is not a NIfTI file")
 
@@ -167,9 +167,9 @@ def _geometry(image: Any, name: str) -> Geometry:
     zooms = [float(zoom) * units for zoom in image.header.get_zooms()[:3]]
     spacing = tuple(zooms + [1.0] * (3 - len(zooms)))
     if not all(0 < step < math.inf for step in spacing):
-        found = f"has {_times(spacing)} mm"
+        fault = f"has {_times(spacing)} mm"
         rule = "voxels must have a size above 0 mm"
-        raise Refused(Problem(name, rule, found, "save it with its spacing"))
+        raise Refused(Problem(name, rule, fault, "save it with its spacing"))
     axes = "".join(str(code) for code in nibabel.aff2axcodes(image.affine))
     return Geometry((*shape[:3], 1)[:3], shape[3] if len(shape) == 4 else 1, spacing, axes)
 

@@ -19,10 +19,10 @@ def visible_files(root: Path) -> tuple[list[str], list[Problem]]:
     problems: list[Problem] = []
 
     def closed(error: OSError) -> None:
-        found = f"is not ({error.strerror})"
+        fault = f"is not ({error.strerror})"
         rule = "every folder of the data must be readable"
         name = _relative(root, error.filename)
-        problems.append(Problem(name, rule, found, "change its permissions"))
+        problems.append(Problem(name, rule, fault, "change its permissions"))
 
     for folder, subfolders, files in os.walk(root, onerror=closed):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]

@@ -11,11 +11,11 @@ class Problem:
 
     file: str  # relative to the root of the data, with forward slashes
     rule: str
-    found: str  # follows the file's name in the sentence: starts with a verb
+    fault: str  # follows the file's name in the sentence: starts with a verb
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.rule}, {self.file} {self.found}; {self.remedy}"
+        return f"{self.rule}, {self.file} {self.fault}; {self.remedy}"
 
 
 class Refused(ValueError):
@@ -29,15 +29,15 @@ class Refused(ValueError):
 def unreadable(path: Path, name: str, error: Exception | None = None) -> Refused:
     """The error for a file that cannot be read, with the reason if it is known."""
     if not path.exists():
-        found = "is missing"
+        fault = "is missing"
     elif not path.is_file():
-        found = "is not a file"
+        fault = "is not a file"
     elif not os.access(path, os.R_OK):
-        found = "is not readable by this user"
+        fault = "is not readable by this user"
     elif path.stat().st_size == 0:
-        found = "is empty"
+        fault = "is empty"
     else:
         why = str(error).splitlines()[0] if error and str(error) else ""
-        found = "cannot be decoded" + (f" ({why})" if why else "")
+        fault = "cannot be decoded" + (f" ({why})" if why else "")
     rule = "every image and mask must be readable"
-    return Refused(Problem(name, rule, found, "restore it, or remove the slice"))
+    return Refused(Problem(name, rule, fault, "restore it, or remove the slice"))

@@ -123,7 +123,7 @@ def locked_and_folds(
         ValueError: a split by slices, or as for ``fold_patients``.
     """
     if shared_patients(table, parts):
-        raise ValueError("folds are of patients, this split is by slices; use --split patients")
+        raise ValueError("folds divide patients, this split is by slices; use --split patients")
     folds = fold_patients(table[parts != "test"], k, seed, groups)
     return folds.reindex(table.index, fill_value=-1)
 

@@ -1,4 +1,4 @@
-"""Differences with their intervals: to the leader of a comparison, and those that claims are of."""
+"""Differences with their intervals: to the leader of a comparison, and of claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

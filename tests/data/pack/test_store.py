@@ -87,7 +87,7 @@ def test_a_recorded_fingerprint_opens_what_the_run_began_with_and_builds_nothing
     with pytest.raises(ValueError) as error:
         open_pack(table, root, image_size=8, recorded=recorded, cache=cache)
     assert str(error.value) == (
-        f"files must not change during a run, some under {root} have changed since it began; "
+        f"files must not change during a run, some under {root} have changed since it started; "
         "restore them, or start a run with another --name"
     )
 

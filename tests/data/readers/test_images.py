@@ -158,7 +158,7 @@ def test_comments_of_gigabytes_before_the_voxels_are_refused(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     struct.pack_into("<f", content, 108, 1e9)
     path.write_bytes(content)
-    assert "its header says that voxels begin at byte 1e+09" in refused_reading(
+    assert "its header says that voxels start at byte 1e+09" in refused_reading(
         read_image, tmp_path, "a.nii", 0, 2
     )
 
