@@ -34,19 +34,19 @@ def main() -> None:
     root = parser.parse_args().data.expanduser()
     table = find_slices(root)
     masks_NHW = open_pack(table, root, image_size=256).masks_NHW
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    scores_of: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for by, split in SPLITS.items():
         for seed in SEEDS:
             table["part"] = split(table, seed=seed)
-            for one in baselines(masks_NHW, table):
-                for score in SCORES if one.scores else ():
-                    name = MEAN if one.name.startswith(MEAN) else one.name
-                    found[by, name, score].append(one.scores[score])
-    shown = Table("split by", "predictor", *SCORES.values(), title=f"{root}: {len(table)} slices")
-    for by, name in dict.fromkeys((by, name) for by, name, _ in found):
-        figures = [found[by, name, score] for score in SCORES]
-        shown.add_row(by, name, *map(words, figures))
-    Console(width=150).print(shown)
+            for baseline in baselines(masks_NHW, table):
+                for score in SCORES if baseline.scores else ():
+                    name = MEAN if baseline.name.startswith(MEAN) else baseline.name
+                    scores_of[by, name, score].append(baseline.scores[score])
+    scores = Table("split by", "predictor", *SCORES.values(), title=f"{root}: {len(table)} slices")
+    for by, name in dict.fromkeys((by, name) for by, name, _ in scores_of):
+        figures = [scores_of[by, name, score] for score in SCORES]
+        scores.add_row(by, name, *map(words, figures))
+    Console(width=150).print(scores)
 
 
 def words(figures: list[float]) -> str:

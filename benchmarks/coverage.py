@@ -1,4 +1,4 @@
-"""How often do the comparison's 95 % intervals hold the truth, and its tests err?
+"""How often do the comparison's 95 % intervals cover the true difference, and its tests err?
 
 Run    python -m benchmarks.coverage [STUDIES]          (default 1000: four minutes of one core)
 Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simulated studies whose
@@ -78,8 +78,8 @@ FRAGILE = (0.95, 0.3)  # one of the two misses more, and by more
 
 def truth(rng: Generator, design: Design, seeds: int) -> float:
     """The mean difference of the two over very many patients, each with its own trainings."""
-    one = Design(folds=200, patient_sd=design.patient_sd, training_sd=design.training_sd)
-    draws = [scores(rng, one, FRAGILE, min(seeds, 2), 100_000) for _ in range(4)]
+    many_folds = Design(folds=200, patient_sd=design.patient_sd, training_sd=design.training_sd)
+    draws = [scores(rng, many_folds, FRAGILE, min(seeds, 2), 100_000) for _ in range(4)]
     return float(np.mean([dice_CSP[0] - dice_CSP[1] for dice_CSP in draws]))
 
 
@@ -96,7 +96,7 @@ def plain(rng: Generator, gap_SP: NDArray[np.float64]) -> tuple[float, float]:
 def covered(
     rng: Generator, design: Design, seeds: int, patients: int, studies: int
 ) -> NDArray[np.float64]:
-    """Shares of studies: percentile, BCa, Student, plain hold the truth; the test errs."""
+    """Shares of studies: percentile, BCa, Student, plain cover the true value; the test errs."""
     aim, fold_P = truth(rng, design, seeds), np.arange(patients) % design.folds
     share_RP = paired.resamples(rng, patients, RESAMPLES)
     sign_RP = paired.signs(rng, patients, RESAMPLES)
@@ -104,10 +104,10 @@ def covered(
     for _ in range(studies):
         ours_SP, theirs_SP = scores(rng, design, FRAGILE, seeds, patients)
         gap_SP = ours_SP - theirs_SP
-        own = paired.interval(gap_SP, fold_P, share_RP, rng)
+        estimate = paired.interval(gap_SP, fold_P, share_RP, rng)
         bounds = (
-            (own.low, own.high),
-            (own.bca_low, own.bca_high),
+            (estimate.low, estimate.high),
+            (estimate.bca_low, estimate.bca_high),
             curves.student_interval(gap_SP.tolist()),
             plain(rng, gap_SP),
         )
@@ -136,39 +136,46 @@ def family(
         lead = int(worse_CSP.mean((1, 2)).argmax())
         level = 1 - (1 - paired.LEVEL) / (CONFIGURATIONS - 1)
         claimed = lead == 0 and any(
-            paired.lower_bound(one - worse_CSP[0], fold_P, share_RP, rng, level=level) > -MARGIN
-            for one in worse_CSP[1:]
+            paired.lower_bound(other_SP - worse_CSP[0], fold_P, share_RP, rng, level=level)
+            > -MARGIN
+            for other_SP in worse_CSP[1:]
         )
         counts += [paired.holm(p).min() < 0.05, paired.holm(with_lead).min() < 0.05, claimed]
     return counts / studies
 
 
-def alone(
+def of_one(
     rng: Generator, design: Design, seeds: int, patients: int, studies: int
 ) -> NDArray[np.float64]:
     """Shares of studies whose percentiles and BCa cover a configuration's own mean Dice."""
     aim = np.mean([scores(rng, design, (1.0,), 1, 100_000).mean() for _ in range(4)])
     fold_P, share_RP = np.arange(patients) % design.folds, paired.resamples(rng, patients)
-    held = np.zeros(2)
+    covers = np.zeros(2)
     for _ in range(studies):
-        own = paired.interval(
+        estimate = paired.interval(
             scores(rng, design, (1.0,), seeds, patients)[0], fold_P, share_RP, rng
         )
-        held += [own.low <= aim <= own.high, own.bca_low <= aim <= own.bca_high]
-    return held / studies
+        covers += [
+            estimate.low <= aim <= estimate.high,
+            estimate.bca_low <= aim <= estimate.bca_high,
+        ]
+    return covers / studies
 
 
 def rare(rng: Generator, patients: int, studies: int) -> NDArray[np.float64]:
     """The same where two configurations differ only in that one loses 0.85 on 3 of 100 patients."""
     aim = -0.03 * 0.85
     fold_P, share_RP = np.arange(patients) % 5, paired.resamples(rng, patients)
-    held = np.zeros(2)
+    covers = np.zeros(2)
     for _ in range(studies):
         lost_P = -0.85 * (rng.random(patients) < 0.03)
         gap_SP = lost_P + REST * rng.standard_normal((2, patients))
-        own = paired.interval(gap_SP, fold_P, share_RP, rng)
-        held += [own.low <= aim <= own.high, own.bca_low <= aim <= own.bca_high]
-    return held / studies
+        estimate = paired.interval(gap_SP, fold_P, share_RP, rng)
+        covers += [
+            estimate.low <= aim <= estimate.high,
+            estimate.bca_low <= aim <= estimate.bca_high,
+        ]
+    return covers / studies
 
 
 def main() -> None:
@@ -189,9 +196,9 @@ def main() -> None:
     rng = np.random.default_rng(1)
     print(f"{'beside the rule, 2 seeds':40}patients percentile   BCa")
     for patients in (20, 50, 110):
-        own, seldom = alone(rng, DESIGNS[0], 2, patients, studies), rare(rng, patients, studies)
+        single, seldom = of_one(rng, DESIGNS[0], 2, patients, studies), rare(rng, patients, studies)
         for name, shares in (
-            ("a configuration's own Dice", own),
+            ("a configuration's own Dice", single),
             ("fails on 3 of 100 patients", seldom),
         ):
             row = " ".join(f"{share:6.1f}" for share in 100 * shares)

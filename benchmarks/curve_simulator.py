@@ -1,7 +1,7 @@
-"""Learning curves that never were: a model of the recorded ones, from which truths are drawn.
+"""Simulated learning curves: a model of the recorded ones, from which truths are drawn.
 
 A truth says for every configuration how its validation Dice grows, what an epoch costs, and how
-much chance there is in it. It is fitted to benchmarks/curves.csv (see record_curves.py): the curves
+much of it is chance. It is fitted to benchmarks/curves.csv (see record_curves.py): the curves
 are resampled, every effect is pulled towards a centre that is itself drawn from a prior, and the
 fit is repeated; so fifty truths differ by as much as the records leave open, and an encoder that
 was never recorded gets an effect of its own each time. Where the records say nothing, the priors
@@ -138,10 +138,10 @@ def heights(schedule: str, cycle: int, epochs: int) -> tuple[float, ...]:
 def columns(effects: Floats, c: Configs) -> dict[str, Floats]:
     """Each effect of the configurations, the common one and the model's own added up, (N,)."""
     named = dict(zip(NAMES, effects, strict=True))
-    found = {name: np.full(len(c.model), named[name]) for name in COMMON}
+    effect = {name: np.full(len(c.model), named[name]) for name in COMMON}
     for name in OF_MODEL:
-        found[name] = found[name] + np.array([named[f"{name}.{m}"] for m in MODELS])[c.model]
-    return found
+        effect[name] = effect[name] + np.array([named[f"{name}.{m}"] for m in MODELS])[c.model]
+    return effect
 
 
 def levels(effects: Floats, c: Configs, chance: Floats | float = 0.0) -> Floats:
@@ -155,8 +155,8 @@ def levels(effects: Floats, c: Configs, chance: Floats | float = 0.0) -> Floats:
     passed = np.cumsum(0.3 + 0.7 * c.heights, axis=1)
     grown = 1 - np.exp(-passed / np.exp(speed)[:, None])
     kept = 1 - np.minimum(np.exp(f["log_loss"] + off / 2), 0.6)[:, None] * c.heights
-    found: Floats = grown * kept / (1 + np.exp(-plateau))[:, None]
-    return found
+    dice: Floats = grown * kept / (1 + np.exp(-plateau))[:, None]
+    return dice
 
 
 @dataclass(frozen=True)
@@ -205,36 +205,36 @@ def _point(row: "pd.Series[object]") -> dict[str, object]:
     }
 
 
-def fit_levels(seen: Recorded, centres: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def fit_levels(records: Recorded, centres: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Effects and each trial's chance, most probable given the priors, with robust residuals.
 
     Gauss and Newton's method with reweighting: a residual beyond 0.15 counts as Huber's.
     """
-    n, count = len(seen.dice), len(centres)
-    alive = np.arange(seen.dice.shape[1]) < seen.onset()[:, None]
-    alive &= np.isfinite(seen.dice)
+    n, count = len(records.dice), len(centres)
+    alive = np.arange(records.dice.shape[1]) < records.onset()[:, None]
+    alive &= np.isfinite(records.dice)
     spreads = np.concatenate([SPREADS, np.full(n, SEED)])
-    found = np.concatenate([centres, np.zeros(n)])
+    estimate = np.concatenate([centres, np.zeros(n)])
 
     def model(values: Floats) -> Floats:
-        return levels(values[:count], seen.configs, values[count:])[alive]
+        return levels(values[:count], records.configs, values[count:])[alive]
 
     scale = 0.1 * np.sqrt(2.5)  # residuals of neighbouring epochs say nearly the same
     every = np.broadcast_to(weights[:, None], alive.shape)[alive]
     for _ in range(12):
-        now = model(found)
+        now = model(estimate)
         slopes = np.empty((len(now), count + n))
         for i in range(count + n):
             step = np.zeros(count + n)
             step[i] = 1e-4
-            slopes[:, i] = (model(found + step) - now) / 1e-4
-        gap = seen.dice[alive] - now
+            slopes[:, i] = (model(estimate + step) - now) / 1e-4
+        gap = records.dice[alive] - now
         weight = every / scale**2 * np.minimum(1, 0.15 / np.maximum(np.abs(gap), 1e-9))
-        pull = (np.concatenate([centres, np.zeros(n)]) - found) / spreads**2
+        pull = (np.concatenate([centres, np.zeros(n)]) - estimate) / spreads**2
         curvature = slopes.T @ (slopes * weight[:, None]) + np.diag(1 / spreads**2)
         move = np.linalg.solve(curvature, slopes.T @ (weight * gap) + pull)
-        found = found + np.clip(move, -1.5 * spreads, 1.5 * spreads)
-    return found[:count], found[count:]
+        estimate = estimate + np.clip(move, -1.5 * spreads, 1.5 * spreads)
+    return estimate[:count], estimate[count:]
 
 
 # Natural logarithm of an epoch's seconds over ResNet-18's under one decoder: rough, from sizes.
@@ -246,18 +246,18 @@ COST_CENTRES = {
 COST_SPREAD = 0.3
 
 
-def fit_costs(seen: Recorded, weights: Floats, rng: Generator | None) -> Floats:
+def fit_costs(records: Recorded, weights: Floats, rng: Generator | None) -> Floats:
     """Log seconds of an epoch: of all, of a wholly frozen encoder, and of each of MODELS."""
-    table = np.zeros((len(seen.seconds), 2 + len(MODELS)))
-    table[:, 0], table[:, 1] = 1, seen.configs.frozen
-    table[np.arange(len(table)), 2 + seen.configs.model] = 1
+    table = np.zeros((len(records.seconds), 2 + len(MODELS)))
+    table[:, 0], table[:, 1] = 1, records.configs.frozen
+    table[np.arange(len(table)), 2 + records.configs.model] = 1
     centres = np.array([2.0, -0.3, *(COST_CENTRES[model] for model in MODELS)])
     spreads = np.array([2.0, 0.2, *(COST_SPREAD for _ in MODELS)])
     if rng is not None:
         centres = centres + spreads * rng.standard_normal(len(centres))
     weight = weights[:, None] / 0.25**2
     curvature = table.T @ (table * weight) + np.diag(1 / spreads**2)
-    gap = np.log(seen.seconds) - table @ centres
+    gap = np.log(records.seconds) - table @ centres
     return centres + np.linalg.solve(curvature, (table * weight).T @ gap)
 
 
@@ -273,14 +273,14 @@ class Chance:
 
 
 def measure_chance(
-    seen: Recorded, effects: Floats, chance: Floats, weights: Floats, rng: Generator | None
+    records: Recorded, effects: Floats, chance: Floats, weights: Floats, rng: Generator | None
 ) -> Chance:
-    c, onset = seen.configs, seen.onset()
+    c, onset = records.configs, records.onset()
     level = levels(effects, c, chance)
     epochs = np.arange(level.shape[1])
-    alive = (epochs < onset[:, None]) & np.isfinite(seen.dice)
-    gap, every = seen.dice - level, np.broadcast_to(weights[:, None], level.shape)
-    dip = alive & (seen.dice < level / 2) & (epochs >= 2)
+    alive = (epochs < onset[:, None]) & np.isfinite(records.dice)
+    gap, every = records.dice - level, np.broadcast_to(weights[:, None], level.shape)
+    dip = alive & (records.dice < level / 2) & (epochs >= 2)
     calm = alive & ~dip
     table = np.stack([1 - c.heights[calm], c.heights[calm]], 1)
     weight = every[calm][:, None]
@@ -292,16 +292,16 @@ def measure_chance(
     height = (every * c.heights * alive)[:, 2:].sum()
     dips = float(((every * dip).sum() + 0.5) / (height + 10))
     off = c.rate - columns(effects, c)["optimum"]
-    return Chance(quiet, loud, memory, dips, _collapse(seen, off, weights, rng))
+    return Chance(quiet, loud, memory, dips, _collapse(records, off, weights, rng))
 
 
 def _collapse(
-    seen: Recorded, off: Floats, weights: Floats, rng: Generator | None
+    records: Recorded, off: Floats, weights: Floats, rng: Generator | None
 ) -> tuple[float, float]:
     """Base and slope of the log hazard: the most probable, or one drawn from the posterior."""
-    epochs, onset = seen.dice.shape[1], seen.onset()
+    epochs, onset = records.dice.shape[1], records.onset()
     happened = weights * (onset < epochs)
-    at_risk = (np.arange(epochs) <= onset[:, None]) * seen.configs.heights
+    at_risk = (np.arange(epochs) <= onset[:, None]) * records.configs.heights
     grid = [(base, slope) for base in np.linspace(-8, -2, 25) for slope in np.linspace(0, 4, 17)]
     scores = []
     for base, slope in grid:
@@ -336,14 +336,14 @@ class Truth:
         alive = np.exp(-np.cumsum(self._hazards(c), axis=1))
         before = np.concatenate([np.ones((len(level), 1)), alive[:, :-1]], axis=1)
         lost = (before - alive)[:, 1:]  # at an epoch, with the level of the one before
-        found: Floats = alive[:, -1] * level[:, -1] + (lost * level[:, :-1]).sum(1)
-        return found
+        expected: Floats = alive[:, -1] * level[:, -1] + (lost * level[:, :-1]).sum(1)
+        return expected
 
     def seconds(self, points: Sequence[Mapping[str, object]]) -> Floats:
         """Of an epoch, on one device: (N,)."""
         c = configs(points, 2)
-        found: Floats = np.exp(self.costs[0] + self.costs[1] * c.frozen + self.costs[2 + c.model])
-        return found
+        seconds: Floats = np.exp(self.costs[0] + self.costs[1] * c.frozen + self.costs[2 + c.model])
+        return seconds
 
     def train(self, point: Params, epochs: int, rng: Generator) -> Floats:
         """What one trial would show after each epoch: (E,)."""
@@ -365,19 +365,19 @@ class Truth:
     def _hazards(self, c: Configs) -> Floats:
         base, slope = self.chance.collapse
         off = c.rate - columns(self.effects, c)["optimum"]
-        found: Floats = np.minimum(np.exp(base + slope * off), 0.5)[:, None] * c.heights
-        return found
+        hazards: Floats = np.minimum(np.exp(base + slope * off), 0.5)[:, None] * c.heights
+        return hazards
 
 
-def draw_truth(seen: Recorded, rng: Generator, start_epochs: float = 1.0) -> Truth:
+def draw_truth(records: Recorded, rng: Generator, start_epochs: float = 1.0) -> Truth:
     """A world that the records do not rule out."""
-    trials = len(seen.dice)
+    trials = len(records.dice)
     weights = np.bincount(rng.integers(trials, size=trials), minlength=trials).astype(float)
     centres = CENTRES + SPREADS * rng.standard_normal(len(CENTRES))
-    effects, chance = fit_levels(seen, centres, weights)
+    effects, chance = fit_levels(records, centres, weights)
     return Truth(
         effects,
-        fit_costs(seen, weights, rng),
-        measure_chance(seen, effects, chance, weights, rng),
+        fit_costs(records, weights, rng),
+        measure_chance(records, effects, chance, weights, rng),
         start_epochs,
     )

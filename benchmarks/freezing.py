@@ -28,7 +28,7 @@ from brainseg.planning.probe import peak_resident_bytes
 from brainseg.training.losses import pixel_sums, soft_dice
 from brainseg.training.optim import build_optimizer
 
-ARMS: dict[str, Freeze] = {
+FREEZES: dict[str, Freeze] = {
     "nothing frozen": Nothing(),
     "first 2 blocks frozen": First(blocks=2),
     "encoder frozen": Whole(),
@@ -36,10 +36,10 @@ ARMS: dict[str, Freeze] = {
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def frozen_network(encoder: str, arm: str, image_size: int) -> Network:
+def frozen_network(encoder: str, kind: str, image_size: int) -> Network:
     torch.manual_seed(0)
     network = build_network(Encoder(name=encoder, weights="none"), 3, image_size).to(DEVICE)
-    network.freeze(frozen_blocks(ARMS[arm], len(network.blocks), epoch=0, epochs=1))
+    network.freeze(frozen_blocks(FREEZES[kind], len(network.blocks), epoch=0, epochs=1))
     return network
 
 
@@ -72,17 +72,17 @@ def seconds(step: Callable[[], None], times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def peak_bytes(encoder: str, arm: str, image_size: int, batch: int) -> int:
+def peak_bytes(encoder: str, kind: str, image_size: int, batch: int) -> int:
     """Peak memory of two steps, in a process of its own."""
     code = (
-        f"from benchmarks.freezing import print_peak; print_peak{encoder, arm, image_size, batch}"
+        f"from benchmarks.freezing import print_peak; print_peak{encoder, kind, image_size, batch}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-def print_peak(encoder: str, arm: str, image_size: int, batch: int) -> None:
-    step = stepper(frozen_network(encoder, arm, image_size), image_size, batch)
+def print_peak(encoder: str, kind: str, image_size: int, batch: int) -> None:
+    step = stepper(frozen_network(encoder, kind, image_size), image_size, batch)
     step(), step()
     if DEVICE.type == "cuda":
         print(torch.cuda.max_memory_allocated())
@@ -100,20 +100,22 @@ def main() -> None:
     args = parser.parse_args()
     size = args.image_size
     steps = {
-        arm: stepper(frozen_network(args.encoder, arm, size), size, args.batch) for arm in ARMS
+        kind: stepper(frozen_network(args.encoder, kind, size), size, args.batch)
+        for kind in FREEZES
     }
     for step in steps.values():
         step()
     rounds = [
-        {arm: seconds(step, args.steps) for arm, step in steps.items()} for _ in range(args.rounds)
+        {kind: seconds(step, args.steps) for kind, step in steps.items()}
+        for _ in range(args.rounds)
     ]
     print(f"{args.encoder}, {size} px, batch {args.batch}, {DEVICE.type}")
-    for arm in ARMS:
-        took = median(times[arm] for times in rounds)
-        ratios = sorted(times["nothing frozen"] / times[arm] for times in rounds)
-        peak = peak_bytes(args.encoder, arm, size, args.batch)
+    for kind in FREEZES:
+        took = median(times[kind] for times in rounds)
+        ratios = sorted(times["nothing frozen"] / times[kind] for times in rounds)
+        peak = peak_bytes(args.encoder, kind, size, args.batch)
         print(
-            f"{arm:22s} {took:7.3f} s a step   {median(ratios):.2f}x faster "
+            f"{kind:22s} {took:7.3f} s a step   {median(ratios):.2f}x faster "
             f"({ratios[0]:.2f} to {ratios[-1]:.2f})   peak {peak / 1e9:.2f} GB"
         )
 

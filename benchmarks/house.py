@@ -1,4 +1,4 @@
-"""How the house is built: modules a folder, lines a file, lines a function, contracts kept.
+"""Sizes of the code: modules a folder, lines a file, lines a function; import contracts.
 
     python -m benchmarks.house           prints the table
     python -m benchmarks.house --check   also ends with status 1 where a limit is passed

@@ -209,10 +209,10 @@ def weigh(root: Path, table: pd.DataFrame, cache: Path) -> None:
     done.set()
     for holder in holders:
         holder.join()
-    one = sum(file.stat().st_size for file in cache.rglob("slices.npy"))
+    copy_bytes = sum(file.stat().st_size for file in cache.rglob("slices.npy"))
     print("memory of the pack in 4 processes, all pages touched")
-    print(f"  summed PSS {shares / 1e6:.0f} MB, one copy {one / 1e6:.0f} MB")
-    show("summed PSS / one copy", [shares / one], goal=1.2)
+    print(f"  summed PSS {shares / 1e6:.0f} MB, one copy {copy_bytes / 1e6:.0f} MB")
+    show("summed PSS / one copy", [shares / copy_bytes], goal=1.2)
 
 
 def proportional_bytes(process: int, folder: Path) -> int:

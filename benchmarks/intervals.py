@@ -1,12 +1,12 @@
-"""How often does a 95 % interval hold the true difference between two models?
+"""How often does a 95 % interval cover the true difference between two models?
 
 Run    python -m benchmarks.intervals
-Gives  for studies of a few patients and seeds: the share of simulated studies whose interval holds
-       the truth, by ``curves.student_interval`` and by a percentile bootstrap that resamples
-       patients and seeds. A minute on one core.
+Gives  for studies of a few patients and seeds: the share of simulated studies whose interval covers
+       the true difference, by ``curves.student_interval`` and by a percentile bootstrap that
+       resamples patients and seeds. A minute on one core.
 
 A difference of Dice is drawn as one effect of the patient (standard deviation 0.1), one of the
-seed (0.01 or 0.05) and what is left over (0.05), all normal, around a true difference of 0.02. With
+seed (0.01 or 0.05) and the rest (0.05), all normal, around a true difference of 0.02. With
 one seed the truth is that seed's own difference: nothing can be known about others.
 """
 

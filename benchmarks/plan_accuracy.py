@@ -60,20 +60,20 @@ def main() -> None:
         before = plan(sweep, job, measure=args.measure)
         spent = summarise_costs(RunSnapshot.load(run_sweep(sweep, job))).trials.set_index("arm")
         after = plan(sweep, job, measure=args.measure)
-    print(f"{'arm':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios  (device-seconds)")
+    print(f"{'device-seconds':32s} {'before':>8s} {'after':>8s} {'measured':>9s}  ratios")
     for first, last in zip(before.configurations, after.configurations, strict=True):
         kind = "measured" if first.measured else "estimated"
         taken = float(spent.loc[first.name, "total"])
         print(_line(first.name, _predicted(first, args), _predicted(last, args), taken), kind)
-    sums = [sum(_predicted(one, args) for one in found.configurations) for found in (before, after)]
+    sums = [sum(_predicted(c, args) for c in made.configurations) for made in (before, after)]
     print(_line("sum", *sums, float(spent["total"].sum())))
-    for when, found in (("before", before), ("after", after)):
-        span = found.device_seconds
+    for when, made in (("before", before), ("after", after)):
+        span = made.device_seconds
         print(f"planned {when}: {span.low:.1f} to {span.high:.1f} device-seconds")
 
 
-def _predicted(one: ConfigurationCost, args: argparse.Namespace) -> float:
-    return float(one.start_seconds + args.epochs * one.epoch_seconds)
+def _predicted(cost: ConfigurationCost, args: argparse.Namespace) -> float:
+    return float(cost.start_seconds + args.epochs * cost.epoch_seconds)
 
 
 def _line(name: str, before: float, after: float, taken: float) -> str:

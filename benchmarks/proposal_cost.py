@@ -1,9 +1,9 @@
-"""What does the driver pay to propose one more configuration, once many trials are seen?
+"""What does one more proposal cost the driver, once there are many trials?
 
 Run    python -m benchmarks.proposal_cost
 Gives  CPU seconds of one proposal of each sampler in the space of sweeps/encoders.py, median of
-       five, with 100 trials told: the study's own path, from the trials' records to the new config
-       on disk. BLAS is held to one thread, as its waiting threads would count. A minute.
+       five, with 100 trials reported: as the study does it, from the trials' records to the new
+       config on disk. BLAS is held to one thread, as its waiting threads would count. A minute.
 """
 
 import os
@@ -36,7 +36,7 @@ Sampler = Literal["tpe", "gp", "random"]
 
 
 def searched(path: Path, sampler: Sampler) -> tuple[Study, Sweep]:
-    """A study of the sweep in which ``SEEN`` trials were asked for, recorded and told."""
+    """A study of the sweep in which ``SEEN`` trials were proposed, recorded and reported."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     draws = Random(0)
     points = tuple(ENCODERS.space.sample(draws) for _ in range(SEEN))
@@ -50,7 +50,7 @@ def searched(path: Path, sampler: Sampler) -> tuple[Study, Sweep]:
 
 
 def record(study: Study, name: str, params: Params, epochs: int, rng: np.random.Generator) -> None:
-    """Rows of a trial that came so far, with a Dice that grows to its own level."""
+    """Rows of a trial up to ``epochs``, with a Dice that grows to its own level."""
     folder, level = study.run.trial(name), rng.uniform(0.4, 0.9)
     study.run.note(name, "running", params=params)
     for epoch in range(1, epochs + 1):
@@ -65,7 +65,7 @@ def record(study: Study, name: str, params: Params, epochs: int, rng: np.random.
 
 
 def seconds(study: Study, sweep: Sweep) -> float:
-    """CPU seconds of a proposal; what is proposed is not begun, so each sees the same trials."""
+    """CPU seconds of a proposal; what is proposed is not started, so each sees the same trials."""
     scheduler = TrialScheduler(study.run, Halving(grace=4, reduction=3))
     took = []
     for _ in range(PROPOSALS):

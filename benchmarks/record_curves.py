@@ -4,7 +4,7 @@ Run    python -m benchmarks.record_curves --data kaggle_3m --draws 60 --pretrain
 Gives  runs/curves, a sweep in which every point is drawn at random and trained to its last epoch,
        none stopped; then benchmarks/curves.csv is made of it by `--collect runs/curves`.
 
-Points come from a fixed seed, so that a longer list begins with a shorter one. Half of the points
+Points come from a fixed seed, so that a longer list starts with a shorter one. Half of the points
 on the encoder of ``--pretrained`` start from that file, all other encoders from random weights.
 """
 
@@ -55,14 +55,16 @@ class WeightedDraws(RandomDraws):
 
 
 def points(draws: int, pretrained: str) -> tuple[Params, ...]:
-    rng, found = random.Random(0), []
+    rng, drawn = random.Random(0), []
     for _ in range(draws):
         point = SPACE(WeightedDraws(rng))
         if point["model"] == "encoder":
-            own = pretrained and rng.random() < 0.5 and point["model.encoder.name"] == PRETRAINED
-            point["model.encoder.weights"] = pretrained if own else "none"
-        found.append(point)
-    return tuple(found)
+            from_file = (
+                pretrained and rng.random() < 0.5 and point["model.encoder.name"] == PRETRAINED
+            )
+            point["model.encoder.weights"] = pretrained if from_file else "none"
+        drawn.append(point)
+    return tuple(drawn)
 
 
 def collect(folder: Path) -> None:
@@ -101,16 +103,16 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=60)
     parser.add_argument("--pretrained", default="")
     parser.add_argument("--collect", type=Path)
-    own, rest = parser.parse_known_args()
-    if own.collect:
-        collect(own.collect)
+    args, rest = parser.parse_known_args()
+    if args.collect:
+        collect(args.collect)
         return
-    pretrained = str(Path(own.pretrained).resolve()) if own.pretrained else ""
+    pretrained = str(Path(args.pretrained).resolve()) if args.pretrained else ""
     sweep = Sweep(
         name="curves",
         question="How does validation Dice grow in configurations drawn at random?",
         space=Space(SPACE.base, search=(), fixed=SPACE.fixed),
-        first=points(own.draws, pretrained),
+        first=points(args.draws, pretrained),
         strategy=Points(),
     )
     sys.argv[0] = "benchmarks/record_curves.py"

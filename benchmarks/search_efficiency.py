@@ -27,8 +27,8 @@ import pandas as pd
 from numpy.random import Generator
 
 from benchmarks.curve_simulator import Truth, draw_truth, recorded
-from benchmarks.search_methods import AWARE, METHODS, seen
-from benchmarks.simulated_sweep import Path as Found
+from benchmarks.search_methods import AWARE, METHODS, observations
+from benchmarks.simulated_sweep import Path as ValuePath
 from benchmarks.simulated_sweep import Sweep, Trial, run
 from brainseg.config.distributions import Choice, Params
 from brainseg.config.hyperparameters import TrialConfig
@@ -40,7 +40,7 @@ BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]
 RULES = {"the highest Dice of any epoch": 1, "the mean of the best fifth of the epochs": 2}
 RIVALS = (
-    "TPE + ASHA as Ray tells it",
+    "TPE + ASHA as Ray reports it",
     "TPE by rungs + promotion",
     "random",
 )  # the 2nd is the default
@@ -92,7 +92,7 @@ def world(seed: int, *, start_epochs: float, workers: int, searched: bool) -> li
     best, whole = best_of(truth, space, rng)
     start = whole * start_epochs / EPOCHS
 
-    def sweep(name: str, trainings: float, repeat: int = 0) -> tuple[Found, Sweep, float]:
+    def sweep(name: str, trainings: float, repeat: int = 0) -> tuple[ValuePath, Sweep, float]:
         rng = np.random.default_rng([seed, 2, repeat])
         budget, began = trainings * (whole + start), time.process_time()
         path, ended = run(
@@ -131,12 +131,12 @@ def world(seed: int, *, start_epochs: float, workers: int, searched: bool) -> li
 
 def named_by_model(space: Space[TrialConfig], sweep: Sweep) -> Trial:
     """Of the trials that are done the one that gaussian_process.posterior_mean puts first."""
-    beliefs = posterior_mean(space, seen(sweep))
+    means = posterior_mean(space, observations(sweep))
     done = [trial for trial in sweep.trials if trial.state == "done"] or sweep.trials
-    return max(done, key=lambda trial: float(beliefs[trial.number]))
+    return max(done, key=lambda trial: float(means[trial.number]))
 
 
-def value(path: Found, spent: float, column: int) -> float:
+def value(path: ValuePath, spent: float, column: int) -> float:
     """The true Dice of what would be named after so many trainings; 0 before there is any."""
     return next((row[column] for row in reversed(path) if row[0] <= spent), 0.0)
 
@@ -147,25 +147,25 @@ def table(rows: pd.DataFrame, rng: Generator) -> str:
     picks = rng.integers(seeds, size=(RESAMPLES, seeds))
     lines = [
         "| method | regret | named by the model | at a quarter of the budget "
-        "| random's cost over its own | never as good | trials begun, done "
+        "| random's cost over its own | never as good | trials started, done "
         "| ms of search a trial |",
         "|---|---|---|---|---|---|---|---|",
     ]
     curves = [f"at {s:.2f}" for s in SHARES]
     for name in METHODS:
-        own = rows[rows["method"] == name].sort_values("seed")
-        regret, target = own["regret"].to_numpy(), own["target"].to_numpy()
-        curve = own[curves].to_numpy()
+        of_method = rows[rows["method"] == name].sort_values("seed")
+        regret, target = of_method["regret"].to_numpy(), of_method["target"].to_numpy()
+        curve = of_method[curves].to_numpy()
         low, high = np.quantile(regret[picks].mean(1), [0.025, 0.975])
         ratios = [ratio(curve[p].mean(0), target[p].mean()) for p in picks]
         fewest, most = np.quantile(ratios, [0.025, 0.975])
         lines.append(
             f"| {name} | {regret.mean():.4f} ({low:.4f} to {high:.4f}) "
-            f"| {own['modelled'].mean():.4f} | {own['quarter'].mean():.4f} "
+            f"| {of_method['modelled'].mean():.4f} | {of_method['quarter'].mean():.4f} "
             f"| {ratio(curve.mean(0), target.mean()):.1f} ({fewest:.1f} to {most:.1f}) "
-            f"| {100 * own['never'].mean():.0f} % "
-            f"| {own['trials'].mean():.0f}, {own['done'].mean():.0f} "
-            f"| {own['milliseconds'].mean():.0f} |"
+            f"| {100 * of_method['never'].mean():.0f} % "
+            f"| {of_method['trials'].mean():.0f}, {of_method['done'].mean():.0f} "
+            f"| {of_method['milliseconds'].mean():.0f} |"
         )
     return "\n".join(lines)
 
@@ -177,7 +177,7 @@ def ratio(curve: np.ndarray, target: float) -> float:
 
 
 def goals(rows: pd.DataFrame, rng: Generator) -> str:
-    """What is asked of ours, for each budget, and what it does; both named by the same rule."""
+    """The goals of ours, for each budget, and what it reaches; both named by the same rule."""
     lines = []
     for budget in BUDGETS:
         for rule in RULES:
@@ -209,14 +209,14 @@ def _against(part: pd.DataFrame, rival: str, regret: str, rng: Generator) -> str
 
 
 def simulated(args: argparse.Namespace) -> pd.DataFrame:
-    one = partial(
+    of_seed = partial(
         world, start_epochs=args.start_epochs, workers=args.workers, searched=args.searched_epochs
     )
     seeds = range(args.first, args.first + args.seeds)
     if args.jobs == 1:
-        return pd.DataFrame([row for seed in seeds for row in one(seed)])
+        return pd.DataFrame([row for seed in seeds for row in of_seed(seed)])
     with ProcessPoolExecutor(args.jobs) as pool:
-        return pd.DataFrame([row for rows in pool.map(one, seeds) for row in rows])
+        return pd.DataFrame([row for rows in pool.map(of_seed, seeds) for row in rows])
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The searches that search_efficiency.py ranks, each as its users would run it.
 
-All begin with the report's four models. Those that draw at random draw a branch the more often the
+All start with the report's four models. Those that draw at random draw a branch the more often the
 more there is to search on it, so that the plain U-Net does not take every second trial.
 """
 
@@ -20,7 +20,7 @@ from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS
 from brainseg.search.acquisition import expected_improvement, propose
 from brainseg.search.encoding import SpaceEncoder
-from brainseg.search.halving import Halving, Progress
+from brainseg.search.halving import Halving, TrialProgress
 from brainseg.search.observations import Observation
 
 GRACE, REDUCTION = 4, 3
@@ -41,7 +41,7 @@ class Drawn:
         return trial.epochs
 
     def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
-        return "go on"
+        return "continue"
 
     def ended(self, trial: Trial) -> None: ...
 
@@ -66,19 +66,19 @@ class Stopped(Drawn):
         scores = self.scores.setdefault(trial.finished, [])
         best = trial.best[trial.finished - 1]
         scores.append(best)
-        return "go on" if best >= np.quantile(scores, 1 - 1 / REDUCTION) else "stop"
+        return "continue" if best >= np.quantile(scores, 1 - 1 / REDUCTION) else "stop"
 
 
 class Tpe:
-    """Optuna's sampler behind ``source``, and what it is told."""
+    """Optuna's sampler behind ``source``; ``ended_as`` is the state of trials stopped early."""
 
-    def __init__(self, space: Space[Any], rng: Generator, told: TrialState) -> None:
+    def __init__(self, space: Space[Any], rng: Generator, ended_as: TrialState) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         seed = int(rng.integers(2**31))
         sampler = optuna.samplers.TPESampler(
             seed=seed, group=True, multivariate=True, constant_liar=True
         )
-        self.space, self.told = space, told
+        self.space, self.ended_as = space, ended_as
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         for point in REPORT_MODELS:
             self.study.enqueue_trial(space.split(point)[0])
@@ -92,12 +92,12 @@ class Tpe:
     def tell(self, trial: Trial) -> None:
         asked, best = self.asked[trial.number], trial.best[trial.finished - 1]
         asked.report(float(trial.dice[trial.finished - 1]), trial.finished)
-        state = TrialState.COMPLETE if trial.state == "done" else self.told
+        state = TrialState.COMPLETE if trial.state == "done" else self.ended_as
         self.study.tell(asked, best if state == TrialState.COMPLETE else None, state)
 
 
 class TpeByRungs:
-    """TPE that is told anew each time: what is done as COMPLETE, all else as PRUNED at its rung."""
+    """TPE on a new study each time: what is done is COMPLETE, all else PRUNED at its rung."""
 
     def __init__(self, space: Space[Any], rng: Generator) -> None:
         self.space, self.seed = space, int(rng.integers(2**31))
@@ -111,14 +111,14 @@ class TpeByRungs:
         study.add_trials(
             [
                 optuna.trial.create_trial(
-                    state=COMPLETE if len(one.best) == one.epochs else PRUNED,
-                    value=one.best[-1],
-                    params=dict(one.params),
-                    distributions={path: self.ranges[path] for path in one.params},
-                    intermediate_values={len(one.best): one.best[-1]},
+                    state=COMPLETE if len(observed.best) == observed.epochs else PRUNED,
+                    value=observed.best[-1],
+                    params=dict(observed.params),
+                    distributions={path: self.ranges[path] for path in observed.params},
+                    intermediate_values={len(observed.best): observed.best[-1]},
                 )
-                for one in seen(sweep)
-                if one.best
+                for observed in observations(sweep)
+                if observed.best
             ]
         )
         return self.space(study.ask())
@@ -143,16 +143,16 @@ class Wandb:
         self.tree, self.rng = SpaceEncoder(space), rng
 
     def __call__(self, sweep: Sweep) -> Params:
-        ran = [trial for trial in sweep.trials if trial.seen(sweep.now)]
+        ran = [trial for trial in sweep.trials if trial.epochs_at(sweep.now)]
         codes = self.tree.draw(1000, self.rng)
         if len(ran) < 3:
             return self.tree.point(codes[0])
-        best = np.array([trial.best[trial.seen(sweep.now) - 1] for trial in ran])
-        told = np.concatenate(self.tree.features(self.tree.codes([t.params for t in ran])), axis=1)
+        best = np.array([trial.best[trial.epochs_at(sweep.now) - 1] for trial in ran])
+        known = np.concatenate(self.tree.features(self.tree.codes([t.params for t in ran])), axis=1)
         new = np.concatenate(self.tree.features(codes), axis=1)
         score = (best - best.mean()) / (best.std() or 1.0)
-        factor = np.linalg.cholesky(_matern(told, told) + 0.1 * np.eye(len(told)))
-        across = np.linalg.solve(factor, _matern(told, new))
+        factor = np.linalg.cholesky(_matern(known, known) + 0.1 * np.eye(len(known)))
+        across = np.linalg.solve(factor, _matern(known, new))
         mean = across.T @ np.linalg.solve(factor, score)
         spread = np.sqrt(np.maximum(1 - (across**2).sum(0), 1e-9))
         worth = expected_improvement(mean, spread, score.max())
@@ -166,7 +166,7 @@ def _matern(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class Promoted:
-    """Ours: halving.py says who goes on, ``source`` which point comes next."""
+    """Ours: halving.py decides which trial continues, ``source`` which point comes next."""
 
     def __init__(
         self,
@@ -200,19 +200,19 @@ class Promoted:
 
     def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
         trials = progress(sweep)
-        return "pause" if self.halving.reason(trials[trial.number], trials) else "go on"
+        return "pause" if self.halving.reason(trials[trial.number], trials) else "continue"
 
     def ended(self, trial: Trial) -> None: ...
 
 
-def progress(sweep: Sweep) -> list[Progress]:
-    return [_progress(trial, trial.seen(sweep.now)) for trial in sweep.trials]
+def progress(sweep: Sweep) -> list[TrialProgress]:
+    return [_progress(trial, trial.epochs_at(sweep.now)) for trial in sweep.trials]
 
 
-def _progress(trial: Trial, epochs: int) -> Progress:
+def _progress(trial: Trial, epochs: int) -> TrialProgress:
     cycle = int(trial.params.get("schedule.triangular.cycle_epochs", 0))
     state = "done" if trial.state == "stopped" else trial.state
-    return Progress(
+    return TrialProgress(
         trial=str(trial.number),
         epochs=trial.epochs,
         best=trial.smoothed_best[:epochs],
@@ -221,13 +221,13 @@ def _progress(trial: Trial, epochs: int) -> Progress:
     )
 
 
-def seen(sweep: Sweep) -> list[Observation]:
+def observations(sweep: Sweep) -> list[Observation]:
     return [
         Observation(
             params=trial.params,
             epochs=trial.epochs,
-            best=trial.smoothed_best[: trial.seen(sweep.now)],
-            seconds=trial.seconds if trial.seen(sweep.now) else 0.0,
+            best=trial.smoothed_best[: trial.epochs_at(sweep.now)],
+            seconds=trial.seconds if trial.epochs_at(sweep.now) else 0.0,
             running=trial.state == "running",
         )
         for trial in sweep.trials
@@ -255,8 +255,8 @@ def at_random(space: Space[Any], rng: Generator) -> Callable[[Sweep], Params]:
     return lambda sweep: tree.point(tree.draw(1, rng)[0])
 
 
-def told(method: type[Drawn], space: Space[Any], rng: Generator, state: TrialState) -> Drawn:
-    """``method`` with Optuna's TPE, that hears of a trial stopped early that it is in ``state``."""
+def with_tpe(method: type[Drawn], space: Space[Any], rng: Generator, state: TrialState) -> Drawn:
+    """``method`` with Optuna's TPE, to which a trial stopped early is reported as ``state``."""
     tpe = Tpe(space, rng, state)
     made = method(space, tpe)
     made.first, made.ended = [], tpe.tell  # type: ignore[method-assign]
@@ -269,19 +269,19 @@ def gridded(space: Space[Any], rng: Generator) -> Drawn:
 
 
 def ours(space: Space[Any], rng: Generator) -> Promoted:
-    return Promoted(space, lambda sweep: propose(space, seen(sweep), rng))
+    return Promoted(space, lambda sweep: propose(space, observations(sweep), rng))
 
 
 METHODS: dict[str, Callable[[Space[Any], Generator], Method]] = {
     "random": lambda space, rng: Drawn(space, at_random(space, rng)),
     "grid": gridded,
-    "TPE": lambda space, rng: told(Drawn, space, rng, COMPLETE),
+    "TPE": lambda space, rng: with_tpe(Drawn, space, rng, COMPLETE),
     "random + ASHA; W&B random + Hyperband": (
         lambda space, rng: Stopped(space, at_random(space, rng))
     ),
-    "TPE + ASHA as Ray tells it": lambda space, rng: told(Stopped, space, rng, COMPLETE),
+    "TPE + ASHA as Ray reports it": lambda space, rng: with_tpe(Stopped, space, rng, COMPLETE),
     "W&B Bayes + Hyperband": lambda space, rng: Stopped(space, Wandb(space, rng)),
-    "TPE + rungs told PRUNED": lambda space, rng: told(Stopped, space, rng, PRUNED),
+    "TPE + rungs, reported PRUNED": lambda space, rng: with_tpe(Stopped, space, rng, PRUNED),
     "random + promotion": lambda space, rng: Promoted(space, at_random(space, rng)),
     "TPE by rungs + promotion": (lambda space, rng: Promoted(space, TpeByRungs(space, rng))),
     "ours": ours,

@@ -1,7 +1,7 @@
 """A sweep on simulated devices: trials in parallel, asynchronously, each second counted.
 
 A method (see search_methods.py) says what a free device does next and what becomes of a trial that
-has come to an epoch at which it is judged. It sees of a running trial what a driver would: the
+has reached an epoch at which it is judged. It sees of a running trial what a driver would: the
 epochs finished by now.
 """
 
@@ -17,7 +17,7 @@ from benchmarks.curve_simulator import Truth
 from brainseg.config.distributions import Params
 from brainseg.search.halving import smoothed_best
 
-Verdict = Literal["go on", "pause", "stop"]
+Verdict = Literal["continue", "pause", "stop"]
 # Device-seconds spent, and the true Dice of what would be returned then: by the highest Dice that
 # was observed in one epoch, and by halving.smoothed_best.
 Path = list[tuple[float, float, float]]
@@ -35,13 +35,15 @@ class Trial:
     state: Literal["running", "paused", "stopped", "done"] = "running"
     finished: int = 0  # epochs
     until: int = 0  # the epoch at which it is judged next
-    begun: float = 0.0  # when its first epoch since the last start or resume began
+    epoch_start: float = 0.0  # when its first epoch since the last start or resume started
 
-    def seen(self, now: float) -> int:
+    def epochs_at(self, now: float) -> int:
         """Epochs finished by now."""
         epochs = self.finished
         if self.state == "running":
-            epochs = min(epochs + max(0, int((now - self.begun) / self.seconds + 1e-9)), self.until)
+            epochs = min(
+                epochs + max(0, int((now - self.epoch_start) / self.seconds + 1e-9)), self.until
+            )
         return epochs
 
     def __post_init__(self) -> None:
@@ -65,13 +67,13 @@ class Sweep:
 
     @property
     def mean_cost(self) -> float:
-        """Device-seconds of a whole trial, as the trials seen so far have it."""
+        """Device-seconds of a whole trial, as the trials so far show."""
         return float(np.mean([t.epochs * t.seconds for t in self.trials])) + self.start_seconds
 
 
 class Method(Protocol):
     def next(self, sweep: Sweep) -> Trial | Params | None:
-        """A paused trial to take up, a point to begin, or nothing more to do for now."""
+        """A paused trial to resume, a point to start, or None: nothing to do for now."""
 
     def pause(self, trial: Trial) -> int:
         """The epoch at whose end the trial is judged next."""
@@ -101,9 +103,9 @@ def run(
                 break
             free.pop()
             trial = (
-                _begin(sweep, truth, chosen, epochs, rng) if isinstance(chosen, dict) else chosen
+                _start(sweep, truth, chosen, epochs, rng) if isinstance(chosen, dict) else chosen
             )
-            _go(sweep, method, trial, coming, start=True)
+            _train_on(sweep, method, trial, coming, start=True)
         if not coming:
             break
         when, _, number = heappop(coming)
@@ -112,11 +114,11 @@ def run(
         sweep.now = when
         trial = sweep.trials[number]
         trial.finished = trial.until
-        verdict: Verdict = "go on"
+        verdict: Verdict = "continue"
         if trial.finished < trial.epochs:
             verdict = method.judge(trial, sweep)
-        if trial.finished < trial.epochs and verdict == "go on":
-            _go(sweep, method, trial, coming, start=False)
+        if trial.finished < trial.epochs and verdict == "continue":
+            _train_on(sweep, method, trial, coming, start=False)
             continue
         ending = "done" if trial.finished == trial.epochs else "stopped"
         trial.state = "paused" if verdict == "pause" else ending
@@ -133,7 +135,7 @@ def run(
     return _valued(path, truth), sweep
 
 
-def _begin(
+def _start(
     sweep: Sweep, truth: Truth, point: Params, epochs: Callable[[Params], int], rng: Generator
 ) -> Trial:
     length = epochs(point)
@@ -144,11 +146,11 @@ def _begin(
     return trial
 
 
-def _go(sweep: Sweep, method: Method, trial: Trial, coming: list, *, start: bool) -> None:
+def _train_on(sweep: Sweep, method: Method, trial: Trial, coming: list, *, start: bool) -> None:
     trial.state, trial.until = "running", method.pause(trial)
     assert trial.finished < trial.until <= trial.epochs
-    trial.begun = sweep.now + (sweep.start_seconds if start else 0.0)
-    arrival = trial.begun + (trial.until - trial.finished) * trial.seconds
+    trial.epoch_start = sweep.now + (sweep.start_seconds if start else 0.0)
+    arrival = trial.epoch_start + (trial.until - trial.finished) * trial.seconds
     heappush(coming, (arrival, len(coming), trial.number))
 
 

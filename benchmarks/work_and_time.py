@@ -1,4 +1,4 @@
-"""How well does a network's arithmetic tell its time?
+"""How well do a network's FLOPs predict its time?
 
 Run    python -m benchmarks.work_and_time
 Gives  the CPU time of a training step of nine networks over what a line through the one of least
@@ -38,17 +38,17 @@ def seconds(model: Encoder | Plain) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     models = [*(Encoder(name=name, weights="none") for name in ENCODERS), Plain(width=16)]
-    found = []
+    timed = []
     for model in models:
         needs = work(model, channels=3, image_size=SIDE, images=IMAGES, frozen=0)
-        found.append(
+        timed.append(
             (needs.step_flops, seconds(model), configuration_name(TrialConfig(model=model)))
         )
-    found.sort()
-    (least, short, _), (most, long, _) = found[0], found[-1]
+    timed.sort()
+    (least, short, _), (most, long, _) = timed[0], timed[-1]
     line = line_through([least, most], [short, long])
     print("GFLOP a step  seconds  estimated / taken")
-    for flops, taken, words in found:
+    for flops, taken, words in timed:
         print(f"{flops / 1e9:12.1f} {taken:8.3f} {line(flops) / taken:17.2f}  {words}")
 
 

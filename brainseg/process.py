@@ -16,7 +16,7 @@ def in_main_thread() -> bool:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def restored() -> Iterator[None]:
     """Restore the whole environment and all signal handlers at the end, whoever changed them."""
     before = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}

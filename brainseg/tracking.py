@@ -98,7 +98,7 @@ class Mirror:
 
     def _copy(self, record: TrialRecord) -> None:
         folder = self.run.trial(record.trial)
-        live = self._open.get(record.trial) or self._begin(record)
+        live = self._open.get(record.trial) or self._start(record)
         done = _copied(folder)
         for line in self._rows.setdefault(record.trial, Lines(folder.metrics)).new():
             row = EpochRow.from_json(line)
@@ -118,7 +118,7 @@ class Mirror:
             live.summary[f"frozen/{stage['blocks']}_blocks_changed"] = len(stage["changed"])
         live.finish(exit_code=1 if record.state == TrialState.FAILED else 0)
 
-    def _begin(self, record: TrialRecord) -> Any:
+    def _start(self, record: TrialRecord) -> Any:
         sweep = read_json(self.run.sweep)
         live = wandb.init(
             project=self.project,

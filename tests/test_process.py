@@ -28,7 +28,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import single_threaded
 from brainseg.launch.job import Ended, Job
 from brainseg.launch.run import run_sweep
-from brainseg.process import environment, kept, terminable
+from brainseg.process import environment, restored, terminable
 from brainseg.records.run import Run
 
 SWEEP = Sweep(
@@ -99,7 +99,7 @@ def test_a_change_ends_with_its_block_also_by_an_error(
 
 def test_what_others_changed_is_put_back() -> None:
     before = state()
-    with pytest.raises(KeyError), kept():
+    with pytest.raises(KeyError), restored():
         os.environ |= {"NEW": "1", "HOME": "/nowhere"}
         del os.environ["PATH"]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
@@ -117,7 +117,7 @@ def test_in_another_thread_no_handler_is_touched() -> None:
     before = state()
 
     def work() -> None:
-        with kept(), terminable(), environment(NEW="1"):
+        with restored(), terminable(), environment(NEW="1"):
             assert state()["handlers"] == before["handlers"]
 
     assert in_a_thread(work) is None

@@ -123,15 +123,15 @@ def _missing(
     seeds: Sequence[int],
 ) -> list[str]:
     """A sentence for each configuration that lacks a seed, and one for the seeds left out."""
-    begun = {int(record.params["seed"]) for group in groups for record in group}
+    started = {int(record.params["seed"]) for group in groups for record in group}
     notes = []
     for n, group in enumerate(groups):
-        lacks = sorted(begun - set(tables[n]))
+        lacks = sorted(started - set(tables[n]))
         if lacks or n not in kept:
             left = "" if n in kept else "; it is left out"
             notes.append(f"{names[n]} is incomplete for {_listed(lacks)} "
                          f"({_why(run, group)}){left}.")  # fmt: skip
-    if unused := sorted(begun - set(seeds)):
+    if unused := sorted(started - set(seeds)):
         notes.append(f"Compared on {_listed(seeds)} only: some configurations lack "
                      f"{_listed(unused)}.")  # fmt: skip
     return notes

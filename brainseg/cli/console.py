@@ -29,7 +29,7 @@ def errors() -> "Console":
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressBar:
     """A bar over items and, where it is known, their number; only on a terminal."""
 
     description: str

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainseg.cli.console import Progress, require_folder, terminal, writing
+from brainseg.cli.console import ProgressBar, require_folder, terminal, writing
 from brainseg.cli.options.parser import Commands, Parser, whole_number
 from brainseg.cli.options.shared import (
     DATA,
@@ -129,7 +129,7 @@ def _check(data: str, layout: str, *, html: Path | None, png: Path | None) -> No
     from brainseg.report import data_terminal
 
     page, picture = require_folder("--html", html), require_folder("--png", png)
-    findings = check(_folder(data), layout, Progress("reading"))
+    findings = check(_folder(data), layout, ProgressBar("reading"))
     data_terminal.print_findings(findings, terminal())
     if file := page or picture:
         from brainseg.report import data_page

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.console import Progress, require_folder, terminal, writing
+from brainseg.cli.console import ProgressBar, require_folder, terminal, writing
 from brainseg.cli.options.parser import Commands, Parser
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _facts(names: Sequence[str]) -> "dict[str, EncoderFacts | str]":
 
     if len(names) > MEASURED and names[0].startswith(encoders.TIMM):
         return {}
-    return catalogue.look_up(names, Progress("measuring"))
+    return catalogue.look_up(names, ProgressBar("measuring"))
 
 
 def _print_table(

@@ -19,7 +19,7 @@ from brainseg.cli import (
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.config.sweep import Sweep
-from brainseg.process import kept
+from brainseg.process import restored
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
 # which `brainseg check` and `--help` do without.
@@ -80,7 +80,7 @@ def _answer(work: Callable[[], None]) -> None:
     The process is left as it was, so that a notebook may do it again.
     """
     try:
-        with kept():
+        with restored():
             work()
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)

@@ -90,8 +90,8 @@ class PlacementGroups:
         lost; what it asks for as the driver leaves is held for ever (Ray 2.60). So this returns
         once nothing was asked for during SETTLED_SECONDS, or after LONGEST_SECONDS.
         """
-        begun = quiet_since = time.monotonic()
-        until = begun + LONGEST_SECONDS
+        start = quiet_since = time.monotonic()
+        until = start + LONGEST_SECONDS
         while (now := time.monotonic()) < min(quiet_since + SETTLED_SECONDS, until):
             if self.release():
                 quiet_since = now

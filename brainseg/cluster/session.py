@@ -34,8 +34,8 @@ def joined(address: str | None) -> Iterator[bool]:
     Raises:
         ValueError: nothing answers at the address.
     """
-    begun, level = not has_started(), logging.getLogger("ray").level
-    if begun:
+    starts_here, level = not has_started(), logging.getLogger("ray").level
+    if starts_here:
         # `ray start` does this by itself; a driver that joins does not, and would be refused.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         try:
@@ -53,6 +53,6 @@ def joined(address: str | None) -> Iterator[bool]:
     try:
         yield not own_node().is_head()
     finally:
-        if begun:
+        if starts_here:
             ray.shutdown()
             logging.getLogger("ray").setLevel(level)

@@ -28,14 +28,14 @@ from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials
 from brainseg.launch.validate import all_points, check_channels, check_points, modality_dropout_off
-from brainseg.process import Log, kept
+from brainseg.process import Log, restored
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-@kept()
+@restored()
 def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     """Run ``sweep`` until its budget is spent and return its folder.
 
@@ -68,7 +68,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             log(off)
         if earlier:
             log(f"starts from the {len(earlier)} trials of {job.earlier}")
-        with joined(job) as shared:
+        with joined_cluster(job) as shared:
             must_see = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
             capacity = _capacity(sweep, job, points, must_see, log, shared=shared)
             tune_trials(run, sweep, job, capacity, earlier, log)
@@ -76,7 +76,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
 
 
 @contextmanager
-def joined(job: Job) -> Iterator[bool]:
+def joined_cluster(job: Job) -> Iterator[bool]:
     """The cluster that a job names, see ``session.joined``; refused soon if nothing answers."""
     address = job.address or os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "auto", "local") and not session.has_started():

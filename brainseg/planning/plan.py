@@ -19,7 +19,7 @@ from brainseg.data.dataset import read_data
 from brainseg.data.partition import assign_split
 from brainseg.data.splits.draw import rows_of
 from brainseg.launch.job import Job
-from brainseg.launch.run import joined, place_trials
+from brainseg.launch.run import joined_cluster, place_trials
 from brainseg.launch.run_folder import open_run
 from brainseg.launch.validate import all_points, check_channels
 from brainseg.planning.cost_model import cost_key, steady, work_at
@@ -57,7 +57,7 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
             probe = partial(_probe, run, workload, measure_one, log)
             return measured_configurations(points, probe, workload, measure)
 
-    with joined(job) as shared:
+    with joined_cluster(job) as shared:
         limits = autoscaling(living()) if shared else {}
         workload = Workload(
             train=len(train),

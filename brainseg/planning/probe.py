@@ -50,11 +50,11 @@ class _Enough(Exception):
 
 def measure(task: Task, device: torch.device) -> Measured:
     """Build the trial, take a few steps, score twice, save as after a new best epoch."""
-    begun = time.monotonic()
+    start = time.monotonic()
     trial = Trial(task, device)
     trial.restore()
     trial.machine.wait()
-    started = time.monotonic()
+    ready = time.monotonic()
     step_seconds = _step_seconds(trial)
     few = trial.data.validation_rows[: BATCHES * task.config.batch_size]
     trial.data.validation_rows = few
@@ -65,7 +65,7 @@ def measure(task: Task, device: torch.device) -> Measured:
     checkpoint.save_best(trial.folder.path, {"network": weights, "epoch": 1})
     checkpoint.save_latest(trial.folder.path, 1, trial.learner.state())
     return Measured(
-        start_seconds=started - begun,
+        start_seconds=ready - start,
         step_seconds=step_seconds,
         image_seconds=image_seconds,
         keep_seconds=time.monotonic() - before,

@@ -29,7 +29,7 @@ from scipy.stats import norm
 from brainseg.config.distributions import Params
 from brainseg.config.space import Space
 from brainseg.search.encoding import Floats, SpaceEncoder
-from brainseg.search.gaussian_process import FIRST, fitted, kept, observed_of
+from brainseg.search.gaussian_process import FIRST, fitted, modelled, observed_of
 from brainseg.search.observations import Observation
 
 DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates; of how many trials the neighbours
@@ -63,9 +63,9 @@ def _worth(
     encoder: SpaceEncoder, observed: Sequence[Observation], past: Floats, codes: Floats
 ) -> Floats:
     """Expected improvement of each point at its last epoch, per root of its seconds: (C,)."""
-    begun = kept(observed)
-    trials = [observed[number] for number in begun]
-    features = encoder.features(np.concatenate([past[begun], codes]))
+    started = modelled(observed)
+    trials = [observed[number] for number in started]
+    features = encoder.features(np.concatenate([past[started], codes]))
     process = fitted(observed_of(trials), features)
     new = len(trials) + np.arange(len(codes))
     ended, _ = process.at_end(np.arange(len(trials)))

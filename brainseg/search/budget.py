@@ -90,15 +90,15 @@ def earlier_hours(run: Run) -> float:
     stamps = [_seconds(row) for row in run.events()]
     drivers = [(_seconds(row), row["event"]) for row in run.drivers()]
     total = 0.0
-    for n, (began, event) in enumerate(drivers):
+    for n, (start, event) in enumerate(drivers):
         following = drivers[n + 1 : n + 2]
         if event == "ends":
             continue
         if following and following[0][1] == "ends":
-            total += following[0][0] - began
+            total += following[0][0] - start
         else:
             bound = following[0][0] if following else inf
-            total += max([began, *(stamp for stamp in stamps if stamp <= bound)]) - began
+            total += max([start, *(stamp for stamp in stamps if stamp <= bound)]) - start
     return total / 3600
 
 

@@ -44,15 +44,15 @@ class SpaceEncoder:
 
         Where that takes another branch, its values are drawn as well.
         """
-        anew = self._random_codes(len(codes), rng)
+        redrawn = self._random_codes(len(codes), rng)
         moved = self._rounded(np.clip(codes + 0.15 * rng.standard_normal(codes.shape), 0, 1))
         choices = np.array([bool(self.options(path)) for path in self.paths])
-        other = np.where(choices | (rng.random(codes.shape) < 0.3), anew, moved)
+        other = np.where(choices | (rng.random(codes.shape) < 0.3), redrawn, moved)
         present = np.isfinite(codes)
         chance = np.where(present, rng.random(codes.shape), 2.0)
         count = np.minimum(present.sum(1), rng.integers(1, 3, len(codes)))
         changed = chance.argsort(1).argsort(1) < count[:, None]
-        return self._pruned(np.where(~present, anew, np.where(changed, other, codes)))
+        return self._pruned(np.where(~present, redrawn, np.where(changed, other, codes)))
 
     def codes(self, points: Sequence[Mapping[str, Value]]) -> Floats:
         """Points as codes, (len(points), P)."""

@@ -50,17 +50,17 @@ class _Observed:
     spread: float  # the difference that becomes 1
 
 
-def kept(trials: Sequence[Observation]) -> list[int]:
+def modelled(trials: Sequence[Observation]) -> list[int]:
     """Numbers of the trials that the process is given: all, if not more than MOST.
 
     Of more: running ones first, then those that trained furthest, then a sample of the rest.
     """
-    begun = [number for number, trial in enumerate(trials) if trial.best or trial.running]
-    if len(begun) <= MOST:
-        return begun
-    begun.sort(key=lambda number: (not trials[number].running, -len(trials[number].best), number))
-    rest = begun[MOST // 2 :]
-    return begun[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
+    started = [number for number, trial in enumerate(trials) if trial.best or trial.running]
+    if len(started) <= MOST:
+        return started
+    started.sort(key=lambda number: (not trials[number].running, -len(trials[number].best), number))
+    rest = started[MOST // 2 :]
+    return started[: MOST // 2] + [rest[i * len(rest) // (MOST // 2)] for i in range(MOST // 2)]
 
 
 def observed_of(trials: Sequence[Observation]) -> _Observed:

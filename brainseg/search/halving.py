@@ -31,7 +31,7 @@ LAST_RUNG = 2 / 3  # of a trial's planned epochs: later, training to the end cos
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrialProgress:
     """How far a trial has come."""
 
     trial: str
@@ -52,12 +52,12 @@ class Halving:
         """The epochs at whose end a trial is judged; of a cyclical schedule, ends of cycles."""
         return _rungs(self.grace, self.reduction, epochs, cycle)
 
-    def next_pause(self, progress: Progress) -> int:
+    def next_pause(self, progress: TrialProgress) -> int:
         """The epoch at whose end ``progress`` is judged next; its last one if no rung is left."""
         rungs = self.rungs(progress.epochs, progress.cycle)
         return next((rung for rung in rungs if rung > len(progress.best)), progress.epochs)
 
-    def reason(self, progress: Progress, trials: Sequence[Progress]) -> str:
+    def reason(self, progress: TrialProgress, trials: Sequence[TrialProgress]) -> str:
         """Why ``progress``, one of ``trials``, pauses at this rung; "" if it does not."""
         epoch, comparable = len(progress.best), self._comparable(progress, trials)
         if epoch not in self.rungs(progress.epochs, progress.cycle):
@@ -78,7 +78,7 @@ class Halving:
             f"{len(comparable)} comparable trials ({_range(lengths)} epochs) starts at {bar:.3f}"
         )
 
-    def promotable(self, trials: Sequence[Progress]) -> Progress | None:
+    def promotable(self, trials: Sequence[TrialProgress]) -> TrialProgress | None:
         """The paused trial to resume next: of those above their bar the furthest, then the best.
 
         One that paused between rungs, because its driver ended, comes before all others.
@@ -93,27 +93,27 @@ class Halving:
             below.add(group)
         return None
 
-    def finalist(self, trials: Sequence[Progress]) -> Progress | None:
+    def finalist(self, trials: Sequence[TrialProgress]) -> TrialProgress | None:
         """The paused trial to train to its end first, above its bar or not."""
 
-        def final_priority(trial: Progress) -> tuple[int, float]:
+        def final_priority(trial: TrialProgress) -> tuple[int, float]:
             comparable = self._comparable(trial, trials)
             return self._level(trial), -_rank(trial, comparable) / max(1, len(comparable))
 
         return max(_paused(trials), key=final_priority, default=None)
 
-    def _level(self, progress: Progress) -> int:
+    def _level(self, progress: TrialProgress) -> int:
         """How many rungs it has reached."""
         rungs = self.rungs(progress.epochs, progress.cycle)
         return sum(rung <= len(progress.best) for rung in rungs)
 
-    def _priority(self, progress: Progress) -> tuple[bool, int, float]:
+    def _priority(self, progress: TrialProgress) -> tuple[bool, int, float]:
         between = len(progress.best) not in self.rungs(progress.epochs, progress.cycle)
         return between, self._level(progress), progress.best[-1] if progress.best else 0.0
 
     def _comparable(
-        self, progress: Progress, trials: Sequence[Progress]
-    ) -> list[tuple[Progress, float]]:
+        self, progress: TrialProgress, trials: Sequence[TrialProgress]
+    ) -> list[tuple[TrialProgress, float]]:
         """The trials that ``progress`` is compared with, itself included, with their scores."""
         epoch, level = len(progress.best), self._level(progress)
         comparable = []
@@ -154,11 +154,11 @@ def _rungs(grace: int, reduction: int, epochs: int, cycle: int) -> tuple[int, ..
     return tuple(rungs)
 
 
-def _paused(trials: Iterable[Progress]) -> list[Progress]:
+def _paused(trials: Iterable[TrialProgress]) -> list[TrialProgress]:
     return [trial for trial in trials if trial.state == TrialState.PAUSED]
 
 
-def _rank(progress: Progress, comparable: Sequence[tuple[Progress, float]]) -> int:
+def _rank(progress: TrialProgress, comparable: Sequence[tuple[TrialProgress, float]]) -> int:
     """How many are better; of equal trials, the one that was started earlier is better."""
     names = [trial.trial for trial, _ in comparable]
     if progress.trial not in names:

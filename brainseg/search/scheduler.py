@@ -12,7 +12,7 @@ from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, T
 from brainseg.config.schema import build
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
-from brainseg.search.halving import Halving, Progress, smoothed_best
+from brainseg.search.halving import Halving, TrialProgress, smoothed_best
 from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
@@ -27,7 +27,7 @@ class TrialScheduler:
         self, run: Run, halving: Halving | None, previous: Sequence[PreviousTrial] = ()
     ) -> None:
         self.run, self.halving, self.previous = run, halving, previous
-        self.trials: dict[str, Progress] = {}
+        self.trials: dict[str, TrialProgress] = {}
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
@@ -48,7 +48,7 @@ class TrialScheduler:
         """A trial was proposed; it has not started yet."""
         config = build(TrialConfig(), params)
         self._params[name] = params
-        self.trials[name] = Progress(trial=name, epochs=config.epochs, cycle=_cycle(config))
+        self.trials[name] = TrialProgress(trial=name, epochs=config.epochs, cycle=_cycle(config))
 
     def start(self, name: str, *, to_the_end: bool = False) -> None:
         """The trial trains from now on, until its next pause or to its last epoch."""
@@ -132,7 +132,7 @@ class TrialScheduler:
             return 0
         return max(0, FINALISTS - sum(map(self._reaches_its_end, self.trials.values())))
 
-    def _observation(self, progress: Progress) -> Observation:
+    def _observation(self, progress: TrialProgress) -> Observation:
         return Observation(
             params=self._params[progress.trial],
             epochs=progress.epochs,
@@ -156,7 +156,7 @@ class TrialScheduler:
         progress = self.trials[name]
         return len(progress.best) == self.run.trial(name).pause_epoch != progress.epochs
 
-    def _reaches_its_end(self, progress: Progress) -> bool:
+    def _reaches_its_end(self, progress: TrialProgress) -> bool:
         if progress.state == TrialState.DONE:
             return len(progress.best) == progress.epochs
         until = self.run.trial(progress.trial).pause_epoch

@@ -76,7 +76,7 @@ def test_a_sweep_keeps_to_its_budget_and_repeats_itself(name: str) -> None:
     (path, sweep), (again, _) = swept(name), swept(name)
     assert path == again
     assert sweep.now * WORKERS <= sweep.budget
-    spent = sum(t.seconds * t.seen(sweep.now) for t in sweep.trials)
+    spent = sum(t.seconds * t.epochs_at(sweep.now) for t in sweep.trials)
     assert 0 < spent <= sweep.budget
     assert any(trial.state == "done" for trial in sweep.trials)
     assert sweep.trials[0].params["model"] == "plain", "the report's models come first"

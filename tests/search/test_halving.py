@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brainseg.search.halving import Halving, Progress, smoothed_best
+from brainseg.search.halving import Halving, TrialProgress, smoothed_best
 
 HALVING = Halving(grace=4, reduction=3)
 
 
-def at(name: str, score: float, epoch: int = 4, epochs: int = 36, cycle: int = 0) -> Progress:
+def at(name: str, score: float, epoch: int = 4, epochs: int = 36, cycle: int = 0) -> TrialProgress:
     """A trial that waits at ``epoch``; its score was half as high until then."""
     best = (score / 2,) * (epoch - 1) + (score,)
-    return Progress(trial=name, epochs=epochs, best=best, cycle=cycle, state="paused")
+    return TrialProgress(trial=name, epochs=epochs, best=best, cycle=cycle, state="paused")
 
 
 def test_rungs_lie_at_grace_times_powers_of_the_reduction_and_none_near_the_end() -> None:
@@ -33,7 +33,7 @@ def test_rungs_of_a_cyclical_schedule_are_the_first_ends_of_cycles(cycle: int) -
 def test_a_trial_pauses_at_each_rung_and_then_runs_to_its_end() -> None:
     pauses = [HALVING.next_pause(at("a", 0.5, epoch)) for epoch in (1, 3, 4, 11, 12, 24)]
     assert pauses == [4, 4, 12, 12, 36, 36]
-    assert HALVING.next_pause(Progress(trial="a", epochs=36)) == 4
+    assert HALVING.next_pause(TrialProgress(trial="a", epochs=36)) == 4
 
 
 def test_the_best_third_continues_and_the_best_of_it_first() -> None:
@@ -66,7 +66,7 @@ def test_whatever_the_order_of_arrival_hardly_more_than_the_share_continue(
 ) -> None:
     halving = Halving(grace=4, reduction=reduction)
     scores = np.random.default_rng(reduction).permutation(np.linspace(0.1, 0.9, 60))
-    trials: list[Progress] = []
+    trials: list[TrialProgress] = []
     for number, score in enumerate(scores):
         trials.append(at(f"t{number}", float(score)))
         while chosen := halving.promotable(trials):

@@ -11,7 +11,7 @@ from brainseg.data.readers.nifti import Geometry
 from brainseg.data.readers.paths import JOINT, confined
 from brainseg.data.readers.problems import Problem, Refused
 
-Row = tuple[str, int, str, str, int, int, str, float, float, float]  # as table.COLUMNS
+SliceRow = tuple[str, int, str, str, int, int, str, float, float, float]  # as table.COLUMNS
 Spacing = tuple[float, float, float]  # mm from row to row, column to column, slice to slice
 UNKNOWN: Spacing = (math.nan, math.nan, math.nan)
 
@@ -23,7 +23,7 @@ class Listing:
     """What was found in the folder ``root`` so far, in that order."""
 
     root: Path
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SliceRow] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     slices: dict[str, int] = field(default_factory=dict)  # of each patient, cut from volumes
     channels: tuple[str, ...] = ()  # their names; () if unknown

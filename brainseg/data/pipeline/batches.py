@@ -140,7 +140,7 @@ def _ring(
     slots = [_Slot((size, *shape)) for _ in range(1 + threads + BATCHES_AHEAD)]
     under_way: deque[tuple[_Slot, Rows, Future[None]]] = deque()
 
-    def begin(slot: _Slot) -> None:
+    def start_filling(slot: _Slot) -> None:
         if (share := next(waiting, None)) is not None:
             done = pool.submit(lambda: fill(slot.memory(), share))
             under_way.append((slot, share, done))
@@ -149,13 +149,13 @@ def _ring(
     with single_threaded():
         try:
             for slot in slots:
-                begin(slot)
+                start_filling(slot)
             while under_way:
                 slot, share, done = under_way.popleft()
                 done.result()
                 yield Batch(slot.slices_BHWD, share)
                 slot.release()
-                begin(slot)
+                start_filling(slot)
         finally:
             pool.shutdown(cancel_futures=True)
 
