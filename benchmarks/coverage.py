@@ -10,12 +10,12 @@ Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simul
        claimed to be "not worse by more than 0.02". Last, intervals of one configuration's own mean
        Dice, and of a difference that only a rare failure makes: where they do not cover it.
 
-A patient's Dice is near 0.9, with a tail to 0 (15 % are hard); configurations miss the same and
-some other patients, one of two more of them, so that differences are skewed and their tails heavy;
-what leaves [0, 1] is cut off. `sd` gives the standard deviations, as drawn, of patients'
-differences and of trainings; what is left over has 0.05. Three designs: 5 folds, a training each
-seed and fold; no folds; and 5 folds in which a seed acts alike in every fold, which ``paired`` does
-not expect. One seed: of these very trainings.
+A patient's Dice is drawn near 0.9, with a tail to 0 (15 % are hard). Configurations fail on the
+same patients and each on some others, one of two on more of them, so that differences are skewed
+with heavy tails; Dice is cut off at 0 and 1. `sd`: standard deviations, as drawn, of patients'
+differences and of trainings; that of the rest is 0.05. Three designs: 5 folds with a training for
+each seed and fold; no folds; 5 folds in which a seed acts alike in every fold, which ``paired``
+does not assume. With one seed, the true difference is that of these very trainings.
 """
 
 import sys

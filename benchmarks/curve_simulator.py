@@ -4,8 +4,8 @@ A truth says for every configuration how its validation Dice grows, what an epoc
 much of it is chance. It is fitted to benchmarks/curves.csv (see record_curves.py): the curves
 are resampled, every effect is pulled towards a centre that is itself drawn from a prior, and the
 fit is repeated; so fifty truths differ by as much as the records leave open, and an encoder that
-was never recorded gets an effect of its own each time. Where the records say nothing, the priors
-below speak; they are assumptions.
+was never recorded gets an effect of its own each time. Where there are no records, the priors
+below decide; they are assumptions.
 
 The Dice after epoch e is sigmoid(plateau) * grown * (1 - loss by the rate) + noise:
     plateau   encoder, pretraining, frozen share, and a parabola in log10 of the learning rate

@@ -2,8 +2,8 @@
 
 Run    python benchmarks/memory.py
 Gives  peak resident memory of two steps of the report's models at two image sizes, float32, and
-       the line through both: bytes of a process, bytes a pixel. ``cluster.py`` plans with the
-       highest of each.
+       the line through both: bytes of a process, bytes a pixel. ``cluster/placement.py`` plans
+       with the highest of each.
 """
 
 import subprocess

@@ -61,7 +61,7 @@ def record(study: Study, name: str, params: Params, epochs: int, rng: np.random.
     if epochs < int(params["epochs"]):
         write_text(folder.stop, "behind")
     study.run.note(name, folder.ending().state)
-    study.tell(name)
+    study.report_end(name)
 
 
 def seconds(study: Study, sweep: Sweep) -> float:
@@ -69,9 +69,9 @@ def seconds(study: Study, sweep: Sweep) -> float:
     scheduler = TrialScheduler(study.run, Halving(grace=4, reduction=3))
     took = []
     for _ in range(PROPOSALS):
-        began = time.process_time()
+        start = time.process_time()
         study.ask(scheduler.observations(sweep.objectives))
-        took.append(time.process_time() - began)
+        took.append(time.process_time() - start)
     return median(took)
 
 

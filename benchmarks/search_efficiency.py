@@ -7,11 +7,11 @@ Gives  two tables for each budget: the regret at its end, the share of random se
        never does. 15 minutes on one free core.
 
 Each seed is a world of its own, drawn from what recorded curves leave open (curve_simulator.py).
-Regret is the true Dice of the world's best configuration minus that of the one the sweep would
-name, by its own noisy observations of the trials that are done: in one table the one that showed
-the highest Dice in any epoch, in the other the one that is highest by halving.smoothed_best. Beside
-it stands the regret, at the budget's end, of the one that gaussian_process.posterior_mean puts
-first. Random search's final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole
+Regret is the true Dice of the world's best configuration minus that of the configuration that the
+sweep would name as its best. It judges by its noisy observations of the trials that are done: in
+one table by the highest Dice of any epoch, in the other by halving.smoothed_best. A column more
+has the regret at the budget's end where gaussian_process.posterior_mean names it. Random search's
+final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole
 trainings of the mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
 """
 

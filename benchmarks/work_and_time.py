@@ -1,9 +1,9 @@
 """How well do a network's FLOPs predict its time?
 
 Run    python -m benchmarks.work_and_time
-Gives  the CPU time of a training step of nine networks over what a line through the one of least
-       and the one of most work says: above 1 it takes less than estimated. `brainseg plan` widens
-       its range for models that it does not measure by this (``forecast.ESTIMATE_ERROR``).
+Gives  for nine networks, the estimated over the measured CPU time of a training step; the estimate
+       is a line through the networks of least and of most work. `brainseg plan` widens its range
+       for models that it does not measure by this (``forecast.ESTIMATE_ERROR``).
        64 pixels, batches of 8, one thread; CPU time, so that other jobs matter less. A minute.
 """
 
@@ -29,10 +29,10 @@ def seconds(model: Encoder | Plain) -> float:
     torch.manual_seed(0)
     step = stepper(build_network(model, 3, SIDE), SIDE, IMAGES)
     step()
-    began = time.process_time()
+    start = time.process_time()
     for _ in range(STEPS):
         step()
-    return (time.process_time() - began) / STEPS
+    return (time.process_time() - start) / STEPS
 
 
 def main() -> None:

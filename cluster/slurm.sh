@@ -52,7 +52,7 @@ export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # else a node takes 30 s to end, 
 scratch=/tmp/brainseg-$SLURM_JOB_ID
 export BRAINSEG_CACHE=${SLURM_TMPDIR:-$scratch}/cache
 
-# What each node runs. Slurm's memory limit is invisible to Ray, so it is told; 1 GB is enough for what a sweep passes between processes.
+# What each node runs. Ray cannot see Slurm's memory limit, so --memory states it; 1 GB is enough for what a sweep passes between processes.
 on_each_node() {
     rm -rf "$scratch" # left by an earlier run of this job that was killed
     mkdir -m 700 "$scratch" || exit 1

@@ -60,7 +60,7 @@ def _row(
 def out_of_fold(
     run: RunSnapshot, group: Sequence[TrialRecord], folds: int
 ) -> dict[int, pd.DataFrame]:
-    """By seed, a row a patient as the trial that never saw them scored them at the last epoch.
+    """By seed, a row a patient, scored at the last epoch by the trial that did not train on them.
 
     The column fold says which trial that is. Only seeds of which every fold is done, so that each
     configuration is scored on the same patients. A sweep that is not in folds has one fold.

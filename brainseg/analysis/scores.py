@@ -84,12 +84,12 @@ def _largest_common(
 ) -> tuple[list[int], list[int]]:
     """The configurations to compare and the seeds that all of them have: most trainings.
 
-    So a failed trial takes neither a seed from many other configurations, nor its configuration
-    from a comparison over few seeds.
+    So a failed trial does not cost many other configurations a seed, nor its own configuration its
+    place where there are few seeds.
     """
     best: tuple[list[int], list[int]] = ([n for n, table in enumerate(tables) if table][:1], [])
     available = [frozenset(table) for table in tables if table]
-    for seeds in {one & two for one in available for two in available} - {frozenset()}:
+    for seeds in {first & second for first in available for second in available} - {frozenset()}:
         kept = [n for n, table in enumerate(tables) if seeds <= table.keys()]
         if len(kept) > 1 and _size(kept, seeds) > _size(*best):
             best = kept, sorted(seeds)

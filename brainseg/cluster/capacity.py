@@ -34,7 +34,7 @@ def wait_for_room(
     Args:
         place: says what fits into some machines, or raises NoRoom.
         rooms: of the machines that there are now.
-        request: asks an autoscaler for more for as long as it is entered, see ``demanded``.
+        request: a context in which an autoscaler is asked for more, see ``demanded``.
         wait_minutes: for machines to join; 0: not at all.
 
     Raises:

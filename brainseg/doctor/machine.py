@@ -1,7 +1,7 @@
 """What one machine is, as far as training depends on it: software, devices, disks, names, ports.
 
 Collected by a plain function on each node of a cluster. The facts travel as plain values, so that
-nodes with another version of brainseg can send theirs; one that cannot be had is named, not raised.
+nodes with another version of brainseg can send theirs. A fact that fails is named, not raised.
 """
 
 import hashlib

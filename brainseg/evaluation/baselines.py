@@ -1,4 +1,4 @@
-"""What predictors score that look at no image: the least that a network has to beat.
+"""Scores of predictors that look at no image: a network must beat at least these.
 
 Masks are kept as bits, 64 pixels a word, so that counting over a whole data set takes no second.
 Shapes: N slices of the table, S scored, T to train on, H rows, W columns, B words of a slice.
@@ -65,9 +65,9 @@ def _span(rising: list[str]) -> str:
 
 
 def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:
-    """Of each scored row the training row of the same patient next to it, -1 where there is none.
+    """For each scored row the training row of its patient with the nearest slice number, or -1.
 
-    Next is by slice number; of two equally far the lower.
+    Of two that are equally near it is the lower.
     """
     patient, number = pd.factorize(table["patient"])[0], table["slice"].to_numpy()
     nearest = np.full(len(scored), -1)
@@ -82,9 +82,9 @@ def nearest_slices(table: pd.DataFrame, scored: Rows, train: Rows) -> Rows:
 
 
 def mean_mask(bits_TB: Bits, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], float]:
-    """The pixels in which many training slices have tumour, and how many: at least that share.
+    """The pixels in which at least a share of the training slices has tumour, and that share.
 
-    The share is the one of highest micro Dice over the training slices; of equals the largest.
+    It is the share with the highest micro Dice over the training slices; of equals the largest.
     All shares are tried: sorted by share, the pixels above it and their tumour are running sums.
     """
     tumour_HW = sum(

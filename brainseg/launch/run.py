@@ -39,8 +39,8 @@ ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     """Run ``sweep`` until its budget is spent and return its folder.
 
-    What this, Ray and W&B change of the process (environment, signal handlers) is put back. A Ray
-    that the caller has started is used, and keeps running.
+    The environment and the signal handlers, which Ray and W&B change, are restored at the end. A
+    Ray that the caller has started is used, and keeps running.
 
     Raises:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of

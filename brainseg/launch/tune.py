@@ -165,7 +165,7 @@ def _keys_kept_out_of_logs() -> Iterator[None]:
 def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
     """The function that Tune runs for each trial, with what it needs of the cluster.
 
-    Ray imports in the trial's process what the function names, so each names its own alone.
+    Ray imports in the trial's process what a function refers to: each refers to its part only.
     """
     path = run.path.resolve()
 

@@ -115,9 +115,9 @@ def cache_file() -> Path:
 
 
 def whole_modules(module: nn.Module, names: set[str], prefix: str = "") -> list[str]:
-    """The largest submodules all of whose parameters are in ``names``, and what is left of these.
+    """The largest submodules whose parameters are all in ``names``, then names in none of these.
 
-    ``names`` count from the root, as ``prefix`` does.
+    ``names`` and ``prefix`` start at the root.
     """
     inside = {prefix + name for name, _ in module.named_parameters()}
     if prefix and inside and inside <= names:

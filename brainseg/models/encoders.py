@@ -46,7 +46,7 @@ def catalogue() -> list[str]:
 def matching(pattern: str) -> list[str]:
     """Encoders whose name is ``pattern``, else fits it as a glob, else contains it.
 
-    timm's are among them only if the pattern begins with `tu-`; with a dot in it, each of timm's
+    timm's are among them only if the pattern starts with `tu-`; with a dot in it, each of timm's
     pretrained variants by its own name.
 
     Raises:

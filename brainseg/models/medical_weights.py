@@ -173,7 +173,7 @@ def fetch(model: Medical, require_fit: Callable[[Path], None], *, sha256: str = 
         sha256: what the file must have; default: what this registry records.
 
     Raises:
-        ValueError: no hub has them, none is reached, or it is not the file that is meant.
+        ValueError: no hub has them, none is reached, or the file is not the expected one.
     """
     if not model.repository:
         raise ValueError(
@@ -207,7 +207,7 @@ def adopt(
     """Copy a file that the user downloaded into the cache, checked as a download is.
 
     Raises:
-        ValueError: there is no such file, or it is not the one that is meant.
+        ValueError: there is no such file, or it is not the expected one.
     """
     if not file.is_file():
         raise ValueError(f"--from must name the downloaded {model.file}, there is no file {file}")

@@ -62,7 +62,7 @@ def cost_key(config: TrialConfig) -> TrialConfig:
 
 
 def work_at(config: TrialConfig, workers: int, epoch: int = 0, epochs: int = 1) -> Work:
-    """Of one of the workers, in ``epoch`` of ``epochs``, from 0.
+    """The work of one of the workers, in ``epoch`` of ``epochs``, from 0.
 
     Raises:
         ValueError: the network cannot be built, or not run on such images.
@@ -80,7 +80,7 @@ def work_at(config: TrialConfig, workers: int, epoch: int = 0, epochs: int = 1) 
 
 
 class CostModel:
-    """What a trial costs of which each worker trains on its share of a batch."""
+    """What a trial costs; each of its workers trains on a share of every batch."""
 
     def __init__(self, measured: Mapping[TrialConfig, Measured], workers: int = 1) -> None:
         """``measured``: at least one configuration, by its ``cost_key``, on a worker's share."""
@@ -94,20 +94,20 @@ class CostModel:
         self.peak = line_through([w.memory for w in works], [c.peak_bytes for c in costs])
 
     def step_seconds(self, config: TrialConfig) -> float:
-        """The mean over the epochs, which differ under gradual unfreezing."""
+        """Seconds of a step: the mean over epochs, which differ under gradual unfreezing."""
         epochs = config.epochs
         works = [work_at(config, self.workers, epoch, epochs) for epoch in range(epochs)]
         return fmean(self.step(work.step_flops) for work in works) * self._pace(config)
 
     def _pace(self, config: TrialConfig) -> float:
-        """Measured over estimated time of this configuration, or of its network unfrozen."""
+        """Measured over estimated time, of this configuration or of its network unfrozen."""
         for key in (cost_key(config), cost_key(_freezing(config, Nothing()))):
             if measured := self.measured.get(key):
                 return measured.step_seconds / self.step(work_at(key, self.workers).step_flops)
         return 1.0
 
     def epoch_seconds(self, config: TrialConfig, train: int, validation: int) -> float:
-        """To train on so many slices, validate on so many, and save."""
+        """Seconds to train and to validate on so many slices, and to save."""
         measured, last = self._known(config), self._last(config)
         image = measured.image_seconds if measured else self.image(last.image_flops)
         keep = measured.keep_seconds if measured else self.keep(last.parameters)
@@ -115,18 +115,18 @@ class CostModel:
         return steps * self.step_seconds(config) + validation / self.workers * image + keep
 
     def start_seconds(self, config: TrialConfig) -> float:
-        """Before the first epoch, the trial's own range test included."""
+        """Seconds before the first epoch, the trial's own range test included."""
         measured = self._known(config)
         start = measured.start_seconds if measured else self.start(self._last(config).parameters)
         return start + STEPS * self.step_seconds(config) * (config.lr == "auto")
 
     def peak_bytes(self, config: TrialConfig) -> float:
-        """Of one worker's process, in the epoch that trains the most blocks."""
+        """Peak memory of one worker's process, in the epoch that trains the most blocks."""
         measured = self._known(config)
         return float(measured.peak_bytes) if measured else self.peak(self._last(config).memory)
 
     def checkpoint_bytes(self, config: TrialConfig) -> tuple[int, int]:
-        """Of the best network, and of a state to resume from: their tensors, without names."""
+        """Bytes of the best network and of a state to resume from: their tensors, without names."""
         last = self._last(config)
         moments = 1 if isinstance(config.optimizer, Sgd) else 2
         return FLOAT * last.parameters, FLOAT * (last.parameters + moments * last.trained)

@@ -24,8 +24,8 @@ from brainseg.search.halving import Halving
 
 DRAWS = 300  # configurations that stand for all that could be drawn
 SWEEPS = 200  # assembled from these, for the range
-# What configurations took that were not measured, over what the line through the smallest and the
-# largest said: seven networks at 64 pixels from mit_b0 to vgg16 (benchmarks/work_and_time.py).
+# Measured over estimated time, where a line through the smallest and the largest of nine networks
+# estimates the seven between them, at 64 pixels (benchmarks/work_and_time.py).
 ESTIMATE_ERROR = 0.6, 2.4
 CHECKPOINTS = 3  # of a running trial: the last two, and one that is being written
 
@@ -198,7 +198,7 @@ def _capped(span: Range, limit: float) -> Range:
 
 @dataclass(frozen=True, kw_only=True)
 class _Price:
-    """Of one trial."""
+    """What one trial costs."""
 
     start_seconds: float
     epoch_seconds: float

@@ -124,7 +124,7 @@ class SearchDriver:
     def _finish(self, name: str, ending: Ending) -> None:
         self.scheduler.finish(name, ending.state)
         self.run.note(name, ending.state, **_changes(ending))
-        self.study.tell(name)  # noted before: see Study.unfinished
+        self.study.report_end(name)  # noted before: see Study.unfinished
 
     def _no_new_trial(self) -> str:
         """Why no new trial is proposed; "" if one is."""

@@ -4,9 +4,9 @@ A trial pauses at its rungs and keeps its checkpoint. It resumes, at once or lat
 the best 1 / reduction of the comparable trials that reached this epoch, so a trial that was judged
 against few others gets another chance. Comparable trials have a similar planned length, since half
 of a long annealing schedule says nothing about the end of a short one. Scores are compared at equal
-epochs: a trial that trained further counts with its best score up to that epoch. If the judged
-trial has a longer cycle, others may be paused at an earlier epoch; they count with their score
-there. Those that were resumed, which set the bar, do have a score at that epoch.
+epochs: a trial that trained further counts with its best score up to that epoch. Trials with
+another cycle may have paused at an earlier epoch; they count with their score there. The resumed
+ones, which set the bar, have a score at the epoch itself.
 
 No state is kept here: every answer is a function of the records, so a new driver decides as the
 old one would have. How a driver uses it:

@@ -88,7 +88,7 @@ class Study:
             folder = self.run.trial(name)
             state = folder.state(records[name].state if name in records else None)
             if state in ENDED:  # recorded, but the driver died before it reported it to Optuna
-                self.tell(name)
+                self.report_end(name)
             elif state == TrialState.RUNNING:
                 names.append(name)
             elif state == TrialState.QUEUED:
@@ -133,7 +133,7 @@ class Study:
         if len(self.sweep.objectives) == 1:
             self._live[name].report(dice, epoch)
 
-    def tell(self, name: str) -> None:
+    def report_end(self, name: str) -> None:
         """Report to Optuna, once, how the trial ended according to its records."""
         record = self.run.record(name)
         trial = self._live.pop(name)

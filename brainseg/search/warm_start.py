@@ -85,7 +85,7 @@ def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
             if key == "base" and path in (*known["space"], *asked["space"]):
                 continue
             if old.get(path) != new.get(path):
-                words.append(f"{path} is {verb} {_shown(old, path)}, here {_shown(new, path)}")
+                words.append(f"{path} is {verb} {_value(old, path)}, here {_value(new, path)}")
     if known["data"]["fingerprint"] != asked["data"]["fingerprint"]:
         words.append(f"the data differ ({known['data']['root']})")
     if known["split"] != asked["split"]:
@@ -93,5 +93,5 @@ def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _shown(values: dict[str, Any], path: str) -> str:
+def _value(values: dict[str, Any], path: str) -> str:
     return str(values[path]) if path in values else "nothing"

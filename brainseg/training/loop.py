@@ -90,7 +90,7 @@ def train_steps(
         set_rates(optimizer, schedule(step))
         with machine.cast():
             scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
-            logits_BHW = network(*_shown(batch.image_BCHW, scaling_BC3, shown_BC))
+            logits_BHW = network(*_with_dropout(batch.image_BCHW, scaling_BC3, shown_BC))
         value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
         loss_value = _finite(value.item(), step, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -130,7 +130,9 @@ def score_epoch(
     return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
 
 
-def _shown(image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor) -> tuple[Tensor, Tensor]:
+def _with_dropout(
+    image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor
+) -> tuple[Tensor, Tensor]:
     """Images and their scaling with each channel replaced by the one that it shows."""
     return (
         image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),

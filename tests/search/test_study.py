@@ -38,7 +38,7 @@ def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
     if state != "done":
         write_text(folder.stop if state == "stopped" else folder.failure, "a reason")
     study.run.note(name, folder.ending().state, dice=dice)
-    study.tell(name)
+    study.report_end(name)
 
 
 def test_the_report_s_four_models_come_first_and_in_order(tmp_path: Path) -> None:

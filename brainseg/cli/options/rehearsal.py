@@ -15,7 +15,7 @@ GRACE_EPOCHS = 2
 class Small:
     """A way to make a sweep small."""
 
-    fixed: Params  # whatever the sweep's points say there
+    fixed: Params  # in every point
     more: tuple[Params, ...] = ()  # tried after the sweep's points where it searches encoders
     draws: bool  # whether points are drawn after those that are listed
 

@@ -90,7 +90,10 @@ def notes(
 
 
 def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int]:
-    """Channels of a patient that equal another in every slice: {copy: original}, FLAIR if equal."""
+    """Channels of a patient that equal another in every slice: {copy: original}.
+
+    Where FLAIR is among the equal ones, it is the original.
+    """
     flair = flair_channel(names, slices["channels"].iloc[0])
     pairs = set.intersection(*map(set, slices["copies"]))
     alike = {channel: {channel} for pair in pairs for channel in pair}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 Svg = NewType("Svg", str)  # an `<svg>` element, whose text is escaped already
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito (2008)
-TRUTH, PREDICTION = "#56B4E9", "#E69F00"  # apart for the colour-blind, both bright on grey
+TRUTH, PREDICTION = "#56B4E9", "#E69F00"  # distinct for the colour-blind, both bright on grey
 INK, FAINT, GREY = "#1b1f24", "#6b7280", "#c3c8d0"
 STYLE: dict[Any, Any] = {  # of matplotlib
     "font.size": 9,
