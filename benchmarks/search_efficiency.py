@@ -11,8 +11,8 @@ Regret is the true Dice of the world's best configuration minus that of the conf
 sweep would name as its best. It judges by its noisy observations of the trials that are done: in
 one table by the highest Dice of any epoch, in the other by halving.smoothed_best. A column more
 has the regret at the budget's end where gaussian_process.posterior_mean names it. Random search's
-final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole
-trainings of the mean configuration. Intervals: 95 %, percentile bootstrap over seeds.
+final Dice in a world is the mean of REPEATS sweeps. Budgets are in whole trainings of the mean
+configuration. Intervals: 95 %, percentile bootstrap over seeds.
 """
 
 import argparse

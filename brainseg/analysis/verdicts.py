@@ -175,7 +175,7 @@ def _dice_contrast(
     ours_SP = np.array([[dice[name] for name in sorted(common)] for dice in ours])
     theirs_SP = np.array([[dice[name] for name in sorted(common)] for dice in theirs])
     low = high = math.nan
-    lacks = f"no interval: it takes {FEWEST_PATIENTS} patients or more, these are {len(common)}"
+    lacks = f"no interval: it takes {FEWEST_PATIENTS} patients or more, there are {len(common)}"
     if len(common) >= FEWEST_PATIENTS:
         low, high = student_interval((ours_SP - theirs_SP).tolist())
         lacks = "" if len(seeds) > 1 else "one seed only: variation between seeds is not included"
@@ -217,7 +217,7 @@ def _curve_contrast(
     low = high = math.nan
     lacks = "no curve to measure"
     if pairs:
-        lacks = f"no interval: it takes {FEWEST_SEEDS} seeds or more, these are {len(pairs)}"
+        lacks = f"no interval: it takes {FEWEST_SEEDS} seeds or more, there are {len(pairs)}"
     if len(pairs) >= FEWEST_SEEDS:
         low, high = student_interval([[a - b] for a, b in pairs])
         lacks = ""

@@ -142,7 +142,7 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
     from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import full_name, in_words, varied_between_configurations
     from brainseg.records.trial_state import TrialState
-    from brainseg.search.confirmation import chosen_by, expected_seconds, ranked_configurations
+    from brainseg.search.confirmation import expected_seconds, how_chosen, ranked_configurations
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {candidate.trial: candidate for candidate in ranked_configurations(search)}
@@ -158,7 +158,7 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
             )
         words = full_name(configuration_name(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(origins)}")
-    print(chosen_by(search, sweep))
+    print(how_chosen(search, sweep))
     whole = len(sweep.first) * len(sweep.strategy.repeats)
     print(
         f"{len(sweep.first)} configurations x {sweep.strategy.folds} folds x "

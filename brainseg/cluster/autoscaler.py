@@ -38,7 +38,7 @@ def _autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
     return None
 
 
-def may_come(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:
+def rooms_to_add(config: dict[str, Any], nodes: Sequence[Node]) -> list[Room]:
     """Room on nodes that an autoscaler of this ``config`` may add to ``nodes``, GPUs first.
 
     A living node counts as one of the first type that has as many CPUs and GPUs.

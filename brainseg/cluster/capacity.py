@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainseg.cluster.autoscaler import may_come
-from brainseg.cluster.nodes import Node, living, unseen
+from brainseg.cluster.autoscaler import rooms_to_add
+from brainseg.cluster.nodes import Node, living, unseen_paths
 from brainseg.cluster.placement import NoRoom, Placement, Room, capacity
 from brainseg.process import Log
 
@@ -18,7 +18,7 @@ LOG_SECONDS = 60.0  # between two messages about the same shortage
 
 def rooms_of(nodes: Sequence[Node], config: dict[str, Any]) -> list[Room]:
     """What there is, and what an autoscaler may add to it."""
-    return [node.room for node in nodes] + may_come(config, nodes)
+    return [node.room for node in nodes] + rooms_to_add(config, nodes)
 
 
 def wait_for_room(
@@ -34,7 +34,7 @@ def wait_for_room(
     Args:
         place: says what fits into some machines, or raises NoRoom.
         rooms: of the machines that there are now.
-        request: a context in which an autoscaler is asked for more, see ``demanded``.
+        request: a context in which an autoscaler is asked for more, see ``room_requested``.
         wait_minutes: for machines to join; 0: not at all.
 
     Raises:
@@ -61,7 +61,7 @@ def wait_for_room(
 
 def problems_of(paths: Sequence[Path], nodes: Sequence[Node]) -> str:
     """Why trials would fail on some of these machines; "" if they would not."""
-    blind = unseen(paths, nodes) if nodes else []
+    blind = unseen_paths(paths, nodes) if nodes else []
     if not blind:
         return ""
     return (

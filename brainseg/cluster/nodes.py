@@ -100,7 +100,7 @@ def _answer(ref: Any, timeout_seconds: float) -> Any:
         return error
 
 
-def unseen(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
+def unseen_paths(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
     """In words: which nodes do not see which of these paths, or cannot run brainseg at all."""
     names = [str(path) for path in paths]
     problems = []

@@ -23,7 +23,7 @@ UNMET = ("PENDING", "RESCHEDULING")  # states of a placement group
 
 
 @contextmanager
-def demanded(request: Placement) -> Iterator[None]:
+def room_requested(request: Placement) -> Iterator[None]:
     """Ask the cluster for room for a placement's trials, as its autoscaler understands it.
 
     The demand ends with the block, and with this process if it is killed.

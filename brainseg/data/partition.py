@@ -63,7 +63,7 @@ def linked_patients(data: Data, log: Log) -> Groups:
         members[group].append(patient)
     for names in members.values():
         if len(names) > 1:
-            log(f"{', '.join(names)} are linked (brainseg check says how): kept in one part")
+            log(f"{', '.join(names)} are linked (see brainseg check) and kept in one part")
     return groups
 
 

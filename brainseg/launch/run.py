@@ -17,7 +17,7 @@ from brainseg.cluster.autoscaler import autoscaling
 from brainseg.cluster.capacity import ClusterCapacity, rooms_of, wait_for_room
 from brainseg.cluster.nodes import living
 from brainseg.cluster.placement import Placement, Room, place
-from brainseg.cluster.placement_groups import demanded
+from brainseg.cluster.placement_groups import room_requested
 from brainseg.cluster.reachability import require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
@@ -44,7 +44,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
 
     Raises:
         ValueError: bad input, before any trial starts: data, space, weights, resources, a run of
-            the same name that asked something else, or one in which another driver works.
+            the same name with other settings, or one in which another driver works.
         Ended: trials found no room in a cluster, or a machine joined that does not see the run.
     """
     run = Run(job.storage / sweep.name)
@@ -155,7 +155,7 @@ def place_trials(
     return wait_for_room(
         fill,
         lambda: rooms_of(living(), config),
-        demanded(request),
+        room_requested(request),
         wait_minutes=job.wait_minutes if shared else 0.0,
         log=log,
     )

@@ -43,7 +43,7 @@ def open_run(
         earlier: the folder of a sweep whose trials this one starts from.
 
     Raises:
-        ValueError: this folder, or ``earlier``, holds a sweep that asked something else.
+        ValueError: this folder, or ``earlier``, holds a sweep with other settings.
     """
     asked = _asked(sweep, data, made_up)
     previous = previous_trials(Run(earlier), sweep, asked) if earlier else []
@@ -156,7 +156,7 @@ def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
             differing += [f"{key}.{k}" for k in inner] or [key]
     if differing:
         raise ValueError(
-            f"{run.path} holds a sweep that asked something else: {', '.join(differing)} differ; "
+            f"{run.path} holds a sweep with other settings: {', '.join(differing)} differ; "
             "choose another --name, or repeat the command that started it"
         )
 

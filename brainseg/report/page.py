@@ -30,14 +30,14 @@ from brainseg.report.sections.slices import slices_section
 def write_report(results: Results) -> Path:
     """Write report.html."""
     sweep = results.sweep
-    doubt = sentences.doubted(results)
+    expected = sentences.expected_dice_note(results)
     page = render(
         "report",
         title=sweep["name"],
         question=sweep["question"],
         answer=_answer(results),
-        paragraphs=[doubt] if doubt else [],
-        notes=[*sentences.audit_note(results.snapshot), sentences.doubt(sweep)],
+        paragraphs=[expected] if expected else [],
+        notes=[*sentences.audit_note(results.snapshot), sentences.caveat(sweep)],
         warnings=sentences.warnings(sweep),
         facts=_facts(results),
         sections={name: content for name, content in _sections(results).items() if content},

@@ -9,7 +9,7 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import fold_count, full_name, leaks
 from brainseg.records.trial_state import ENDED
 from brainseg.report.results import Results
-from brainseg.search.confirmation import overtaken, rank_configurations
+from brainseg.search.confirmation import expected_better, rank_configurations
 
 UNSURE = (
     "One split and one or few seeds give a search result, not yet a proof. Differences smaller "
@@ -64,12 +64,12 @@ def answer(results: Results) -> str:
     return f"{sentence}. Not yet confirmed."
 
 
-def expects(frame: pd.DataFrame) -> bool:
+def has_expected_dice(frame: pd.DataFrame) -> bool:
     """Whether some trial has an expected Dice."""
     return bool(frame["expected_dice"].notna().any())
 
 
-def doubted(results: Results) -> str:
+def expected_dice_note(results: Results) -> str:
     """Which trial has a higher expected Dice than the ranking's first; "" for none.
 
     "" for a split that leaks, too: a confirmation refuses it.
@@ -79,7 +79,7 @@ def doubted(results: Results) -> str:
     if ranked.empty or leaks(run.sweep):
         return ""
     best_first = rank_configurations(run.records, run.expected_dice)
-    return overtaken(run.path, best_first, ranked["trial"].iloc[0])
+    return expected_better(run.path, best_first, ranked["trial"].iloc[0])
 
 
 def _answer_over_seeds(seeds: pd.DataFrame) -> str:
@@ -139,7 +139,7 @@ def ending_note(run: RunSnapshot) -> list[str]:
     return [f"It ended: {driver['reason']}." for driver in last if driver["event"] == "ends"]
 
 
-def doubt(sweep: Mapping[str, Any]) -> str:
+def caveat(sweep: Mapping[str, Any]) -> str:
     """How far the scores can be trusted."""
     return OUT_OF_FOLD if fold_count(sweep) else UNSURE
 

@@ -19,10 +19,10 @@ from brainseg.report.sentences import (
     answer,
     audit_note,
     baselines_note,
-    doubt,
-    doubted,
+    caveat,
     ending_note,
-    expects,
+    expected_dice_note,
+    has_expected_dice,
     parts,
     split_source,
     warnings,
@@ -34,7 +34,7 @@ def print_ranking(results: Results, console: Console) -> None:
     """The answer, the ranking as a table, and below it what its figures mean."""
     sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
-    for sentence in filter(None, (answer(results), doubted(results))):
+    for sentence in filter(None, (answer(results), expected_dice_note(results))):
         print_prose(console, sentence)
     table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
     trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []
@@ -56,7 +56,7 @@ def _notes(results: Results) -> list[str]:
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
-        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * expects(results.ranking),
+        *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * has_expected_dice(results.ranking),
         f"Split {split_source(split)}: {', '.join(parts(split))}.",
         baselines_note(sweep),
         *audit_note(run),
@@ -64,7 +64,7 @@ def _notes(results: Results) -> list[str]:
         *filter(None, [pareto_sentence(results.pareto)]),
         results.costs.sentence(),
         *warnings(sweep),
-        doubt(sweep),
+        caveat(sweep),
     ]
 
 
@@ -74,7 +74,7 @@ def _ranking_table(
     """The table, and a sentence on the columns that there was no room for."""
     rows = [_ranking_cells(row) for row in frame.to_dict("records")]
     last = [_baseline_cells(row) for row in baselines]
-    heads = [head for head in RANKING if head != "Expected" or expects(frame)]
+    heads = [head for head in RANKING if head != "Expected" or has_expected_dice(frame)]
     cells = {head: [row[head] for row in (*rows, *last)] for head in heads}
     names = frame["arm"].tolist()
     kept, room = fit(cells, names, droppable=("IoU", "Time", "Epochs"), width=width)

@@ -94,7 +94,7 @@ def rank_configurations(
     return sorted(ranked, key=lambda c: (c.state != TrialState.DONE, -_selection_score(c)))
 
 
-def chosen_by(run: Run, sweep: Sweep) -> str:
+def how_chosen(run: Run, sweep: Sweep) -> str:
     """How the configurations of ``sweep``, the confirmation of ``run``, were chosen: a sentence."""
     if Run(run.path.resolve().parent / sweep.name).sweep.exists():
         return "These are the configurations that the confirmation was started with."
@@ -111,7 +111,7 @@ def chosen_by(run: Run, sweep: Sweep) -> str:
     )
 
 
-def overtaken(run: Path, best_first: Sequence[RankedConfiguration], leader: str) -> str:
+def expected_better(run: Path, best_first: Sequence[RankedConfiguration], leader: str) -> str:
     """Which trial has a higher expected Dice than ``leader``, the first by Dice; "" if none.
 
     Args:

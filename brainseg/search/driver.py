@@ -103,7 +103,7 @@ class SearchDriver:
         """A trial's processes ended. Its folder shows whether it paused or is finished.
 
         Args:
-            crash: why its processes died, if they did so more often than they are tried again.
+            crash: why its processes died, if no retry is left.
         """
         ending = self.run.trial(name).ending(crash)
         if ending.state == TrialState.PAUSED:
@@ -124,7 +124,7 @@ class SearchDriver:
     def _finish(self, name: str, ending: Ending) -> None:
         self.scheduler.finish(name, ending.state)
         self.run.note(name, ending.state, **_changes(ending))
-        self.study.report_end(name)  # noted before: see Study.unfinished
+        self.study.report_end(name)  # recorded first: see Study.unfinished
 
     def _no_new_trial(self) -> str:
         """Why no new trial is proposed; "" if one is."""

@@ -118,7 +118,7 @@ def test_too_few_patients_are_inconclusive_however_far_apart(tmp_path: Path) -> 
     trained(run, VGG, [0.1], patients=around(0.1, 0.01, 5))
     [verdict] = Results.load(run).verdicts
     assert verdict.word == "inconclusive"
-    assert "no interval: it takes 6 patients or more, these are 5" in verdict.why
+    assert "no interval: it takes 6 patients or more, there are 5" in verdict.why
 
 
 def test_seeds_that_disagree_make_it_uncertain(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_curves_of_one_seed_are_inconclusive(tmp_path: Path) -> None:
     curves(run, RESNET, [0.7, 0.6, 0.8, 0.3, 0.8], seeds=1)
     curves(run, PLAIN, [0.1, 0.2, 0.3, 0.6, 0.7], seeds=1)
     assert words(run) == ["inconclusive"] * 2
-    assert "no interval: it takes 3 seeds or more, these are 1" in Results.load(run).verdicts[0].why
+    assert "no interval: it takes 3 seeds or more, there are 1" in Results.load(run).verdicts[0].why
 
 
 def test_the_rougher_curve_is_found_whatever_the_first_half_did(tmp_path: Path) -> None:

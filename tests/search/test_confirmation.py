@@ -187,7 +187,7 @@ def test_a_confirmation_keeps_its_configurations_however_the_search_continues(se
     assert confirmation(search, folds=2) == sweep
     begin_confirming(search, confirmation(search, folds=2))
     other = confirmation(search, top=1, folds=2)
-    assert "asked something else" in refused(lambda: begin_confirming(search, other))
+    assert "a sweep with other settings" in refused(lambda: begin_confirming(search, other))
     bare = confirmation(search, folds=2, baselines=False)
     assert "first, confirms.arms" in refused(lambda: begin_confirming(search, bare))
 

@@ -19,7 +19,7 @@ from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report import page, terminal
 from brainseg.report.results import Results
-from brainseg.search.confirmation import chosen_by, confirmation, ranked_configurations
+from brainseg.search.confirmation import confirmation, how_chosen, ranked_configurations
 from brainseg.search.expected_dice import expected_dice
 from brainseg.search.gaussian_process import FIRST
 from tests.support.small_run import begin, end, train
@@ -72,7 +72,7 @@ def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> Non
 
 def test_where_both_rules_agree_nothing_else_is_named(tmp_path: Path) -> None:
     run = searched(tmp_path, vgg=(0.60, 0.59, 0.58, 0.61))
-    assert chosen_by(run, confirmation(run)).endswith("puts the same one first.")
+    assert how_chosen(run, confirmation(run)).endswith("puts the same one first.")
     assert "the highest expected Dice" not in printed(run)
 
 
@@ -80,7 +80,7 @@ def test_too_few_trials_are_chosen_by_their_highest_epoch(tmp_path: Path) -> Non
     run = searched(tmp_path, vgg=(0.83,))
     assert len(run.trials()) == FIRST - 1 and expected_dice(run) == {}
     assert ranked_configurations(run)[0].trial == "0000"
-    assert chosen_by(run, confirmation(run)) == "Chosen by the highest Dice of any epoch."
+    assert how_chosen(run, confirmation(run)) == "Chosen by the highest Dice of any epoch."
     add(run, {"model.encoder.name": "vgg16"}, 0.6)
     assert len(expected_dice(run)) == FIRST
 
@@ -146,7 +146,7 @@ def test_the_confirmation_under_way_says_that_it_keeps_its_own(tmp_path: Path) -
     run = searched(tmp_path)
     sweep = confirmation(run, top=1)
     begin(tmp_path / sweep.name, **read_json(run.sweep))
-    assert "was started with" in chosen_by(run, sweep)
+    assert "was started with" in how_chosen(run, sweep)
 
 
 def test_where_a_split_leaks_no_confirmation_is_suggested(tmp_path: Path) -> None:

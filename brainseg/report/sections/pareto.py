@@ -40,7 +40,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
         objective_heads=[HEADS[objective] for objective in objectives],
         rows=[_row(row, objectives) for row in rows],
         figures=[_figure(rows, cost, objectives) for cost in objectives[1:]],
-        doubt=sentences.UNSURE,
+        caveat=sentences.UNSURE,
     )
 
 

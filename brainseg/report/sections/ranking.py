@@ -86,7 +86,7 @@ def ranking_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup:
         rows=[_row(row) for row in frame.to_dict("records")],
         baselines=[_baseline(row) for row in results.baseline_rows(sweep)],
         score_heads=list(HEADS.values()),
-        expects=sentences.expects(frame),
+        has_expected_dice=sentences.has_expected_dice(frame),
         varies=bool(frame["varied"].any()),
         baselines_note=sentences.baselines_note(sweep),
         warnings=_leak(sweep),
@@ -95,8 +95,8 @@ def ranking_section(frame: pd.DataFrame, sweep: Mapping[str, Any]) -> Markup:
 
 def meanings_section(frame: pd.DataFrame) -> Markup:
     """What the ranking's columns mean."""
-    expects = sentences.expects(frame)
-    meanings = {name: text for name, text in METRICS.items() if expects or name != EXPECTED_HEAD}
+    left_out = [] if sentences.has_expected_dice(frame) else [EXPECTED_HEAD]
+    meanings = {name: text for name, text in METRICS.items() if name not in left_out}
     return render("definitions", definitions=meanings)
 
 
