@@ -69,10 +69,10 @@ def test_more_folds_than_the_split_has_are_refused() -> None:
     ("first", "sentence"),
     [
         ((), "a sweep of points needs one or more"),
-        (({"epochs": 3}, {"epochs": 3}), "every point must be another configuration"),
-        (({}, {"model.encoder.name": "resnet50"}), "every point must be another configuration"),
-        (({"seed": 3},), "seeds and folds are the strategy's"),
-        (({"fold": 1},), "seeds and folds are the strategy's"),
+        (({"epochs": 3}, {"epochs": 3}), "points must be different configurations"),
+        (({}, {"model.encoder.name": "resnet50"}), "points must be different configurations"),
+        (({"seed": 3},), "seeds and folds belong to the strategy"),
+        (({"fold": 1},), "seeds and folds belong to the strategy"),
         (({"epoch": 3},), "there is no hyperparameter 'epoch'; did you mean 'epochs'"),
     ],
 )
