@@ -73,7 +73,7 @@ def test_another_seed_of_the_split_under_the_same_name_is_refused(
     run = begun(data, Run(tmp_path / "s"))
     other = replace(SWEEP, split=Split(seed=1))
     message = refused(lambda: begun(data, run, other))
-    assert f"{run.path} holds a sweep that asked something else: split.seed differ" in message
+    assert f"{run.path} holds a sweep with other settings: split.seed differ" in message
 
 
 def test_a_run_of_a_version_that_lacked_a_hyperparameter_is_resumed_with_its_default_alone(
@@ -160,7 +160,7 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     data = read_data(str(root), "auto", silent)
     groups = linked_patients(data, printed.append)
     assert groups[first] == groups[second]
-    assert printed == [f"{first}, {second} are linked (brainseg check says how): kept in one part"]
+    assert printed == [f"{first}, {second} are linked (see brainseg check) and kept in one part"]
     for seed in range(8):
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()

@@ -63,7 +63,7 @@ def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> Non
     assert Results.load(run).ranking["trial"].iloc[0] == "0002", "the ranking stays by Dice"
     sweep = confirmation(run, top=3, baselines=False)
     assert [point["model.encoder.name"] for point in sweep.first] == ["resnet34"] * 3
-    sentence = chosen_by(run, sweep)
+    sentence = how_chosen(run, sweep)
     assert (
         sentence.startswith("Chosen by expected Dice")
         and "0.830, would put trial 0002 first" in sentence
