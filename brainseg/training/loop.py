@@ -90,7 +90,7 @@ def train_steps(
         set_rates(optimizer, schedule(step))
         with machine.cast():
             scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
-            logits_BHW = network(*_with_dropout(batch.image_BCHW, scaling_BC3, shown_BC))
+            logits_BHW = network(*with_channels_shown(batch.image_BCHW, scaling_BC3, shown_BC))
         value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
         loss_value = _finite(value.item(), step, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -130,7 +130,7 @@ def score_epoch(
     return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
 
 
-def _with_dropout(
+def with_channels_shown(
     image_BCHW: Tensor, scaling_BC3: Tensor, shown_BC: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Images and their scaling with each channel replaced by the one that it shows."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brainseg.data.pipeline.modality_dropout import shown_channels
-from brainseg.training.loop import _shown
+from brainseg.training.loop import with_channels_shown
 
 
 @pytest.mark.parametrize("flair", [0, 1, 2])
@@ -35,6 +35,6 @@ def test_probability_0_a_single_channel_or_no_known_flair_changes_nothing() -> N
 def test_image_and_scaling_are_replaced_together() -> None:
     image = torch.arange(3).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     scaling = torch.arange(9.0).view(1, 3, 3)
-    shown, scaled = _shown(image, scaling, torch.tensor([[1, 1, 2]]))
+    shown, scaled = with_channels_shown(image, scaling, torch.tensor([[1, 1, 2]]))
     assert shown[0, :, 0, 0].tolist() == [1, 1, 2]
     assert scaled[0].tolist() == [[3, 4, 5], [3, 4, 5], [6, 7, 8]]
