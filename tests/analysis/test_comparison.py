@@ -331,7 +331,7 @@ def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width
 
 def test_whatever_a_name_holds_the_terminal_shows_it(tmp_path: Path) -> None:
     run = three_configurations(tmp_path)
-    run.note("0000", "done", arm=HOSTILE)
+    run.note("0000", "done", configuration=HOSTILE)
     assert HOSTILE in " ".join(shown(run, 260).split())
 
 
@@ -354,7 +354,7 @@ def test_a_leak_and_made_up_patients_are_reported_wherever_the_comparison_is_sho
 
 def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) -> None:
     run = three_configurations(tmp_path)
-    run.note("0000", "done", arm=HOSTILE)  # the first trial names its arm
+    run.note("0000", "done", configuration=HOSTILE)  # the first trial names its configuration
     text = written(run)
     tags = Tags(text)
     assert "Comparison" in tags.text and "Not significantly different from it" in tags.text

@@ -48,7 +48,7 @@ def change(path: Path, how: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
 
 
 def reported(findings: Findings) -> list[tuple[str, str, str]]:
-    return [(problem.file, problem.rule, problem.found) for problem in findings.problems]
+    return [(problem.file, problem.rule, problem.fault) for problem in findings.problems]
 
 
 def only(findings: Findings) -> tuple[str, str, str]:
