@@ -19,7 +19,7 @@ from brainseg.records.run import Run
 from brainseg.report import claims as report_claims
 from brainseg.report import page, results, sentences
 from brainseg.report.results import Results
-from tests.report.test_page import Tags
+from tests.support.reports import Tags, written
 from tests.support.small_run import begin
 
 PLAIN: Params = {"model": "plain"}
@@ -201,10 +201,6 @@ def test_where_every_network_scores_0_claims_are_inconclusive(tmp_path: Path) ->
         trained(run, VGG, [0.0, 0.0, 0.0], seed=seed)
         trained(run, PLAIN, [0.0, 0.0, 0.0], seed=seed)
     assert words(run) == ["inconclusive"] * 3
-
-
-def written(run: Run) -> str:
-    return page.write_report(Results.load(run)).read_text(encoding="utf-8")
 
 
 def claims_csv(run: Run) -> Path | None:

@@ -11,10 +11,10 @@ from brainseg.analysis.comparison import compare
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Choice, LogUniform, Params
 from brainseg.records.run import Run
-from brainseg.report import columns, terminal
+from brainseg.report import columns
 from brainseg.report.comparison import print_comparison
-from brainseg.report.results import Results
 from tests.support.confirm_run import add_configuration, confirmation, scores
+from tests.support.reports import printed
 from tests.support.small_run import begin, end, train
 
 ENCODERS = (  # with the weights on imagenet: 15 to 41 characters
@@ -60,10 +60,8 @@ def over_seeds(folder: Path) -> Run:
     return run
 
 
-def printed(run: Run, width: int) -> list[str]:
-    console = Console(file=StringIO(), width=width)
-    terminal.print_ranking(Results.load(run), console)
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+def lines_printed(run: Run, width: int) -> list[str]:
+    return printed(run, width).splitlines()
 
 
 def of_table(lines: list[str]) -> list[str]:
@@ -77,7 +75,7 @@ def of_table(lines: list[str]) -> list[str]:
 def test_no_name_of_usual_length_is_broken(tmp_path: Path, make: object, width: int) -> None:
     assert callable(make)
     run = make(tmp_path / "run")
-    lines = of_table(printed(run, width))
+    lines = of_table(lines_printed(run, width))
     names = {
         record.configuration
         for record in run.trials()
@@ -93,7 +91,7 @@ def test_lines_break_between_hyperparameters_and_fit_the_terminal(
     tmp_path: Path, width: int
 ) -> None:
     run = searched(tmp_path / "run")
-    shown = printed(run, width)
+    shown = lines_printed(run, width)
     assert max(len(line) for line in shown if str(run.path) not in line) <= width
     text = "\n".join(of_table(shown))
     for n in range(len(ENCODERS)):
@@ -102,10 +100,10 @@ def test_lines_break_between_hyperparameters_and_fit_the_terminal(
 
 def test_columns_without_room_are_named_with_the_file_that_has_them(tmp_path: Path) -> None:
     run = searched(tmp_path / "run")
-    assert "Not shown in 80 columns: IoU, Epochs, Time; see results.csv." in printed(run, 80)
-    assert not any(line.startswith("Not shown") for line in printed(run, 120))
+    assert "Not shown in 80 columns: IoU, Epochs, Time; see results.csv." in lines_printed(run, 80)
+    assert not any(line.startswith("Not shown") for line in lines_printed(run, 120))
     short = over_seeds(tmp_path / "short")
-    assert not any(line.startswith("Not shown") for line in printed(short, 120))
+    assert not any(line.startswith("Not shown") for line in lines_printed(short, 120))
 
 
 def test_names_of_a_comparison_break_at_commas_alone(tmp_path: Path) -> None:

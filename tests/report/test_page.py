@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,57 +13,15 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten, parse
 from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
-from brainseg.report import page
 from brainseg.report.figures import curves, slices
-from brainseg.report.results import Results
 from tests.report.test_results import in_folds
+from tests.support.reports import Tags, written
 from tests.support.small_run import HOSTILE, begin, end, four_trials, paint, train
-
-VOID = {"meta", "br", "image", "use", "path", "rect", "circle"}
-LINKS = ("src", "href", "srcset", "data", "action", "poster")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return four_trials(tmp_path / "encoders")
-
-
-def written(run: Run) -> str:
-    return page.write_report(Results.load(run)).read_text(encoding="utf-8")
-
-
-class Tags(HTMLParser):
-    """Fails if a tag closes that is not the one opened last; collects names, links and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.names: set[str] = set()
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.links += [value or "" for key, value in attrs if key.split(":")[-1] in LINKS]
-        self.ids += [value or "" for key, value in attrs if key == "id"]
-        if tag not in VOID or tag == "image":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID or tag == "image":
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_whatever_a_name_holds_the_page_stays_whole(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 import re
 import shlex
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.resolve import sweep_from_options
@@ -19,20 +17,15 @@ from brainseg.config.schema import flatten
 from brainseg.config.sweep import Split
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
-from brainseg.report import replay, results, sentences, terminal
+from brainseg.report import replay, results, sentences
 from brainseg.report.results import Results
+from tests.support.reports import printed
 from tests.support.small_run import HOSTILE, begin, end, four_trials, train
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return four_trials(tmp_path / "encoders")
-
-
-def printed(run: Run, width: int = 80) -> str:
-    console = Console(file=StringIO(), width=width)
-    terminal.print_ranking(Results.load(run), console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_best_score_comes_first_and_failed_trials_have_no_rank(run: Run) -> None:

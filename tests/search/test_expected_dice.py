@@ -1,11 +1,9 @@
 """A search names its best by expected Dice: no lucky trial wins over steadily better ones."""
 
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from brainseg.config.distributions import (
     Choice,
@@ -17,11 +15,12 @@ from brainseg.config.distributions import (
 )
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
-from brainseg.report import page, terminal
+from brainseg.report import page
 from brainseg.report.results import Results
 from brainseg.search.confirmation import confirmation, how_chosen, ranked_configurations
 from brainseg.search.expected_dice import expected_dice
 from brainseg.search.gaussian_process import FIRST
+from tests.support.reports import printed
 from tests.support.small_run import begin, end, train
 
 SPACE = {
@@ -50,12 +49,6 @@ def add(run: Run, point: Params, score: float, epochs: int = 10) -> str:
     train(run, trial, [score] * epochs, {"epochs": 10, "optimizer.adamw.lr": rate, **point})
     end(run, trial, "done" if epochs == 10 else "stopped")
     return trial
-
-
-def printed(run: Run, width: int = 80) -> str:
-    console = Console(file=StringIO(), width=width)
-    terminal.print_ranking(Results.load(run), console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> None:

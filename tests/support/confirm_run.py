@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.analysis.comparison import MARGIN, Comparison, compare
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
@@ -83,3 +85,16 @@ def scores(
     )
     luck -= luck.mean()
     return np.clip(common - common.mean() + mean + luck, 0, 1)
+
+
+def three_configurations(folder: Path) -> Run:
+    """The first two as good as each other, the third far behind."""
+    run = confirmation(folder)
+    add_configuration(run, VGG, scores(0.8, draw=1))
+    add_configuration(run, RESNET, scores(0.801, draw=2))
+    add_configuration(run, SMALL, scores(0.7, draw=3))
+    return run
+
+
+def compared(run: Run, margin: float = MARGIN) -> Comparison:
+    return compare(RunSnapshot.load(run), margin=margin)

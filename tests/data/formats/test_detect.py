@@ -10,7 +10,6 @@ import pytest
 
 from brainseg.cli.main import main
 from brainseg.data.formats.detect import LAYOUTS, find_slices, scan
-from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import read_image
 from brainseg.data.table import COLUMNS, fingerprint, read_table
 from tests.support.scans import (
@@ -28,12 +27,6 @@ from tests.support.scans import (
 )
 
 Copy = Callable[[Path, Path], None]
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patients in the LGG layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
 
 
 @pytest.fixture(scope="session")

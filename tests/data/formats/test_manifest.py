@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import read_image
 from tests.support.scans import (
     as_lgg,
@@ -16,12 +15,6 @@ from tests.support.scans import (
     write_picture,
     write_volume,
 )
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patients in the LGG layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
 
 
 def write_pair(root: Path, name: str) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import COLUMNS, read_table
 from tests.support.scans import (
     blob,
@@ -22,12 +21,6 @@ def refused(root: Path) -> str:
     with pytest.raises(ValueError) as error:
         find_slices(root)
     return str(error.value)
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patients in the LGG layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
 
 
 # LGG

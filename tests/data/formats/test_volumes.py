@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.phantom import write_phantoms
 from tests.support.scans import (
     as_nifti,
     as_nnunet,
@@ -19,13 +18,6 @@ from tests.support.scans import (
     problems,
     write_volume,
 )
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patients in the LGG layout."""
-    return write_phantoms(tmp_path_factory.mktemp("data") / "p", patients=3, slices=5, size=32)
-
 
 # nnU-Net
 

@@ -1,0 +1,91 @@
+"""What a check says of patients: without tumour, unreadable, in two folders, or the same twice."""
+
+import shutil
+
+import cv2
+import numpy as np
+
+from brainseg.data.quality.check import check
+from tests.support.faults import SHARED, SLICES, Data, change, only, read, reported
+
+
+def test_patients_without_tumour_and_numbers_with_gaps_are_notes(data: Data) -> None:
+    for number in range(1, SLICES + 1):
+        change(data.mask(4, number), np.zeros_like)
+    for path in (data.image(1, 3), data.mask(1, 3), data.image(1, 4), data.mask(1, 4)):
+        path.unlink()
+    findings = check(data.root)
+    assert reported(findings) == []
+    assert findings.notes == [
+        "1 of 4 patients have no tumour: PHANTOM_0004",
+        "slice numbers have gaps in 1 of 4 patients: PHANTOM_0001 lacks 3, 4",
+    ]
+
+
+def test_a_patient_that_cannot_be_read_is_a_problem(data: Data) -> None:
+    for path in (data.image(2, 1), data.mask(2, 1)):
+        path.rename(data.root / path.name)
+    assert only(check(data.root)) == (
+        "PHANTOM_0002_1.tif",
+        "a slice must lie in its patient's folder",
+        "lies in none",
+    )
+
+
+def test_a_slice_without_number_is_a_problem(data: Data) -> None:
+    data.image(2, 1).rename(data.image(2, 1).with_name("first.tif"))
+    data.mask(2, 1).rename(data.mask(2, 1).with_name("first_mask.tif"))
+    assert only(check(data.root))[1] == "the name of a slice must end in its number"
+
+
+def test_an_image_in_two_patients_is_a_problem(data: Data) -> None:
+    shutil.copy(data.image(1, 4), data.image(3, 2))
+    file, rule, sentence = only(check(data.root))
+    assert (file, rule) == (data.name(data.image(3, 2)), SHARED)
+    assert sentence.startswith(f"shows the same as {data.name(data.image(1, 4))}, pixel for pixel")
+
+
+def test_masks_that_disagree_over_one_image_are_reported(data: Data) -> None:
+    shutil.copy(data.image(1, data.with_tumour(1)), data.image(3, 1))
+    change(data.mask(3, 1), np.zeros_like)
+    assert ", but its mask marks 0 pixels, the other's " in only(check(data.root))[2]
+
+
+def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
+    again = data.root / "Someone else"
+    again.mkdir()
+    for number in range(1, SLICES + 1):
+        cv2.imwrite(str(again / f"s{number}.png"), (read(data.image(2, number)) * 0.8).astype("u1"))
+        shutil.copy(data.mask(2, number), again / f"s{number}_mask.tif")
+    file, rule, sentence = only(check(data.root))
+    assert (file, rule) == ("Someone else/s1.png", SHARED)
+    assert sentence.startswith("shows the same as PHANTOM_0002/PHANTOM_0002_1.tif, nearly (5 more")
+
+
+def test_a_patient_in_two_folders_of_one_name_is_refused(data: Data) -> None:
+    shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
+    _, rule, sentence = only(check(data.root))
+    assert rule.startswith("a patient must have one slice of each number")
+    assert "are both slice 1 of PHANTOM_0002 (12 of its images share a number)" in sentence
+
+
+def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
+    for patient, name in ((1, "CASE_7_20010101"), (2, "case_7_20030303")):
+        data.image(patient, 1).parent.rename(data.root / name)
+    findings = check(data.root)
+    assert reported(findings) == []
+    assert findings.notes == [
+        "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: every "
+        "split keeps both in one part"
+    ]
+
+
+def test_a_slice_that_occurs_twice_in_one_patient_is_a_note(data: Data) -> None:
+    for path, again in ((data.image(1, 3), data.image(1, 5)), (data.mask(1, 3), data.mask(1, 5))):
+        shutil.copy(path, again)
+    findings = check(data.root)
+    assert reported(findings) == []
+    assert findings.notes == [
+        "1 of 24 slices repeat another slice of their patient: "
+        f"{data.name(data.image(1, 5))} equals {data.name(data.image(1, 3))}"
+    ]
