@@ -197,6 +197,6 @@ def _p_values(
 
 
 def _parameters(run: RunSnapshot, group: Sequence[TrialRecord]) -> float:
-    """Of the configuration's network, as its trials noted it."""
+    """Parameters of the configuration's network, as its trials recorded them."""
     rows = (row for record in group for row in run.trials[record.trial].rows[:1])
     return float(next((row.parameters for row in rows if row.parameters), math.nan))

@@ -1,7 +1,7 @@
 """What an answer cost: device-seconds of every trial, by phase and by how the trial ended.
 
 Not counted: the time in which Ray starts processes, and what a killed process spent on an epoch
-that it did not finish, of which there is no record.
+that it did not finish, since no record of it exists.
 """
 
 from collections.abc import Sequence

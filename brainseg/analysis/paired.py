@@ -8,7 +8,7 @@ What varies, and how it is treated:
 
     patients   Many, and their differences are skewed: resampled with replacement, all
                configurations and seeds of a patient together. The deviations are stretched by
-               sqrt(n / (n - 1)), and the levels of an interval are Student's in place of the
+               sqrt(n / (n - 1)), and the levels of an interval are Student's instead of the
                normal's (the expanded percentile of Hesterberg 2015), with degrees of freedom that
                fall as the kurtosis grows (n - 1 if it is the normal's), since a few patients then
                make up the variance.

@@ -101,7 +101,7 @@ def _answer(ref: Any, timeout_seconds: float) -> Any:
 
 
 def unseen_paths(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
-    """In words: which nodes do not see which of these paths, or cannot run brainseg at all."""
+    """A sentence for each node that does not see some of these paths, or cannot run brainseg."""
     names = [str(path) for path in paths]
     problems = []
     for node, missing in on_each(_missing, names, nodes=nodes, timeout_seconds=20).items():

@@ -87,7 +87,7 @@ def _listening(process: psutil.Process) -> list[Socket]:
 
 
 def _asks_for_token(process: psutil.Process) -> bool:
-    """By its environment; Ray's process titles overwrite the start of it, then by its parent's.
+    """By its environment, or its parent's where Ray's process title overwrote the start of it.
 
     Not by psutil, to which an environment that was overwritten is an empty one.
     """

@@ -1,6 +1,6 @@
 """When a sweep whose trials find no room in the cluster says so, and when it ends.
 
-Ray by itself would wait for ever and say nothing.
+Ray itself would wait for ever, silently.
 """
 
 import signal

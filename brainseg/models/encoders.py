@@ -94,7 +94,7 @@ def require_known(name: str) -> None:
         )
     if why := _no_feature_maps(name):
         raise ValueError(
-            f"an encoder must have feature maps of 1/4 to 1/32 of the image, and {name!r} has not "
+            f"an encoder must have feature maps of 1/4 to 1/32 of the image, and {name!r} does not "
             f"({why}); take another of `brainseg encoders '{TIMM}*'`"
         )
 

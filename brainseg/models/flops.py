@@ -25,7 +25,7 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Of one training step on a batch, and of scoring one image.
+    """The work of one training step on a batch, and of scoring one image.
 
     Floating-point operations are those of matrix products and convolutions, a multiply-add
     counting two (torch.utils.flop_counter); bytes are in float32.

@@ -29,7 +29,7 @@ def is_path(weights: str) -> bool:
 
 
 def require_weights(name: str, weights: str, channels: int = 3) -> None:
-    """Make sure that ``weights`` for ``name`` can be had on this machine, before any training.
+    """Make sure, before any training, that ``weights`` for ``name`` are available on this machine.
 
     Published weights of the libraries are downloaded to the hub's cache if they are not there
     yet; medical ones are not, since somebody must accept their terms.

@@ -98,7 +98,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def peak_resident_bytes() -> int:
-    """Of this process. psutil lacks it; ``getrusage`` includes the peak of the parent."""
+    """This process's peak. psutil lacks it; ``getrusage`` includes the peak of the parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

@@ -236,7 +236,7 @@ class DeviceSeconds:
 
     def __init__(self, folder: TrialDir) -> None:
         self._costs, self._rows = Lines(folder.costs_path), Lines(folder.metrics)
-        self._noted, self._epochs = 0.0, set[int]()  # seconds, and the epochs that they are of
+        self._noted, self._epochs = 0.0, set[int]()  # seconds, and their epochs
         self._unnoted: dict[int, float] = {}  # by epoch
 
     def so_far(self) -> float:

@@ -191,7 +191,7 @@ def _cells(place: int, compared: ComparedConfiguration) -> dict[str, str]:
 
 
 def p_words(p: float) -> str:
-    """To three decimals; a smaller p is only known to be below 0.001."""
+    """p to three decimals; a smaller one is only known to be below 0.001."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

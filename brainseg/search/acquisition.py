@@ -91,7 +91,7 @@ def _seconds(trials: Sequence[Observation], features: list[Floats]) -> Floats:
 
 
 def expected_improvement(mean: Floats, spread: Floats, best: float) -> Floats:
-    """By how much normal variables are expected to exceed ``best``, where they do, (C,)."""
+    """Expected excess of normal variables over ``best``, 0 where they are below it: (C,)."""
     gain = (mean - best) / spread
     improvement: Floats = spread * (gain * norm.cdf(gain) + norm.pdf(gain))
     return improvement

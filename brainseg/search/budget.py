@@ -121,7 +121,7 @@ def since_improvement(events: Sequence[dict[str, Any]], noise: float) -> tuple[i
 
 
 def late_noise(dice: Sequence[float]) -> float | None:
-    """By how much Dice varies late in one training; None if it was too short to say.
+    """By how much Dice varies late in one training; None if it was too short.
 
     The standard deviation of the changes in the last third of its epochs, over the square root
     of 2 as each holds the noise of two epochs.

@@ -165,7 +165,7 @@ class Trial:
         )
 
     def _bounds(self) -> Bounds:
-        """From the trial's own range test, which runs once and leaves the network as it was."""
+        """The bounds of its own range test, which runs once and leaves the network as it was."""
         path = self.folder.lr_range
         bounds = self.ranks.broadcast(read_bounds(path) if path.exists() else None)
         if bounds is None:

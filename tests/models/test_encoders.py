@@ -59,11 +59,11 @@ def test_an_encoder_of_timm_is_known_by_its_prefix(name: str) -> None:
         (
             "tu-vit_tiny_patch16_224",
             "an encoder must have feature maps of 1/4 to 1/32 of the image, and "
-            "'tu-vit_tiny_patch16_224' has not (",
+            "'tu-vit_tiny_patch16_224' does not (",
         ),
         (
             "tu-levit_128",
-            "an encoder must have feature maps of 1/4 to 1/32 of the image, and 'tu-levit_128' has",
+            "an encoder must have feature maps of 1/4 to 1/32 of the image, and 'tu-levit_128' does",
         ),
     ],
 )

@@ -124,7 +124,7 @@ def _number(row: dict[str, str], image: str) -> int:
 
 
 def _spacing(row: dict[str, str]) -> Spacing | None:
-    """From row to row, column to column, slice to slice; None where the row has none."""
+    """The distance between rows, columns, slices in mm; None where the manifest's row has none."""
     text = row.get("spacing", "")
     cells = re.split(r"[x*,;\s]+", text) if text else [row.get(name, "") for name in MILLIMETRES]
     if not any(cells):

@@ -192,6 +192,6 @@ def _draws(strengths: Strengths, seed: int, epoch: int, block: int) -> NDArray[n
 
 
 def _random_state(seed: int, epoch: int, sample: int) -> tuple[np.random.Generator, random.Random]:
-    """For a transform of albumentations, which draws from both generators."""
+    """The two generators that a transform of albumentations draws from."""
     words = np.random.SeedSequence([seed, epoch, sample]).generate_state(2, np.uint64)
     return np.random.default_rng(words[0]), random.Random(int(words[1]))

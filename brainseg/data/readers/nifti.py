@@ -62,7 +62,7 @@ class Geometry:
 
     @property
     def slice_spacing_mm(self) -> tuple[float, float, float]:
-        """From row to row, from column to column, from slice to slice."""
+        """The distance from row to row, from column to column, from slice to slice."""
         columns, rows = (k for k in range(3) if k != self.axis)
         return self.spacing_mm[rows], self.spacing_mm[columns], self.spacing_mm[self.axis]
 

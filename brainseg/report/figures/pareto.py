@@ -1,4 +1,4 @@
-"""Dice against one cost, with the highest Dice that can be had for it as a line."""
+"""Dice against one cost, and as a line the highest Dice at each cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Quartiles:
-    """Of the Dice over validation patients, with the mean."""
+    """Quartiles and mean of the Dice over validation patients."""
 
     low: float
     median: float
