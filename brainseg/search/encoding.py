@@ -65,7 +65,7 @@ class SpaceEncoder:
         return {path: self._value(path, code) for path, code in pairs if code == code}
 
     def features(self, codes: Floats) -> list[Floats]:
-        """Features of each path, (C, F): a number's code, a choice's one-hot; the centre if absent."""
+        """Features of each path, (C, F): a number's code, a choice's one-hot; centre if absent."""
         features = []
         for path, column in zip(self.paths, codes.T, strict=True):
             if options := self.options(path):

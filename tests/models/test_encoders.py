@@ -63,7 +63,7 @@ def test_an_encoder_of_timm_is_known_by_its_prefix(name: str) -> None:
         ),
         (
             "tu-levit_128",
-            "an encoder must have feature maps of 1/4 to 1/32 of the image, and 'tu-levit_128' does",
+            "an encoder must have feature maps of 1/4 to 1/32 of the image, and 'tu-levit_128'",
         ),
     ],
 )
