@@ -14,9 +14,8 @@ from brainseg.config.schema import build, flatten, parse
 from brainseg.records.files import read_json, write_json
 from brainseg.records.run import Run
 from brainseg.report.figures import curves, slices
-from tests.report.test_results import in_folds
 from tests.support.reports import Tags, written
-from tests.support.small_run import HOSTILE, begin, end, four_trials, paint, train
+from tests.support.small_run import HOSTILE, begin, end, four_trials, in_folds, paint, train
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from brainseg.records.run import Run
 from brainseg.report import replay, results, sentences
 from brainseg.report.results import Results
 from tests.support.reports import printed
-from tests.support.small_run import HOSTILE, begin, end, four_trials, train
+from tests.support.small_run import HOSTILE, begin, end, four_trials, in_folds, train
 
 
 @pytest.fixture
@@ -200,26 +200,6 @@ def test_configurations_are_ranked_by_their_mean_over_seeds(tmp_path: Path) -> N
     assert text.startswith("resnet50, imagenet scored highest: mean Dice 0.780 over 3 seeds")
     assert "then vgg16, imagenet, 0.700 over 3 seeds (0.500 to 0.900)" in text
     assert "Lowest" in printed(run)
-
-
-def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
-    """A sweep in two folds: of each encoder, by seed, the last Dice in either fold."""
-    run = begin(folder / "run")
-    sweep = read_json(run.sweep)
-    counts = {"test": {"patients": 1, "slices": 20}, "fold 0": {"patients": 3, "slices": 60}}
-    begin(
-        run.path,
-        strategy={"kind": "points", "seeds": [0, 1], "folds": 2},
-        split=sweep["split"] | {"folds": 2, "counts": counts},
-    )
-    for name, seeds in dice.items():
-        for seed, folds in enumerate(seeds):
-            for fold, last in enumerate(folds):
-                trial = f"{len(run.trials()):04d}"
-                point: Params = {"model.encoder.name": name, "seed": seed, "fold": fold}
-                train(run, trial, [last + 0.05, last], point)
-                end(run, trial, "done")
-    return run
 
 
 def test_a_configuration_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: Path) -> None:

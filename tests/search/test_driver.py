@@ -14,8 +14,7 @@ from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
-from tests.search.test_study import LISTED, end
-from tests.support.search_driver import SWEEP, Driver, dice
+from tests.support.search_driver import LISTED, SWEEP, Driver, dice, end
 
 
 def test_every_trial_is_begun_once_and_only_the_best_reach_their_end(tmp_path: Path) -> None:

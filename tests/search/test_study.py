@@ -11,34 +11,14 @@ from optuna.trial import TrialState
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import _hints, build, flatten, schema
 from brainseg.config.space import Space
-from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Sweep
-from brainseg.records.files import append_line, write_text
+from brainseg.config.sweep import REPORT_MODELS, Bayes, Sweep
 from brainseg.records.run import Run
 from brainseg.search.observations import Observation
 from brainseg.search.study import Study
 from tests.config.test_space import trials
-from tests.support.search_driver import SPACE, SWEEP
+from tests.support.search_driver import LISTED, SPACE, SWEEP, end
 
-LISTED = Sweep(
-    name="s",
-    question="?",
-    space=Space(TrialConfig(), search=()),
-    first=REPORT_MODELS,
-    strategy=Points(seeds=(3, 5)),
-)
 COSTLY = replace(SWEEP, objectives=("dice", "parameters", "device_seconds"))
-
-
-def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
-    folder = study.run.trial(name)
-    if dice is not None:
-        row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1, "parameters": 7}
-        append_line(folder.metrics, {**row, "seconds": 1.0, "devices": 1})
-        study.observe(name, 1, dice)
-    if state != "done":
-        write_text(folder.stop if state == "stopped" else folder.failure, "a reason")
-    study.run.note(name, folder.ending().state, dice=dice)
-    study.report_end(name)
 
 
 def test_the_report_s_four_models_come_first_and_in_order(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
-from brainseg.records.files import append_line, write_json
+from brainseg.records.files import append_line, read_json, write_json
 from brainseg.records.run import Run
 
 PATIENTS = ("007", "NA", "Łódź, 東京\nsecond line")  # the first has no tumour
@@ -111,4 +111,24 @@ def four_trials(folder: Path) -> Run:
     train(run, "0002", [0.9], {"optimizer": "sgd", "optimizer.sgd.lr": 0.3})
     end(run, "0002", "failed", f"not finite on {HOSTILE}")
     train(run, "0003", [0.6, 0.5])
+    return run
+
+
+def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
+    """A sweep in two folds: of each encoder, by seed, the last Dice in either fold."""
+    run = begin(folder / "run")
+    sweep = read_json(run.sweep)
+    counts = {"test": {"patients": 1, "slices": 20}, "fold 0": {"patients": 3, "slices": 60}}
+    begin(
+        run.path,
+        strategy={"kind": "points", "seeds": [0, 1], "folds": 2},
+        split=sweep["split"] | {"folds": 2, "counts": counts},
+    )
+    for name, seeds in dice.items():
+        for seed, folds in enumerate(seeds):
+            for fold, last in enumerate(folds):
+                trial = f"{len(run.trials()):04d}"
+                point: Params = {"model.encoder.name": name, "seed": seed, "fold": fold}
+                train(run, trial, [last + 0.05, last], point)
+                end(run, trial, "done")
     return run
