@@ -1,4 +1,4 @@
-"""W&B beside the local records: one run a trial, never in the way of training.
+"""W&B as a copy of the local records: one W&B run per trial; it never delays training.
 
 The mirror copies rows from a trial's metrics.jsonl, which is the truth. It works in a thread of
 its own, in the sweep's driver; W&B's first error is logged, and W&B not used again.
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 DEFAULTS = {  # settings of W&B's runs whose environment variable is not set
     "WANDB_SILENT": ("silent", True),
     "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": ("x_transaction_log_flush_interval", 1.0),
-}  # the latter in seconds; a killed driver would lose 15 else
+}  # the latter in seconds; by default, 15, a killed driver would lose as much
 SUMMARY_BEST = ("dice", "iou", "micro_dice", "tumour_slice_dice")
 
 
@@ -39,7 +39,7 @@ def default_mode() -> Mode:
 
 
 def server() -> str:
-    """Where W&B's runs would go: $WANDB_BASE_URL, its own settings, else its usual address."""
+    """The address of W&B's server: $WANDB_BASE_URL, else from its settings, else the default."""
     return str(wandb.setup().settings.base_url)
 
 
@@ -63,7 +63,7 @@ class Mirror:
         self._thread.start()
 
     def follow(self, record: TrialRecord) -> None:
-        """Copy what the trial's records hold that has not been copied yet."""
+        """Copy the rows of the trial that have not been copied yet."""
         self._put(lambda: self._copy(record))
 
     def finish(self, record: TrialRecord) -> None:
@@ -77,7 +77,10 @@ class Mirror:
         self._jobs.put(None)
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
-            log.warning("W&B did not finish in %.0f s; its last rows are local", timeout_seconds)
+            log.warning(
+                "W&B did not finish in %.0f s; its last rows are in the local records only",
+                timeout_seconds,
+            )
 
     def _put(self, job: Callable[[], None]) -> None:
         if self._thread is not None:
@@ -143,7 +146,9 @@ class Mirror:
 
 
 def _settings() -> wandb.Settings:
-    unsaid: dict[str, Any] = dict(own for name, own in DEFAULTS.items() if name not in os.environ)
+    unsaid: dict[str, Any] = dict(
+        setting for name, setting in DEFAULTS.items() if name not in os.environ
+    )
     return wandb.Settings(x_disable_stats=True, console="off", init_timeout=30, **unsaid)
 
 

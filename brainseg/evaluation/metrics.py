@@ -1,4 +1,4 @@
-"""Overlap between predicted and true tumour: pixels are counted per slice, divided at the end.
+"""Overlap between predicted and true tumour: pixels are counted per slice and divided at the end.
 
 Shapes: B images, H rows, W columns, S slices, P patients. Counts are integers that add up over
 batches, workers and slices, so every score is the same number on one worker or on eight.
@@ -34,7 +34,7 @@ def per_patient(counts_S3: Counts, patients: Sequence[str]) -> dict[str, Counts]
 
 
 def dice(counts: Counts) -> NDArray[np.float64]:
-    """2 tp / (2 tp + fp + fn) along the last axis; 1 where nothing is tumour and nothing is found.
+    """2 tp / (2 tp + fp + fn) along the last axis; 1 if there is no tumour and none is predicted.
 
     Source: Dice (1945); Zijdenbos et al. (1994) for segmentation.
     """
@@ -43,7 +43,7 @@ def dice(counts: Counts) -> NDArray[np.float64]:
 
 
 def iou(counts: Counts) -> NDArray[np.float64]:
-    """tp / (tp + fp + fn) along the last axis; 1 where nothing is tumour and nothing is found."""
+    """tp / (tp + fp + fn) along the last axis; 1 if there is no tumour and none is predicted."""
     tp, wrong = counts[..., 0], counts[..., 1] + counts[..., 2]
     return _ratio(tp, tp + wrong)
 
@@ -53,7 +53,7 @@ def summary(counts_S3: Counts, patients: Sequence[str]) -> dict[str, float]:
 
     ``dice`` and ``iou`` are means over patients of volume scores; ``micro_*`` are over all
     pixels; ``tumour_slice_dice`` is the mean over slices with tumour; ``slice_dice_empty1`` the
-    mean over all slices, 1 for a slice rightly left empty; ``false_alarm`` the share of
+    mean over all slices, 1 for an empty slice that is left empty; ``false_alarm`` the share of
     tumour-free slices with any predicted tumour. A mean over nothing is 0.
     """
     volumes_P3 = np.stack(list(per_patient(counts_S3, patients).values()))

@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 from brainseg.config.schema import did_you_mean
 
 M = TypeVar("M", bound=nn.Module)
-TIMM = "tu-"  # what segmentation-models-pytorch puts before the names of timm
+TIMM = "tu-"  # the prefix of timm's encoders in segmentation-models-pytorch
 
-# Encoder, weights, licence of the weights; the first row that fits holds. The library's own
-# repositories say "other" of them all, so each row is what the origin says: timm's card of the same
-# weights (`license` of resnet50.tv_in1k and so on, timm 1.0.31), or where timm has none, the
-# library's licenses/LICENSES.md (efficientnet, mit, mobileone). Of mobilenet_v2 neither says any.
+# Encoder, weights, licence of the weights; the first matching row counts. The library's own
+# repositories say "other" for all of them, so each row is what the origin says: timm's card of the
+# same weights (`license` of resnet50.tv_in1k and so on, timm 1.0.31), or, where timm has none, the
+# library's licenses/LICENSES.md (efficientnet, mit, mobileone). Neither names one for mobilenet_v2.
 LICENCES = (
     ("*", "instagram", "CC-BY-NC-4.0"),
     ("*", "s*sl", "CC-BY-NC-4.0"),
@@ -39,18 +39,18 @@ LICENCES = (
 
 
 def catalogue() -> list[str]:
-    """The names of all encoders of segmentation-models-pytorch; timm's add a `tu-` before."""
+    """The names of all encoders of segmentation-models-pytorch; those of timm are not listed."""
     return sorted(smp.encoders.encoders)
 
 
 def matching(pattern: str) -> list[str]:
-    """Encoders whose name is ``pattern``, else fits it as a glob, else contains it.
+    """The encoder named ``pattern``, else those that match it as a glob or contain it.
 
     timm's are among them only if the pattern starts with `tu-`; with a dot in it, each of timm's
     pretrained variants by its own name.
 
     Raises:
-        ValueError: there is none, with the names that are close.
+        ValueError: there is none; similar names are suggested.
     """
     known = _timm_names("." in pattern) if pattern.startswith(TIMM) else catalogue()
     if pattern in known:
@@ -60,7 +60,7 @@ def matching(pattern: str) -> list[str]:
         return matches
     near = did_you_mean(pattern.strip("*?"), [*catalogue(), *_timm_names()])
     raise ValueError(
-        f"there is no encoder that fits {pattern!r}{near or '; `brainseg encoders` lists all'}"
+        f"there is no encoder that matches {pattern!r}{near or '; `brainseg encoders` lists all'}"
     )
 
 
@@ -75,11 +75,11 @@ def published_weights(name: str) -> dict[str, str]:
 
 
 def require_known(name: str) -> None:
-    """Refuse an encoder that does not exist or has no feature maps, with the names that are close.
+    """Refuse an encoder that does not exist or has no feature maps; similar names are suggested.
 
     Raises:
-        ValueError: neither segmentation-models-pytorch nor timm knows ``name``, or it is one of
-            timm's that cannot be an encoder.
+        ValueError: neither segmentation-models-pytorch nor timm knows ``name``, or it is a model
+            of timm that cannot be an encoder.
     """
     if name in catalogue():
         return
@@ -110,7 +110,7 @@ def build_encoder(name: str, channels: int = 3, image_size: int = 256) -> nn.Mod
 def size_options(name: str, image_size: int) -> dict[str, int]:
     """The option with which an encoder takes images of this size: none, or `img_size`.
 
-    Some of timm's are built for one size (attention in windows, learned positions).
+    Some of timm's encoders are built for one size (attention in windows, learned positions).
     """
     only_size = fixed_size(name)
     return {"img_size": image_size} if only_size not in (None, image_size) else {}
@@ -146,10 +146,10 @@ class _RealRanges(TorchFunctionMode):
 
 @cache
 def _no_feature_maps(name: str) -> str:
-    """Why the library cannot make an encoder of one of timm's models; empty if it can."""
+    """Why a model of timm cannot be made an encoder; empty if it can."""
     try:
         on_meta_device(lambda: smp.encoders.get_encoder(name, weights=None))
-    except Exception as error:  # each family of timm's raises its own kind
+    except Exception as error:  # each family of models raises another kind
         return f"{type(error).__name__}: {error}"
     return ""
 

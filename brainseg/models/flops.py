@@ -27,8 +27,8 @@ FLOAT = 4  # bytes
 class Work:
     """The work of one training step on a batch, and of scoring one image.
 
-    Floating-point operations are those of matrix products and convolutions, a multiply-add
-    counting two (torch.utils.flop_counter); bytes are in float32.
+    Floating-point operations are those of matrix products and convolutions; a multiply-add
+    counts as two (torch.utils.flop_counter); bytes are in float32.
     """
 
     step_flops: float  # forward and backward
@@ -45,7 +45,7 @@ class Work:
 
 @cache
 def blocks_of(model: Encoder | Plain, channels: int, image_size: int) -> int:
-    """How many blocks of the network can be frozen; its weights play no part."""
+    """How many blocks of the network can be frozen, whatever its weights."""
     return len(_network(_bare(model), channels, image_size).blocks)
 
 
@@ -69,7 +69,7 @@ def work(
     try:
         with counter.flops, _kept_for_backward() as kept, counter:
             network(image_BCHW, scaling_BC3)
-    except Exception as error:  # each family of encoders raises its own kind
+    except Exception as error:  # each family of encoders raises another kind
         raise ValueError(
             f"it does not train on {images} images of {image_size} pixels ({error})"
         ) from None
@@ -88,8 +88,9 @@ def work(
 class _Counter(TorchFunctionMode):
     """Counts the operations of each call, and those of calls whose result is differentiated.
 
-    PyTorch's own count of a backward pass takes grouped convolutions for whole ones, ten times too
-    much for EfficientNet; a backward pass is twice the forward pass of what is trained.
+    PyTorch's own count of a backward pass ignores the groups of convolutions, which gives ten times
+    too much for EfficientNet. Here a backward pass counts twice the forward pass of what is
+    trained.
     """
 
     def __init__(self) -> None:
@@ -109,7 +110,7 @@ class _Counter(TorchFunctionMode):
 def _kept_for_backward() -> Iterator[dict[int, int]]:
     """Bytes of each storage that autograd keeps, by its address, while the context is open."""
     kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no address is used twice
+    alive: list[Tensor] = []  # so that no address is reused
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -133,7 +134,7 @@ def _bare(model: Encoder | Plain) -> Encoder | Plain:
 def _network(model: Encoder | Plain, channels: int, image_size: int) -> Network:
     try:
         return on_meta_device(lambda: build_network(model, channels, image_size))
-    except Exception as error:  # each family of encoders raises its own kind
+    except Exception as error:  # each family of encoders raises another kind
         if isinstance(error, ValueError):
             raise
         raise ValueError(

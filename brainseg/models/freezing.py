@@ -18,9 +18,9 @@ Blocks = Sequence[Sequence[str]]  # names of parameters, block by block from the
 def blocks(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[list[str]]:
     """The names of the parameters of an encoder, block by block from the input on.
 
-    Found on an image of ``channels`` and ``pixels`` a side; the encoder decides which it takes.
-    Feature maps that no new parameter influences (the image itself) make no block. A parameter in
-    no block influences nothing.
+    Found on an image of ``channels`` and ``pixels`` a side, which the encoder must accept. Feature
+    maps that no new parameter influences (the image itself) make no block. A parameter in no
+    block influences no feature map.
     """
     was_training = encoder.training
     encoder.eval()
@@ -71,7 +71,7 @@ def freeze(encoder: nn.Module, blocks: Blocks, count: int) -> None:
 
 
 def modules_in_eval(encoder: nn.Module, channels: int = 3, pixels: int = 64) -> list[nn.Module]:
-    """Modules through which nothing is trained: to be kept in evaluation mode.
+    """Modules through which nothing is trained: they are kept in evaluation mode.
 
     Those with parameters of which none is trained, and those without any (dropout, stochastic
     depth, pooling) whose output has no gradient to pass on wherever the encoder uses them.
@@ -104,17 +104,17 @@ def rate_scales(blocks: Blocks, decay: float) -> dict[str, float]:
     }
 
 
-def fingerprints(encoder: nn.Module, still: Sequence[nn.Module]) -> dict[str, str]:
-    """SHA-256 of every frozen tensor: parameters without gradient, buffers of ``still`` modules."""
-    buffers = {id(buffer) for module in still for buffer in module.buffers()}
+def fingerprints(encoder: nn.Module, in_eval: Sequence[nn.Module]) -> dict[str, str]:
+    """SHA-256 of every frozen tensor: parameters without gradient, and buffers of ``in_eval``."""
+    buffers = {id(buffer) for module in in_eval for buffer in module.buffers()}
     frozen = [(name, p) for name, p in encoder.named_parameters() if not p.requires_grad]
-    still_buffers = [(name, b) for name, b in encoder.named_buffers() if id(b) in buffers]
-    return {name: _hash(tensor) for name, tensor in [*frozen, *still_buffers]}
+    frozen_buffers = [(name, b) for name, b in encoder.named_buffers() if id(b) in buffers]
+    return {name: _hash(tensor) for name, tensor in [*frozen, *frozen_buffers]}
 
 
 def changed(start: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Tensors that are frozen now and are not what they were at the start."""
-    return [name for name, found in now.items() if start.get(name) != found]
+    return [name for name, digest in now.items() if start.get(name) != digest]
 
 
 def _probe(encoder: nn.Module, channels: int, pixels: int) -> Tensor:

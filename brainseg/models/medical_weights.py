@@ -1,4 +1,4 @@
-"""Medical weights that others published: where from, on which terms, and whether they are here.
+"""Published medical weights: their source, their terms, and whether they are in the cache.
 
 A file gets into the cache only by `brainseg weights fetch`, whole and checked; its SHA-256 lies
 beside it and is compared at each use.
@@ -18,7 +18,7 @@ from brainseg.config.schema import did_you_mean
 from brainseg.records.cache import default_cache
 from brainseg.records.files import write_text
 
-PREFIX = "medical:"  # in a config, before the name of such weights
+PREFIX = "medical:"  # of such weights' names in a config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,14 @@ class Medical:
 
     name: str
     encoder: str  # that they fit
-    images: str  # that they saw
+    images: str  # that they were trained on
     page: str  # where they are published
     licence: str
-    terms: str  # what a user accepts, in words
+    terms: str  # that a user accepts, in words
     cite: str
     file: str
-    archive: str = ""  # that the file lies in, where it is published so
-    repository: str = ""  # on the Hugging Face hub; without one it is downloaded by hand
+    archive: str = ""  # that holds the file, if it is published in one
+    repository: str = ""  # on the Hugging Face hub; if none, the file is downloaded by hand
     revision: str = "main"
     sha256: str = ""  # empty: not known; the first fetch records what it got
     renames: tuple[tuple[str, str], ...] = ()  # how published names start, and the encoder's
@@ -55,8 +55,8 @@ RADIMAGENET = Medical(
     images="1.35 million CT, MRI and ultrasound images of 11 regions, brain among them",
     page="https://github.com/BMEII-AI/RadImageNet",
     licence="MIT",
-    terms="The repository that publishes them is under MIT and does not speak of the weights "
-    "apart. The hub's repository is a copy by others.",
+    terms="The repository that publishes them is under MIT and does not mention the weights "
+    "separately. The hub's repository is a copy by others.",
     cite="Mei et al. (2022), Radiology: Artificial Intelligence 4(5), e210315",
     file="ResNet50.pt",
     archive="RadImageNet_pytorch.zip",
@@ -107,8 +107,8 @@ ALL = (
         images="1.3 million images of 55 public data sets, without labels",
         page="https://github.com/duyhominhnguyen/LVM-Med",
         licence="CC BY-NC-ND 2.0",
-        terms="Academic research only. They saw images of BraTS 2018, which shares patients with "
-        "TCGA-LGG: scores on that data set are not of unseen patients.",
+        terms="Academic research only. They were trained on images of BraTS 2018, which shares "
+        "patients with TCGA-LGG: scores on that data set are not of unseen patients.",
         cite="Nguyen et al. (2023), arXiv:2306.11925",
         file="lvmmed_resnet.torch",
     ),
@@ -130,10 +130,10 @@ ALL = (
 
 
 def named(name: str) -> Medical:
-    """The entry of that name, with or without `medical:` before it.
+    """The entry of that name, with or without the prefix `medical:`.
 
     Raises:
-        ValueError: there is none, with the names that are close.
+        ValueError: there is none; similar names are suggested.
     """
     known = {model.name: model for model in ALL}
     bare = name.removeprefix(PREFIX)
@@ -146,10 +146,10 @@ def named(name: str) -> Medical:
 
 
 def cached(model: Medical) -> Path:
-    """The file of the weights in this machine's cache, its checksum compared.
+    """The file of the weights in this machine's cache, after its checksum is compared.
 
     Raises:
-        ValueError: it is not there, or is not what was fetched; with the command that fetches it.
+        ValueError: it is missing, or is not what was fetched; names the command that fetches it.
     """
     expected = model.sha256 or _recorded(model.path)
     if not (model.path.is_file() and expected):
@@ -166,7 +166,7 @@ def cached(model: Medical) -> Path:
 
 
 def fetch(model: Medical, require_fit: Callable[[Path], None], *, sha256: str = "") -> Path:
-    """Download the weights into the cache; nothing is left of a download that fails.
+    """Download the weights into the cache; a download that fails leaves nothing.
 
     Args:
         require_fit: raises ValueError for a file whose tensors do not fit the encoder.
@@ -177,7 +177,7 @@ def fetch(model: Medical, require_fit: Callable[[Path], None], *, sha256: str = 
     """
     if not model.repository:
         raise ValueError(
-            f"{PREFIX}{model.name} can be downloaded by hand only: get {_where(model)} and run "
+            f"{PREFIX}{model.name} can only be downloaded by hand: get {_where(model)} and run "
             f"`{model.fetch_command} --from FILE`"
         )
     if is_offline_mode():
@@ -235,7 +235,7 @@ def _keep(model: Medical, staged: Path, require_fit: Callable[[Path], None], sha
 
 @contextmanager
 def _staging(model: Medical) -> Iterator[Path]:
-    """A folder on the cache's disk that is gone afterwards, whatever happened."""
+    """A temporary folder on the cache's disk."""
     home = model.path.parent
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ def build_network(config: Encoder | Plain, channels: int = 3, image_size: int = 
     The first layer takes ``channels``; pretrained weights of three colours are adapted to them.
 
     Raises:
-        ValueError: an unknown encoder, or weights that cannot be had or do not fit.
+        ValueError: an unknown encoder, or weights that are not available or do not fit.
     """
     blocks: freezing.Blocks = ()
     if isinstance(config, Encoder):
@@ -113,16 +113,16 @@ def _body(config: Encoder | Plain, channels: int, image_size: int) -> nn.Module:
         classes=1,
         **encoders.size_options(config.name, image_size),
     )
-    if config.decoder == "unetplusplus":  # vgg's centre is never called, and DDP would wait for it
+    if config.decoder == "unetplusplus":  # DDP would wait for vgg's centre, which is never called
         made.get_submodule("decoder").center = nn.Identity()
     return made
 
 
 def require_size(config: Encoder | Plain, image_size: int) -> None:
-    """Refuse an image size that the network cannot halve as often as it must.
+    """Refuse an image size that the network cannot halve as often as it needs to.
 
     Raises:
-        ValueError: with the sizes next to it that would do.
+        ValueError: the nearest sizes that work are suggested.
     """
     stride = _stride(config)
     if image_size % stride or image_size < stride:
@@ -142,7 +142,7 @@ def require_buildable(
     is known to work: under U-Net, with 2 images or more, above the smallest size.
 
     Raises:
-        ValueError: the library refuses the pair, or batch norm has one value a channel to work on.
+        ValueError: the library refuses the pair, or batch norm has one value per channel only.
     """
     network, only_size, proven = "a plain U-Net", None, True
     if isinstance(config, Encoder):
@@ -174,13 +174,13 @@ def require_freezable(config: Encoder, channels: int = 3, image_size: int = 256)
     """Refuse to freeze more blocks than the encoder has.
 
     Raises:
-        ValueError: with how many it has.
+        ValueError: says how many it has.
     """
     if isinstance(config.freeze, First):
-        bare = encoders.on_meta_device(
+        encoder = encoders.on_meta_device(
             lambda: encoders.build_encoder(config.name, channels, image_size)
         )
-        count = len(freezing.blocks(bare, channels, image_size))
+        count = len(freezing.blocks(encoder, channels, image_size))
         freezing.frozen_blocks(config.freeze, count, epoch=0, epochs=1)
 
 

@@ -1,4 +1,4 @@
-"""The plain U-Net: an encoder trained from nothing, the report's first model."""
+"""The plain U-Net: trained from random weights, the report's first model."""
 
 import torch
 from torch import Tensor, nn

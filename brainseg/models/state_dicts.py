@@ -63,8 +63,8 @@ def load_state(encoder: nn.Module, state: StateDict, path: Path, name: str) -> N
     spare = _dropped_by_timm(name) if extra else set()
     if extra := [key for key in extra if _last_name(key) not in spare]:
         raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors are "
-            f"neither its own nor of a head, the first is {extra[0]!r}"
+            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors belong "
+            f"neither to it nor to a head, the first is {extra[0]!r}"
             f"{did_you_mean(extra[0], target)}"
         )
     encoder.load_state_dict(target | fitted)

@@ -1,4 +1,4 @@
-"""What weights an encoder starts from: none, published or a file's, and that they fit exactly."""
+"""The weights that an encoder starts from: none, published, or a file's; they fit exactly."""
 
 import re
 from pathlib import Path
@@ -19,11 +19,11 @@ from brainseg.models.encoders import (
 from brainseg.models.state_dicts import StateDict, load_state, read_state
 from brainseg.records.files import read_json
 
-FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first there is
+FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first that exists
 
 
 def is_path(weights: str) -> bool:
-    """Whether ``weights`` names a file or a folder: it has a slash or a suffix, as no name has."""
+    """Whether ``weights`` is a path: it has a slash or a suffix, which no published name has."""
     named = weights.startswith(medical_weights.PREFIX)
     return not named and ("/" in weights or bool(Path(weights).suffix))
 
@@ -31,11 +31,11 @@ def is_path(weights: str) -> bool:
 def require_weights(name: str, weights: str, channels: int = 3) -> None:
     """Make sure, before any training, that ``weights`` for ``name`` are available on this machine.
 
-    Published weights of the libraries are downloaded to the hub's cache if they are not there
-    yet; medical ones are not, since somebody must accept their terms.
+    Published weights of the libraries are downloaded to the hub's cache if they are missing.
+    Medical ones are not, since somebody must accept their terms.
 
     Raises:
-        ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
+        ValueError: they do not exist, cannot be reached, or do not fit; says what to do.
     """
     if weights == "none":
         return
@@ -49,11 +49,11 @@ def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) 
     """Fill ``encoder``, built with random weights, from ``weights`` of any kind but "none".
 
     Args:
-        weights: "imagenet" or another name that the library has for this encoder, "medical:<name>"
-            of the registry, or the path of a file or folder.
+        weights: "imagenet" or another published name of this encoder, "medical:<name>" (see
+            ``medical_weights``), or the path of a file or folder.
 
     Raises:
-        ValueError: they do not exist, cannot be reached, or do not fit; with what to do.
+        ValueError: they do not exist, cannot be reached, or do not fit; says what to do.
     """
     if weights.startswith(medical_weights.PREFIX):
         load_medical(encoder, medical_weights.named(weights), name=name)
@@ -83,8 +83,8 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
         raise ValueError(f"a folder of weights must hold {', '.join(FILES)}, {path} holds none")
     if not file.is_file():
         raise ValueError(
-            f"encoder weights must be 'none', a published name as 'imagenet', or a file, and there "
-            f"is no file {path}"
+            f"encoder weights must be 'none', a published name such as 'imagenet', or a file, and "
+            f"there is no file {path}"
         )
     if file.name == "best.pt":
         _require_trial_of(name, file.with_name("config.json"))
@@ -94,10 +94,10 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
 def load_medical(
     encoder: nn.Module, model: medical_weights.Medical, file: Path | None = None, *, name: str
 ) -> None:
-    """Fill ``encoder`` from published medical weights: ``file``, else the one in the cache.
+    """Fill ``encoder`` from published medical weights: from ``file``, else from the cache.
 
     Raises:
-        ValueError: they are of another encoder, not in the cache, changed, or do not fit.
+        ValueError: they belong to another encoder, are not in the cache, changed, or do not fit.
     """
     if name != model.encoder:
         raise ValueError(
@@ -115,7 +115,7 @@ def load_medical(
 
 
 def _require_trial_of(name: str, config: Path) -> None:
-    """Refuse a trial of another model, where its config lies beside its checkpoint."""
+    """Refuse a checkpoint whose trial, by the config beside it, has another model."""
     params = read_json(config) if config.is_file() else {}
     theirs = params.get("model.encoder.name", params.get("model", name))
     if theirs != name:
@@ -126,7 +126,7 @@ def _require_trial_of(name: str, config: Path) -> None:
 
 
 def _hub_file(name: str, weights: str) -> Path:
-    """The library's own weights in the hub's cache, at the revision it names."""
+    """The library's weights in the hub's cache, at the revision that the library names."""
     settings = smp.encoders.encoders[name]["pretrained_settings"]
     if weights not in settings:
         raise _no_such_weights(name, weights)
@@ -139,7 +139,7 @@ def _hub_file(name: str, weights: str) -> Path:
 
 
 def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) -> StateDict:
-    """Tensors of one of timm's encoders with the weights that timm publishes for it."""
+    """The tensors of an encoder of timm with the weights that timm publishes for it."""
     bare = name.removeprefix(TIMM).partition(".")[0]
     tags = published_weights(name)
     default = timm.get_pretrained_cfg(name.removeprefix(TIMM))
@@ -172,7 +172,7 @@ def _no_such_weights(name: str, weights: str) -> ValueError:
     known = ["none", *published_weights(name), *medical]
     return ValueError(
         f"there are no weights {weights!r} for the encoder {name!r}, only {', '.join(known)}; "
-        "a file or folder is named with a slash or a suffix, as ./mine"
+        "the path of a file or folder needs a slash or a suffix, such as ./mine"
     )
 
 
@@ -180,7 +180,7 @@ def _unreachable(name: str, weights: str) -> ValueError:
     command = f"brainseg weights fetch {name}"
     command += "" if weights == "imagenet" else f" --weights {weights}"
     return ValueError(
-        f"the weights {weights!r} of {name!r} are neither in the hub's cache nor can the hub be "
+        f"the weights {weights!r} of {name!r} are not in the hub's cache, and the hub cannot be "
         f"reached; run `{command}` where there is a network (the cache is $HF_HOME), or use "
         "--weights none or --weights FILE"
     )

@@ -68,7 +68,7 @@ def keep_newest(folder: Path) -> None:
 
 
 def drop_latest(folder: Path) -> None:
-    """Free the room of a trial that has ended; its best network stays."""
+    """Delete the checkpoints of a trial that has ended; its best network stays."""
     for entry in _entries(folder):
         (folder / entry["file"]).unlink(missing_ok=True)
     (folder / "checkpoints.json").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A network in training: its optimizer, what of it is frozen in which epoch, and DDP around it."""
+"""A network in training: its optimizer, what is frozen in which epoch, and DDP around it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from brainseg.training.optim import build_optimizer
 
 
 class Learner:
-    """What training changes, as it is before the first epoch.
+    """All that training changes: network and optimizer.
 
     Attributes:
         network: with its weights loaded.

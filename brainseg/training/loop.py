@@ -27,7 +27,7 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how numbers are computed."""
+    """On which device, and in which precision, numbers are computed."""
 
     device: torch.device
     bfloat16: bool = False
@@ -73,13 +73,13 @@ def train_steps(
     first_step: int,
     clip_norm: float,
 ) -> Iterator[float]:
-    """Take one optimizer step a batch and yield its loss, which was taken before the step.
+    """Take one optimizer step per batch and yield the batch's loss, computed before the step.
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
         shown_NC: the channel that each channel of every slice shows, see ``modality_dropout``.
         first_step: optimizer steps taken before these.
-        clip_norm: Euclidean norm to which gradients are scaled down; 0 leaves them alone.
+        clip_norm: Euclidean norm to which gradients are scaled down; 0 does not scale them.
 
     Raises:
         NotFinite: the loss is NaN or infinite; no step is taken with it.

@@ -1,8 +1,8 @@
-"""Losses as functions of sums that add up over workers before anything is divided.
+"""Losses as functions of sums that are added over workers before anything is divided.
 
-Soft Dice and its kin are ratios of sums over the batch. Each worker sums over its share, the sums
-are added over workers, and the loss is taken of the total: training on n workers follows the
-same gradient as training on one.
+Soft Dice and similar losses are ratios of sums over the batch. Each worker sums over its share,
+the sums are added over workers, and the loss is computed from the total: training on n workers
+follows the same gradient as training on one.
 
 Shapes: B images, H rows, W columns, K sums.
 """

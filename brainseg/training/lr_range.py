@@ -1,4 +1,4 @@
-"""Between which learning rates a network learns: the loss under a rate that grows at every step.
+"""The learning rates between which a network learns: its loss while the rate grows at each step.
 
 Source: Smith (2017), "Cyclical learning rates for training neural networks", section 3.3, with a
 rate that grows by one factor a step (Gugger, 2018), so that eight decades fit in few steps.
@@ -20,7 +20,7 @@ from brainseg.training.loop import NotFinite
 from brainseg.training.schedules import ScheduleFunction, Setting
 
 FEWEST = 10  # steps
-STEPS = 200  # of a trial's own test
+STEPS = 200  # of the test that a trial takes by itself
 DIVERGED = 4.0  # times the best loss: no higher rate will be better
 MEDIAN = 5  # losses
 ASIDE = MEDIAN // 2
@@ -39,7 +39,7 @@ def ignore_step(setting: Setting, loss: float) -> None:
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """The loss after one step at each of the rates, which grow."""
+    """The loss after one step at each of the growing rates."""
 
     lrs: tuple[float, ...]
     losses: tuple[float, ...]
@@ -51,9 +51,9 @@ class RangeCurve:
     def smoothed(self) -> list[float]:
         """Medians of a few losses, averaged with weights that fall off to both sides.
 
-        Looking back alone would shift the curve to higher rates, and one lucky batch could be
-        the lowest point of a mean. A loss above all of the start counts as the highest of the
-        start: how far a network diverged says nothing.
+        Averaging earlier losses alone would shift the curve to higher rates, and one lucky batch
+        could be the lowest point of a mean. A loss above all of the start counts as the highest of
+        the start: how far a network diverged does not matter.
         """
         count = len(self.losses)
         capped = np.minimum(self.losses, max(self.start()))
@@ -123,7 +123,7 @@ def range_test(
         on_step: called after every step, with the loss after it.
 
     Raises:
-        ValueError: rates that do not grow, few steps, or no loss that is a number.
+        ValueError: rates that do not grow, too few steps, or a first loss that is not finite.
     """
     require_growing(lowest, highest, steps)
     growth = (highest / lowest) ** (1 / (steps - 1))
@@ -148,7 +148,7 @@ def range_test(
 
 
 def write_curve(path: Path, curve: RangeCurve, bounds: Bounds) -> None:
-    """Write a line a step as CSV; the steps at the two bounds say so."""
+    """Write one CSV line per step; column ``bound`` marks the two bounds."""
     assert {bounds.low, bounds.high} <= set(curve.lrs), f"{bounds} are no rates of the curve"
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -163,7 +163,7 @@ def read_bounds(path: Path) -> Bounds:
     """The bounds that ``write_curve`` wrote.
 
     Raises:
-        ValueError: the file is not of that kind.
+        ValueError: the file marks no bounds.
     """
     with path.open(newline="", encoding="utf-8") as file:
         marked = {row.get("bound"): row.get("lr") for row in csv.DictReader(file)}
@@ -171,8 +171,8 @@ def read_bounds(path: Path) -> Bounds:
         return Bounds(low=float(marked["low"] or ""), high=float(marked["high"] or ""))
     except (KeyError, ValueError):
         raise ValueError(
-            f"a curve of a range test marks its bounds low and high, {path} does not; remove it, "
-            "and the test is taken again"
+            f"a curve of a range test marks its bounds low and high, {path} does not; remove it "
+            "to take the test again"
         ) from None
 
 
@@ -199,4 +199,4 @@ def require_growing(lowest: float, highest: float, steps: int) -> None:
             f"a range test goes from a rate above 0 to a higher one, got {lowest:g} to {highest:g}"
         )
     if steps < FEWEST:
-        raise ValueError(f"a range test takes {FEWEST} steps at least, got {steps}")
+        raise ValueError(f"a range test takes at least {FEWEST} steps, got {steps}")

@@ -1,4 +1,4 @@
-"""Config to optimizer: which parameters share a rate and a weight decay, and how both are set."""
+"""Config to optimizer: which parameters share a learning rate and weight decay; setting both."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from brainseg.config.hyperparameters import AdamW, Sgd
 from brainseg.training.schedules import Setting
 
 BETA2 = 0.999
-ALIKE: Mapping[str, float] = MappingProxyType({})  # every parameter takes the whole rate
+ALIKE: Mapping[str, float] = MappingProxyType({})  # every parameter has the whole rate
 
 
 def build_optimizer(
@@ -26,8 +26,8 @@ def build_optimizer(
     same network, built again, can load the optimizer's state.
 
     Args:
-        scales: the share of the learning rate that a parameter takes, by its name as in
-            ``network.named_parameters()``; one that is left out takes all of it.
+        scales: the share of the learning rate for each parameter, by its name in
+            ``network.named_parameters()``; 1 for names that are left out.
     """
     assert scales.keys() <= dict(network.named_parameters()).keys(), "scales name parameters"
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
@@ -46,7 +46,7 @@ def build_optimizer(
 
 
 def momentum_of(config: hyperparameters.Optimizer) -> float:
-    """What a schedule may lower while the rate is high: SGD's momentum, or beta1."""
+    """What a schedule may lower while the learning rate is high: SGD's momentum, or beta1."""
     return config.momentum if isinstance(config, Sgd) else config.beta1
 
 

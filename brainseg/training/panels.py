@@ -1,4 +1,4 @@
-"""Which validation slices are shown beside their prediction, and the file that keeps them.
+"""Which validation slices are shown beside their prediction, and the file that holds them.
 
 Shapes: N slices of the pack, B of them shown, H rows, W columns.
 """

@@ -29,7 +29,7 @@ class Setting:
     momentum: float  # of SGD; beta1 of Adam and AdamW
 
 
-ScheduleFunction = Callable[[int], Setting]  # optimizer step, from 0 -> what it is taken with
+ScheduleFunction = Callable[[int], Setting]  # optimizer step, from 0 -> its setting
 
 
 def build_schedule(
@@ -64,7 +64,7 @@ def build_schedule(
 def within(
     config: hyperparameters.ScheduleConfig, *, floor: float
 ) -> hyperparameters.ScheduleConfig:
-    """A cyclical schedule with its floor, a share of the peak, replaced; any other as it is."""
+    """A cyclical schedule with another floor, a share of the peak; any other schedule as it is."""
     if isinstance(config, Triangular | Triangular2 | ExpRange):
         return replace(config, floor=floor)
     return config
@@ -88,7 +88,7 @@ def _course(
 
 
 def _shrunk(config: Triangular | Triangular2 | ExpRange, cycles: float) -> float:
-    """What is left of the full height after so many cycles."""
+    """The share of the full height that a cyclical schedule has left after so many cycles."""
     if isinstance(config, Triangular2):
         return 0.5 ** int(cycles)
     if isinstance(config, ExpRange):

@@ -16,7 +16,7 @@ class TrialFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """A trial as a process needs to know it; all else is read from the run's folder."""
+    """The trial that a process trains; everything else is read from the run's folder."""
 
     run: Path
     trial: str

@@ -133,11 +133,11 @@ class Trial:
         highest: float = 10.0,
         on_step: OnStep = ignore_step,
     ) -> RangeCurve:
-        """The loss under a growing learning rate; network and optimizer are left as it ends."""
+        """The loss under a growing learning rate; it changes network and optimizer."""
         unseen = self.config.epochs  # no epoch of the training draws the same random numbers
 
         def losses(schedule: ScheduleFunction) -> Iterator[float]:
-            for k in range(steps // self.data.steps + 1):  # the last step's loss is seen after it
+            for k in range(steps // self.data.steps + 1):  # one loss more, that after the last step
                 yield from self._train_steps(unseen + k, schedule, k * self.data.steps)
 
         return range_test(
@@ -150,7 +150,7 @@ class Trial:
         )
 
     def _schedule(self) -> ScheduleFunction:
-        """The learning rate of every step, between bounds that a range test found if asked for."""
+        """The setting of every step; with lr=auto, between the bounds of a range test."""
         config, optimizer = self.config.schedule, self.config.optimizer
         peak = optimizer.lr
         if self.config.lr == "auto":

@@ -83,7 +83,7 @@ def test_what_cannot_be_an_encoder_is_listed_with_the_reason(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mitt_*"], "brainseg: there is no encoder that fits 'mitt_*'; did you mean 'mit_b"),
+        (["mitt_*"], "brainseg: there is no encoder that matches 'mitt_*'; did you mean 'mit_b"),
         (["tu-vit_tiny_patch16_224"], "brainseg: an encoder must have feature maps"),
         (
             ["mit_b0", "--csv", "/nowhere/list.csv"],

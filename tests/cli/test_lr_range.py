@@ -84,7 +84,7 @@ def test_where_the_loss_never_falls_the_picture_shows_it_and_no_bounds_are_kept(
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ("--steps=5", "takes 10 steps at least, got 5"),
+        ("--steps=5", "takes at least 10 steps, got 5"),
         ("--lowest=1", "from a rate above 0 to a higher one, got 1 to 0.1"),
         ("--set=optimizer.adamw.lrr=1", "there is no hyperparameter 'optimizer.adamw.lrr'"),
         ("--image-size=30", "image_size must be a multiple of 4"),

@@ -103,7 +103,7 @@ def test_without_a_file_it_says_where_to_get_it(
     room: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(capsys, "fetch", SMALL, "--accept-terms") == (
-        f"brainseg: medical:{SMALL} can be downloaded by hand only: get ResNet18.pth in "
+        f"brainseg: medical:{SMALL} can only be downloaded by hand: get ResNet18.pth in "
         "ResNet18.tar.gz from https://github.com/AIlab-RITEH/RadiologyNET-TL-models and run "
         f"`brainseg weights fetch {SMALL} --from FILE`\n"
     )

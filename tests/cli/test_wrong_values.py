@@ -139,7 +139,7 @@ def test_of_a_fixed_list_options_of_a_search(
         ("split DATA --out=no/x.csv", "--out must name a file in a folder that exists"),
         ("split DATA --out=x.txt", "--out must name a file that ends in .csv"),
         ("split DATA --folds=9", "for 9 folds; "),
-        ("encoders vgg61", "there is no encoder that fits 'vgg61'"),
+        ("encoders vgg61", "there is no encoder that matches 'vgg61'"),
         ("encoders vgg11 --csv=no/x", "--csv must name a file in a folder that exists"),
         ("weights fetch resnet81", "there is no encoder 'resnet81'"),
         ("weights fetch medical:none", "there are no medical weights 'none'"),
@@ -149,7 +149,7 @@ def test_of_a_fixed_list_options_of_a_search(
             "weights fetch radimagenet-resnet50 --accept-terms --from=no/file",
             "no/file",
         ),
-        ("lr-range --data=DATA --weights=none --steps=5", "takes 10 steps at least, got 5"),
+        ("lr-range --data=DATA --weights=none --steps=5", "takes at least 10 steps, got 5"),
         ("lr-range --data=DATA --weights=none --lowest=20", "from a rate above 0 to a higher one"),
         ("lr-range --data=DATA --weights=none --highest=x", "--highest must be a number, got 'x'"),
         (

@@ -105,9 +105,12 @@ def test_a_filter_is_a_name_or_a_glob_or_a_part(
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("mitt_*", "there is no encoder that fits 'mitt_*'; did you mean 'mit_b"),
-        ("convnext_tiny", "there is no encoder that fits 'convnext_tiny'; did you mean 'tu-convne"),
-        ("~", "there is no encoder that fits '~'; `brainseg encoders` lists all"),
+        ("mitt_*", "there is no encoder that matches 'mitt_*'; did you mean 'mit_b"),
+        (
+            "convnext_tiny",
+            "there is no encoder that matches 'convnext_tiny'; did you mean 'tu-convne",
+        ),
+        ("~", "there is no encoder that matches '~'; `brainseg encoders` lists all"),
     ],
 )
 def test_a_filter_that_fits_nothing_is_refused(pattern: str, message: str) -> None:

@@ -91,8 +91,9 @@ def test_what_is_neither_the_encoder_s_nor_a_head_is_refused_by_name(tmp_path: P
     with pytest.raises(ValueError) as error:
         load_weights(network, path, name="resnet18")
     assert str(error.value).startswith(
-        f"{path} does not fit the encoder 'resnet18': 1 of the file's tensors are neither its own "
-        "nor of a head, the first is 'layer4.1.conv3.weight'; did you mean 'layer4.1.conv2.weight'"
+        f"{path} does not fit the encoder 'resnet18': 1 of the file's tensors belong neither to "
+        "it nor to a head, the first is 'layer4.1.conv3.weight'; "
+        "did you mean 'layer4.1.conv2.weight'"
     )
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
 
@@ -100,7 +101,7 @@ def test_what_is_neither_the_encoder_s_nor_a_head_is_refused_by_name(tmp_path: P
 def test_a_deeper_sibling_that_has_every_tensor_is_refused(tmp_path: Path) -> None:
     # Each tensor of resnet18 is in resnet34, of the same shape; they are other weights.
     path = save(shared("resnet34").state_dict(), tmp_path / "resnet34.pth")
-    with pytest.raises(ValueError, match=r"neither its own nor of a head, the first is 'layer1\.2"):
+    with pytest.raises(ValueError, match=r"neither to it nor to a head, the first is 'layer1\.2"):
         load_weights(encoder(), path, name="resnet18")
 
 

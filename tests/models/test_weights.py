@@ -23,8 +23,8 @@ def test_a_file_that_is_not_there_is_refused(weights: str) -> None:
     with pytest.raises(ValueError) as error:
         require_weights("resnet18", weights)
     assert str(error.value) == (
-        "encoder weights must be 'none', a published name as 'imagenet', or a file, and there is "
-        f"no file {Path(weights)}"
+        "encoder weights must be 'none', a published name such as 'imagenet', or a file, and "
+        f"there is no file {Path(weights)}"
     )
 
 
@@ -45,8 +45,8 @@ def test_weights_that_nobody_published_are_refused_with_those_that_are(
     with pytest.raises(ValueError) as error:
         fill(nn.Identity(), weights, name=name)
     assert str(error.value) == (
-        f"there are no weights {weights!r} for the encoder {name!r}, only {known}; a file or "
-        "folder is named with a slash or a suffix, as ./mine"
+        f"there are no weights {weights!r} for the encoder {name!r}, only {known}; the path of "
+        "a file or folder needs a slash or a suffix, such as ./mine"
     )
 
 
@@ -85,9 +85,9 @@ def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
     )
     first = done.stdout.splitlines()[0]
     assert first == (
-        "the weights 'imagenet' of 'resnet18' are neither in the hub's cache nor can the hub be "
+        "the weights 'imagenet' of 'resnet18' are not in the hub's cache, and the hub cannot be "
         "reached; run `brainseg weights fetch resnet18` where there is a network (the cache is "
         "$HF_HOME), or use --weights none or --weights FILE"
     )
-    assert done.stdout.count("nor can the hub be reached") == len(asked)
+    assert done.stdout.count("the hub cannot be reached") == len(asked)
     assert "`brainseg weights fetch resnet18 --weights ssl`" in done.stdout

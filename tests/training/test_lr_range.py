@@ -208,7 +208,7 @@ def test_a_loss_that_is_no_number_from_the_start_is_refused() -> None:
         (1e-2, 1e-3, 100, "got 0.01 to 0.001"),
         (1e-7, float("inf"), 100, "got 1e-07 to inf"),
         (nan, 1.0, 100, "got nan to 1"),
-        (1e-7, 1.0, 9, "takes 10 steps at least, got 9"),
+        (1e-7, 1.0, 9, "takes at least 10 steps, got 9"),
     ],
 )
 def test_rates_that_do_not_grow_and_few_steps_are_refused_before_any_step(
