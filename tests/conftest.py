@@ -23,9 +23,14 @@ def beside_the_repository(path: Path) -> Path:
     return path
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that may start Ray come last, and of several processes all go to one."""
-    items.sort(key=_may_start_ray)
+    """Of several processes, one runs all tests that may start Ray, before any others.
+
+    In a single process they come last, so that no other test finds Ray running.
+    """
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=_may_start_ray, reverse=several)
     for item in filter(_may_start_ray, items):
         item.add_marker(pytest.mark.xdist_group("ray"))
 

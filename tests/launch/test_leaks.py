@@ -82,6 +82,7 @@ def test_fifty_pauses_leave_no_actor_no_placement_group_and_no_optuna_trial_runn
 
 
 @pytest.mark.ray
+@pytest.mark.cluster
 def test_pauses_of_two_workers_under_ray_train_leave_nothing_either(
     patients: Path, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def test_common_wrappings_are_taken_off(tmp_path: Path, prefix: str, container: 
 def test_two_encoders_in_one_file_are_refused(tmp_path: Path) -> None:
     state = shared("resnet18").state_dict()
     both = {f"{who}.{key}": v for who in ("encoder", "backbone") for key, v in state.items()}
-    with pytest.raises(ValueError, match="120 of the file's tensors are neither"):
+    with pytest.raises(ValueError, match="120 of the file's tensors belong neither"):
         load_weights(encoder(), save(both, tmp_path / "twins.pt"), name="resnet18")
 
 
