@@ -19,9 +19,9 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 sweep: setup
 	.venv/bin/python sweeps/encoders.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
-# Tests side by side; all that use Ray in one process, see tests/conftest.py.
+# Tests side by side; those of Ray start in one process, see tests/conftest.py.
 test: setup
-	.venv/bin/python -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+	.venv/bin/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 test-cluster: setup
 	.venv/bin/python -m pytest -m cluster $(ARGS)

@@ -23,16 +23,14 @@ def beside_the_repository(path: Path) -> Path:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, one runs all tests that may start Ray, before any others.
+    """In a single process tests of Ray come last, so that no other test finds Ray running.
 
-    In a single process they come last, so that no other test finds Ray running.
+    Of several processes the first gets them, first of all: the others start with later tests, and
+    take some of Ray's, with a Ray of their own, only when nothing else is left.
     """
     several = "PYTEST_XDIST_WORKER" in os.environ
     items.sort(key=_may_start_ray, reverse=several)
-    for item in filter(_may_start_ray, items):
-        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -42,7 +40,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         if not _may_start_ray(item):
             patch.setenv("RAY_TMPDIR", NO_FOLDER)
             if (ray := sys.modules.get("ray")) and ray.is_initialized():
-                ray.shutdown()  # in the one of several processes that had the tests of Ray
+                ray.shutdown()  # of several processes, in one that had tests of Ray
         return (yield)
 
 
