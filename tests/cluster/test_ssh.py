@@ -180,7 +180,7 @@ def test_the_same_submit_again_goes_on_and_trains_nothing_twice(cluster: Cluster
 
 def test_a_slip_in_an_option_is_one_sentence_and_a_failure(cluster: Cluster) -> None:
     said = cluster.submit("--trails 2", fails=True)
-    assert "encoders.py: error: unrecognized arguments: --trails 2" in said
+    assert "there is no option --trails; did you mean '--trials'" in said
     assert "Traceback" not in said
 
 
@@ -238,7 +238,7 @@ def test_submit_start_brings_up_a_cluster_that_was_down_and_its_workers(cluster:
     cluster.fill_in(["one", "two"], share="--num-cpus=1")
     words = "--start cluster/onprem.yaml sweeps/encoders.py -- --smoke --trials 1 --name started"
     said = cluster.run(f"ray submit {words}")  # no data, no storage: as the mission has it
-    assert "made-up patients are used" in said and Run(cluster.runs / "started").is_whole()
+    assert "a rehearsal on made-up patients" in said and Run(cluster.runs / "started").is_whole()
     eventually(lambda: "/3.0 CPU" in cluster.status(), 300, "three hosts in `ray status`")
 
 
