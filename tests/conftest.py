@@ -39,29 +39,31 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if not _may_start_ray(item):
             patch.setenv("RAY_TMPDIR", NO_FOLDER)
-            if (ray := sys.modules.get("ray")) and ray.is_initialized():
-                ray.shutdown()  # of several processes, in one that had tests of Ray
+            _end_ray()  # which runs here only if, of several processes, this had tests of Ray
         return (yield)
 
 
 @pytest.fixture(autouse=True)
-def ray_of_the_session(request: pytest.FixtureRequest) -> None:
-    """Tests marked `ray` find the session's Ray begun; sweeps in this process join it."""
-    if request.node.get_closest_marker("ray"):
-        request.getfixturevalue("one_ray")
+def ray_of_the_session(request: pytest.FixtureRequest, own_cache: None) -> None:
+    """Tests marked `ray` find the one Ray of this process running; sweeps in it join it.
 
-
-@pytest.fixture(scope="session")
-def one_ray(own_cache: None) -> Iterator[None]:
-    """The one Ray that this process begins: 2 CPUs, no GPU, and a dashboard as sweeps need it.
-
-    Its trials have the environment of now, not what a test sets later.
+    It has 2 CPUs, no GPU, and a dashboard as sweeps need it. Its trials have the environment of
+    its start, not what a test sets later.
     """
-    import ray
+    if request.node.get_closest_marker("ray"):
+        import ray
 
-    ray.init(num_cpus=2, num_gpus=0, include_dashboard=True, log_to_driver=False)
-    yield
-    ray.shutdown()
+        if not ray.is_initialized():  # the first such test, or the first after others
+            ray.init(num_cpus=2, num_gpus=0, include_dashboard=True, log_to_driver=False)
+
+
+def pytest_sessionfinish() -> None:
+    _end_ray()
+
+
+def _end_ray() -> None:
+    if (ray := sys.modules.get("ray")) and ray.is_initialized():
+        ray.shutdown()
 
 
 def _may_start_ray(item: pytest.Item) -> bool:
