@@ -54,7 +54,13 @@ def ray_of_the_session(request: pytest.FixtureRequest, own_cache: None) -> None:
         import ray
 
         if not ray.is_initialized():  # the first such test, or the first after others
-            ray.init(num_cpus=2, num_gpus=0, include_dashboard=True, log_to_driver=False)
+            ray.init(
+                address="local",  # never a cluster that another program has on this machine
+                num_cpus=2,
+                num_gpus=0,
+                include_dashboard=True,
+                log_to_driver=False,
+            )
 
 
 def pytest_sessionfinish() -> None:
