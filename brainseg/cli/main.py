@@ -20,11 +20,15 @@ from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.config.sweep import Sweep
 from brainseg.process import restored
+from brainseg.records.storage import StorageFault
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
 # which `brainseg check` and `--help` do without.
 COMMANDS = (data, doctor, encoders, weights, lr_range, plan, train, report, confirm, compare)
-INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
+BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
+NO_SCORE = 3  # a sweep ended, and none of its trials has a score
+MACHINE_FAULT = 4  # a storage or Ray failed in the middle: the same command resumes
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 STUDY = """\
 a study, from data to answer:
@@ -84,7 +88,10 @@ def _answer(work: Callable[[], None]) -> None:
             work()
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(BAD_INPUT) from None
+    except StorageFault as fault:
+        print(f"brainseg: {fault}", file=sys.stderr)
+        raise SystemExit(MACHINE_FAULT) from None
     except KeyboardInterrupt:
         print("brainseg: interrupted; run the same command again to resume", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

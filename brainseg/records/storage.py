@@ -1,0 +1,74 @@
+"""A folder that fails in the middle: which errors of a write mean that, and how they are said.
+
+A storage that is full, read-only, broken or gone is the machine's fault: no trial has failed, and
+the same command resumes once the folder is well again.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import strerror
+from pathlib import Path
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+BROKEN = frozenset(
+    {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN}
+    | {errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EUCLEAN, errno.ESHUTDOWN}
+)
+DENIED = frozenset({errno.EACCES, errno.EPERM})
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class StorageFault(Exception):
+    """A folder that a sweep writes to, or reads from, failed while it ran.
+
+    Attributes:
+        path: the folder.
+        cause: what the system said of it.
+    """
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(path, cause)  # pickled by these, as Ray does with a trial's error
+        self.path, self.cause = path, cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be used any longer ({self.cause}); make room, or mount it again, "
+            "then run the same command to resume"
+        )
+
+
+@contextmanager
+def storage_faults(*folders: Path) -> Iterator[None]:
+    """Turn an OSError of the block that one of ``folders`` caused into a StorageFault.
+
+    An error that names no file counts as the first folder's. A file that is missing from a folder
+    that is there is no fault of the storage, and left as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        fault = fault_of(error, *folders)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def fault_of(error: OSError, *folders: Path) -> StorageFault | None:
+    """The fault of one of ``folders`` that ``error`` shows; None if it shows none."""
+    folder = _concerned(error, folders)
+    if folder is None or error.errno is None:
+        return None
+    if error.errno in NO_ROOM | BROKEN | DENIED:
+        return StorageFault(folder, strerror(error.errno))
+    if error.errno in GONE and not folder.is_dir():
+        return StorageFault(folder, "it is no longer there")
+    return None
+
+
+def _concerned(error: OSError, folders: tuple[Path, ...]) -> Path | None:
+    """The folder in which the error's file is; the first one if it names no file."""
+    if not isinstance(error.filename, str):
+        return folders[0] if folders else None
+    file = Path(error.filename).absolute()
+    return next((f for f in folders if file.is_relative_to(f.absolute())), None)
