@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainseg.cli.options.parser import Commands, Parser, seeds, whole_number
+from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resume_from_args
 from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_from_args
 from brainseg.cli.runs import existing_run, offline_if, run_and_report
 from brainseg.config.sweep import Points, Sweep
@@ -28,6 +29,7 @@ class ConfirmOptions:
     seeds: tuple[int, ...]
     baselines: bool
     trials: int | None
+    resume: ResumeOptions
     place: PlaceOptions
     command: str
 
@@ -47,6 +49,7 @@ def add_command(commands: "Commands[Parser]") -> None:
     )
     parser.add_argument("--data", metavar="DATA", help="where the data are now, if they were moved")
     _add_trial_options(parser.add_argument_group("what is trained"))
+    add_resume_options(parser.add_argument_group("failed trials"))
     add_place_options(parser.add_argument_group("machines"))
     parser.set_defaults(work=lambda args: _confirm(_options(args)))
 
@@ -93,6 +96,7 @@ def _options(args: argparse.Namespace) -> ConfirmOptions:
         seeds=args.seeds,
         baselines=args.baselines,
         trials=args.trials,
+        resume=resume_from_args(args),
         place=place_from_args(args),
         command=args.command,
     )
@@ -122,6 +126,7 @@ def _job(options: ConfirmOptions, search: Run) -> "Job":
         data=_data(options, search, data),
         storage=search.path.resolve().parent,
         layout=data["layout"],
+        resume=options.resume,
         made_up=data["made_up"],
         command=options.command,
     )

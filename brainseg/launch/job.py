@@ -19,6 +19,7 @@ class Job:
     gpus_per_worker: float | None = None  # None: one if there are any
     concurrent: int | None = None  # trials at once; None: as many as there is room for
     wait_minutes: float = 30.0  # for room in a shared cluster
+    retry_failed: bool = False  # whatever they failed of
     earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine

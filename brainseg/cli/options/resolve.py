@@ -30,6 +30,7 @@ def job_from_options(options: SweepOptions) -> "Job":
         storage=storage,
         layout=options.layout,
         earlier=options.earlier,
+        resume=options.resume,
         made_up=made_up,
         command=options.command,
     )
@@ -71,8 +72,8 @@ def _refuse_misplaced(strategy: Bayes | Points, options: SweepOptions) -> None:
         ("--encoders", options.encoders, "name configurations with --try"),
         ("--grace", options.grace is not None, "leave it out"),
         ("--sampler", options.sampler, "leave it out"),
-        ("--patience", options.patience, "leave it out"),
-        ("--terminator", options.terminator, "leave it out"),
+        ("--patience", options.budget.patience, "leave it out"),
+        ("--terminator", options.budget.terminator, "leave it out"),
         ("--from", options.earlier, "leave it out"),
     ):
         if given:
@@ -152,7 +153,7 @@ def _strategy(
     grace = GRACE_EPOCHS if small else strategy.grace_epochs
     return replace(
         strategy,
-        trials=trials if options.trials is None else options.trials,
+        trials=trials if options.budget.trials is None else options.budget.trials,
         grace_epochs=grace if options.grace is None else options.grace,
         sampler=options.sampler or strategy.sampler,
     )
@@ -168,17 +169,17 @@ def _list(strategy: Points, options: SweepOptions, small: Small | None, points: 
     return Points(
         seeds=options.seeds or seeds,
         folds=0 if "fold" in options.fixed else options.split.folds,
-        trials=trials if options.trials is None else options.trials,
+        trials=trials if options.budget.trials is None else options.budget.trials,
     )
 
 
 def _budget(budget: Budget, options: SweepOptions, small: Small | None) -> Budget:
-    patience = 0 if small else budget.patience
+    patience, limits = 0 if small else budget.patience, options.budget
     return Budget(
-        hours=budget.hours if options.hours is None else options.hours,
-        device_hours=budget.device_hours if options.device_hours is None else options.device_hours,
-        patience=patience if options.patience is None else options.patience,
-        terminator=budget.terminator or options.terminator,
+        hours=budget.hours if limits.hours is None else limits.hours,
+        device_hours=budget.device_hours if limits.device_hours is None else limits.device_hours,
+        patience=patience if limits.patience is None else limits.patience,
+        terminator=budget.terminator or limits.terminator,
     )
 
 

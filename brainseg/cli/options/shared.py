@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.cli.options.parser import number, one_of, whole_number
+from brainseg.cli.options.resume import ResumeOptions
 from brainseg.config.sweep import Split
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlaceOptions:
         layout: str,
         made_up: bool,
         command: str,
+        resume: ResumeOptions,
         earlier: Path | None = None,
     ) -> "Job":
         """A job in this place."""
@@ -49,6 +51,7 @@ class PlaceOptions:
             gpus_per_worker=self.gpus_per_worker,
             concurrent=self.concurrent,
             wait_minutes=self.wait_minutes,
+            retry_failed=resume.retry_failed,
             earlier=earlier,
             wandb=self.wandb or default_mode(),
             address=self.address,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from brainseg.cli.options.parser import names, number, one_of, seeds, whole_number
+from brainseg.cli.options.budget import BudgetOptions, add_budget_options, budget_from_args
+from brainseg.cli.options.parser import names, one_of, seeds, whole_number
+from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resume_from_args
 from brainseg.cli.options.shared import (
     DATA,
     PlaceOptions,
@@ -45,15 +47,12 @@ class SweepOptions:
     weights: str | None = None
     fixed: Mapping[str, Value] = field(default_factory=dict)  # by --set
     points: tuple[Params, ...] = ()  # by --try
-    trials: int | None = None
-    hours: float | None = None
-    device_hours: float | None = None
-    patience: int | None = None
-    terminator: bool = False
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
     grace: int | None = None
     sampler: Literal["gp", "tpe", "random"] | None = None
     objectives: tuple[Objective, ...] = ()
     earlier: Path | None = None  # by --from
+    resume: ResumeOptions = field(default_factory=ResumeOptions)
     place: PlaceOptions = field(default_factory=PlaceOptions)
     command: str = ""  # as it was typed
 
@@ -80,15 +79,12 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
         weights=args.weights,
         fixed=fixed_from(args.set),
         points=tuple(fixed_from(text.split(",")) for text in args.trial),
-        trials=args.trials,
-        hours=args.hours,
-        device_hours=args.device_hours,
-        patience=args.patience,
-        terminator=args.terminator,
+        budget=budget_from_args(args),
         grace=args.grace,
         sampler=args.sampler,
         objectives=args.objectives,
         earlier=args.earlier.expanduser() if args.earlier else None,
+        resume=resume_from_args(args),
         place=place_from_args(args),
         command=args.command,
     )
@@ -123,8 +119,9 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
     trained = parser.add_argument_group("what is trained", _budget(sweep))
     _add_trial_options(trained, sweep)
     _add_configuration_options(trained, sweep)
-    _add_budget_options(parser.add_argument_group("budget: what is reached first ends it"), sweep)
+    add_budget_options(parser.add_argument_group("budget: what is reached first ends it"), sweep)
     _add_search_options(parser.add_argument_group("search"), sweep)
+    add_resume_options(parser.add_argument_group("failed trials"))
     add_place_options(parser.add_argument_group("machines"))
 
 
@@ -217,39 +214,6 @@ def _add_configuration_options(group: argparse._ArgumentGroup, sweep: Sweep) -> 
         metavar="PATH=VALUE,...",
         dest="trial",
         help="try this configuration after the sweep's own first ones; may be repeated",
-    )
-
-
-def _add_budget_options(group: argparse._ArgumentGroup, sweep: Sweep) -> None:
-    group.add_argument(
-        "--trials",
-        type=whole_number,
-        metavar="N",
-        help=f"end after N trials (default: {sweep.trials})",
-    )
-    group.add_argument(
-        "--hours",
-        type=number,
-        metavar="H",
-        help="end after H hours, counted over all commands that resumed the run",
-    )
-    group.add_argument(
-        "--device-hours",
-        type=number,
-        metavar="H",
-        help="end after H device-hours, summed over all trials",
-    )
-    group.add_argument(
-        "--patience",
-        type=whole_number,
-        metavar="N",
-        help="end after N trials in a row without a better Dice, beyond noise (search sweeps only)",
-    )
-    group.add_argument(
-        "--terminator",
-        action="store_true",
-        help="end when Optuna's terminator expects less gain than noise; it needs 20 complete "
-        "trials (search sweeps only)",
     )
 
 
