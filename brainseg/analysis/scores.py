@@ -11,6 +11,7 @@ from brainseg.analysis.configurations import out_of_fold
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import (
     by_configuration,
+    failures,
     full_name,
     in_words,
     varied_between_configurations,
@@ -108,9 +109,12 @@ def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) ->
             f"a comparison reads each trial's last.csv, and no trial of {run.path} has one: an "
             "older version of brainseg ran it; run it again, or confirm it"
         )
+    failed = failures(records)
+    again = "run the same command again to train what is missing"
+    remedy = f"{failed}; run the same command again with --retry-failed" if failed else again
     return (
         f"a comparison takes two or more configurations with a seed that is done in every fold, "
-        f"and {run.path} has {complete}; run the same command again to train what is missing"
+        f"and {run.path} has {complete}; {remedy}"
     )
 
 

@@ -18,6 +18,7 @@ from brainseg.cli import (
 )
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
+from brainseg.cli.runs import NoScore
 from brainseg.config.sweep import Sweep
 from brainseg.process import restored
 from brainseg.records.storage import StorageFault
@@ -89,6 +90,9 @@ def _answer(work: Callable[[], None]) -> None:
     except ValueError as error:
         print(f"brainseg: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+    except NoScore as error:
+        print(f"brainseg: {error}", file=sys.stderr)
+        raise SystemExit(NO_SCORE) from None
     except StorageFault as fault:
         print(f"brainseg: {fault}", file=sys.stderr)
         raise SystemExit(MACHINE_FAULT) from None

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 from brainseg.cli.console import terminal
 from brainseg.config.sweep import Sweep
 from brainseg.process import environment, terminable
+from brainseg.records.queries import failures, has_score
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
+
+
+class NoScore(Exception):
+    """A sweep ended, and none of its trials has a score."""
 
 
 @contextmanager
@@ -33,7 +38,12 @@ def offline_if(offline: bool) -> Iterator[None]:
 
 @terminable()
 def run_and_report(sweep: Sweep, job: "Job") -> None:
-    """Run ``sweep`` or resume it, then write and show its report."""
+    """Run ``sweep`` or resume it, then write and show its report; the last line says what failed.
+
+    Raises:
+        NoScore: the sweep has ended, and no trial has a score.
+        KeyboardInterrupt: it was interrupted, and ended in good order.
+    """
     from brainseg.launch.job import Ended
     from brainseg.launch.run import run_sweep
 
@@ -45,6 +55,13 @@ def run_and_report(sweep: Sweep, job: "Job") -> None:
     report(done)
     if not done.is_whole():
         raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
+    records = done.trials()
+    failed = failures(records)
+    remedy = f"{failed}; --retry-failed tries them again" if failed else ""
+    if not has_score(records):
+        raise NoScore(f"no trial has a score: {remedy or 'none finished an epoch'}")
+    if remedy:
+        print(remedy)
 
 
 def existing_run(folder: Path) -> Run:

@@ -7,8 +7,11 @@ from typing import Any
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten
 from brainseg.records.run import TrialRecord
+from brainseg.records.trial_state import TrialState
 
 REPEATS = ("seed", "fold")  # a configuration is trained with several values of these
+FAILURES_SHOWN = 5  # of many failed trials, in one sentence
+REASON_LENGTH = 120  # characters
 # Part of a configuration's name already, see config.hyperparameters.
 NAMED = (
     *("model", "model.plain.width", "model.encoder.name", "model.encoder.decoder"),
@@ -25,6 +28,30 @@ def leaks(sweep: Mapping[str, Any]) -> bool:
 def fold_count(sweep: Mapping[str, Any]) -> int:
     """Over how many folds a sweep trains each configuration; 0 if over none."""
     return int(sweep["strategy"].get("folds", 0))
+
+
+def has_score(records: Sequence[TrialRecord]) -> bool:
+    """Whether some trial that has not failed has a Dice."""
+    return any(r.dice is not None and r.state != TrialState.FAILED for r in records)
+
+
+def failures(records: Sequence[TrialRecord]) -> str:
+    """Which trials failed, as `2 of 8 trials failed: 0003 (REASON), 0005 (REASON)`; "" if none."""
+    failed = [record for record in records if record.state == TrialState.FAILED]
+    if not failed:
+        return ""
+    named = [f"{r.trial} ({_shortened(r.reason)})" for r in failed[:FAILURES_SHOWN]]
+    more = len(failed) - len(named)
+    return (
+        f"{len(failed)} of {len(records)} trial{'s' * (len(records) != 1)} failed: "
+        + ", ".join(named)
+        + (f" and {more} more" if more else "")
+    )
+
+
+def _shortened(reason: str) -> str:
+    words = " ".join(reason.split())
+    return words if len(words) <= REASON_LENGTH else words[: REASON_LENGTH - 4] + " ..."
 
 
 def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
 from brainseg.records.files import read_json
-from brainseg.records.queries import by_configuration
+from brainseg.records.queries import by_configuration, failures
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
 from brainseg.search.expected_dice import expected_dice
@@ -167,8 +167,10 @@ def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
             "says little about new patients; search again with --split patients, then confirm"
         )
     if not ranked_configurations(run):
+        failed = failures(run.trials())
+        remedy = f": {failed}; run its command again with --retry-failed, or" if failed else ";"
         raise ValueError(
-            f"{run.path} has no finished trial with a score yet; let the search continue"
+            f"{run.path} has no finished trial with a score yet{remedy} let the search continue"
         )
 
 

@@ -190,6 +190,9 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
 def test_a_trial_that_went_nan_says_on_which_slices(finished: Run) -> None:
     failed = next(record for record in finished.trials() if record.state == "failed")
     assert "the loss became nan" in failed.reason and "PHANTOM_" in failed.reason
+    last = (finished.path.parent / "stdout").read_text().splitlines()[-1]
+    assert last.startswith(f"1 of 4 trials failed: {failed.trial} (the loss became nan")
+    assert last.endswith("; --retry-failed tries them again")
 
 
 @pytest.mark.ray

@@ -1,11 +1,13 @@
 """Trials of a run are one configuration, or several, by their hyperparameters."""
 
+from dataclasses import replace
 from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten
-from brainseg.records.queries import by_configuration, varied_paths
+from brainseg.records.queries import by_configuration, failures, has_score, varied_paths
 from brainseg.records.run import TrialRecord
+from brainseg.records.trial_state import TrialState
 
 
 def record(trial: str, **changes: Any) -> TrialRecord:
@@ -25,3 +27,15 @@ def test_a_trial_of_a_version_that_lacked_a_hyperparameter_had_its_default() -> 
     groups = by_configuration([older, newer, noisy])
     assert [[r.trial for r in group] for group in groups] == [["0", "1"], ["2"]]
     assert varied_paths([older, newer]) == ["seed"]
+
+
+def test_failed_trials_are_named_with_their_reasons_shortened() -> None:
+    records = [replace(record(f"{n:04d}"), dice=0.5) for n in range(9)]
+    assert failures(records) == "" and has_score(records)
+    records[3] = replace(records[3], state=TrialState.FAILED, reason="out of memory")
+    records[5] = replace(records[5], state=TrialState.FAILED, reason="slice 1,\n" + 99 * "slice ")
+    sentence = failures(records)
+    assert sentence.startswith("2 of 9 trials failed: 0003 (out of memory), 0005 (slice 1, slice ")
+    assert sentence.endswith(" ...)") and len(sentence) < 200
+    failed = [replace(r, state=TrialState.FAILED, reason="no") for r in records]
+    assert failures(failed).endswith("0004 (no) and 4 more") and not has_score(failed)
