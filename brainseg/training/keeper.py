@@ -115,10 +115,14 @@ class TrialKeeper:
             self._save_panels(epoch)
         if epoch == self.config.epochs:
             write_text(self.folder.last, validation.patient_table().to_csv(index=False))
+        self.save_checkpoint(epoch)
+        return row
+
+    def save_checkpoint(self, epoch: int) -> None:
+        """Write all that is needed to resume after ``epoch``."""
         best = {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
         state = {**self.learner.state(), "epoch": epoch, **best}
         checkpoint.save_latest(self.folder.path, epoch, state)
-        return row
 
     def note_costs(self, epoch: int) -> None:
         """Append the time since the last note. A killed process leaves none of its last epoch."""

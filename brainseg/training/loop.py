@@ -57,6 +57,7 @@ class Scores:
 
     counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
     visits_S: Tensor  # how often each slice was scored
+    broken_S: Tensor  # 1 where a slice's logits were NaN or infinite
     sums: Tensor  # for the loss, float64
 
 
@@ -119,6 +120,7 @@ def score_epoch(
     slices = len(scaling_NC3)
     counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
     visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
+    broken_S = torch.zeros_like(visits_S)
     sums = torch.zeros(loss.width, dtype=torch.float64, device=machine.device)
     for batch in (batch.to(machine.device) for batch in batches):
         with machine.cast():
@@ -126,8 +128,9 @@ def score_epoch(
         rows = torch.as_tensor(batch.rows, device=machine.device)
         counts_S3[rows] += count_pixels(logits_BHW, batch.mask_BHW)
         visits_S[rows] += 1
+        broken_S[rows] += ~logits_BHW.isfinite().all(2).all(1)
         sums += loss.sums(logits_BHW, batch.mask_BHW)
-    return Scores(counts_S3=counts_S3, visits_S=visits_S, sums=sums)
+    return Scores(counts_S3=counts_S3, visits_S=visits_S, broken_S=broken_S, sums=sums)
 
 
 def with_channels_shown(

@@ -17,6 +17,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.distributed import Ranks
+from brainseg.training.guards.finite import require_finite
 from brainseg.training.keeper import TrialKeeper
 from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine, NotFinite, train_steps
@@ -95,6 +96,7 @@ class Trial:
     def restore(self) -> None:
         """Resume from the last checkpoint, if there is one."""
         self.epoch = self.keeper.restore()
+        self.require_finite()
 
     def last_epoch(self) -> int:
         """The last epoch to train now: the config's, or the one to pause after."""
@@ -112,6 +114,7 @@ class Trial:
             self.keeper.audit(self.epoch)
             self.learner.freeze_for(self.epoch)
         train_loss = self._train()
+        self.require_finite()
         validation = self.validate()
         self.timer.charge("validate")
         self.epoch += 1
@@ -119,6 +122,10 @@ class Trial:
         row = self.keeper.save_epoch(self.epoch, train_loss, validation, last_setting)
         self.keeper.note_costs(self.epoch)
         return row
+
+    def require_finite(self) -> None:
+        """Refuse weights, statistics or moments that are NaN or infinite, see ``guards.finite``."""
+        require_finite(self.learner.network, self.learner.optimizer, self.ranks)
 
     def validate(self) -> Validation:
         """Score every validation slice exactly once, over all ranks."""

@@ -5,6 +5,7 @@ Shapes: S validation slices.
 
 import time
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,10 @@ import torch
 from brainseg.evaluation.metrics import Counts, patient_table, summary
 from brainseg.models.network import Network
 from brainseg.training.distributed import Ranks, share_batch_statistics
+from brainseg.training.guards.finite import REMEDY
 from brainseg.training.loop import Machine, score_epoch
 from brainseg.training.losses import Loss
+from brainseg.training.task import TrialFailed
 from brainseg.training.trial_data import TrialData
 
 
@@ -39,7 +42,11 @@ class Validation:
 def validate(
     network: Network, data: TrialData, loss: Loss, machine: Machine, ranks: Ranks
 ) -> Validation:
-    """Score the network; every rank returns the same but for its own speed."""
+    """Score the network; every rank returns the same but for its own speed.
+
+    Raises:
+        TrialFailed: some predictions, or the loss, are NaN or infinite: they are no score.
+    """
     share_batch_statistics(network, ranks)
     batches = data.validation_batches(ranks)
     machine.wait()
@@ -51,8 +58,17 @@ def validate(
     visits_S = ranks.all_reduce(share.visits_S)[torch.as_tensor(rows)]
     assert (visits_S == 1).all(), "every validation slice is scored exactly once"
     counts_S3 = ranks.all_reduce(share.counts_S3).cpu().numpy()
+    mean_loss = loss.of(ranks.all_reduce(share.sums)).item()
+    broken = ranks.all_reduce(share.broken_S).nonzero().flatten().tolist()
+    if broken:
+        raise TrialFailed(
+            f"predictions on {len(broken)} of {len(rows)} validation slices are NaN or infinite, "
+            f"the first on {data.name(broken[0])}; {REMEDY}"
+        )
+    if not isfinite(mean_loss):
+        raise TrialFailed(f"the validation loss became {mean_loss}; {REMEDY}")
     return Validation(
-        loss=loss.of(ranks.all_reduce(share.sums)).item(),
+        loss=mean_loss,
         counts_S3=counts_S3[rows],
         patients=[data.patients[row] for row in rows],
         milliseconds_per_image=1000 * seconds,
