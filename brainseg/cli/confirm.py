@@ -49,7 +49,7 @@ def add_command(commands: "Commands[Parser]") -> None:
     )
     parser.add_argument("--data", metavar="DATA", help="where the data are now, if they were moved")
     _add_trial_options(parser.add_argument_group("what is trained"))
-    add_resume_options(parser.add_argument_group("failed trials"))
+    add_resume_options(parser.add_argument_group("trials that fail or hang"))
     add_place_options(parser.add_argument_group("machines"))
     parser.set_defaults(work=lambda args: _confirm(_options(args)))
 

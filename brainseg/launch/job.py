@@ -20,6 +20,7 @@ class Job:
     concurrent: int | None = None  # trials at once; None: as many as there is room for
     wait_minutes: float = 30.0  # for room in a shared cluster
     retry_failed: bool = False  # whatever they failed of
+    stall_minutes: float = 30.0  # without progress, after which a trial is ended and tried again
     earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine
@@ -33,6 +34,8 @@ class Job:
             raise ValueError(f"concurrent must be at least 1, got {self.concurrent}")
         if not self.wait_minutes >= 0:
             raise ValueError(f"wait must be at least 0 minutes, got {self.wait_minutes:g}")
+        if not self.stall_minutes >= 0:
+            raise ValueError(f"stall-minutes must be at least 0, got {self.stall_minutes:g}")
 
 
 class Ended(ValueError):

@@ -1,5 +1,6 @@
 """What happens to a trial, as Tune reports it: noted, passed to the driver and W&B, logged."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -19,8 +20,11 @@ from brainseg.training import checkpoint
 class Recorder(tune.Callback):
     """Passes each change of a trial's state to the driver and to W&B; logs one line an epoch."""
 
-    def __init__(self, driver: SearchDriver, mirror: Mirror, log: Log) -> None:
+    def __init__(
+        self, driver: SearchDriver, mirror: Mirror, why_ended: Callable[[str], str], log: Log
+    ) -> None:
         self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
+        self.why_ended = why_ended  # a trial's processes, "" if they died by themselves
         self._epochs: dict[str, int] = {}  # that trials have finished
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -52,7 +56,8 @@ class Recorder(tune.Callback):
         self._end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, crash=_cause(trial))
+        died = f"its processes died at every attempt: {_cause(trial)}"
+        self._end(trial, crash=self.why_ended(trial.config["trial"]) or died)
 
     def _end(self, trial: Any, crash: str = "") -> None:
         name = trial.config["trial"]

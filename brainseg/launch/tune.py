@@ -19,6 +19,7 @@ from brainseg.config.sweep import Points, Sweep
 from brainseg.launch.job import Ended, Job
 from brainseg.launch.recorder import Recorder
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
+from brainseg.launch.stall import StallWatcher
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.launch.workers import train_together
 from brainseg.process import Log, environment, terminable
@@ -55,7 +56,11 @@ def tune_trials(
     _release_killed(run)
     driver = _driver(run, sweep, capacity, earlier)
     mirror = Mirror(run, job.wandb)
-    recorder = Recorder(driver, mirror, log)
+    groups = PlacementGroups(not_ours=PlacementGroups().ids())
+    stalls = StallWatcher(
+        run, capacity.placement, groups, minutes=job.stall_minutes, attempts=RETRIES + 1, log=log
+    )
+    recorder = Recorder(driver, mirror, stalls.reason, log)
     if driver.is_over():
         recorder.stop_paused(driver.ended)  # if the driver before died in the middle of this
         if not run.is_whole():
@@ -64,11 +69,10 @@ def tune_trials(
         log(f"{driver.ended}; raise the budget to continue")
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
-    groups = PlacementGroups(not_ours=PlacementGroups().ids())
     watcher = RoomWatcher(capacity, groups, minutes=job.wait_minutes, log=log)
     whole = False
     try:
-        callbacks = [recorder, watcher]
+        callbacks = [recorder, watcher, stalls]
         with suppress(Interrupted):  # by the watcher, which says why
             _fit(driver, capacity.placement, callbacks, job.wait_minutes)
         whole = bool(driver.ended) and not driver.scheduler.running()

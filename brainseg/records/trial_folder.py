@@ -59,6 +59,15 @@ class TrialDir:
         return self.path / "begins.jsonl"
 
     @property
+    def heartbeat(self) -> Path:
+        """Touched every few seconds while batches are trained or scored."""
+        return self.path / "heartbeat"
+
+    def progress_marks(self) -> tuple[tuple[int, int], ...]:
+        """What changes as soon as the trial gets on; it says nothing else."""
+        return tuple(map(_mark, (self.starts, self.heartbeat, self.metrics, self.costs_path)))
+
+    @property
     def patients(self) -> Path:
         return self.path / "patients.csv"
 
@@ -151,14 +160,14 @@ class TrialDir:
         """How the trial ended. A score is kept whatever the state.
 
         Args:
-            crash: why its processes died, if they died at every retry.
+            crash: why its processes did not get on, if no retry is left.
         """
         state, reason = self.state(returned=True), ""
         if state == TrialState.FAILED:
             reason = self.failure.read_text(encoding="utf-8")
         elif crash:
             state = TrialState.FAILED
-            reason = f"its processes died at every attempt: {crash}"
+            reason = crash
         elif state == TrialState.STOPPED:
             reason = self.stop.read_text(encoding="utf-8")
         last = next(iter(self.rows()[-1:]), None)
@@ -190,6 +199,15 @@ class TrialDir:
         """Remove the rows after ``last_epoch``, from which the trial resumes."""
         kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """Time and size of a file; zeros where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_mtime_ns, stat.st_size)
 
 
 def objective_values(

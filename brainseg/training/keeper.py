@@ -3,6 +3,7 @@
 Every rank makes the same calls, since some values are gathered from all; only rank 0 writes.
 """
 
+import os
 import socket
 from datetime import UTC, datetime
 
@@ -63,10 +64,11 @@ class TrialKeeper:
         return epoch
 
     def note_start(self, epoch: int) -> None:
-        """Append the host and the device of each rank."""
+        """Append the host, the process and the device of each rank."""
         device = self.machine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        place = {"host": socket.gethostname(), "device": str(device), "name": name}
+        place = {"host": socket.gethostname(), "process": os.getpid()}
+        place |= {"device": str(device), "name": name}
         places = self.ranks.all_gather(place)
         if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")

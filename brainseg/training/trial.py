@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from brainseg.records.files import write_text
+from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.timing import PhaseTimer
@@ -84,7 +85,8 @@ class Trial:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
         self.machine = Machine.of(device, config.precision)
-        self.data = TrialData(Run(task.run), config, self.machine, task.threads)
+        heartbeat = Heartbeat(self.folder.heartbeat)
+        self.data = TrialData(Run(task.run), config, self.machine, task.threads, heartbeat)
         self.loss = build_loss(config.loss)
         self.learner = Learner(config, device, self.ranks)
         self.keeper = TrialKeeper(

@@ -3,7 +3,8 @@
 Shapes: N slices of the pack, C channels.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +28,7 @@ from brainseg.data.splits.draw import rows_of
 from brainseg.data.table import read_table
 from brainseg.records.cache import default_cache
 from brainseg.records.files import read_json
+from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.run import Run
 from brainseg.training.distributed import Ranks
 from brainseg.training.loop import Machine
@@ -43,8 +45,16 @@ class TrialData:
         validation_rows: rows of the pack to validate on.
     """
 
-    def __init__(self, run: Run, config: TrialConfig, machine: Machine, threads: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: TrialConfig,
+        machine: Machine,
+        threads: int,
+        heartbeat: Heartbeat,
+    ) -> None:
         self.config, self.machine, self.threads = config, machine, threads
+        self.heartbeat = heartbeat
         table = read_table(run.slices)
         source = read_json(run.sweep)["data"]
         self.pack = open_pack(
@@ -73,7 +83,7 @@ class TrialData:
 
     def training_batches(self, epoch: int, ranks: Ranks) -> Generator[Batch, None, None]:
         """This rank's share of each batch of ``epoch``; close it to end its threads early."""
-        return training_batches(
+        batches = training_batches(
             self.pack,
             self.train_rows,
             _augment(self.config),
@@ -84,16 +94,28 @@ class TrialData:
             world=ranks.world,
             threads=min(self.threads, PREPARERS),
         )
+        return self._beating(batches, ranks)
 
-    def validation_batches(self, ranks: Ranks) -> Iterator[Batch]:
+    def validation_batches(self, ranks: Ranks) -> Generator[Batch, None, None]:
         """This rank's share of the validation slices."""
-        return scoring_batches(
+        batches = scoring_batches(
             self.pack,
             self.validation_rows,
             batch_size=self.config.batch_size,
             rank=ranks.rank,
             world=ranks.world,
         )
+        return self._beating(batches, ranks)
+
+    def _beating(
+        self, batches: Generator[Batch, None, None], ranks: Ranks
+    ) -> Generator[Batch, None, None]:
+        """The same batches; rank 0 leaves a sign of life with each."""
+        with closing(batches):
+            for batch in batches:
+                if ranks.rank == 0:
+                    self.heartbeat.beat()
+                yield batch
 
     def batch_of(self, rows: np.ndarray) -> Batch:
         """The slices ``rows`` as one batch."""

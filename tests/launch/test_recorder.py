@@ -49,7 +49,7 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))
     driver = SearchDriver(run, study, scheduler, budget_tracker, num_trials=trials, slots=lambda: 1)
     searcher, listener = SweepSearcher(driver), EpochListener(driver)
-    recorder = Recorder(driver, Mirror(run, "off"), printed.append)
+    recorder = Recorder(driver, Mirror(run, "off"), lambda name: "", printed.append)
     before = bytes_read()
     while (config := searcher.suggest("one")) != SweepSearcher.FINISHED:
         trial = Trial("one", config=config, stub=True)

@@ -3,12 +3,15 @@
 import argparse
 from dataclasses import dataclass
 
+from brainseg.cli.options.parser import number
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions:
-    """What a command does with trials that failed; nothing here changes what a sweep asks."""
+    """What a command does with trials that fail or hang; nothing here changes what a sweep asks."""
 
     retry_failed: bool = False
+    stall_minutes: float = 30.0
 
 
 def add_resume_options(group: argparse._ActionsContainer) -> None:
@@ -18,7 +21,16 @@ def add_resume_options(group: argparse._ActionsContainer) -> None:
         help="try the run's failed trials again, each from its last checkpoint; those whose cause "
         "is gone (memory, weights, checkpoint) are tried again without it",
     )
+    group.add_argument(
+        "--stall-minutes",
+        type=number,
+        default=ResumeOptions.stall_minutes,
+        metavar="MINUTES",
+        help="end a trial that makes no progress for so long, and try it again from its last "
+        "checkpoint; never sooner than 3 of its epochs; a start has 4 times longer; 0: never "
+        "(default: 30)",
+    )
 
 
 def resume_from_args(args: argparse.Namespace) -> ResumeOptions:
-    return ResumeOptions(retry_failed=args.retry_failed)
+    return ResumeOptions(retry_failed=args.retry_failed, stall_minutes=args.stall_minutes)

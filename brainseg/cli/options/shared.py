@@ -52,6 +52,7 @@ class PlaceOptions:
             concurrent=self.concurrent,
             wait_minutes=self.wait_minutes,
             retry_failed=resume.retry_failed,
+            stall_minutes=resume.stall_minutes,
             earlier=earlier,
             wandb=self.wandb or default_mode(),
             address=self.address,

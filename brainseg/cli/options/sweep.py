@@ -121,7 +121,7 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
     _add_configuration_options(trained, sweep)
     add_budget_options(parser.add_argument_group("budget: what is reached first ends it"), sweep)
     _add_search_options(parser.add_argument_group("search"), sweep)
-    add_resume_options(parser.add_argument_group("failed trials"))
+    add_resume_options(parser.add_argument_group("trials that fail or hang"))
     add_place_options(parser.add_argument_group("machines"))
 
 

@@ -5,7 +5,7 @@ an image and, last, its mask). A row is a position in the table that the pack wa
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -98,7 +98,7 @@ def training_batches(
 
 def scoring_batches(
     pack: Pack, rows: Rows, *, batch_size: int, rank: int = 0, world: int = 1
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield consecutive batches of rows, batch k to rank k % world: each row on one rank, once.
 
     Nothing is padded, dropped or regrouped, so the batches are the same for any world.
