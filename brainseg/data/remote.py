@@ -20,8 +20,9 @@ import fsspec
 from pyarrow import fs as arrow
 
 from brainseg.data.address import is_address, require_no_credentials
+from brainseg.data.checksums import damage, ensure_whole
 from brainseg.process import Log
-from brainseg.records.cache import fill_once, megabytes
+from brainseg.records.cache import megabytes
 
 THREADS = 16  # more than cores: small files wait for the network
 CHUNK_BYTES = 1 << 22
@@ -55,11 +56,12 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     """Return a folder of this node that holds the data; a path is returned as it is.
 
     The copy is named after the address and the listing there (names, sizes, times or ETags), so
-    changed data are copied again. Processes that start together copy once, the others wait.
+    changed data are copied again. Processes that start together copy once, the others wait. Each
+    compares the copy with its checksums; a damaged one is copied again.
 
     Args:
         copy: the name of the copy that a run started with; no other is returned. If this node has
-            it, the server is not asked.
+            it whole, the server is not asked.
 
     Raises:
         ValueError: credentials in the address, nothing there, no permission, no connection, a
@@ -69,7 +71,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     if not is_address(data):
         return Path(data).expanduser()
     require_no_credentials(data)
-    if copy and (cache / "data" / copy).is_dir():
+    if copy and not damage(cache / "data" / copy):
         return cache / "data" / copy
     with _explained(data):
         source, files = _listed(data)
@@ -82,8 +84,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
             "restore them, or start a run with another --name"
         )
     folder = cache / "data" / name
-    if not folder.is_dir():
-        _copy(data, source, files, folder, log)
+    _copy(data, source, files, folder, log)
     return folder
 
 
@@ -138,7 +139,7 @@ def _under(path: str, base: str) -> str:
 def _copy(
     data: str, source: arrow.FileSystem, files: list[RemoteFile], folder: Path, log: Log
 ) -> None:
-    """Copy all files into the cache, unless another process does."""
+    """Copy all files into the cache, unless it has them whole or another process does."""
     num_bytes = sum(file.size for file in files)
     whole = f"{len(files)} files, {megabytes(num_bytes)}"
 
@@ -157,7 +158,7 @@ def _copy(
             pool.shutdown(cancel_futures=True)
         log(f"copied {whole} in {time.monotonic() - started:.0f} s")
 
-    fill_once(folder, fill, num_bytes=num_bytes)
+    ensure_whole(folder, fill, num_bytes=num_bytes, log=log)
 
 
 def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, draft: Path) -> None:

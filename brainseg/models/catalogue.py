@@ -3,6 +3,7 @@
 All is measured on the encoder itself, with tensors that have a shape but no data, and cached.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainseg.models import encoders, freezing
 from brainseg.records.cache import default_cache
-from brainseg.records.files import read_json, write_json
+from brainseg.records.checked import read_checked, save_checked
 
 PIXELS = 256  # a side of the image on which all is measured
 FORMAT = 1  # raise it whenever a figure changes for the same versions of the libraries
@@ -93,9 +94,8 @@ def look_up(
     call has measured is kept. Without a cache that can be used, all are measured.
     """
     file = cache_file()
-    known: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        known = read_json(file)
+    content = read_checked(file)
+    known: dict[str, Any] = {} if content is None else json.loads(content)
     missing = [name for name in names if name not in known]
     try:
         for name in watch(missing) if missing else ():
@@ -103,12 +103,12 @@ def look_up(
     finally:
         if missing:
             with suppress(OSError):
-                write_json(file, known)
+                save_checked(file, json.dumps(known).encode())
     return {name: _from_json(known[name]) for name in names}
 
 
 def cache_file() -> Path:
-    """Where measured facts are kept: by the versions of what they are measured on."""
+    """Where measured facts are kept, after a checksum: by the versions of what they describe."""
     libraries = ("segmentation-models-pytorch", "timm", "torch")
     versions = "-".join([str(FORMAT), *map(version, libraries)])
     return default_cache() / "encoders" / f"{versions}.json"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +17,22 @@ def default_cache() -> Path:
 
 
 def fill_once(
-    folder: Path, fill: Callable[[Path], None], *, num_bytes: int, lock: str = ""
+    folder: Path,
+    fill: Callable[[Path], None],
+    *,
+    num_bytes: int,
+    lock: str = "",
+    is_whole: Callable[[Path], bool] = os.path.isdir,
 ) -> None:
-    """Let ``fill`` write a folder, unless it exists; of several processes, one does it.
+    """Let ``fill`` write a folder, unless it is whole; of several processes, one does it.
 
     ``fill`` gets the path of a draft, which is renamed at the end: a folder of the final name is
     complete. A draft that was left by a process that died is removed.
 
     Args:
         num_bytes: what the files will take on disk.
+        is_whole: whether the folder may stay as it is. Another is renamed and then removed, so that
+            who has mapped its files keeps them.
         lock: name of the lock file beside the folder. Folders that share one are filled one after
             the other. Default: a lock for this folder alone.
 
@@ -34,7 +42,8 @@ def fill_once(
     lock_path = folder.with_name(lock) if lock else folder.with_suffix(".lock")
     try:
         with locked(lock_path):
-            if not folder.is_dir():
+            if not is_whole(folder):
+                _set_aside(folder)
                 _fill(folder, fill, num_bytes, draft=lock_path.with_suffix(".partial"))
     except OSError as error:
         raise ValueError(
@@ -54,6 +63,17 @@ def _fill(folder: Path, fill: Callable[[Path], None], num_bytes: int, draft: Pat
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     _sync(folder.parent)
+
+
+def _set_aside(folder: Path) -> None:
+    """Remove a damaged folder; on a shared disk, files that others have open may stay a while."""
+    if os.path.lexists(folder):
+        aside = folder.with_name(f".{folder.name}.{time.time_ns()}.damaged")
+        folder.rename(aside)
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
 
 
 def megabytes(num_bytes: int) -> str:

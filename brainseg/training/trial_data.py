@@ -59,7 +59,7 @@ class TrialData:
         source = read_json(run.sweep)["data"]
         self.pack = open_pack(
             table,
-            local_copy(source["root"], default_cache(), copy=source.get("copy", "")),
+            lambda: local_copy(source["root"], default_cache(), copy=source.get("copy", "")),
             image_size=config.image_size,
             channels=config.channels,
             recorded=source["fingerprint"],

@@ -98,7 +98,7 @@ def address(s3: fs.FileSystem, patients: Path, request: pytest.FixtureRequest) -
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    files = (path for path in root.rglob("*") if path.is_file())
+    files = (path for path in root.rglob("[!.]*") if path.is_file())  # without .checksums
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 

@@ -17,6 +17,7 @@ from brainseg.models.catalogue import (
     measure,
     whole_modules,
 )
+from brainseg.records.checked import read_checked
 from tests.support.encoders import ONE_A_CLASS, shared
 
 torch.set_num_threads(1)
@@ -140,10 +141,10 @@ def test_an_interrupted_call_keeps_what_it_measured() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         look_up(["resnet18", "vgg11"], interrupted)
-    assert set(json.loads(cache_file().read_text())) == {"resnet18"}
+    assert set(json.loads(read_checked(cache_file()) or b"")) == {"resnet18"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "not JSON"])
+@pytest.mark.parametrize("text", ["", "{", "not JSON", '{"resnet18": {"parameters": 1}}'])
 def test_a_cache_that_cannot_be_read_is_made_anew(text: str) -> None:
     cache_file().parent.mkdir(parents=True)
     cache_file().write_text(text)

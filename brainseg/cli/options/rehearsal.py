@@ -1,5 +1,6 @@
 """`--smoke` and made-up patients: a sweep made small, to see whether it runs."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from brainseg.config.distributions import Params, Value
 
 FEW_TRIALS = 8  # of a rehearsal and of a smoke test, at most
 GRACE_EPOCHS = 2
+WRITTEN = 1_700_000_000  # time of made-up files: a run on them may resume on ones written again
+CHANNELS = 4  # of a made-up slice: three, and its mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,19 @@ def small_for(options: SweepOptions) -> Small | None:
 
 
 def made_up_patients(folder: Path, *, smoke: bool) -> Path:
-    """Phantoms below ``folder``, written at the first call."""
+    """Phantoms below ``folder``, written at the first call, or again where they are damaged."""
+    from brainseg.data.checksums import ensure_whole
     from brainseg.data.phantom import write_phantoms
 
     print("no --data: this is a rehearsal on made-up patients; it says nothing about real ones")
-    if smoke:
-        return write_phantoms(folder / "few", patients=8, slices=5, size=64, seed=0)
-    return write_phantoms(folder / "phantoms", patients=24, slices=16, size=128, seed=0)
+    name, patients, slices, size = ("few", 8, 5, 64) if smoke else ("phantoms", 24, 16, 128)
+
+    def fill(draft: Path) -> None:
+        write_phantoms(draft, patients=patients, slices=slices, size=size, seed=0)
+        for file in draft.rglob("*"):
+            os.utime(file, (WRITTEN, WRITTEN))
+
+    ensure_whole(
+        folder / name, fill, num_bytes=patients * slices * size * size * CHANNELS, log=print
+    )
+    return folder / name

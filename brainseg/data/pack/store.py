@@ -6,7 +6,7 @@ last, its mask), 256 grey levels. A row is a position in the table that the pack
 
 import hashlib
 import math
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.data.checksums import ensure_whole
 from brainseg.data.pack.build import Pixels, write_arrays
 from brainseg.data.table import fingerprint
-from brainseg.records.cache import default_cache, fill_once
+from brainseg.process import Log
+from brainseg.records.cache import default_cache
 
 FORMAT = 3  # raise it whenever the bytes of a pack change for the same input
 ARRAYS = ("slices", "histograms")
@@ -41,19 +43,21 @@ class Pack:
 
 def open_pack(
     table: pd.DataFrame,
-    root: Path,
+    root: Path | Callable[[], Path],
     *,
     image_size: int,
     channels: int = 3,
     recorded: str = "",
     cache: Path | None = None,
+    log: Log = print,
 ) -> Pack:
-    """Map the pack of this table; build it first if the cache has none.
+    """Map the pack of this table; build it first if the cache has none, or a damaged one.
 
     Slices are mapped to 8 bits, padded to a centred square and resized to image_size pixels a side.
     Of processes that start together one builds, the others wait.
 
     Args:
+        root: the folder of the files, or what returns it; called only if files must be read.
         recorded: fingerprint of the files when a run started. Its trials pass it, so that all read
             the same pack and no file is looked at (0.5 ms; a new fingerprint of 3929 slices takes
             40 ms). If the pack must be built, changed files are refused.
@@ -67,18 +71,24 @@ def open_pack(
         raise ValueError(f"image_size must be at least 1 pixel, got {image_size}; try 128")
     if table.empty:
         raise ValueError("a pack must hold at least one slice, the table has none; check the root")
-    inputs = f"{FORMAT} {image_size} {channels} {recorded or fingerprint(table, root)}"
+    files = root if callable(root) else lambda: root
+    inputs = f"{FORMAT} {image_size} {channels} {recorded or fingerprint(table, files())}"
     name = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     folder = (default_cache() if cache is None else cache) / "packs" / name
-    if not os.path.isdir(folder):  # unlike Path.is_dir, False where the cache may not be read
-        _refuse_changed(table, root, recorded)
-        shape = (image_size, image_size, channels + 1)
-        fill_once(
-            folder,
-            lambda draft: write_arrays(draft, table, root, shape),
-            num_bytes=len(table) * math.prod(shape),
-            lock=".lock",  # packs are built one after the other: each takes all cores
-        )
+    shape = (image_size, image_size, channels + 1)
+
+    def fill(draft: Path) -> None:
+        folder_of_files = files()
+        _refuse_changed(table, folder_of_files, recorded)
+        write_arrays(draft, table, folder_of_files, shape)
+
+    ensure_whole(
+        folder,
+        fill,
+        num_bytes=len(table) * math.prod(shape),
+        lock=".lock",  # packs are built one after the other: each takes all cores
+        log=log,
+    )
     return Pack(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS))
 
 

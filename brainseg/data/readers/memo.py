@@ -3,7 +3,7 @@
 A file counts as unchanged while its size, its time of modification and its inode's time of change
 (which no program can set back) stay the same. So a folder that was read once is not decoded again.
 
-    <cache>/facts/<kind>-<digest of the root>.npy   a row for each slice
+    <cache>/facts/<kind>-<digest of the root>.npy   a checksum, then an array: a row for each slice
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from brainseg.data.readers.paths import JOINT
 from brainseg.records.cache import default_cache
-from brainseg.records.files import replacing
+from brainseg.records.checked import read_checked, save_checked
 
 FORMAT = 1  # raise it whenever the same files give other values
 SETTLED_NS = 2 * 10**9  # file times may be as coarse as 2 s: a younger file could change unnoticed
@@ -89,14 +90,16 @@ def _digest(*parts: object) -> str:
 
 def _load(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     """The rows on disk; none where the file is missing, damaged or of another version."""
-    try:
-        rows: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    content = read_checked(path)
+    if content is None:
         return np.zeros(0, dtype)
+    rows: NDArray[Any] = np.load(BytesIO(content))
     return rows if rows.dtype == dtype and rows.ndim == 1 else np.zeros(0, dtype)
 
 
 def _save(path: Path, rows: NDArray[Any]) -> None:
     """Replace the file; if two processes do, the rows of the later one stay."""
-    with suppress(OSError), replacing(path) as file:
-        np.save(file, rows)
+    content = BytesIO()
+    np.save(content, rows)
+    with suppress(OSError):
+        save_checked(path, content.getvalue())

@@ -103,13 +103,18 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert default_cache() == Path("/faster/packs")
 
 
+def builds(event: str, args: tuple[object, ...]) -> bool:
+    """Whether a draft is being renamed into its place."""
+    return event == "os.rename" and str(args[0]).endswith(".partial")
+
+
 def build_and_count(
     root: Path, cache: Path, start: Barrier, counts: SimpleQueue[tuple[int, int]]
 ) -> None:
     """Report how often this process renamed a folder into place."""
     renames: list[object] = []
     table = find_slices(root)
-    sys.addaudithook(lambda event, args: renames.append(args) if event == "os.rename" else None)
+    sys.addaudithook(lambda event, args: renames.append(args) if builds(event, args) else None)
     start.wait(timeout=120)
     pack = open_pack(table, root, image_size=16, cache=cache)
     counts.put((len(renames), int(pack.images_NHWC[:, 0, 0, 0].sum())))
@@ -134,8 +139,8 @@ def test_two_processes_that_start_together_build_once(tmp_path: Path) -> None:
 def build_and_die(root: Path, cache: Path) -> None:
     """Kill this process when all is written and only the rename is missing."""
 
-    def die(event: str, _: object) -> None:
-        if event == "os.rename":
+    def die(event: str, args: tuple[object, ...]) -> None:
+        if builds(event, args):
             os.kill(os.getpid(), signal.SIGKILL)
 
     table = find_slices(root)
