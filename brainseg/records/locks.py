@@ -26,18 +26,21 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file ``path``, which is created if needed and never removed.
 
     The lock is the kernel's (flock), not the existence of the file, so a process that was killed
-    leaves nothing to clean up.
+    leaves nothing to clean up: whatever name the file holds, also of another machine from which
+    the folder was moved, the lock is free.
 
     Raises:
         Held: another process or thread holds it and ``wait`` is false.
         OSError: the file cannot be written, or its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, blocking=wait, on_acquired=_sign)
+    if path.is_symlink():  # it is opened without following links
+        path = path.resolve()
+    lock = FileLock(path, blocking=wait, on_acquired=_sign, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        holder = path.read_text(encoding="utf-8").strip()
+        holder = path.read_text(encoding="utf-8", errors="replace").strip()
         raise Held(holder or "another process") from None
     try:
         yield

@@ -20,9 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from brainseg.records.files import Lines, append_line, read_lines
+from brainseg.records.files import Lines, Unreadable, append_line, read_json, read_lines
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED, TrialState
+
+# What every row has, and what the settings have.
+TRIAL_KEYS = ("time", "trial", "state")
+DRIVER_KEYS = ("time", "event")
+SWEEP_KEYS = ("name", "data", "split", "strategy", "space", "base", "fixed")
+START_AGAIN = "restore it from a copy, or start the sweep again under another --name"
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,17 @@ class Run:
     def slices(self) -> Path:
         return self.path / "slices.csv"
 
+    def settings(self) -> dict[str, Any]:
+        """What sweep.json says."""
+        return dict(read_json(self.sweep, kind=dict, keys=SWEEP_KEYS, remedy=START_AGAIN))
+
     @property
     def changes(self) -> Path:
         return self.path / "trials.jsonl"
+
+    @property
+    def driver_events(self) -> Path:
+        return self.path / "drivers.jsonl"
 
     @property
     def journal(self) -> Path:
@@ -85,18 +99,18 @@ class Run:
     def note_driver(self, event: Literal["begins", "ends"], **facts: Any) -> None:
         """Append that a driver started to run the sweep, or ended, and why."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        append_line(self.path / "drivers.jsonl", {"time": stamp, "event": event, **facts})
+        append_line(self.driver_events, {"time": stamp, "event": event, **facts})
 
     def is_whole(self) -> bool:
         """Whether the last driver finished the sweep."""
         return any(driver.get("whole", False) for driver in self.drivers()[-1:])
 
     def drivers(self) -> list[dict[str, Any]]:
-        return read_lines(self.path / "drivers.jsonl")
+        return read_lines(self.driver_events, DRIVER_KEYS)
 
     def events(self) -> list[dict[str, Any]]:
         """Every change of a trial's state, in order, with its ``time``."""
-        return read_lines(self.changes)
+        return read_lines(self.changes, TRIAL_KEYS)
 
     def trials(self) -> list[TrialRecord]:
         """The latest record of every trial, in the order of their first records."""
@@ -112,23 +126,32 @@ class Run:
         if lines.from_start:
             records.clear()
         for row in rows:
-            changes = {name: value for name, value in row.items() if name != "time"}
-            changes["state"] = TrialState(row["state"])
-            if "arm" in changes:
-                changes["configuration"] = changes.pop("arm")
             known = records.get(row["trial"]) or self._new_record(row["trial"])
-            if known.params:
-                changes.pop("params", None)
-            records[row["trial"]] = replace(known, **changes)
+            records[row["trial"]] = self._changed(known, row)
         return records
 
+    def _changed(self, known: TrialRecord, row: dict[str, Any]) -> TrialRecord:
+        changes = {name: value for name, value in row.items() if name != "time"}
+        if "arm" in changes:
+            changes["configuration"] = changes.pop("arm")
+        if known.params:
+            changes.pop("params", None)
+        try:
+            changes["state"] = TrialState(row["state"])
+            return replace(known, **changes)
+        except (TypeError, ValueError) as error:
+            fault = f"a line of trial {row['trial']} is none of trials.jsonl ({error})"
+            raise Unreadable(self.changes, fault) from None
+
     def _new_record(self, trial: str) -> TrialRecord:
-        """The record of a new trial; its params come from config.json, if that exists."""
-        folder = self.trial(trial)
-        params = folder.params() if folder.config.exists() else {}
+        """The record of a new trial; its params come from config.json, if that can be read."""
+        try:
+            params = self.trial(trial).params()
+        except (Unreadable, FileNotFoundError):
+            params = {}
         return TrialRecord(trial, TrialState.QUEUED, params=params)
 
     @cached_property
     def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:
         """The reader of ``changes``, and the trials as of what it has read."""
-        return Lines(self.changes), {}
+        return Lines(self.changes, TRIAL_KEYS), {}

@@ -7,10 +7,22 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from brainseg.records.files import Lines, read_json, read_lines, write_json, write_text
+from brainseg.records.files import (
+    Lines,
+    Unreadable,
+    read_json,
+    read_lines,
+    read_text,
+    write_json,
+    write_text,
+)
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PHASES
 from brainseg.records.trial_state import ENDED, TrialState
+
+# What every row of metrics.jsonl and of costs.jsonl has.
+ROW_KEYS = ("epoch", "dice", "seconds")
+COST_KEYS = ("epoch", "devices", *PHASES.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +54,8 @@ class TrialDir:
 
     def params(self) -> dict[str, Any]:
         """The trial's configuration as one flat dict."""
-        return dict(read_json(self.config))
+        remedy = "repeat the sweep's command, which writes it again"
+        return dict(read_json(self.config, kind=dict, keys=("epochs",), remedy=remedy))
 
     @property
     def metrics(self) -> Path:
@@ -89,7 +102,13 @@ class TrialDir:
     def pause_epoch(self) -> int | None:
         """The epoch after which the trial is to pause; None: not before its last."""
         path = self.path / "until"
-        return int(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        remedy = "repeat the sweep's command, which sets it again"
+        text = read_text(path, remedy)
+        if not text.strip().isdecimal():
+            raise Unreadable(path, f"an epoch is a number, it says {text.strip()[:40]!r}", remedy)
+        return int(text)
 
     def pause_after(self, epoch: int) -> None:
         """Make the trial pause after ``epoch``; its worker looks before each epoch."""
@@ -113,18 +132,23 @@ class TrialDir:
     def audit(self) -> list[dict[str, Any]]:
         """A row for each stage: what was frozen, until which epoch, and what of it changed."""
         path = self.path / "audit.json"
-        return list(read_json(path)) if path.exists() else []
+        keys = ("epoch", "blocks", "tensors", "changed")
+        return list(read_json(path, kind=list, keys=keys)) if path.exists() else []
 
     def write_audit(self, stages: list[dict[str, Any]]) -> None:
         write_json(self.path / "audit.json", stages)
 
     def rows(self) -> list[EpochRow]:
         """A row for each epoch."""
-        return [EpochRow.from_json(line) for line in read_lines(self.metrics)]
+        return [EpochRow.from_json(line) for line in read_lines(self.metrics, ROW_KEYS)]
 
     def costs(self) -> list[dict[str, Any]]:
         """See ``complete_costs``."""
-        return complete_costs(read_lines(self.costs_path), self.rows())
+        return complete_costs(self.noted_costs(), self.rows())
+
+    def noted_costs(self) -> list[dict[str, Any]]:
+        """The lines of costs.jsonl."""
+        return read_lines(self.costs_path, COST_KEYS)
 
     def device_seconds(self) -> float:
         """Seconds that the trial used, summed over its devices."""
@@ -164,12 +188,12 @@ class TrialDir:
         """
         state, reason = self.state(returned=True), ""
         if state == TrialState.FAILED:
-            reason = self.failure.read_text(encoding="utf-8")
+            reason = _reason(self.failure)
         elif crash:
             state = TrialState.FAILED
             reason = crash
         elif state == TrialState.STOPPED:
-            reason = self.stop.read_text(encoding="utf-8")
+            reason = _reason(self.stop)
         last = next(iter(self.rows()[-1:]), None)
         return Ending(
             state=state,
@@ -197,7 +221,7 @@ class TrialDir:
 
     def truncate_rows(self, last_epoch: int) -> None:
         """Remove the rows after ``last_epoch``, from which the trial resumes."""
-        kept = [line for line in read_lines(self.metrics) if line["epoch"] <= last_epoch]
+        kept = [line for line in read_lines(self.metrics, ROW_KEYS) if line["epoch"] <= last_epoch]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
@@ -208,6 +232,14 @@ def _mark(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (stat.st_mtime_ns, stat.st_size)
+
+
+def _reason(path: Path) -> str:
+    """Why a trial ended; that its file cannot be read, if so: the end itself is beyond doubt."""
+    try:
+        return read_text(path)
+    except Unreadable as error:
+        return str(error)
 
 
 def objective_values(
@@ -253,7 +285,8 @@ class DeviceSeconds:
     """The sum of a trial's ``costs``; each call reads only new records."""
 
     def __init__(self, folder: TrialDir) -> None:
-        self._costs, self._rows = Lines(folder.costs_path), Lines(folder.metrics)
+        self._costs = Lines(folder.costs_path, COST_KEYS)
+        self._rows = Lines(folder.metrics, ROW_KEYS)
         self._noted, self._epochs = 0.0, set[int]()  # seconds, and their epochs
         self._unnoted: dict[int, float] = {}  # by epoch
 

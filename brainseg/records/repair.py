@@ -1,0 +1,123 @@
+"""What a driver that died left behind in a run's folder, put right by the next one.
+
+Only who holds the run's lock may do this; whoever else reads a run leaves it as it is.
+"""
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from brainseg.records.files import Unreadable, readable, whole_rows, write_json
+from brainseg.records.run import DRIVER_KEYS, TRIAL_KEYS, Run
+from brainseg.records.trial_folder import COST_KEYS, ROW_KEYS, TrialDir
+
+WATCH_SECONDS = 3.0  # whoever uses Optuna's lock holds it for milliseconds
+
+
+def repair(run: Run) -> list[str]:
+    """Put right what can be, and return a sentence for each kind of thing that was done.
+
+    Raises:
+        Unreadable: a line before others is no row, or something else stands where a file should.
+    """
+    trials = [run.trial(path.name) for path in sorted(run.path.glob("trials/*")) if path.is_dir()]
+    said = [*_locks(run), *_lines(run, trials)]
+    for trial in trials:
+        said += [*_config(run, trial), *_pause(trial)]
+    return said
+
+
+def _locks(run: Run) -> Iterator[str]:
+    """Remove the locks of Optuna's journal: a file or a link that only its holder removes.
+
+    The run's own lock, which we hold, is the kernel's; so whoever left these is dead, unless it is
+    somebody who looks at the study with Optuna.
+    """
+    for path in run.path.glob(f"{run.journal.name}.lock*"):
+        before, end = _identity(path), time.monotonic() + WATCH_SECONDS
+        while before and _identity(path) == before and time.monotonic() < end:
+            time.sleep(0.05)
+        if before and _identity(path) == before:
+            path.unlink(missing_ok=True)
+            yield f"removed {path}, the lock of a process that died"
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Of the file or link itself; () if there is none."""
+    try:
+        stat = path.lstat()
+    except FileNotFoundError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+
+
+def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:
+    """End every append-only file at its last whole line."""
+    files = {run.changes: TRIAL_KEYS, run.driver_events: DRIVER_KEYS}
+    for trial in trials:
+        files |= {trial.metrics: ROW_KEYS, trial.costs_path: COST_KEYS, trial.starts: ()}
+    dropped = {path: end_whole(path, keys) for path, keys in files.items() if path.exists()}
+    try:
+        dropped[run.journal] = end_whole(run.journal, ("op_code",)) if run.journal.exists() else 0
+    except Unreadable as error:
+        aside = _set_aside(run.journal)
+        yield f"{run.journal} could not be read ({error.fault}) and is now {aside.name}"
+    if words := [f"{n} bytes of {p.relative_to(run.path)}" for p, n in dropped.items() if n]:
+        yield f"{run.path}: dropped what a crash left of unfinished lines: {', '.join(words)}"
+
+
+def end_whole(path: Path, keys: Collection[str] = ()) -> int:
+    """Cut off what follows the last row of a .jsonl file; return how many bytes that was.
+
+    Args:
+        keys: that every row has.
+
+    Raises:
+        Unreadable: a line before another is no row, or no line is one.
+    """
+    with readable(path):
+        content = path.read_bytes()
+    _, size, _ = whole_rows(path, content.splitlines(keepends=True), keys)
+    with path.open("ab") as file:
+        if size and content[size - 1 : size] != b"\n":
+            file.write(b"\n")
+        else:
+            file.truncate(size)
+        os.fsync(file.fileno())
+    return len(content) - size
+
+
+def _config(run: Run, trial: TrialDir) -> Iterator[str]:
+    """Write a config.json that is damaged again, from the record of the trial's start.
+
+    A trial that has no such record never started; without its config it is proposed anew.
+    """
+    if not os.path.lexists(trial.config):
+        return
+    try:
+        trial.params()
+        return
+    except Unreadable as error:
+        damaged = error
+    _set_aside(trial.config)
+    started = (row["params"] for row in run.events() if row["trial"] == trial.trial)
+    if params := next(filter(None, started), None):
+        write_json(trial.config, params)
+        yield f"{damaged.path} could not be read ({damaged.fault}); written again from trials.jsonl"
+    else:
+        yield f"{damaged.path} could not be read ({damaged.fault}); its trial had not started"
+
+
+def _pause(trial: TrialDir) -> Iterator[str]:
+    """Remove the epoch to pause after if it is none; the search sets it when the trial resumes."""
+    try:
+        _ = trial.pause_epoch
+    except Unreadable as error:
+        _set_aside(error.path)
+        yield f"{error.path} could not be read ({error.fault}); the search sets it again"
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file that cannot be read, so that nothing in it is lost."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
