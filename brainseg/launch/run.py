@@ -30,6 +30,7 @@ from brainseg.launch.tune import tune_trials
 from brainseg.launch.validate import all_points, check_channels, check_points, modality_dropout_off
 from brainseg.process import Log, restored
 from brainseg.records.files import read_json
+from brainseg.records.repair import repair
 from brainseg.records.run import Run
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
@@ -55,6 +56,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
     with locked_run(run):
+        for line in repair(run):
+            log(line)
         earlier = open_run(
             run,
             sweep,

@@ -54,7 +54,7 @@ def tune_trials(
 ) -> None:
     """Let Tune train what the search proposes, until the search ends."""
     _release_killed(run)
-    driver = _driver(run, sweep, capacity, earlier)
+    driver = _driver(run, sweep, capacity, earlier, log)
     mirror = Mirror(run, job.wandb)
     groups = PlacementGroups(not_ours=PlacementGroups().ids())
     stalls = StallWatcher(
@@ -90,11 +90,11 @@ def tune_trials(
 
 
 def _driver(
-    run: Run, sweep: Sweep, capacity: ClusterCapacity, earlier: Sequence[PreviousTrial]
+    run: Run, sweep: Sweep, capacity: ClusterCapacity, earlier: Sequence[PreviousTrial], log: Log
 ) -> SearchDriver:
     return SearchDriver(
         run,
-        Study(run, sweep, earlier),
+        Study(run, sweep, earlier, log),
         TrialScheduler(run, _halving(sweep), earlier),
         BudgetTracker(run, sweep.budget),
         num_trials=sweep.trials,

@@ -173,12 +173,15 @@ def parsed(line: bytes, keys: Collection[str] = ()) -> dict[str, Any] | None:
 
 def is_cut(line: bytes) -> bool:
     """Whether a line is but the start of a row, as a crash leaves it."""
-    text = line.rstrip(b"\n\0")
+    text = line.removesuffix(b"\n")
+    if not text.strip(b"\0"):
+        return line == b"\n" or line == text  # zeros, where a file ends
     try:
-        json.loads(text or b"{")
+        json.loads(text)
     except json.JSONDecodeError as error:
         short = error.pos > len(error.doc) - 7  # in the middle of `false` or of \u00e4
-        return not text or (text[:1] == b"{" and (short or error.msg.startswith("Unterminated")))
+        short &= error.msg != "Extra data"
+        return text[:1] == b"{" and (short or error.msg.startswith("Unterminated"))
     except (ValueError, RecursionError):
         return False
     return False

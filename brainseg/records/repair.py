@@ -4,15 +4,13 @@ Only who holds the run's lock may do this; whoever else reads a run leaves it as
 """
 
 import os
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from brainseg.records.files import Unreadable, readable, whole_rows, write_json
+from brainseg.records.locks import removed_if_abandoned
 from brainseg.records.run import DRIVER_KEYS, TRIAL_KEYS, Run
 from brainseg.records.trial_folder import COST_KEYS, ROW_KEYS, TrialDir
-
-WATCH_SECONDS = 3.0  # whoever uses Optuna's lock holds it for milliseconds
 
 
 def repair(run: Run) -> list[str]:
@@ -35,21 +33,8 @@ def _locks(run: Run) -> Iterator[str]:
     somebody who looks at the study with Optuna.
     """
     for path in run.path.glob(f"{run.journal.name}.lock*"):
-        before, end = _identity(path), time.monotonic() + WATCH_SECONDS
-        while before and _identity(path) == before and time.monotonic() < end:
-            time.sleep(0.05)
-        if before and _identity(path) == before:
-            path.unlink(missing_ok=True)
+        if removed_if_abandoned(path):
             yield f"removed {path}, the lock of a process that died"
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    """Of the file or link itself; () if there is none."""
-    try:
-        stat = path.lstat()
-    except FileNotFoundError:
-        return ()
-    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
 
 
 def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:

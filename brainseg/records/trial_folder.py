@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class Ending:
     best_epoch: int
     device_seconds: float
     reason: str
+
+    def changes(self) -> dict[str, Any]:
+        """What trials.jsonl holds of it beside the state."""
+        return {name: value for name, value in asdict(self).items() if name != "state"}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ It knows nothing of Ray: launch/tune_adapter.py asks it, and launch/recorder.py 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
 
 from brainseg.records.files import write_text
 from brainseg.records.rows import EpochRow
@@ -107,7 +105,7 @@ class SearchDriver:
         """
         ending = self.run.trial(name).ending(crash)
         if ending.state == TrialState.PAUSED:
-            self.run.note(name, TrialState.PAUSED, **_changes(ending))
+            self.run.note(name, TrialState.PAUSED, **ending.changes())
             self.scheduler.pause(name)
         else:
             self._finish(name, ending)
@@ -123,7 +121,7 @@ class SearchDriver:
 
     def _finish(self, name: str, ending: Ending) -> None:
         self.scheduler.finish(name, ending.state)
-        self.run.note(name, ending.state, **_changes(ending))
+        self.run.note(name, ending.state, **ending.changes())
         self.study.report_end(name)  # recorded first: see Study.unfinished
 
     def _no_new_trial(self) -> str:
@@ -148,8 +146,3 @@ class SearchDriver:
         name = self.study.ask(self.scheduler.observations(self.study.sweep.objectives))
         self.scheduler.add(name, self.study.params(name))
         return name
-
-
-def _changes(ending: Ending) -> dict[str, Any]:
-    """An ending as trials.jsonl holds it beside the state."""
-    return {name: value for name, value in asdict(ending).items() if name != "state"}

@@ -6,76 +6,47 @@ is COMPLETE there, one that was stopped is PRUNED with the value of its last epo
 is FAIL, and a paused one is still RUNNING.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.study import StudyDirection
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
-from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
-from brainseg.config.distributions import Distribution, Params
+from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
+from brainseg.process import Log
 from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.acquisition import propose
+from brainseg.search.journal.study import quiet, trial_name, whole_study
+from brainseg.search.journal.terms import OPTUNA_STATES, distributions_of
 from brainseg.search.multi_objective import ObjectiveCosts, scalarise
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
 
-OPTUNA_STATES = {
-    TrialState.DONE: OptunaState.COMPLETE,
-    TrialState.STOPPED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-}
 FEWEST = 20  # complete trials before Optuna's terminator may end a search, its default
 
 
 class Study:
     """What was tried, and the points that are still to be tried."""
 
-    def __init__(self, run: Run, sweep: Sweep, previous: Sequence[PreviousTrial] = ()) -> None:
-        storage = JournalStorage(JournalFileBackend(str(run.journal)))
+    def __init__(
+        self,
+        run: Run,
+        sweep: Sweep,
+        previous: Sequence[PreviousTrial] = (),
+        log: Log = print,
+    ) -> None:
         self.run, self.sweep = run, sweep
-        directions = [
-            StudyDirection.MAXIMIZE if name == "dice" else StudyDirection.MINIMIZE
-            for name in sweep.objectives
-        ]
-        with _quiet():
-            self.study = optuna.create_study(
-                storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True
-            )
-            self.study.set_metric_names(list(sweep.objectives))
-        if "queued" not in self.study.user_attrs:
-            self._fill(previous)
+        self.study = whole_study(run, sweep, previous, log)
         self._live: dict[str, optuna.Trial] = {}
-
-    def _fill(self, previous: Sequence[PreviousTrial]) -> None:
-        """Add the trials of an earlier sweep, then queue the sweep's first points."""
-        there = len(self.study.get_trials(deepcopy=False))  # added by a driver that died in here
-        for trial in previous[there:]:
-            self.study.add_trial(_as_optuna_trial(trial, self.sweep))
-        tried = {trial.config for trial in previous if trial.done}
-        points = [
-            (drawn, pinned)
-            for drawn, pinned in self.sweep.points()
-            if self.sweep.space.config({**drawn, **pinned}) not in tried
-        ]
-        for drawn, pinned in points[max(0, there - len(previous)) :]:
-            self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
-        self.study.set_user_attr("queued", True)
 
     def unfinished(self) -> list[str]:
         """Trials that an earlier driver left running. One that never started is queued again."""
@@ -83,7 +54,7 @@ class Study:
         names = []
         records = {record.trial: record for record in self.run.trials()}
         for trial in running:
-            name = f"{trial.number:04d}"
+            name = trial_name(trial)
             self._live[name] = optuna.Trial(self.study, trial._trial_id)
             folder = self.run.trial(name)
             state = folder.state(records[name].state if name in records else None)
@@ -153,74 +124,13 @@ class Study:
         done = self.study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
         if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
             return ""
-        with _quiet():
+        with quiet():
             terminator = Terminator(
                 RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=FEWEST
             )
         if not terminator.should_terminate(self.study):
             return ""
         return f"Optuna's terminator expects a gain below the noise, {noise:.3f}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's notes on new studies, and its warnings of what it calls experimental."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def _as_optuna_trial(previous: PreviousTrial, sweep: Sweep) -> FrozenTrial:
-    """A trial of an earlier sweep as one of this study."""
-    drawn, pinned = sweep.space.split(previous.observation.params)
-    single = len(sweep.objectives) == 1
-    return create_trial(
-        state=OptunaState.COMPLETE if previous.done else OptunaState.PRUNED,
-        values=list(previous.objective_values) if previous.done or single else None,
-        params=drawn,
-        distributions=_distributions(sweep.space.distributions(), drawn),
-        user_attrs={
-            "from": previous.name,
-            "arm": configuration_name(previous.config),
-            "pinned": pinned,
-        },
-        intermediate_values=dict(enumerate(previous.dice, start=1)) if single else None,
-    )
-
-
-class _Recorded:
-    """A ``Suggester`` of given values, which notes what they are drawn from."""
-
-    def __init__(self, drawn: Mapping[str, Any]) -> None:
-        self.drawn = drawn
-        self.distributions: dict[str, BaseDistribution] = {}
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        self.distributions[name] = optuna.distributions.FloatDistribution(low, high, log=log)
-        return float(self.drawn[name])
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        self.distributions[name] = optuna.distributions.IntDistribution(low, high, step=step)
-        return int(self.drawn[name])
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        self.distributions[name] = optuna.distributions.CategoricalDistribution(choices)
-        return self.drawn[name]
-
-
-def _distributions(
-    ranges: Mapping[str, Distribution], drawn: Mapping[str, Any]
-) -> dict[str, BaseDistribution]:
-    """What each value was drawn from, in Optuna's terms."""
-    recorded = _Recorded(drawn)
-    for path in drawn:
-        ranges[path].suggest(recorded, path)
-    return recorded.distributions
 
 
 def _drawn(
@@ -231,7 +141,7 @@ def _drawn(
     A running or paused trial counts as pruned, so that its value is not taken for a final one.
     """
     ranges = space.distributions()
-    with _quiet():
+    with quiet():
         study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
     for trial in observed:
         if trial.best:
@@ -242,7 +152,7 @@ def _drawn(
                     state=OptunaState.COMPLETE if done else OptunaState.PRUNED,
                     value=trial.best[-1],
                     params=drawn,
-                    distributions=_distributions(ranges, drawn),
+                    distributions=distributions_of(ranges, drawn),
                     intermediate_values=dict(enumerate(trial.best, start=1)),
                 )
             )
