@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from brainseg.data.table import read_table
-from brainseg.records.files import read_json, read_lines
+from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
-from brainseg.records.timing import PHASES
-from brainseg.records.trial_folder import TrialDir, complete_costs, objective_values
+from brainseg.records.timing import PHASES, complete_costs
+from brainseg.records.trial_folder import TrialDir, objective_values
 from brainseg.search.expected_dice import expected_of
 
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
@@ -40,7 +40,7 @@ class TrialSnapshot:
             folder=folder,
             record=record,
             rows=rows,
-            costs=complete_costs(read_lines(folder.costs_path), rows),
+            costs=complete_costs(folder.noted_costs(), rows),
             patients=_no_patients() if patients is None else patients,
             last=_read_patients(folder.last),
             audit=folder.audit(),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from brainseg.records.files import Unreadable, readable, whole_rows, write_json
 from brainseg.records.locks import removed_if_abandoned
+from brainseg.records.rows import ROW_KEYS
 from brainseg.records.run import DRIVER_KEYS, TRIAL_KEYS, Run
-from brainseg.records.trial_folder import COST_KEYS, ROW_KEYS, TrialDir
+from brainseg.records.timing import COST_KEYS
+from brainseg.records.trial_folder import TrialDir
 
 
 def repair(run: Run) -> list[str]:

@@ -10,6 +10,8 @@ from functools import cache
 from math import nan
 from typing import Annotated, Any, get_type_hints
 
+ROW_KEYS = ("epoch", "dice", "seconds")  # what every row has
+
 
 @dataclass(frozen=True)
 class Column:

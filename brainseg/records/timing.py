@@ -1,9 +1,16 @@
-"""Where a trial's time goes: setup, training, validation, saving."""
+"""Where a trial's time goes, setup, training, validation, saving, and what it adds up to."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brainseg.records.files import Lines
+from brainseg.records.rows import ROW_KEYS, EpochRow
 
 # The phases of an epoch, and what costs.jsonl calls each.
 PHASES = {"setup": "start", "train": "train", "validate": "score", "save": "keep"}
+COST_KEYS = ("epoch", "devices", *PHASES.values())  # what every row of costs.jsonl has
 
 
 class PhaseTimer:
@@ -28,3 +35,47 @@ class PhaseTimer:
         seconds = {PHASES[phase]: value for phase, value in self.spent.items()}
         self.spent = dict.fromkeys(PHASES, 0.0)
         return seconds
+
+
+def complete_costs(
+    noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]
+) -> list[dict[str, Any]]:
+    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row for each line.
+
+    An epoch that was repeated after a crash counts each time. The time of an epoch that has no
+    line of costs is taken from its row of metrics, all of it under `train`.
+
+    Args:
+        noted: the lines of costs.jsonl.
+        rows: those of metrics.jsonl.
+    """
+    epochs = {cost["epoch"] for cost in noted}
+    unnoted = [
+        {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
+        for row in rows
+        if row.epoch not in epochs
+    ]
+    return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
+
+
+class DeviceSeconds:
+    """The sum of a trial's ``costs``; each call reads only new records."""
+
+    def __init__(self, costs: Path, metrics: Path) -> None:
+        self._costs, self._rows = Lines(costs, COST_KEYS), Lines(metrics, ROW_KEYS)
+        self._noted, self._epochs = 0.0, set[int]()  # seconds, and their epochs
+        self._unnoted: dict[int, float] = {}  # by epoch
+
+    def so_far(self) -> float:
+        costs = self._costs.new()
+        rows = [EpochRow.from_json(line) for line in self._rows.new()]
+        if self._costs.from_start:
+            self._noted, self._epochs = 0.0, set()
+        if self._rows.from_start:
+            self._unnoted = {}
+        for cost in costs:
+            self._noted += cost["devices"] * sum(cost[part] for part in PHASES.values())
+            self._epochs.add(cost["epoch"])
+        known = self._unnoted | {row.epoch: row.device_seconds for row in rows}
+        self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}
+        return self._noted + sum(self._unnoted.values())

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.records.files import (
-    Lines,
     Unreadable,
     read_json,
     read_lines,
@@ -16,13 +15,9 @@ from brainseg.records.files import (
     write_json,
     write_text,
 )
-from brainseg.records.rows import EpochRow
-from brainseg.records.timing import PHASES
+from brainseg.records.rows import ROW_KEYS, EpochRow
+from brainseg.records.timing import COST_KEYS, DeviceSeconds, complete_costs
 from brainseg.records.trial_state import ENDED, TrialState
-
-# What every row of metrics.jsonl and of costs.jsonl has.
-ROW_KEYS = ("epoch", "dice", "seconds")
-COST_KEYS = ("epoch", "devices", *PHASES.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +151,7 @@ class TrialDir:
 
     def device_seconds(self) -> float:
         """Seconds that the trial used, summed over its devices."""
-        return DeviceSeconds(self).so_far()
+        return DeviceSeconds(self.costs_path, self.metrics).so_far()
 
     def state(self, noted: TrialState | None = None, *, returned: bool = False) -> TrialState:
         """The trial's state by its files; driver and search use this one rule.
@@ -262,48 +257,3 @@ def _value(row: EpochRow, aim: str, metrics: Path) -> float:
             "written by an earlier version: train the trial again"
         )
     return value
-
-
-def complete_costs(
-    noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]
-) -> list[dict[str, Any]]:
-    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row for each line.
-
-    An epoch that was repeated after a crash counts each time. The time of an epoch that has no
-    line of costs is taken from its row of metrics, all of it under `train`.
-
-    Args:
-        noted: the lines of costs.jsonl.
-        rows: those of metrics.jsonl.
-    """
-    epochs = {cost["epoch"] for cost in noted}
-    unnoted = [
-        {"epoch": row.epoch, "devices": row.devices, "train": row.seconds}
-        for row in rows
-        if row.epoch not in epochs
-    ]
-    return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
-
-
-class DeviceSeconds:
-    """The sum of a trial's ``costs``; each call reads only new records."""
-
-    def __init__(self, folder: TrialDir) -> None:
-        self._costs = Lines(folder.costs_path, COST_KEYS)
-        self._rows = Lines(folder.metrics, ROW_KEYS)
-        self._noted, self._epochs = 0.0, set[int]()  # seconds, and their epochs
-        self._unnoted: dict[int, float] = {}  # by epoch
-
-    def so_far(self) -> float:
-        costs = self._costs.new()
-        rows = [EpochRow.from_json(line) for line in self._rows.new()]
-        if self._costs.from_start:
-            self._noted, self._epochs = 0.0, set()
-        if self._rows.from_start:
-            self._unnoted = {}
-        for cost in costs:
-            self._noted += cost["devices"] * sum(cost[part] for part in PHASES.values())
-            self._epochs.add(cost["epoch"])
-        known = self._unnoted | {row.epoch: row.device_seconds for row in rows}
-        self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}
-        return self._noted + sum(self._unnoted.values())

@@ -11,7 +11,7 @@ from typing import Any
 from brainseg.config.sweep import Budget
 from brainseg.records.files import Lines
 from brainseg.records.run import Run
-from brainseg.records.trial_folder import DeviceSeconds
+from brainseg.records.timing import DeviceSeconds
 from brainseg.records.trial_state import TrialState
 
 LATE = 3  # the last third of a training is where its Dice has settled
@@ -34,7 +34,8 @@ class BudgetTracker:
     def update(self, trial: str) -> None:
         """Read the new lines of a trial's records: it finished an epoch, or ended."""
         if trial not in self._meters:
-            self._meters[trial] = DeviceSeconds(self.run.trial(trial))
+            folder = self.run.trial(trial)
+            self._meters[trial] = DeviceSeconds(folder.costs_path, folder.metrics)
         self._device_seconds[trial] = self._meters[trial].so_far()
 
     @property

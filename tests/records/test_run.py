@@ -17,8 +17,8 @@ from brainseg.records.files import (
     write_text,
 )
 from brainseg.records.run import Run, TrialRecord
-from brainseg.records.timing import PHASES
-from brainseg.records.trial_folder import DeviceSeconds, TrialDir
+from brainseg.records.timing import PHASES, DeviceSeconds
+from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED
 
 ROWS = [{"epoch": 1, "dice": 0.25}, {"epoch": 2, "note": 'Ä "}\u2028{'}]
@@ -209,7 +209,7 @@ def test_a_trial_without_an_epoch_has_no_score(trial: TrialDir) -> None:
 
 
 def test_device_seconds_read_step_by_step_equal_those_read_at_once(trial: TrialDir) -> None:
-    meter = DeviceSeconds(trial)
+    meter = DeviceSeconds(trial.costs_path, trial.metrics)
 
     def spend(epoch: int, *, noted: bool) -> None:
         append_line(trial.metrics, row(epoch, 0.5, seconds=epoch + 0.25))
