@@ -24,7 +24,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
         print(off)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{configuration_name(config)}, on {(data.table['part'] == 'train').sum()} slices")
-    write_json(run.trial(sweep.name).config, params)
+    run.trial(sweep.name).create(params)
     return Trial(Task(run.path, sweep.name, threads=torch.get_num_threads()), device)
 
 

@@ -60,6 +60,7 @@ def open_run(
         "command": command,
         "versions": _versions(),
     }
+    run.create()
     write_text(run.slices, data.table.to_csv(index=False))
     write_json(run.sweep, {**asked, **about})
     return previous
@@ -74,6 +75,7 @@ def locked_run(run: Run) -> Iterator[None]:
             cannot be written to.
     """
     try:
+        run.create()
         write_text(run.path / "probe", "written, renamed and removed before the first trial\n")
         (run.path / "probe").unlink()
         lock = ExitStack()

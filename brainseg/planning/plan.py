@@ -26,7 +26,6 @@ from brainseg.planning.cost_model import cost_key, steady, work_at
 from brainseg.planning.forecast import Outcomes, Plan, Workload, estimate, obstacle
 from brainseg.planning.probe import Measured, in_own_process
 from brainseg.process import Log
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 
 MeasureOne = Callable[..., Measured | str]  # of a run and a trial in it
@@ -151,6 +150,6 @@ def _probe(
     log(f"measuring {configuration_name(key)}")
     trial = f"{len(list(run.path.glob('trials/*'))):04d}"
     share = replace(key, batch_size=key.batch_size // workload.placement.workers)
-    write_json(run.trial(trial).config, flatten(share))
+    run.trial(trial).create(flatten(share))
     placement = workload.placement
     return measure_one(run, trial, threads=placement.cpus, on_gpu=placement.gpus)

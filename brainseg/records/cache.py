@@ -41,6 +41,7 @@ def fill_once(
     """
     lock_path = folder.with_name(lock) if lock else folder.with_suffix(".lock")
     try:
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock_path):
             if not is_whole(folder):
                 _set_aside(folder)

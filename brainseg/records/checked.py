@@ -10,6 +10,7 @@ DIGEST_BYTES = 16
 
 def save_checked(path: Path, content: bytes) -> None:
     """Replace what ``path`` holds with ``content`` and its checksum, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # in a cache, which may be emptied at any time
     with replacing(path) as file:
         file.write(_checksum(content))
         file.write(content)

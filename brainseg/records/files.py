@@ -1,12 +1,15 @@
 """Text, JSON and JSON lines on disk: files are replaced whole, lines are appended and synced.
 
-A file that is there and does not hold what it should is ``Unreadable``, in one sentence.
+A file that is there and does not hold what it should is ``Unreadable``, in one sentence. No folder
+is made here: one that was moved away or unmounted must not rise again, empty, in its place. An
+OSError of a writer names the file, so that whoever catches it knows whose fault it is.
 """
 
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,16 +53,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     If the block raises, ``path`` stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with _named(path), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -110,7 +113,7 @@ def read_json(
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Append ``row`` as one line of JSON, on the disk before this returns.
+    """Append ``row`` as one line of JSON, all of it or nothing, on the disk before this returns.
 
     What a crash left of a line before it is removed.
 
@@ -118,12 +121,24 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
         ValueError: a number that is not finite, which JSON does not have.
     """
     line = _encoded(path, row).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
+    with _named(path), path.open("ab+", buffering=0) as file:
         _end_last_line(file)
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+        with whole_or_nothing(file):
+            while line:  # a disk that is nearly full takes part of it
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_or_nothing(file: FileIO) -> Iterator[None]:
+    """If the block raises, cut off what it has appended to ``file``."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def _encoded(path: Path, value: Any, indent: int | None = None) -> str:
@@ -147,7 +162,7 @@ def _not_finite(value: Any, place: str = "") -> Iterator[str]:
         yield from _not_finite(item, f"{place}.{key}" if place else str(key))
 
 
-def _end_last_line(file: BinaryIO) -> None:
+def _end_last_line(file: FileIO) -> None:
     """Let the next line start where one should: after the last whole one."""
     start = size = file.seek(0, os.SEEK_END)
     tail = b""
@@ -190,6 +205,17 @@ def is_cut(line: bytes) -> bool:
 def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
     """The rows of a .jsonl file; none if it does not exist. See ``Lines.new``."""
     return Lines(path, keys).new()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let the block's OSErrors name ``path``; those of a write name nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class Lines:

@@ -39,7 +39,6 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         Held: another process or thread holds it and ``wait`` is false.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():  # it is opened without following links
         path = path.resolve()
     lock = FileLock(path, blocking=wait, on_acquired=_sign, fallback_to_soft=False)

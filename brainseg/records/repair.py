@@ -23,6 +23,7 @@ def repair(run: Run) -> list[str]:
     """
     trials = [run.trial(path.name) for path in sorted(run.path.glob("trials/*")) if path.is_dir()]
     said = [*_locks(run), *_lines(run, trials)]
+    _remove_torn(run.path)
     for trial in trials:
         said += [*_config(run, trial), *_pause(trial)]
     return said
@@ -37,6 +38,25 @@ def _locks(run: Run) -> Iterator[str]:
     for path in run.path.glob(f"{run.journal.name}.lock*"):
         if removed_if_abandoned(path):
             yield f"removed {path}, the lock of a process that died"
+
+
+def _remove_torn(folder: Path) -> None:
+    """Remove what processes of this machine left half-written as they died, see ``replacing``."""
+    for torn in folder.rglob(".*"):
+        pid = torn.suffix[1:]
+        if pid.isdecimal() and torn.is_file() and not _lives(int(pid)):
+            torn.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:

@@ -84,6 +84,10 @@ class Run:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    def create(self) -> None:
+        """Make the folder, at a sweep's start alone: later it may have been moved away."""
+        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+
     def trial(self, trial: str) -> TrialDir:
         return TrialDir(self.path / "trials" / trial)
 

@@ -1,7 +1,7 @@
 """A trial's folder: its configuration, its epochs, its costs, and how it ended."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
@@ -45,6 +45,11 @@ class TrialDir:
     @property
     def trial(self) -> str:
         return self.path.name
+
+    def create(self, params: Mapping[str, Any]) -> None:
+        """Make the folder, in a run's that exists, with the trial's whole configuration."""
+        self.path.mkdir(exist_ok=True)
+        write_json(self.config, dict(params))
 
     @property
     def config(self) -> Path:

@@ -21,7 +21,6 @@ from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Sweep
 from brainseg.process import Log
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.acquisition import propose
@@ -84,7 +83,7 @@ class Study:
         name = f"{trial.number:04d}"
         trial.set_user_attr("arm", configuration_name(config))
         self._live[name] = trial
-        write_json(self.run.trial(name).config, flatten(config))
+        self.run.trial(name).create(flatten(config))
         return name
 
     def _proposed(

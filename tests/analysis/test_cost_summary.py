@@ -7,12 +7,12 @@ from rich.console import Console
 
 from brainseg.analysis.cost_summary import summarise_costs, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.records.timing import PHASES, PhaseTimer
 from brainseg.report import page, terminal
 from brainseg.report.results import Results
 from tests.support.small_run import begin, end, four_trials, train
+from tests.support.written import append_line
 
 
 def pay(run: Run, trial: str, *epochs: int, device: str = "cpu", threads: int = 2) -> None:

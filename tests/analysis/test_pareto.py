@@ -4,12 +4,12 @@ from pathlib import Path
 
 from brainseg.analysis import pareto
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.report.page import write_report
 from brainseg.report.results import Results
 from brainseg.report.sections.pareto import section
 from tests.support.small_run import HOSTILE, begin, end, train
+from tests.support.written import append_line
 
 AIMS = ["dice", "parameters", "device_seconds"]
 

@@ -14,13 +14,13 @@ from brainseg.config.claims import Best, Claim, Faster, Rougher, Worst, to_recor
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.report import claims as report_claims
 from brainseg.report import page, results, sentences
 from brainseg.report.results import Results
 from tests.support.reports import Tags, written
 from tests.support.small_run import begin
+from tests.support.written import append_line
 
 PLAIN: Params = {"model": "plain"}
 VGG: Params = {"model.encoder.name": "vgg16"}

@@ -24,7 +24,7 @@ from brainseg.data.quality.check import check
 from brainseg.launch.job import Job
 from brainseg.launch.run_folder import open_run
 from brainseg.launch.validate import modality_dropout_off
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report.data_terminal import facts
 from brainseg.report.sections.slices import shown_channel
@@ -41,6 +41,7 @@ from tests.support.scans import (
     write_picture,
 )
 from tests.support.tasks import task_of
+from tests.support.written import write_json
 
 Copy = Callable[[Path, Path], None]
 CONFIG = TrialConfig(

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from brainseg.data.phantom import write_phantoms
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from tests.support.sweeps import ENCODERS, brainseg, run_script
+from tests.support.written import write_json
 
 OLD = Path(__file__).parents[1] / "support" / "old_run"
 COMMAND = [

@@ -10,7 +10,6 @@ from brainseg.config.space import Space
 from brainseg.config.sweep import Budget, Points, Sweep
 from brainseg.launch.recorder import Recorder
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
@@ -18,6 +17,7 @@ from brainseg.search.halving import Halving
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 from brainseg.tracking import Mirror
+from tests.support.written import append_line, new_run
 
 COUNTERS = Path("/proc/self/io")
 
@@ -42,8 +42,7 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     space = Space(TrialConfig(epochs=epochs), search=())
     strategy = Points(seeds=tuple(range(trials)))
     sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=strategy)
-    run, printed = Run(path), list[str]()
-    path.mkdir()
+    run, printed = new_run(path), list[str]()
     patience = Budget(patience=10 * trials)  # never lost, and looked at before each trial
     study, budget_tracker = Study(run, sweep), BudgetTracker(run, patience)
     scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))

@@ -16,9 +16,10 @@ from brainseg.data.partition import assign_split, linked_patients
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
 from brainseg.launch.run_folder import locked_run, open_run
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from tests.support.tables import refused
+from tests.support.written import write_json
 
 SWEEP = Sweep(name="s", question="Which?", space=Space(TrialConfig(image_size=32), search=()))
 

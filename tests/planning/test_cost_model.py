@@ -16,10 +16,10 @@ from brainseg.data.table import fingerprint
 from brainseg.models.flops import work
 from brainseg.planning.cost_model import CostModel, Line, cost_key, line_through, steady, work_at
 from brainseg.planning.probe import Measured, in_own_process, measure
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.lr_range import STEPS
 from tests.support.tasks import task_of
+from tests.support.written import write_json
 
 SMALL = TrialConfig(image_size=32, batch_size=4, epochs=4, precision="float32")
 PLAIN = replace(SMALL, model=Plain(width=4))

@@ -1,15 +1,18 @@
 """The owner of a run puts right what a crash left: cut lines, garbage behind them, lost configs."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from brainseg.records.files import Unreadable, append_line, read_lines, write_json, write_text
+from brainseg.records.files import Unreadable, read_lines
 from brainseg.records.repair import end_whole, repair
 from brainseg.records.run import Run
 from tests.support.tables import refused
+from tests.support.written import append_line, new_run, write_json, write_text
 
 ROWS = [{"epoch": 1, "note": "ä"}, {"epoch": 2, "lost": False, "dice": 0.25}]
 WHOLE = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
@@ -27,7 +30,7 @@ TAILS = {
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A run of two trials, of which the second never started."""
-    run = Run(tmp_path / "s")
+    run = new_run(tmp_path / "s")
     run.note_driver("begins")
     write_json(run.trial("0000").config, {"epochs": 3})
     run.note("0000", "running", params={"epochs": 3, "seed": 7})
@@ -151,3 +154,16 @@ def test_a_reason_that_is_no_text_still_ends_its_trial(run: Run) -> None:
             state,
             f"{file} cannot be read: its byte 1 is no UTF-8; restore it from a copy",
         )
+
+
+def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    trial = tmp_path / "trials" / "0000"
+    trial.mkdir(parents=True)
+    torn, live = trial / f".best.pt.{dead.pid}", trial / f".best.pt.{os.getpid()}"
+    others = [live, trial / ".hidden", trial / "metrics.jsonl"]
+    for file in [torn, *others]:
+        file.touch()
+    repair(Run(tmp_path))
+    assert not torn.exists() and live.exists() and (trial / ".hidden").exists()

@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 
-from brainseg.records.files import (
-    Lines,
-    append_line,
-    read_json,
-    read_lines,
-    replacing,
-    write_json,
-    write_text,
-)
+from brainseg.records.files import Lines, read_json, read_lines, replacing
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PHASES, DeviceSeconds
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED
+from tests.support.written import append_line, write_json, write_text
 
 ROWS = [{"epoch": 1, "dice": 0.25}, {"epoch": 2, "note": 'Ä "}\u2028{'}]
 
@@ -174,6 +167,7 @@ def test_removing_rows_also_removes_a_line_cut_short(trial: TrialDir) -> None:
 
 
 def test_a_trial_that_never_began_has_no_rows_to_remove(trial: TrialDir) -> None:
+    trial.path.mkdir(parents=True)
     trial.truncate_rows(0)
     assert trial.rows() == []
 

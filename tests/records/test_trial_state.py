@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.records.files import append_line, write_json, write_text
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED, TrialState
+from tests.support.written import append_line, write_json, write_text
 
 EPOCHS = 9
 

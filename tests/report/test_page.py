@@ -11,11 +11,12 @@ import pytest
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten, parse
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report.figures import curves, slices
 from tests.support.reports import Tags, written
 from tests.support.small_run import HOSTILE, begin, end, four_trials, in_folds, paint, train
+from tests.support.written import write_json
 
 
 @pytest.fixture

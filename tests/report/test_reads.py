@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from brainseg.config.distributions import Choice, LogUniform
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from tests.support.confirm_run import RESNET, VGG, add_configuration, scores
 from tests.support.confirm_run import confirmation as begin_confirmation
 from tests.support.small_run import begin, end, train
+from tests.support.written import append_line
 
 SPACE = {
     "model.encoder.name": str(Choice("resnet34", "vgg16")),

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from brainseg.config.sweep import Budget
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker, earlier_hours, since_improvement
+from tests.support.written import append_line
 
 
 def driver(run: Run, minute: int, event: str) -> None:

@@ -17,13 +17,14 @@ from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
 from brainseg.data.dataset import read_data
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
-from brainseg.records.files import append_line, read_json, read_lines, write_json
+from brainseg.records.files import read_json, read_lines
 from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
 from tests.launch.test_run_folder import begun, silent
 from tests.launch.test_sweep_runs import wandb_records
 from tests.support.sweeps import brainseg
 from tests.support.tables import refused
+from tests.support.written import append_line, write_json
 
 HELD: Params = {
     "model.encoder.weights": "none",

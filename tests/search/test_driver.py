@@ -15,6 +15,7 @@ from brainseg.search.driver import SearchDriver
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
 from tests.support.search_driver import LISTED, SWEEP, Driver, dice, end
+from tests.support.written import new_run
 
 
 def test_every_trial_is_begun_once_and_only_the_best_reach_their_end(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_the_driver_after_a_killed_one_first_resumes_its_trials(
 
 
 def test_a_list_resumes_where_it_was_cut_off(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+    run = new_run(tmp_path)
     killed = Study(run, LISTED)
     end(killed, first := killed.ask(), "done", 0.5)
     run.note(first, "done", params=killed.params(first))
@@ -152,13 +153,13 @@ def test_a_rung_that_was_reached_but_never_reported_is_judged_all_the_same(tmp_p
 
 
 def test_a_driver_killed_while_it_queued_the_points_loses_none(tmp_path: Path) -> None:
-    whole = Study(Run(tmp_path), LISTED)
+    whole = Study(new_run(tmp_path), LISTED)
     count = len(whole.study.get_trials())
     cut = tmp_path / "cut"
     cut.mkdir()
     lines = (tmp_path / "study.journal").read_text().splitlines(keepends=True)
     for kept in range(4, len(lines)):
         (cut / "study.journal").write_text("".join(lines[:kept]))
-        study = Study(Run(cut), LISTED)
+        study = Study(new_run(cut), LISTED)
         pinned = [t.user_attrs.get("pinned") for t in study.study.get_trials()]
         assert len(pinned) == count

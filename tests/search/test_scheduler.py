@@ -7,11 +7,10 @@ import pytest
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten
-from brainseg.records.files import append_line
-from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
+from tests.support.written import append_line, new_run
 
 HALVING = Halving(grace=2, reduction=3)
 
@@ -23,25 +22,26 @@ def params(**changes: object) -> Params:
 
 def enter(scheduler: TrialScheduler, name: str, **changes: object) -> None:
     drawn = params(**changes)
+    scheduler.run.trial(name).create(drawn)
     scheduler.run.note(name, "running", params=drawn)
     scheduler.add(name, drawn)
     scheduler.start(name)
 
 
 def test_a_trial_gets_its_pause_epoch_before_it_begins(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     enter(scheduler, "0000")
     assert scheduler.run.trial("0000").pause_epoch == 2
 
 
 def test_a_cyclical_trial_pauses_at_the_end_of_a_cycle(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     enter(scheduler, "0000", schedule="triangular", schedule__triangular__cycle_epochs=5)
     assert scheduler.run.trial("0000").pause_epoch == 5
 
 
 def test_without_halving_no_trial_pauses(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), None)
+    scheduler = TrialScheduler(new_run(tmp_path), None)
     enter(scheduler, "0000")
     assert scheduler.run.trial("0000").pause_epoch is None
     assert (
@@ -50,7 +50,7 @@ def test_without_halving_no_trial_pauses(tmp_path: Path) -> None:
 
 
 def test_a_trial_above_its_bar_continues_without_a_pause(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     for name, dice in (("0000", 0.2), ("0001", 0.3)):
         enter(scheduler, name)
         scheduler.on_epoch(name, 1, dice, 1.0)
@@ -64,7 +64,7 @@ def test_a_trial_above_its_bar_continues_without_a_pause(tmp_path: Path) -> None
 
 
 def test_an_epoch_that_a_dying_process_repeats_counts_once(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     enter(scheduler, "0000")
     for epoch, dice in ((1, 0.1), (1, 0.1), (2, 0.3), (2, 0.3)):
         scheduler.on_epoch("0000", epoch, dice, 1.0)
@@ -72,7 +72,7 @@ def test_an_epoch_that_a_dying_process_repeats_counts_once(tmp_path: Path) -> No
 
 
 def test_a_finalist_is_chosen_until_enough_reach_their_end(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     for n in range(5):
         enter(scheduler, f"000{n}")
         for epoch in (1, 2):
@@ -87,7 +87,7 @@ def test_a_finalist_is_chosen_until_enough_reach_their_end(tmp_path: Path) -> No
 
 
 def test_seconds_of_a_whole_training_are_the_median_over_trials(tmp_path: Path) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     assert scheduler.trial_seconds() == 0
     for n, seconds in enumerate((1.0, 5.0, 2.0)):
         enter(scheduler, f"000{n}")
@@ -97,7 +97,7 @@ def test_seconds_of_a_whole_training_are_the_median_over_trials(tmp_path: Path) 
 
 @pytest.mark.parametrize("state", [*ENDED, TrialState.PAUSED])
 def test_what_is_kept_can_be_read_from_the_records(tmp_path: Path, state: TrialState) -> None:
-    scheduler = TrialScheduler(Run(tmp_path), HALVING)
+    scheduler = TrialScheduler(new_run(tmp_path), HALVING)
     enter(scheduler, "0000")
     for epoch in (1, 2):
         row = {"epoch": epoch, "dice": 0.4, "best_dice": 0.4, "seconds": 3.0, "devices": 1}

@@ -9,12 +9,12 @@ import pytest
 from optuna.trial import TrialState
 
 from brainseg.config.schema import flatten
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.search.observations import Observation
 from brainseg.search.study import Study
 from brainseg.search.warm_start import previous_trials
 from tests.support.search_driver import SWEEP, Driver
+from tests.support.written import new_run, write_json
 
 
 def asked(**changes: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_new_study_begins_with_the_old_trials(old: Run, tmp_path: Path) -> None:
     previous = previous_trials(old, SWEEP, asked())
-    study = Study(Run(tmp_path), SWEEP, previous)
+    study = Study(new_run(tmp_path), SWEEP, previous)
     taken_over = [t for t in study.study.trials if "from" in t.user_attrs]
     records = [r for r in old.trials() if r.state in ("done", "stopped", "paused")]
     assert len(taken_over) == len(records)
@@ -57,7 +57,9 @@ def test_points_that_ran_to_their_end_are_not_run_again(old: Run, tmp_path: Path
     previous = previous_trials(old, SWEEP, asked())
     done = {trial.config for trial in previous if trial.done}
     firsts = [SWEEP.space.config(point) for point in SWEEP.first]
-    queued = Study(Run(tmp_path), SWEEP, previous).study.get_trials(states=(TrialState.WAITING,))
+    queued = Study(new_run(tmp_path), SWEEP, previous).study.get_trials(
+        states=(TrialState.WAITING,)
+    )
     assert len(queued) == sum(config not in done for config in firsts)
 
 
@@ -65,7 +67,7 @@ def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
     old: Run, tmp_path: Path
 ) -> None:
     previous = previous_trials(old, replace(SWEEP, first=()), asked())
-    study = Study(Run(tmp_path), replace(SWEEP, first=()), previous)
+    study = Study(new_run(tmp_path), replace(SWEEP, first=()), previous)
     observed = [(trial.observation, trial.costs) for trial in previous]
     assert all(isinstance(trial, Observation) and trial.best for trial, _ in observed)
     name = study.ask(observed)

@@ -13,9 +13,9 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from tests.support.small_run import begin
+from tests.support.written import append_line
 
 VGG: Params = {"model.encoder.name": "vgg16"}
 RESNET: Params = {"model.encoder.name": "resnet50"}

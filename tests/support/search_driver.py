@@ -8,7 +8,6 @@ from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Sweep
-from brainseg.records.files import append_line, write_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
@@ -16,6 +15,7 @@ from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
+from tests.support.written import append_line, write_text
 
 SPACE = Space(
     TrialConfig(epochs=9),
@@ -50,7 +50,7 @@ class Driver:
     order: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.run.path.mkdir(exist_ok=True)
+        self.run.create()
         bayes = self.sweep.strategy
         assert isinstance(bayes, Bayes)
         self.study = Study(self.run, self.sweep)

@@ -9,8 +9,9 @@ import pandas as pd
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
-from brainseg.records.files import append_line, read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
+from tests.support.written import append_line, write_json
 
 PATIENTS = ("007", "NA", "Łódź, 東京\nsecond line")  # the first has no tumour
 NOTHING = {"dice": 1 / 3, "iou": 1 / 3, "micro_dice": 0.0, "slice_dice_empty1": 50 / 60}

@@ -2,9 +2,9 @@
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.task import Task
+from tests.support.written import write_json
 
 
 def task_of(run: Run, trial: str, config: TrialConfig, *, threads: int = 1) -> Task:

@@ -8,8 +8,8 @@ from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
+from tests.support.written import write_json
 
 
 @pytest.fixture(scope="session")

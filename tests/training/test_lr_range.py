@@ -15,13 +15,13 @@ from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.data.table import fingerprint
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.loop import NotFinite
 from brainseg.training.lr_range import RangeCurve, range_test, read_bounds, suggest, write_curve
 from brainseg.training.schedules import ScheduleFunction, Setting
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
+from tests.support.written import write_json
 
 torch.set_num_threads(1)
 

@@ -22,7 +22,7 @@ from brainseg.config.hyperparameters import (
     Triangular,
     Triangular2,
 )
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from tests.support.trials import (
@@ -35,6 +35,7 @@ from tests.support.trials import (
     untimed,
     weights,
 )
+from tests.support.written import write_json
 
 
 def test_a_trial_cut_off_after_any_epoch_ends_as_if_it_never_was(run: Run) -> None:

@@ -12,7 +12,6 @@ import torch
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.data.pipeline.batches import Batch
 from brainseg.data.table import read_table
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.training.distributed import Ranks
 from brainseg.training.task import Task
@@ -20,6 +19,7 @@ from brainseg.training.trial import Trial, run_trial
 from brainseg.training.trial_data import TrialData
 from tests.support.tasks import task_of
 from tests.support.trials import CPU, TINY, nothing, trained, untimed, weights
+from tests.support.written import write_json
 
 
 def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Run) -> None:

@@ -16,12 +16,12 @@ from brainseg.data.pack.intensity import intensity_range, to_bytes
 from brainseg.data.pack.store import open_pack
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import fingerprint
-from brainseg.records.files import write_json
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.trial import run_trial
 from tests.support.scans import as_nifti, blob, noise, write_picture, write_volume
 from tests.support.tasks import task_of
+from tests.support.written import write_json
 
 
 def packed(root: Path, cache: Path, image_size: int = 16, channels: int = 1) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from brainseg.config.hyperparameters import Cosine, DiceBce, Lovasz, Sgd
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.training.guards.finite import require_finite
 from brainseg.training.task import TrialFailed
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
 from tests.support.trials import CPU, NORMED, TINY, nothing, trained
+from tests.support.written import write_json
 
 # One step an epoch, the first at rate 0, so that only the last step of all does harm.
 LAST = replace(
