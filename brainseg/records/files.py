@@ -123,22 +123,15 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     line = _encoded(path, row).encode() + b"\n"
     with _named(path), path.open("ab+", buffering=0) as file:
         _end_last_line(file)
-        with whole_or_nothing(file):
+        end = file.seek(0, os.SEEK_END)
+        try:
             while line:  # a disk that is nearly full takes part of it
                 line = line[file.write(line) :]
             os.fsync(file.fileno())
-
-
-@contextmanager
-def whole_or_nothing(file: FileIO) -> Iterator[None]:
-    """If the block raises, cut off what it has appended to ``file``."""
-    end = file.seek(0, os.SEEK_END)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            file.truncate(end)
-        raise
+        except BaseException:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def _encoded(path: Path, value: Any, indent: int | None = None) -> str:
