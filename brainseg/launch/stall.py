@@ -18,6 +18,7 @@ from brainseg.cluster.placement_groups import PlacementGroups
 from brainseg.cluster.processes import end_processes, processes_of
 from brainseg.launch.room_timeout import End, Wait, Warn
 from brainseg.process import Log
+from brainseg.records.files import Lines
 from brainseg.records.run import Run
 
 WARN_EPOCHS, WARN_SECONDS = 6, 60.0  # it is mentioned after so many of its epochs, or so long
@@ -33,7 +34,7 @@ class _Clock:
 
     marks: Hashable  # of its progress, at the last look
     looked: float
-    epoch_seconds: float  # its longest epoch; 0 before the first
+    epoch_seconds: float = 0.0  # its longest epoch; 0 before the first
     started: bool = False  # whether it got on since its processes started
     warned: bool = False
     seconds: float = 0.0  # without progress
@@ -49,15 +50,14 @@ class StallTimeout:
         self.minutes = minutes
         self._clocks: dict[str, _Clock] = {}
 
-    def start(self, trial: str, now: float, marks: Hashable, epoch_seconds: float = 0.0) -> None:
+    def start(self, trial: str, now: float, marks: Hashable) -> None:
         """A trial's processes start, for the first time or again.
 
         Args:
             now: seconds, of a clock that never goes back.
             marks: anything that changes whenever the trial gets on.
-            epoch_seconds: its longest epoch so far; 0 before the first.
         """
-        self._clocks[trial] = _Clock(marks, now, epoch_seconds)
+        self._clocks[trial] = _Clock(marks, now)
 
     def restart(self, trial: str) -> None:
         """The trial had a reason to wait; it starts only now."""
@@ -118,14 +118,14 @@ class StallWatcher(tune.Callback):
         self.attempts = attempts  # that a trial has to finish another epoch
         self.timeout = StallTimeout(minutes=minutes)
         self._looked = -LOOK_SECONDS
+        self._rows: dict[str, Lines] = {}  # of each trial that has started
         self._ended: dict[str, str] = {}  # trials ended since they last started, and why
         self._stalls: dict[str, int] = {}  # how often in a row, without an epoch between
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
-        folder = self.run.trial(name)
-        longest = max((row.seconds for row in folder.rows()), default=0.0)
-        self.timeout.start(name, time.monotonic(), folder.progress_marks(), longest)
+        self.timeout.start(name, time.monotonic(), self.run.trial(name).progress_marks())
+        self._rows[name] = Lines(self.run.trial(name).metrics)
         if not self._ended.pop(name, ""):
             self._stalls.pop(name, None)
 
@@ -133,9 +133,7 @@ class StallWatcher(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:
-            name = trial.config["trial"]
-            self.timeout.trained(name, result["seconds"])
-            self._stalls.pop(name, None)
+            self._stalls.pop(trial.config["trial"], None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -145,6 +143,9 @@ class StallWatcher(tune.Callback):
         for trial in trials:
             name = trial.config["trial"]
             if trial.status == Trial.RUNNING:
+                # Read, not awaited: workers that hang may never report the epochs that they wrote.
+                for row in self._rows[name].new():
+                    self.timeout.trained(name, row["seconds"])
                 marks = self.run.trial(name).progress_marks()
                 self._carry_out(self.timeout.decide(name, now, marks), name, trial)
 

@@ -34,7 +34,8 @@ Decision = Wait | Warn | End
 def trial(*, minutes: float = 30, epoch_seconds: float = 0.0, started: bool = True) -> StallTimeout:
     """A trial "t" at second 0, whose processes have started, or are about to."""
     timeout = StallTimeout(minutes=minutes)
-    timeout.start("t", -1.0, "before", epoch_seconds)
+    timeout.start("t", -1.0, "before")
+    timeout.trained("t", epoch_seconds)
     assert timeout.decide("t", 0.0, "after" if started else "before") in (Wait(), Wait(1.0))
     return timeout
 
@@ -63,7 +64,8 @@ def test_a_trial_of_long_epochs_is_never_ended_within_three_of_them() -> None:
 
 def test_a_start_has_four_times_longer_and_so_has_the_first_epoch() -> None:
     timeout = StallTimeout(minutes=30)
-    timeout.start("t", 0.0, "after", epoch_seconds=2.0)
+    timeout.start("t", 0.0, "after")
+    timeout.trained("t", 2.0)
     assert quiet(timeout, 20_000) == {3600: Warn(3600), 7200: End(7200)}
     assert quiet(trial(epoch_seconds=0), 20_000) == {3600: Warn(3600), 7200: End(7200)}
 
@@ -146,7 +148,13 @@ def run_stopped(patients: Path, storage: Path, *, workers: int) -> list[str]:
     stopped, said = Stopped(storage, rank=workers - 1), list[str]()
     thread = Thread(target=stopped.stop, daemon=True)
     thread.start()
-    job = Job(data=str(patients), storage=storage, wandb="off", workers=workers, stall_minutes=0.3)
+    job = Job(
+        data=str(patients),
+        storage=storage,
+        wandb="off",
+        workers=workers,
+        stall_minutes=0.3 * workers,
+    )
     run = run_sweep(SWEEP, job, log=said.append)
     thread.join()
     (record,) = run.trials()
