@@ -31,19 +31,23 @@ class ActorProcess:
 def processes_of(actor: Any) -> list[ActorProcess]:
     """The process of ``actor`` and of all actors that it started, and these in turn; its own last.
 
-    An actor that waits for room has none yet.
+    An actor that waits for room has none yet. A detached one is left out: it outlives who started
+    it, as Ray Train's cleaner does, which gives back the room of workers that are gone.
     """
     started_by: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     table = actors(actor_state_name="ALIVE")
     for row in table.values():
+        if row["IsDetached"]:
+            continue
         started_by.setdefault(_process(row["OwnerAddress"]), []).append(row)
     pending = [row for key, row in table.items() if key == actor._actor_id.hex()]
-    found: list[ActorProcess] = []
+    processes: list[ActorProcess] = []
     while pending:
         row = pending.pop(0)
-        found.insert(0, ActorProcess(row["Address"]["NodeID"], row["Pid"], row["ActorClassName"]))
-        pending += started_by.get(_process(row["Address"]), [])
-    return found
+        address = row["Address"]
+        processes.insert(0, ActorProcess(address["NodeID"], row["Pid"], row["ActorClassName"]))
+        pending += started_by.get(_process(address), [])
+    return processes
 
 
 def end_processes(actor: Any) -> None:

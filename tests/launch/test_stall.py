@@ -170,7 +170,9 @@ def test_a_stopped_process_is_ended_and_its_trial_ends_as_if_nothing_had_been(
     patients: Path, tmp_path: Path
 ) -> None:
     said = run_stopped(patients, tmp_path / "runs", workers=1)
-    mention = "[0000] made no progress for .* s, its epochs take .* s; it is ended after .* s, see"
+    mention = (
+        r"\[0000\] made no progress for .* s, its epochs take .* s; it is ended after .* s, see"
+    )
     assert any(re.match(mention, line) for line in said), said
     assert any("[0000] made no progress for " in s and "are ended" in s for s in said), said
     disturbed = Run(tmp_path / "runs" / SWEEP.name)
