@@ -30,6 +30,7 @@ class TrialSnapshot:
     patients: pd.DataFrame  # a row a validation patient at the best epoch; no rows before one
     last: pd.DataFrame | None  # the same at the last epoch, once it is trained
     audit: list[dict[str, Any]]  # a row a stage of freezing
+    notes: list[str]  # what was found wrong with its files, see ``TrialDir.notes``
 
     @classmethod
     def load(cls, run: Run, record: TrialRecord) -> "TrialSnapshot":
@@ -44,6 +45,7 @@ class TrialSnapshot:
             patients=_no_patients() if patients is None else patients,
             last=_read_patients(folder.last),
             audit=folder.audit(),
+            notes=[*folder.notes(), *_missing(folder, rows)],
         )
 
     @property
@@ -89,6 +91,15 @@ class RunSnapshot:
         """The expected Dice of each trial, see ``search.expected_dice``."""
         rows = {name: trial.rows for name, trial in self.trials.items()}
         return expected_of(self.sweep, self.records, rows)
+
+
+def _missing(folder: TrialDir, rows: Sequence[EpochRow]) -> list[str]:
+    """What a trial that has a score should have beside it, and has not."""
+    paths = [path for path in (folder.patients, folder.panels) if not path.exists()]
+    if not (paths and rows and rows[-1].best_epoch):
+        return []
+    names = " and ".join(path.name for path in paths)
+    return [f"{names} of its best epoch, {rows[-1].best_epoch}, cannot be shown: missing"]
 
 
 def _no_patients() -> pd.DataFrame:

@@ -26,12 +26,14 @@ class Recorder(tune.Callback):
         self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
         self.why_ended = why_ended  # a trial's processes, "" if they died by themselves
         self._epochs: dict[str, int] = {}  # that trials have finished
+        self._logged: dict[str, int] = {}  # notes of each trial that are logged
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
         params = self.run.trial(name).params()
         words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
+        self._logged[name] = len(self.run.trial(name).notes())
         self.run.note(name, TrialState.RUNNING, configuration=words, params=params)
         verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
         self.log(f"[{name}] {verb}: {words}")
@@ -45,6 +47,7 @@ class Recorder(tune.Callback):
         if row.epoch > self._epochs.get(name, 0):
             self._epochs[name] = row.epoch
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
+        self._log_notes(name)
         self.mirror.follow(self.run.record(name))
         self.log(
             f"[{name}] epoch {row.epoch}/{self.driver.scheduler.trials[name].epochs}  "
@@ -59,8 +62,16 @@ class Recorder(tune.Callback):
         died = f"its processes died at every attempt: {_cause(trial)}"
         self._end(trial, crash=self.why_ended(trial.config["trial"]) or died)
 
+    def _log_notes(self, name: str) -> None:
+        """Log what its process found wrong with the trial's files, each once."""
+        notes = self.run.trial(name).notes()
+        for note in notes[self._logged.get(name, 0) :]:
+            self.log(f"[{name}] {note}")
+        self._logged[name] = len(notes)
+
     def _end(self, trial: Any, crash: str = "") -> None:
         name = trial.config["trial"]
+        self._log_notes(name)
         ending = self.driver.on_return(name, crash)
         if ending.state == TrialState.PAUSED:
             checkpoint.keep_newest(self.run.trial(name).path)
@@ -75,7 +86,8 @@ class Recorder(tune.Callback):
             self._close(name, ending)
 
     def _close(self, name: str, ending: Ending) -> None:
-        checkpoint.drop_latest(self.run.trial(name).path)
+        if ending.state != TrialState.FAILED:  # it may be tried again
+            checkpoint.drop_latest(self.run.trial(name).path)
         self.mirror.finish(self.run.record(name))
         ended = f"{self.run.count_ended()} of {self.driver.num_trials} trials ended"
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"

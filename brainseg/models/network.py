@@ -87,13 +87,21 @@ def build_network(config: Encoder | Plain, channels: int = 3, image_size: int = 
         encoders.require_known(config.name)
     body = _body(config, channels, image_size)
     if isinstance(config, Encoder):
-        encoder = body.get_submodule("encoder")
-        if config.weights != "none":
-            weights.fill(encoder, config.weights, name=config.name, image_size=image_size)
-        blocks = freezing.blocks(encoder, channels, image_size)
+        blocks = freezing.blocks(body.get_submodule("encoder"), channels, image_size)
     network = Network(body, blocks, channels=channels, pixels=image_size)
+    load_start(network, config, image_size)
     network.freeze(0)
     return network.to(memory_format=torch.channels_last)
+
+
+def load_start(network: Network, config: Encoder | Plain, image_size: int) -> None:
+    """Fill the encoder with the weights that ``config`` names, if it names any.
+
+    Raises:
+        ValueError: they are not available, or do not fit.
+    """
+    if isinstance(config, Encoder) and config.weights != "none":
+        weights.fill(network.encoder, config.weights, name=config.name, image_size=image_size)
 
 
 def _body(config: Encoder | Plain, channels: int, image_size: int) -> nn.Module:

@@ -7,7 +7,15 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from brainseg.records.files import Unreadable, readable, whole_rows, write_json
+from brainseg.records.checkpoint_index import has_whole
+from brainseg.records.files import (
+    Unreadable,
+    parsed,
+    readable,
+    whole_rows,
+    write_json,
+    write_text,
+)
 from brainseg.records.locks import removed_if_abandoned
 from brainseg.records.rows import ROW_KEYS
 from brainseg.records.run import DRIVER_KEYS, TRIAL_KEYS, Run
@@ -63,6 +71,7 @@ def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:
     """End every append-only file at its last whole line."""
     files = {run.changes: TRIAL_KEYS, run.driver_events: DRIVER_KEYS}
     for trial in trials:
+        yield from _curve(trial)
         files |= {trial.metrics: ROW_KEYS, trial.costs_path: COST_KEYS, trial.starts: ()}
     dropped = {path: end_whole(path, keys) for path, keys in files.items() if path.exists()}
     try:
@@ -72,6 +81,22 @@ def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:
         yield f"{run.journal} could not be read ({error.fault}) and is now {aside.name}"
     if words := [f"{n} bytes of {p.relative_to(run.path)}" for p, n in dropped.items() if n]:
         yield f"{run.path}: dropped what a crash left of unfinished lines: {', '.join(words)}"
+
+
+def _curve(trial: TrialDir) -> Iterator[str]:
+    """Drop damaged lines of a curve where a checkpoint holds its rows: the trial writes them again.
+
+    A trial without one keeps them, for somebody to restore.
+    """
+    try:
+        trial.rows()
+    except Unreadable as error:
+        if not has_whole(trial.path):
+            return
+        lines = trial.metrics.read_bytes().splitlines(keepends=True)
+        whole = [line.decode() for line in lines if parsed(line, ROW_KEYS) is not None]
+        write_text(trial.metrics, "".join(whole))
+        yield f"{error.path}: {error.fault}; it is dropped, a checkpoint of the trial has the rows"
 
 
 def end_whole(path: Path, keys: Collection[str] = ()) -> int:

@@ -1,14 +1,15 @@
 """A trial's folder: its configuration, its epochs, its costs, and how it ended."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 from brainseg.records.files import (
     Unreadable,
+    append_line,
     read_json,
     read_lines,
     read_text,
@@ -72,8 +73,17 @@ class TrialDir:
 
     @property
     def starts(self) -> Path:
-        """When and where its workers started: a line for each start or resume."""
+        """When and where its workers started, a line for each start or resume; and ``notes``."""
         return self.path / "begins.jsonl"
+
+    def note(self, epoch: int, text: str) -> None:
+        """Append what a person should know of the trial, such as that a checkpoint was damaged."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self.starts, {"at": at, "epoch": epoch, "note": text})
+
+    def notes(self) -> list[str]:
+        """What a person should know of the trial, in sentences without a full stop."""
+        return [line["note"] for line in read_lines(self.starts) if "note" in line]
 
     @property
     def heartbeat(self) -> Path:
@@ -133,14 +143,18 @@ class TrialDir:
         """SHA-256 of the tensors that were frozen before the first step."""
         return self.path / "frozen.json"
 
+    @property
+    def audit_path(self) -> Path:
+        return self.path / "audit.json"
+
     def audit(self) -> list[dict[str, Any]]:
         """A row for each stage: what was frozen, until which epoch, and what of it changed."""
-        path = self.path / "audit.json"
         keys = ("epoch", "blocks", "tensors", "changed")
+        path = self.audit_path
         return list(read_json(path, kind=list, keys=keys)) if path.exists() else []
 
     def write_audit(self, stages: list[dict[str, Any]]) -> None:
-        write_json(self.path / "audit.json", stages)
+        write_json(self.audit_path, stages)
 
     def rows(self) -> list[EpochRow]:
         """A row for each epoch."""
@@ -222,11 +236,6 @@ class TrialDir:
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, so far."""
         return objective_values(objectives, self.rows()[-1], self.device_seconds(), self.metrics)
-
-    def truncate_rows(self, last_epoch: int) -> None:
-        """Remove the rows after ``last_epoch``, from which the trial resumes."""
-        kept = [line for line in read_lines(self.metrics, ROW_KEYS) if line["epoch"] <= last_epoch]
-        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _mark(path: Path) -> tuple[int, int]:

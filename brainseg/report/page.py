@@ -37,7 +37,11 @@ def write_report(results: Results) -> Path:
         question=sweep["question"],
         answer=_answer(results),
         paragraphs=[expected] if expected else [],
-        notes=[*sentences.audit_note(results.snapshot), sentences.caveat(sweep)],
+        notes=[
+            *sentences.file_notes(results.snapshot),
+            *sentences.audit_note(results.snapshot),
+            sentences.caveat(sweep),
+        ],
         warnings=sentences.warnings(sweep),
         facts=_facts(results),
         sections={name: content for name, content in _sections(results).items() if content},

@@ -144,6 +144,11 @@ def caveat(sweep: Mapping[str, Any]) -> str:
     return OUT_OF_FOLD if fold_count(sweep) else UNSURE
 
 
+def file_notes(run: RunSnapshot) -> list[str]:
+    """What was found wrong with trials' files, and what became of it, a sentence each."""
+    return [f"Trial {name}: {note}." for name, trial in run.trials.items() for note in trial.notes]
+
+
 def audit_note(run: RunSnapshot) -> list[str]:
     """A sentence on the audit of frozen blocks, if there were any."""
     audits = [trial.audit for trial in run.trials.values()]

@@ -22,6 +22,7 @@ from brainseg.report.sentences import (
     caveat,
     ending_note,
     expected_dice_note,
+    file_notes,
     has_expected_dice,
     parts,
     split_source,
@@ -43,6 +44,8 @@ def print_ranking(results: Results, console: Console) -> None:
         console.print(part)
     for row in frame[frame["state"] == TrialState.FAILED].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
+    for note in file_notes(results.snapshot):
+        console.print(Text(note, style="yellow"))
     for note in _notes(results):
         console.print(Text(note, style="dim"))
     for path in filter(Path.exists, (run.report, run.results)):

@@ -1,59 +1,108 @@
 """Everything needed to resume as if never stopped: written whole, verified when read.
 
 A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
-paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names them with their
-SHA-256, newest first. A file whose hash differs is skipped for the one before it, with a warning.
+paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names the first with their
+SHA-256, newest first. A checkpoint that is not whole is skipped for the one before it; if the index
+is lost, the files themselves are looked at. What was skipped, and why, is noted by the keeper.
 
 No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
 the learning rate from the step, so that the epoch is all there is to restore.
 """
 
-import hashlib
 import io
-import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from brainseg.records.files import read_json, replacing, write_json
+from brainseg.records.checkpoint_index import (
+    candidates,
+    content,
+    epoch_of,
+    index_of,
+    indexed,
+    no_whole,
+    on_disk,
+    sha256,
+    write_index,
+)
+from brainseg.records.files import replacing
 
 Checkpoint = dict[str, Any]
-log = logging.getLogger(__name__)
+Objection = Callable[[Mapping[str, Any]], str]  # to a whole checkpoint, in words; "" for none
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The checkpoint to resume from.
+
+    Attributes:
+        file: its name; "" if the trial starts from its first epoch.
+        problems: what is wrong with the index and with those that were skipped, in words.
+    """
+
+    file: str = ""
+    state: Checkpoint = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def none(state: Mapping[str, Any]) -> str:
+    """No objection."""
+    return ""
 
 
 def save_latest(folder: Path, epoch: int, state: Checkpoint) -> None:
     """Keep ``state`` as the newest of two."""
     name = f"latest-{epoch:04d}.pt"
-    entries = [{"file": name, "sha256": _write(folder / name, state)}, *_entries(folder)]
-    entries = [
-        e for i, e in enumerate(entries) if e["file"] not in {x["file"] for x in entries[:i]}
-    ]
-    write_json(folder / "checkpoints.json", entries[:2])
-    for entry in entries[2:]:
-        (folder / entry["file"]).unlink(missing_ok=True)
+    digest = _write(folder / name, state)
+    before = [(file, other) for file, other in indexed(folder).items() if file != name]
+    write_index(folder, {name: digest, **dict(before[:1])})
+    _keep(folder, {name, *(file for file, _ in before[:1])})
 
 
-def load_latest(folder: Path) -> Checkpoint | None:
-    """The newest whole state, or None if the trial has none yet.
+def newest(folder: Path, *, foreign: Objection = none, unsupported: Objection = none) -> Newest:
+    """The newest whole checkpoint; an empty one if the trial starts from its first epoch.
+
+    Args:
+        foreign: that it is of another trial, and as good as none.
+        unsupported: that other records, which cannot be made again, do not reach as far.
 
     Raises:
-        ValueError: checkpoints are named but none of them is whole; to start over silently
-            would throw work away.
+        ValueError: there is an index, and no checkpoint of the trial is whole; to start over
+            silently would throw work away.
     """
-    entries = _entries(folder)
-    for entry in entries:
-        path = folder / entry["file"]
-        if path.exists() and _hash(path.read_bytes()) == entry["sha256"]:
-            state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            return state
-        log.warning("%s is damaged or missing; going back to the checkpoint before it", path)
-    if entries:
-        raise ValueError(
-            f"no checkpoint in {folder} is whole; delete checkpoints.json there to start the "
-            "trial again from its first epoch"
-        )
-    return None
+    named, has_index = indexed(folder), index_of(folder).exists()
+    fault = "" if named else "names no checkpoint" if has_index else "is missing"
+    choices, problems, whole = candidates(folder), list[str](), False
+    if fault and (choices or has_index):
+        problems.append(f"checkpoints.json {fault}")
+    for file, digest in choices.items():
+        held = content(folder / file, digest)
+        state = _loaded(held, epoch_of(file)) if held else None
+        if state is None:
+            problems.append(f"{file} is {'missing' if held is None else 'damaged'}")
+        elif why := foreign(state):
+            problems.append(f"{file} {why}")
+        elif why := unsupported(state):
+            whole = True
+            problems.append(f"{file} {why}")
+        else:
+            if problems:  # so that no later look trusts what was skipped
+                older = [name for name in named if epoch_of(name) < epoch_of(file)]
+                entries = {file: sha256(held or b"")} | {name: named[name] for name in older}
+                write_index(folder, entries)
+            return Newest(file, state, tuple(problems))
+    if has_index and not whole:
+        raise ValueError(no_whole(folder))
+    return Newest(problems=tuple(problems))
+
+
+def load(path: Path) -> Checkpoint:
+    """The state in a file that is known to be whole."""
+    state: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def save_best(folder: Path, state: Checkpoint) -> None:
@@ -62,21 +111,32 @@ def save_best(folder: Path, state: Checkpoint) -> None:
 
 def keep_newest(folder: Path) -> None:
     """Keep one file to resume from: many trials may be paused, and for long."""
-    for entry in _entries(folder)[1:]:
-        (folder / entry["file"]).unlink(missing_ok=True)
-    write_json(folder / "checkpoints.json", _entries(folder)[:1])
+    kept = dict(list(indexed(folder).items())[:1])
+    if kept:
+        write_index(folder, kept)
+        _keep(folder, set(kept))
 
 
 def drop_latest(folder: Path) -> None:
     """Delete the checkpoints of a trial that has ended; its best network stays."""
-    for entry in _entries(folder):
-        (folder / entry["file"]).unlink(missing_ok=True)
-    (folder / "checkpoints.json").unlink(missing_ok=True)
+    _keep(folder, set())
+    index_of(folder).unlink(missing_ok=True)
 
 
-def _entries(folder: Path) -> list[dict[str, str]]:
-    index = folder / "checkpoints.json"
-    return list(read_json(index)) if index.exists() else []
+def _keep(folder: Path, names: set[str]) -> None:
+    for name in on_disk(folder):
+        if name not in names:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _loaded(held: bytes, epoch: int) -> Checkpoint | None:
+    """The state that a file's content holds; None if it is no checkpoint of this epoch."""
+    try:
+        state = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
+    except Exception:  # each kind of damage raises its own
+        return None
+    known = isinstance(state, dict) and state.get("epoch", epoch) == epoch and "network" in state
+    return state if known else None
 
 
 def _write(path: Path, state: Checkpoint) -> str:
@@ -87,8 +147,4 @@ def _write(path: Path, state: Checkpoint) -> str:
         torn.unlink()
     with replacing(path) as file:
         file.write(buffer.getbuffer())
-    return _hash(buffer.getbuffer())
-
-
-def _hash(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256(buffer.getbuffer())

@@ -1,5 +1,6 @@
 """The processes that train one network together, known from torch.distributed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,6 +36,23 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def decided(self, decide: Callable[[], T]) -> T:
+        """What rank 0 decides, on every rank; a ValueError of its is raised on every rank."""
+        if self.world == 1:
+            return decide()
+        box: tuple[list[T], str] | None = None
+        if self.rank == 0:
+            try:
+                box = [decide()], ""
+            except ValueError as error:
+                box = [], str(error)
+        shared = self.broadcast(box)
+        assert shared is not None, "rank 0 has decided"
+        values, problem = shared
+        if problem:
+            raise ValueError(problem)
+        return values[0]
 
     def all_gather(self, value: T) -> list[T]:
         """Every rank's ``value``, in the order of the ranks."""

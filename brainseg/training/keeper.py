@@ -3,20 +3,27 @@
 Every rank makes the same calls, since some values are gathered from all; only rank 0 writes.
 """
 
+import json
 import os
 import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
 from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import flatten
 from brainseg.models.freezing import changed
-from brainseg.records.files import append_line, read_json, write_json, write_text
+from brainseg.records.checkpoint_index import content
+from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
+from brainseg.training.checkpoint import Newest
 from brainseg.training.distributed import Ranks
+from brainseg.training.guards.carried import CarriedFiles
 from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine
 from brainseg.training.panels import panel_rows, write_panels
@@ -48,20 +55,88 @@ class TrialKeeper:
         self.machine, self.ranks, self.timer = machine, ranks, timer
         self.parameters = sum(p.numel() for p in learner.network.parameters())
         self.best_dice, self.best_epoch = -1.0, 0
+        self.files = CarriedFiles(folder)
+        self.newest = Newest()
         self._has_row = False  # whether this process has finished an epoch
 
+    def find(self) -> bool:
+        """Choose the checkpoint to resume from, and put the files beside it back; False for none.
+
+        Rank 0 chooses, since others may see a shared folder a moment later.
+
+        Raises:
+            ValueError: the trial has checkpoints, and none of them is whole.
+        """
+        file = self.ranks.decided(self._choose)
+        if file and not self.newest.state:
+            self.newest = Newest(file, checkpoint.load(self.folder.path / file))
+        return bool(file)
+
+    def _choose(self) -> str:
+        self.newest = newest = checkpoint.newest(
+            self.folder.path, foreign=self._foreign, unsupported=self.files.objection
+        )
+        state, epoch, problems = newest.state, newest.state.get("epoch", 0), list(newest.problems)
+        if state:
+            problems += [*self.files.resume(state), *self._lost_beside(state)]
+            after = f"resumes after epoch {epoch}"
+        else:
+            begun = self.folder.metrics.exists() and self.folder.metrics.stat().st_size
+            problems += ["no checkpoint is left"] * bool(begun or problems)
+            self.files.start()
+            after = "starts again from its first epoch"
+        self.note(epoch, f"{'; '.join(problems)}; {after}" if problems else "")
+        return newest.file
+
+    def _foreign(self, state: Mapping[str, Any]) -> str:
+        """Why a checkpoint is of another trial; earlier versions did not write of which it is."""
+        ours = self._identity()
+        theirs = json.loads(state.get("trial", "{}"))
+        differs = any(ours.get(key) != value for key, value in theirs.items() if key != "epochs")
+        return "is of another trial" if differs else self.learner.objection(state)
+
+    def _identity(self) -> dict[str, Any]:
+        return dict(json.loads(json.dumps({"trial": self.folder.trial, **flatten(self.config)})))
+
+    def _lost_beside(self, state: Mapping[str, Any]) -> list[str]:
+        """What no checkpoint carries, or this one does not, and is lost."""
+        best: int = state["best_epoch"]
+        lost = []
+        if not content(self.folder.path / "best.pt", ""):
+            lost.append(f"best.pt, the network of epoch {best}, was lost")
+            if best == state["epoch"]:
+                self._save_best(state["network"], best)
+                lost[-1] = "best.pt was lost and is written again"
+        for path in (self.folder.patients, self.folder.panels):
+            if not path.exists():
+                lost.append(f"{path.name} of epoch {best} was lost")
+        return lost
+
+    def note(self, epoch: int, text: str) -> None:
+        """Note what a person should know of, once; "" is nothing."""
+        if self.ranks.rank == 0 and text and text not in self.folder.notes():
+            self.folder.note(epoch, text)
+
     def restore(self) -> int:
-        """Load the last checkpoint, if there is one; return the epochs that it has finished."""
-        state = checkpoint.load_latest(self.folder.path) or {}
+        """Load the chosen checkpoint, if there is one; return the epochs that it has finished."""
+        state, self.newest = self.newest.state, Newest()
         epoch: int = state.get("epoch", 0)
         if state:
             self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
             self.learner.load_state(state, epoch)
-        if self.ranks.rank == 0:
-            if not state:
-                write_json(self.folder.frozen, self.learner.network.fingerprints())
-            self.folder.truncate_rows(epoch)
+        if self.ranks.rank == 0 and not self._has_proof():
+            if state:
+                self.note(epoch, f"frozen.json was lost: its proof starts after epoch {epoch}")
+            fingerprints = self.learner.network.fingerprints()
+            self.files.write(self.folder.frozen, json.dumps(fingerprints, indent=1) + "\n")
         return epoch
+
+    def _has_proof(self) -> bool:
+        """Whether it is known what the frozen tensors were before the first step."""
+        try:
+            return isinstance(self.files.json(self.folder.frozen, None), dict)
+        except ValueError:
+            return False
 
     def note_start(self, epoch: int) -> None:
         """Append the host, the process and the device of each rank."""
@@ -85,10 +160,12 @@ class TrialKeeper:
         moved: list[str] = []
         if self.ranks.rank == 0:
             now = self.learner.network.fingerprints()
-            moved = changed(read_json(self.folder.frozen), now)
+            moved = changed(self.files.json(self.folder.frozen, {}), now)
             stage = {"epoch": epoch, "blocks": self.learner.frozen}
-            earlier = [stage for stage in self.folder.audit() if stage["epoch"] < epoch]
+            stages = self.files.json(self.folder.audit_path, [])
+            earlier = [stage for stage in stages if stage["epoch"] < epoch]
             self.folder.write_audit([*earlier, {**stage, "tensors": len(now), "changed": moved}])
+            self.files.carry(self.folder.audit_path)
         if moved := self.ranks.broadcast(moved):
             raise TrialFailed(
                 f"{len(moved)} frozen tensors changed, the first is {moved[0]!r}: a fault in "
@@ -109,22 +186,26 @@ class TrialKeeper:
         row = self._row(epoch, train_loss, validation, setting)
         if self.ranks.rank:
             return row
-        append_line(self.folder.metrics, row.to_json())
+        self.note(epoch, "; ".join(self.files.put_back()))
+        self.files.append_row(row.to_json())
         if row.best_epoch == epoch:
-            weights = self.learner.network.state_dict()
-            checkpoint.save_best(self.folder.path, {"network": weights, "epoch": epoch})
-            write_text(self.folder.patients, validation.patient_table().to_csv(index=False))
+            self._save_best(self.learner.network.state_dict(), epoch)
+            self.files.write(self.folder.patients, validation.patient_table().to_csv(index=False))
             self._save_panels(epoch)
         if epoch == self.config.epochs:
-            write_text(self.folder.last, validation.patient_table().to_csv(index=False))
+            self.files.write(self.folder.last, validation.patient_table().to_csv(index=False))
         self.save_checkpoint(epoch)
         return row
 
     def save_checkpoint(self, epoch: int) -> None:
         """Write all that is needed to resume after ``epoch``."""
         best = {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
-        state = {**self.learner.state(), "epoch": epoch, **best}
+        records = {"files": self.files.texts, "trial": json.dumps(self._identity())}
+        state = {**self.learner.state(), "epoch": epoch, **best, **records}
         checkpoint.save_latest(self.folder.path, epoch, state)
+
+    def _save_best(self, network: dict[str, Any], epoch: int) -> None:
+        checkpoint.save_best(self.folder.path, {"network": network, "epoch": epoch})
 
     def note_costs(self, epoch: int) -> None:
         """Append the time since the last note. A killed process leaves none of its last epoch."""

@@ -1,5 +1,7 @@
 """A network in training: its optimizer, what is frozen in which epoch, and DDP around it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 
 from brainseg.config.hyperparameters import Encoder, Nothing, TrialConfig
 from brainseg.models.freezing import frozen_blocks
-from brainseg.models.network import build_network
+from brainseg.models.network import build_network, load_start
 from brainseg.training.distributed import Ranks, distributed
 from brainseg.training.optim import build_optimizer
 
@@ -16,7 +18,7 @@ class Learner:
     """All that training changes: network and optimizer.
 
     Attributes:
-        network: with its weights loaded.
+        network: of random weights, until it loads those it starts from, or a state.
         wrapped: the same, in DDP where several workers train it.
         optimizer: over all that is trained in the last epoch; no epoch trains more.
         frozen: how many of the encoder's first blocks are frozen now.
@@ -24,11 +26,21 @@ class Learner:
 
     def __init__(self, config: TrialConfig, device: torch.device, ranks: Ranks) -> None:
         self.config, self.ranks = config, ranks
-        network = build_network(config.model, config.channels, config.image_size).to(device)
+        model = config.model
+        bare = replace(model, weights="none") if isinstance(model, Encoder) else model
+        network = build_network(bare, config.channels, config.image_size).to(device)
         if config.sync_batch_norm and ranks.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network
         self.reset(network.state_dict())
+
+    def load_start(self) -> None:
+        """Load the weights that the encoder starts from; a trial that resumes needs none.
+
+        Raises:
+            ValueError: they are not available, or do not fit.
+        """
+        load_start(self.network, self.config.model, self.config.image_size)
 
     def reset(self, weights: dict[str, Any]) -> None:
         """Return to the state before the first epoch, with ``weights``."""
@@ -60,6 +72,12 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """All that training has changed so far."""
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def objection(self, state: Mapping[str, Any]) -> str:
+        """Why ``state`` is of another network; "" if it is of this one."""
+        shapes = {key: tensor.shape for key, tensor in self.network.state_dict().items()}
+        theirs = {key: getattr(tensor, "shape", None) for key, tensor in state["network"].items()}
+        return "" if theirs == shapes else "is of another network"
 
     def load_state(self, state: dict[str, Any], epoch: int) -> None:
         """Restore the ``state`` that was saved after ``epoch`` epochs."""

@@ -93,6 +93,9 @@ class Trial:
             self.folder, config, self.data, self.learner, self.machine, self.ranks, self.timer
         )
         self.epoch = 0  # epochs done
+        self._resumes = self.keeper.find()
+        if not self._resumes:
+            self.learner.load_start()
         self.schedule = self._schedule()
 
     def restore(self) -> None:
@@ -178,11 +181,14 @@ class Trial:
         path = self.folder.lr_range
         bounds = self.ranks.broadcast(read_bounds(path) if path.exists() else None)
         if bounds is None:
+            if self._resumes:  # bounds that an earlier version's checkpoint does not carry
+                self.learner.load_start()
             before = deepcopy(self.learner.network.state_dict())
             curve = self.range_test()
             bounds = self.ranks.broadcast(suggest(curve))
             if self.ranks.rank == 0:
                 write_curve(path, curve, bounds)
+                self.keeper.files.carry(path)
             self.learner.reset(before)
         return bounds
 

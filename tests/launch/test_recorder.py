@@ -74,3 +74,32 @@ def test_what_a_driver_reads_grows_in_proportion_to_trials_and_to_epochs(
         for size, (trials, epochs) in enumerate(sizes)
     )
     assert most - more < 2.5 * (more - few)  # 2 where it grows in proportion, 4 with the square
+
+
+def test_what_a_trial_s_process_found_wrong_with_its_files_is_logged_once(tmp_path: Path) -> None:
+    space = Space(TrialConfig(epochs=3), search=())
+    sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=Points())
+    run, printed = new_run(tmp_path / "run"), list[str]()
+    study, scheduler = Study(run, sweep), TrialScheduler(run, Halving(grace=3, reduction=3))
+    tracker = BudgetTracker(run, Budget())
+    driver = SearchDriver(run, study, scheduler, tracker, num_trials=1, slots=lambda: 1)
+    name = driver.next()
+    assert name
+    trial = Trial("one", config={"trial": name}, stub=True)
+    run.trial(name).note(0, "of an earlier driver")
+    recorder = Recorder(driver, Mirror(run, "off"), printed.append)
+    recorder.on_trial_start(0, [], trial)
+    run.trial(name).note(1, "latest-0002.pt is damaged; resumes after epoch 1")
+    for number in (1, 2):
+        recorder.on_trial_result(0, [], trial, epoch(run, name, number))
+    kept = run.trial(name).path / "latest-0002.pt"
+    kept.write_bytes(b"")
+    run.trial(name).failure.write_text("no checkpoint is whole")
+    run.trial(name).note(2, "metrics.jsonl was missing")
+    recorder.on_trial_complete(0, [], trial)
+    texts = [line for line in printed if "epoch 1/" not in line and "epoch 2/" not in line]
+    assert texts[1:3] == [
+        f"[{name}] latest-0002.pt is damaged; resumes after epoch 1",
+        f"[{name}] metrics.jsonl was missing",
+    ]
+    assert len(texts) == 4 and kept.exists(), "what failed may be tried again"

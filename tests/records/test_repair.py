@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from brainseg.records.checkpoint_index import sha256, write_index
 from brainseg.records.files import Unreadable, read_lines
 from brainseg.records.repair import end_whole, repair
 from brainseg.records.run import Run
@@ -167,3 +168,18 @@ def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
         file.touch()
     repair(Run(tmp_path))
     assert not torn.exists() and live.exists() and (trial / ".hidden").exists()
+
+
+def test_a_damaged_row_is_dropped_only_where_a_checkpoint_has_the_rows(run: Run) -> None:
+    trial = run.trial("0000")
+    with trial.metrics.open("ab") as file:
+        file.write(b"garbage\n")
+    append_line(trial.metrics, {"epoch": 3, "dice": 0.5, "seconds": 1.0})
+    with pytest.raises(Unreadable, match="its line 2 is no JSON object"):
+        repair(run)
+    (trial.path / "latest-0003.pt").write_bytes(b"rows and weights")
+    write_index(trial.path, {"latest-0003.pt": sha256(b"rows and weights")})
+    (sentence,) = repair(run)
+    assert "its line 2 is no JSON object" in sentence and "a checkpoint of the trial" in sentence
+    assert [row.epoch for row in trial.rows()] == [1, 3], "what is missing, the trial writes again"
+    assert repair(run) == []

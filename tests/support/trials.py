@@ -14,12 +14,16 @@ from brainseg.config.hyperparameters import (
     Plain,
     TrialConfig,
 )
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.splits.draw import split_by_patient
+from brainseg.data.table import fingerprint
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.trial import run_trial, train
 from tests.support.tasks import task_of
+from tests.support.written import new_run, write_json
 
 CPU = torch.device("cpu")
 
@@ -45,6 +49,17 @@ SMALL = Encoder(name="efficientnet-b0", weights="none", decoder="fpn")
 
 
 NORMED = Plain(width=4, depth=2, dropout=0.0)
+
+
+def run_of(data: Path, path: Path) -> Run:
+    """A run's folder for trials on ``data``."""
+    table = find_slices(data)
+    table["part"] = split_by_patient(table, validation=0.3, test=0.0)
+    run = new_run(path)
+    table.to_csv(run.slices, index=False)
+    source = {"root": str(data), "fingerprint": fingerprint(table, data)}
+    write_json(run.sweep, {"data": source})
+    return run
 
 
 def trained(
@@ -83,6 +98,6 @@ def weights(folder: TrialDir) -> dict[str, torch.Tensor]:
 
 
 def last_state(folder: TrialDir) -> checkpoint.Checkpoint:
-    state = checkpoint.load_latest(folder.path)
+    state = checkpoint.newest(folder.path).state
     assert state
     return state

@@ -1,17 +1,18 @@
 """A trial resumes as if never stopped, from the newest checkpoint that is whole."""
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from brainseg.records.checkpoint_index import has_whole, remedied
 from brainseg.records.files import read_json
 from brainseg.training.checkpoint import (
     drop_latest,
     keep_newest,
-    load_latest,
+    newest,
     save_best,
     save_latest,
 )
@@ -33,18 +34,16 @@ def damage(path: Path) -> None:
 
 
 def epoch_of(folder: Path) -> object:
-    loaded = load_latest(folder)
-    return loaded and loaded["epoch"]
+    return newest(folder).state.get("epoch")
 
 
 def test_a_trial_that_saved_nothing_has_nothing_to_resume_from(tmp_path: Path) -> None:
-    assert load_latest(tmp_path) is None
+    assert newest(tmp_path).state == {}
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_latest(tmp_path, 3, state(3))
-    loaded = load_latest(tmp_path)
-    assert loaded is not None
+    loaded = newest(tmp_path).state
     assert torch.equal(loaded["network"]["w"], torch.full((64,), 3))
     assert (loaded["epoch"], loaded["best_dice"]) == (3, 0.1 * 3)
 
@@ -72,8 +71,7 @@ def test_training_that_was_cut_in_two_ends_where_it_would_have(tmp_path: Path) -
     parts = {"network": first.state_dict(), "optimizer": optimizer.state_dict()}
     save_latest(tmp_path, 1, parts)
     second, optimizer = fresh(2)
-    loaded = load_latest(tmp_path)
-    assert loaded is not None
+    loaded = newest(tmp_path).state
     second.load_state_dict(loaded["network"])
     optimizer.load_state_dict(loaded["optimizer"])
     train(second, optimizer, images[3:])
@@ -89,19 +87,91 @@ def test_the_last_two_are_kept_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert epoch_of(tmp_path) == 5
 
 
-@pytest.mark.parametrize("harm", [damage, Path.unlink])
+@pytest.mark.parametrize(("harm", "word"), [(damage, "damaged"), (Path.unlink, "missing")])
 def test_a_damaged_or_missing_newest_checkpoint_is_skipped_and_this_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object
+    tmp_path: Path, harm: Callable[[Path], None], word: str
 ) -> None:
     save_latest(tmp_path, 1, state(1))
     save_latest(tmp_path, 2, state(2))
     harm(tmp_path / "latest-0002.pt")
-    with caplog.at_level(logging.WARNING):
-        assert epoch_of(tmp_path) == 1
-    assert caplog.messages == [
-        f"{tmp_path / 'latest-0002.pt'} is damaged or missing; going back to the checkpoint "
-        "before it"
-    ]
+    found = newest(tmp_path)
+    assert (found.file, found.problems) == ("latest-0001.pt", (f"latest-0002.pt is {word}",))
+    assert newest(tmp_path).problems == (), "said once"
+    keep_newest(tmp_path)
+    assert epoch_of(tmp_path) == 1, "and what was skipped is not kept in its place"
+
+
+@pytest.mark.parametrize("index", [None, "", "[]", "{}", "[1]", '[{"file": "latest-0002.pt"'])
+def test_a_lost_index_is_made_again_from_the_files(tmp_path: Path, index: str | None) -> None:
+    for epoch in (1, 2):
+        save_latest(tmp_path, epoch, state(epoch))
+    whole = read_json(tmp_path / "checkpoints.json")
+    (tmp_path / "checkpoints.json").unlink()
+    if index is not None:
+        (tmp_path / "checkpoints.json").write_text(index)
+    found = newest(tmp_path)
+    assert found.state["epoch"] == 2
+    assert found.problems == (
+        "checkpoints.json is missing" if index is None else "checkpoints.json names no checkpoint",
+    )
+    assert read_json(tmp_path / "checkpoints.json") == whole[:1]
+    assert newest(tmp_path).problems == ()
+
+
+def test_a_lost_index_beside_a_damaged_file_leads_to_the_whole_one(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        save_latest(tmp_path, epoch, state(epoch))
+    (tmp_path / "checkpoints.json").unlink()
+    newest_file = tmp_path / "latest-0002.pt"
+    held = bytearray(newest_file.read_bytes())
+    held[held.index(b"\2\0\0\0\0\0\0\0\2")] ^= 4  # one bit of a tensor
+    newest_file.write_bytes(held)
+    found = newest(tmp_path)
+    assert found.problems == ("checkpoints.json is missing", "latest-0002.pt is damaged")
+    assert found.state["epoch"] == 1
+
+
+def test_an_index_of_files_that_are_gone_leads_to_one_that_it_does_not_name(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_latest(tmp_path, epoch, state(epoch))
+    (tmp_path / "latest-0003.pt").rename(tmp_path / "kept")
+    (tmp_path / "latest-0002.pt").unlink()
+    torch.save(state(1), tmp_path / "latest-0001.pt")  # restored from a copy
+    found = newest(tmp_path)
+    assert found.problems == ("latest-0003.pt is missing", "latest-0002.pt is missing")
+    assert found.state["epoch"] == 1
+
+
+def test_a_file_under_another_epoch_s_name_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save(state(1), tmp_path / "latest-0007.pt")
+    assert newest(tmp_path).problems == ("checkpoints.json is missing", "latest-0007.pt is damaged")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.write_text, (tmp_path / "harm", "done"))
+
+    torch.save({**state(1), "harm": Harm()}, tmp_path / "latest-0001.pt")
+    assert newest(tmp_path).state == {} and not (tmp_path / "harm").exists()
+
+
+def test_the_remedy_for_damaged_checkpoints_works_and_can_be_recognised(tmp_path: Path) -> None:
+    save_latest(tmp_path, 1, state(1))
+    damage(tmp_path / "latest-0001.pt")
+    assert not has_whole(tmp_path) and not remedied(tmp_path)
+    with pytest.raises(ValueError) as error:
+        newest(tmp_path)
+    (tmp_path / "failure").write_text(str(error.value))
+    assert not remedied(tmp_path), "nobody has followed it yet"
+    (tmp_path / "checkpoints.json").unlink()
+    assert remedied(tmp_path)
+    assert newest(tmp_path).file == "" and "latest-0001.pt is damaged" in newest(tmp_path).problems
+    save_latest(tmp_path, 1, state(1))
+    assert epoch_of(tmp_path) == 1 and has_whole(tmp_path)
+    (tmp_path / "failure").write_text("the loss became nan")
+    (tmp_path / "checkpoints.json").unlink()
+    assert not remedied(tmp_path), "another failure asks for something else"
 
 
 def test_a_single_flipped_bit_is_seen(tmp_path: Path) -> None:
@@ -135,7 +205,7 @@ def test_without_a_whole_checkpoint_resuming_is_an_error_and_not_a_fresh_start(
     damage(tmp_path / "latest-0001.pt")
     damage(tmp_path / "latest-0002.pt")
     with pytest.raises(ValueError) as error:
-        load_latest(tmp_path)
+        newest(tmp_path)
     assert str(error.value) == (
         f"no checkpoint in {tmp_path} is whole; delete checkpoints.json there to start the "
         "trial again from its first epoch"
@@ -167,7 +237,7 @@ def test_a_trial_that_ended_keeps_its_best_network_alone(tmp_path: Path) -> None
     drop_latest(tmp_path)
     assert names(tmp_path) == {"best.pt"}
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
-    assert load_latest(tmp_path) is None
+    assert newest(tmp_path).state == {}
 
 
 def test_a_trial_that_saved_nothing_can_end(tmp_path: Path) -> None:
@@ -187,6 +257,6 @@ def test_a_paused_trial_keeps_one_checkpoint_and_resumes_from_it(tmp_path: Path)
         save_latest(tmp_path, epoch, state(epoch))
     keep_newest(tmp_path)
     assert names(tmp_path) == {"latest-0003.pt", "checkpoints.json"}
-    assert (load_latest(tmp_path) or {})["epoch"] == 3
+    assert epoch_of(tmp_path) == 3
     save_latest(tmp_path, 4, state(4))
-    assert (load_latest(tmp_path) or {})["epoch"] == 4
+    assert epoch_of(tmp_path) == 4

@@ -1,0 +1,115 @@
+"""A trial's small files, which each checkpoint carries as texts: none is lost without the other.
+
+So the curve, the table of patients and the proof of what was frozen are those of the checkpoint
+that a trial resumes from, whatever became of the files beside it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainseg.records.files import write_text
+from brainseg.records.trial_folder import TrialDir
+
+
+class CarriedFiles:
+    """What the small files hold, by their names, as of the last epoch that was saved.
+
+    Attributes:
+        texts: what a checkpoint carries.
+    """
+
+    def __init__(self, folder: TrialDir) -> None:
+        self.folder = folder
+        self.texts: dict[str, str] = {}
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of the trial's folder, and carry it from now on."""
+        self.texts[path.name] = text
+        write_text(path, text)
+
+    def carry(self, path: Path) -> None:
+        """Carry a file of the trial's folder that is there already."""
+        if (text := _text(path)) is not None:
+            self.texts[path.name] = text
+
+    def append_row(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch to the curve; the file is written whole, so that it has no gap."""
+        rows = self.texts.get(self.folder.metrics.name, "")
+        self.write(self.folder.metrics, rows + json.dumps(row, allow_nan=False) + "\n")
+
+    def json(self, path: Path, default: Any) -> Any:
+        """What a file of JSON holds."""
+        return json.loads(self.texts[path.name]) if path.name in self.texts else default
+
+    def objection(self, state: Mapping[str, Any]) -> str:
+        """Why a checkpoint of an earlier version, which carries no files, cannot be used."""
+        known = len(_rows(self.folder.metrics, state["epoch"]))
+        if "files" in state or known == state["epoch"]:
+            return ""
+        held = f"epochs 1 to {known} only" if known else "no first epoch"
+        return f"cannot be used, as metrics.jsonl holds {held}"
+
+    def resume(self, state: Mapping[str, Any]) -> list[str]:
+        """Write the files as they were at a checkpoint; return what was lost, in words."""
+        self.texts = dict(state["files"] if "files" in state else self._of_earlier_version(state))
+        return self.put_back()
+
+    def start(self) -> None:
+        """Write the files of a trial before its first epoch."""
+        self.texts = {}
+        self.write(self.folder.metrics, "")
+        self.carry(self.folder.lr_range)
+
+    def put_back(self) -> list[str]:
+        """Write again what is lost, or not as it was; return what was lost, in words.
+
+        What a process left that was killed before its checkpoint is no loss: the epoch is repeated.
+        """
+        lost = []
+        for name, text in self.texts.items():
+            path = self.folder.path / name
+            held = _text(path)
+            is_curve = path == self.folder.metrics
+            if held is None or (is_curve and not held.startswith(text)):
+                fault = "missing" if held is None else "not whole"
+                lost.append(f"{name} was {fault} and is written again")
+            if held != text:
+                write_text(path, text)
+        return lost
+
+    def _of_earlier_version(self, state: Mapping[str, Any]) -> dict[str, str]:
+        folder = self.folder
+        rows = _rows(folder.metrics, state["epoch"])
+        texts = {folder.metrics.name: "".join(json.dumps(row) + "\n" for row in rows)}
+        paths = (folder.patients, folder.frozen, folder.audit_path, folder.lr_range)
+        return texts | {path.name: text for path in paths if (text := _text(path)) is not None}
+
+
+def _rows(path: Path, last: int) -> list[dict[str, Any]]:
+    """The rows of the epochs from 1 to the first that is missing, at most to ``last``.
+
+    Of an epoch that is there twice, the later row counts; what is no row does not count.
+    """
+    by_epoch: dict[int, dict[str, Any]] = {}
+    for line in (_text(path) or "").splitlines():
+        try:
+            row = json.loads(line)
+            by_epoch[row["epoch"]] = row
+        except (ValueError, TypeError, KeyError):
+            continue
+    rows: list[dict[str, Any]] = []
+    while len(rows) < last and len(rows) + 1 in by_epoch:
+        rows.append(by_epoch[len(rows) + 1])
+    return rows
+
+
+def _text(path: Path) -> str | None:
+    """What a file holds; None if there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, IsADirectoryError):
+        if not path.parent.is_dir():  # the storage is gone, not the file
+            raise
+        return None

@@ -1,0 +1,22 @@
+"""What was found wrong with a trial's files stands in the report, and a hole in it is said."""
+
+from pathlib import Path
+
+from tests.support.reports import printed, written
+from tests.support.small_run import four_trials
+
+
+def test_notes_of_trials_and_missing_tables_are_in_the_terminal_and_on_the_page(
+    tmp_path: Path,
+) -> None:
+    run = four_trials(tmp_path / "run")
+    assert "Trial 000" not in printed(run)
+    run.trial("0000").note(4, "latest-0005.pt is damaged; resumes after epoch 4")
+    run.trial("0001").patients.unlink()
+    run.trial("0003").patients.unlink()
+    run.trial("0003").panels.unlink()
+    for text in (" ".join(printed(run, 300).split()), written(run)):
+        assert "Trial 0000: latest-0005.pt is damaged; resumes after epoch 4." in text
+        assert "Trial 0001: patients.csv of its best epoch, 2, cannot be shown: missing." in text
+        assert "Trial 0003: patients.csv and panels.npz of its best epoch, 1, cannot" in text
+    assert " 0001 " in printed(run), "its score is there, from its rows"
