@@ -188,12 +188,18 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     from brainseg.data.dataset import read_data
     from brainseg.data.partition import assign_split
     from brainseg.launch.run_folder import open_run
-    from brainseg.launch.validate import check_channels, check_points, modality_dropout_off
+    from brainseg.launch.validate import (
+        check_channels,
+        check_points,
+        check_weights,
+        modality_dropout_off,
+    )
     from brainseg.training.task import Task
     from brainseg.training.trial import Trial
 
     data, config = read_data(job.data, job.layout, print), sweep.space.config({})
     check_points([config], workers=1)
+    check_weights([config])
     check_channels([config], data.table, data.root)
     data.table["part"] = assign_split(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)

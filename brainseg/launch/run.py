@@ -27,7 +27,14 @@ from brainseg.data.partition import assign_split, counts
 from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials
-from brainseg.launch.validate import all_points, check_channels, check_points, modality_dropout_off
+from brainseg.launch.validate import (
+    all_points,
+    check_channels,
+    check_points,
+    check_weights,
+    modality_dropout_off,
+    points_to_start,
+)
 from brainseg.process import Log, restored
 from brainseg.records.files import read_json
 from brainseg.records.repair import repair
@@ -52,6 +59,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     data = read_data(job.data, job.layout, log)
     points = all_points(sweep)
     check_points(points, job.workers)
+    if not (resumes := run.sweep.exists()):
+        check_weights(points)
     check_channels(points, data.table, data.root)
     parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
@@ -66,6 +75,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             command=job.command,
             earlier=job.earlier,
         )
+        if resumes:
+            check_weights(points_to_start(run, sweep))
         log(_headline(run, data.table))
         if off := modality_dropout_off(read_json(run.sweep)["data"], points):
             log(off)

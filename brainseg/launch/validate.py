@@ -8,14 +8,17 @@ import pandas as pd
 
 from brainseg.config.distributions import Choice
 from brainseg.config.hyperparameters import Encoder, TrialConfig
-from brainseg.config.schema import flatten
-from brainseg.config.sweep import Points, Sweep
+from brainseg.config.schema import build, flatten
+from brainseg.config.sweep import Bayes, Points, Sweep
 from brainseg.data.channels import dropout_is_off
 from brainseg.data.pack.build import require_channels
 from brainseg.data.pipeline.batches import require_divisible
 from brainseg.data.pipeline.normalise import require_three_channels
 from brainseg.models import encoders, weights
 from brainseg.models.network import require_buildable, require_freezable, require_size
+from brainseg.records.checkpoint_index import has_whole
+from brainseg.records.run import Run
+from brainseg.records.trial_state import ENDED
 
 
 def all_points(sweep: Sweep) -> list[TrialConfig]:
@@ -40,7 +43,7 @@ def all_points(sweep: Sweep) -> list[TrialConfig]:
 
 
 def check_points(points: list[TrialConfig], workers: int) -> None:
-    """Refuse what would fail in training: networks, weights, sizes, batches."""
+    """Refuse what would fail in training: networks, sizes, batches."""
     for encoder in dict.fromkeys(p.model for p in points if isinstance(p.model, Encoder)):
         encoders.require_known(encoder.name)
     for config in points:
@@ -51,6 +54,10 @@ def check_points(points: list[TrialConfig], workers: int) -> None:
         require_buildable(model, channels, size, images)
         if isinstance(model, Encoder):
             require_freezable(model, channels, size)
+
+
+def check_weights(points: list[TrialConfig]) -> None:
+    """Refuse weights to start from that are not available, or do not fit."""
     starts = {
         (p.model.name, p.model.weights, p.channels): 0
         for p in points
@@ -58,6 +65,29 @@ def check_points(points: list[TrialConfig], workers: int) -> None:
     }
     for name, start, channels in starts:
         weights.require_weights(name, start, channels)
+
+
+def points_to_start(run: Run, sweep: Sweep) -> list[TrialConfig]:
+    """What a sweep that resumes may still start from its weights: see ``all_points``.
+
+    A trial that has ended, or that has a whole checkpoint, needs none. A search needs those of all
+    that it can draw while trials are left to draw.
+    """
+    ended = {record.trial for record in run.trials() if record.state in ENDED}
+    folders = [run.trial(path.parent.name) for path in run.path.glob("trials/*/config.json")]
+    configs = {folder.trial: build(TrialConfig(), folder.params()) for folder in folders}
+    begun = {f.trial for f in folders if f.trial in ended or has_whole(f.path)}
+    if isinstance(sweep.strategy, Bayes) and len(folders) < sweep.trials:
+        return all_points(sweep)
+    waiting = [config for trial, config in configs.items() if trial not in begun]
+    if isinstance(sweep.strategy, Points):
+        listed = [
+            sweep.space.config({**point, **repeat})
+            for repeat in sweep.strategy.repeats
+            for point in sweep.first
+        ]
+        waiting += [c for c in listed[: sweep.trials] if c not in configs.values()]
+    return waiting
 
 
 def modality_dropout_off(data: Mapping[str, Any], points: list[TrialConfig]) -> str:
