@@ -44,6 +44,7 @@ class TrialRecord:
     best_epoch: int = 0
     device_seconds: float = 0.0
     reason: str = ""  # why it was stopped or failed
+    retry: str = ""  # why it was tried again after it had failed, and of what it had failed
 
 
 @dataclass(frozen=True)

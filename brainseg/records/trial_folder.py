@@ -133,6 +133,13 @@ class TrialDir:
         """Exists once the trial failed in a way that a retry cannot fix; holds the reason."""
         return self.path / "failure"
 
+    def reopen(self) -> None:
+        """Make a failed trial ready to be tried again; its failure is kept as `failure.1`, ..."""
+        if self.failure.exists():
+            earlier = len(list(self.path.glob("failure.*")))
+            self.failure.rename(self.path / f"failure.{earlier + 1}")
+        self.stop.unlink(missing_ok=True)
+
     @property
     def lr_range(self) -> Path:
         """The curve of the trial's learning-rate range test, if it ran one."""
@@ -188,6 +195,8 @@ class TrialDir:
         if not returned:
             if planned is None:
                 return TrialState.QUEUED
+            if self.failure.exists():
+                return TrialState.FAILED
             at_its_pause = epoch == self.pause_epoch != planned
             return TrialState.PAUSED if at_its_pause else TrialState.RUNNING
         if self.failure.exists():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from brainseg.records.files import write_text
 from brainseg.records.rows import EpochRow
-from brainseg.records.run import Run
+from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
 from brainseg.search.budget import BudgetTracker
@@ -28,17 +28,36 @@ class SearchDriver:
         num_trials: int,
         slots: Callable[[], int],
         workers: int = 1,
+        retry: Callable[[TrialRecord], str] = lambda record: "",
     ) -> None:
+        """
+        Args:
+            slots: how many trials there is room for now.
+            workers: of one trial.
+            retry: why a trial that failed is to be tried again; "" if it is not.
+        """
         self.run, self.study = run, study
         self.scheduler, self.budget_tracker = scheduler, budget_tracker
-        self.num_trials, self.workers = num_trials, workers  # trials in all; workers of one
-        self.slots = slots  # how many trials there is room for now
+        self.num_trials, self.workers, self.slots = num_trials, workers, slots
         self.ended = ""  # why no further trial starts
         unfinished = study.unfinished()
         for name in unfinished:
             if name not in scheduler.trials:  # proposed, but never started
                 scheduler.add(name, study.params(name))
-        self._to_resume = unfinished
+        self._to_resume = unfinished + list(self._retried(retry))
+
+    def _retried(self, retry: Callable[[TrialRecord], str]) -> Iterator[str]:
+        """Let failed trials train again, each once in a driver's life, while the budget lasts."""
+        if self.budget_tracker.spent():
+            return
+        for record in self.run.trials():
+            if record.state == TrialState.FAILED and (why := retry(record)):
+                self.study.reopen(record.trial)
+                self.run.trial(record.trial).reopen()
+                again = {"retry": f"{why}; it had failed: {record.reason}", "reason": ""}
+                self.run.note(record.trial, TrialState.RUNNING, **again)
+                self.scheduler.retry(record.trial)
+                yield record.trial
 
     def is_over(self) -> bool:
         """Whether there is nothing to do from the start; ``ended`` says why."""
@@ -107,6 +126,7 @@ class SearchDriver:
         if ending.state == TrialState.PAUSED:
             self.run.note(name, TrialState.PAUSED, **ending.changes())
             self.scheduler.pause(name)
+            self.study.report_epochs(name)
         else:
             self._finish(name, ending)
         return ending

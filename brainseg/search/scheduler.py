@@ -37,12 +37,14 @@ class TrialScheduler:
 
     def _read(self, record: TrialRecord) -> None:
         self.add(record.trial, record.params)
-        for row in self.run.trial(record.trial).rows():
-            self._note(record.trial, row.epoch, row.dice, row.device_seconds)
-        state = self.run.trial(record.trial).state(record.state)
+        self._read_rows(record.trial)
+        folder = self.run.trial(record.trial)
+        state = folder.state(record.state)
         self._set(record.trial, state)
         if state == TrialState.PAUSED != record.state:  # and then the driver died
             self.run.note(record.trial, state)
+        elif state == TrialState.FAILED != record.state:  # likewise
+            self.run.note(record.trial, state, **folder.ending().changes())
 
     def add(self, name: str, params: Params) -> None:
         """A trial was proposed; it has not started yet."""
@@ -61,6 +63,8 @@ class TrialScheduler:
 
     def on_epoch(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """Another epoch is finished; a trial above its bar continues without a pause."""
+        if epoch > len(self.trials[name].best) + 1:
+            self._read_rows(name)
         self._note(name, epoch, dice, seconds)
         if self.halving and self._at_its_pause(name):
             progress = self.trials[name]
@@ -69,11 +73,20 @@ class TrialScheduler:
 
     def pause(self, name: str) -> None:
         """The trial has paused; rows that a dying process wrote but never reported count too."""
-        rows = self.run.trial(name).rows()
-        if len(rows) > len(self.trials[name].best):
-            for row in rows:
-                self._note(name, row.epoch, row.dice, row.device_seconds)
+        self._read_rows(name)
         self._set(name, TrialState.PAUSED)
+
+    def retry(self, name: str) -> None:
+        """A failed trial is to be tried again."""
+        self._set(name, TrialState.RUNNING)
+
+    def _read_rows(self, name: str) -> None:
+        """Take note of every epoch that the trial has finished, reported by its process or not."""
+        rows = {row.epoch: row for row in self.run.trial(name).rows()}
+        if rows:
+            *earlier, last = rows.values()
+            self._dice[name] = [row.dice for row in earlier]
+            self._note(name, last.epoch, last.dice, last.device_seconds)
 
     def finish(self, name: str, state: TrialState) -> None:
         """The trial has ended; ``state`` is one of ``ENDED``."""

@@ -3,7 +3,8 @@
 The study lives in the run's folder (`study.journal`; optuna-dashboard opens it). Each of its
 trials has the number that names the trial everywhere else. A trial that trained to its last epoch
 is COMPLETE there, one that was stopped is PRUNED with the value of its last epoch, one that failed
-is FAIL, and a paused one is still RUNNING.
+is FAIL, and a paused one is still RUNNING. Optuna reopens no trial, so one that is tried again
+after it failed is one more trial there, whose attribute `retries` names it.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
+from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
 
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
@@ -46,26 +47,54 @@ class Study:
         self.run, self.sweep = run, sweep
         self.study = whole_study(run, sweep, previous, log)
         self._live: dict[str, optuna.Trial] = {}
+        self._observed: dict[str, set[int]] = {}  # the epochs of these that Optuna has
 
     def unfinished(self) -> list[str]:
-        """Trials that an earlier driver left running. One that never started is queued again."""
+        """Trials that an earlier driver left running. One that never started is queued again.
+
+        Epochs that they have finished, and ends that were recorded, but which the driver did not
+        live to report to Optuna, are reported now.
+        """
         running = self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
         names = []
         records = {record.trial: record for record in self.run.trials()}
         for trial in running:
             name = trial_name(trial)
-            self._live[name] = optuna.Trial(self.study, trial._trial_id)
+            self._take(name, trial)
             folder = self.run.trial(name)
             state = folder.state(records[name].state if name in records else None)
-            if state in ENDED:  # recorded, but the driver died before it reported it to Optuna
+            if state in ENDED:
                 self.report_end(name)
-            elif state == TrialState.RUNNING:
+                continue
+            self.report_epochs(name)
+            if state == TrialState.RUNNING:
                 names.append(name)
             elif state == TrialState.QUEUED:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
                 self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
                 self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
+
+    def reopen(self, name: str) -> None:
+        """Add a trial that tries again the failed trial ``name``, with all it has shown so far."""
+        failed = [t for t in self.study.get_trials(deepcopy=False) if trial_name(t) == name][-1]
+        self.study.add_trial(
+            create_trial(
+                state=OptunaState.RUNNING,
+                params=failed.params,
+                distributions=failed.distributions,
+                user_attrs={**failed.user_attrs, "retries": name},
+                system_attrs=failed.system_attrs,
+                intermediate_values=failed.intermediate_values,
+            )
+        )
+        self._take(name, self.study.get_trials(deepcopy=False)[-1])
+        self.report_epochs(name)
+
+    def _take(self, name: str, trial: FrozenTrial) -> None:
+        """Let ``trial`` be the one that further epochs of ``name`` are reported to."""
+        self._live[name] = optuna.Trial(self.study, trial._trial_id)
+        self._observed[name] = set(trial.intermediate_values)
 
     def ask(self, observed: Sequence[tuple[Observation, ObjectiveCosts]] = ()) -> str:
         """Take the next queued point or propose one; write the trial's config, return its name.
@@ -82,7 +111,7 @@ class Study:
         config = space.config(space(trial))
         name = f"{trial.number:04d}"
         trial.set_user_attr("arm", configuration_name(config))
-        self._live[name] = trial
+        self._live[name], self._observed[name] = trial, set()
         self.run.trial(name).create(flatten(config))
         return name
 
@@ -99,12 +128,19 @@ class Study:
         return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
 
     def observe(self, name: str, epoch: int, dice: float) -> None:
-        """Note a trial's Dice after ``epoch``; not where there are several objectives."""
-        if len(self.sweep.objectives) == 1:
+        """Note a trial's Dice after ``epoch``, once; not where there are several objectives."""
+        if len(self.sweep.objectives) == 1 and epoch not in self._observed[name]:
             self._live[name].report(dice, epoch)
+            self._observed[name].add(epoch)
+
+    def report_epochs(self, name: str) -> None:
+        """Report the epochs that the trial has finished, but whose process or driver then died."""
+        for row in self.run.trial(name).rows():
+            self.observe(name, row.epoch, row.dice)
 
     def report_end(self, name: str) -> None:
         """Report to Optuna, once, how the trial ended according to its records."""
+        self.report_epochs(name)
         record = self.run.record(name)
         trial = self._live.pop(name)
         values = None

@@ -249,6 +249,7 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
         epochs = [row.epoch for row in run.trial(record.trial).rows()]
         assert epochs == list(range(1, len(epochs) + 1))
         assert len(epochs) >= epochs_before.get(record.trial, 0)
+        assert sorted(optuna_trials(run)[record.trial].intermediate_values) == epochs
     states: dict[str, list[str]] = {}
     for line in read_lines(run.path / "trials.jsonl"):
         states.setdefault(line["trial"], []).append(line["state"])

@@ -9,7 +9,7 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Points, Sweep
 from brainseg.records.rows import EpochRow
-from brainseg.records.run import Run
+from brainseg.records.run import Run, TrialRecord
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
@@ -47,6 +47,7 @@ class Driver:
     curve: Curve = dice
     seconds: float = 1.0
     slots: int = 1
+    retry: Callable[[TrialRecord], str] = lambda record: ""
     order: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class Driver:
             self.budget_tracker,
             num_trials=bayes.trials,
             slots=lambda: self.slots,
+            retry=self.retry,
         )
 
     def drive(self, steps: int = 10**6) -> None:

@@ -58,8 +58,8 @@ def whole_study(
 
 
 def trial_name(trial: FrozenTrial) -> str:
-    """What a trial of Optuna's is called everywhere else."""
-    return f"{trial.number:04d}"
+    """What a trial of Optuna's is called everywhere else; of a second try, what the first was."""
+    return str(trial.user_attrs.get("retries", f"{trial.number:04d}"))
 
 
 def _opened(journal: Path, sweep: Sweep) -> optuna.Study:
@@ -168,8 +168,9 @@ def _has_ended(folder: TrialDir, planned: int) -> bool:
 def _note_lost(study: optuna.Study, run: Run) -> None:
     """Note in trials.jsonl what only Optuna and the folders still know: a line of it was lost."""
     records = {record.trial: record.state for record in run.trials()}
-    for trial in study.get_trials(deepcopy=False):
-        folder = run.trial(trial_name(trial))
+    last_tries = {trial_name(trial): trial for trial in study.get_trials(deepcopy=False)}
+    for name, trial in last_tries.items():
+        folder = run.trial(name)
         known = records.get(folder.trial)
         if known in ENDED or not folder.config.exists():
             continue
