@@ -73,9 +73,7 @@ def _add_split(commands: "Commands[Parser]") -> None:
     )
     add_split_options(parser, Split())
     parser.set_defaults(
-        work=lambda args: _split(
-            args.data, args.layout, split_from_args(args, folds=args.folds), args.out
-        )
+        work=lambda args: _split(args.data, args.layout, split_from_args(args), args.out)
     )
 
 

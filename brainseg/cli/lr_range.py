@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from brainseg.training.trial import Trial
 
 CYCLICAL = ("triangular", "triangular2", "exprange")
+NOT_TESTED = ("optimizer.*.lr", "schedule.*.*")  # hyperparameters that a range test overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,13 @@ def _add_trial_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _sweep_options(args: argparse.Namespace) -> SweepOptions:
+    fixed = fixed_from(args.set)
+    for path, value in fixed.items():
+        if any(fnmatchcase(path, pattern) for pattern in NOT_TESTED):
+            raise ValueError(
+                f"{path}={value} has no effect: a range test sets the learning rate of each step "
+                "itself; leave it out, or choose --lowest, --highest and --steps"
+            )
     return SweepOptions(
         data=args.data,
         layout=args.layout,
@@ -125,7 +134,7 @@ def _sweep_options(args: argparse.Namespace) -> SweepOptions:
         image_size=args.image_size,
         weights=args.weights,
         seed=args.seed,
-        fixed=fixed_from(args.set),
+        fixed=fixed,
         command=args.command,
     )
 

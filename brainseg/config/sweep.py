@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 from brainseg.config.claims import Claim, configurations_of
 from brainseg.config.distributions import Params, Value
+from brainseg.config.effect import refuse_idle, refuse_idle_points
 from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.points import require_points
 from brainseg.config.schema import build
 from brainseg.config.space import Space
 
@@ -82,6 +84,8 @@ class Budget:
         if self.patience < 0:
             raise ValueError(f"patience must be at least 0, got {self.patience}")
 
+
+TERMINATOR_TRIALS = 20  # complete ones before it may end a search, Optuna's default
 
 # What a search may optimise, columns of a trial's rows: Dice is maximised, costs are minimised.
 Objective = Literal["dice", "device_seconds", "parameters", "milliseconds_per_image"]
@@ -157,7 +161,10 @@ class Sweep:
             for configuration in configurations_of(claim):
                 build(self.space.base, configuration)  # refuses a path that no trial could have
         if isinstance(self.strategy, Points):
-            _check_points(self.space, self.first)
+            require_points(self.space, self.first, self.strategy.repeats)
+        if not self.confirms:  # which takes all settings of a search
+            refuse_idle(self.space, self.first, draws=self.draws)
+            refuse_idle_points(self.space, self.first)
         _check_budget(self)
         _check_objectives(self.objectives)
         _check_folds(self)
@@ -165,6 +172,11 @@ class Sweep:
     @property
     def phase(self) -> str:
         return "confirm" if self.confirms else "search"
+
+    @property
+    def draws(self) -> bool:
+        """Whether configurations are trained besides the first ones, now or with more trials."""
+        return draws(self.space, self.first, self.strategy)
 
     @property
     def trials(self) -> int:
@@ -185,6 +197,15 @@ class Sweep:
         ]
 
 
+def draws(
+    space: Space[TrialConfig], first: Sequence[Mapping[str, Value]], strategy: Bayes | Points
+) -> bool:
+    """See ``Sweep.draws``."""
+    if isinstance(strategy, Points):
+        return False
+    return bool(space.distributions()) or strategy.trials > len(first)
+
+
 def _check_budget(sweep: Sweep) -> None:
     """Refuse limits that contradict each other."""
     strategy, budget = sweep.strategy, sweep.budget
@@ -194,7 +215,14 @@ def _check_budget(sweep: Sweep) -> None:
                 "patience and terminator can only end a search, a sweep of points runs its whole "
                 "list; leave them out"
             )
-    elif budget.patience >= strategy.trials:
+        return
+    if budget.terminator and (strategy.trials <= TERMINATOR_TRIALS or len(sweep.objectives) > 1):
+        raise ValueError(
+            f"a terminator can end a search of Dice alone, after {TERMINATOR_TRIALS} complete "
+            f"trials, this one has {strategy.trials} trials and the objectives "
+            f"{', '.join(sweep.objectives)}; leave it out, or raise trials"
+        )
+    if budget.patience >= strategy.trials:
         raise ValueError(
             f"patience must be below the {strategy.trials} trials, or it never ends anything, got "
             f"{budget.patience}; lower it or raise trials"
@@ -215,30 +243,6 @@ def _check_objectives(objectives: tuple[str, ...]) -> None:
 def grid(axes: Mapping[str, Sequence[Value]]) -> tuple[Params, ...]:
     """Every combination of the values of some paths; the last path changes fastest."""
     return tuple(dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
-
-
-def _check_points(space: Space[TrialConfig], points: Sequence[Mapping[str, Value]]) -> None:
-    """Refuse points that a sweep cannot run as they stand."""
-    if not points:
-        raise ValueError("a sweep of points needs one or more in `first`, got none")
-    if loose := sorted(space.distributions()):
-        raise ValueError(
-            f"a sweep of points draws nothing, but {', '.join(loose)} is searched; "
-            "leave `search` empty, or use Bayes"
-        )
-    earlier: dict[TrialConfig, Mapping[str, Value]] = {}
-    for point in points:
-        if "seed" in point or "fold" in point:
-            raise ValueError(
-                f"seeds and folds belong to the strategy, not to a point, got {dict(point)}"
-            )
-        config = space.config(point)
-        if config in earlier:
-            raise ValueError(
-                f"points must be different configurations, but {dict(point)} and "
-                f"{dict(earlier[config])} are the same; leave one out"
-            )
-        earlier[config] = point
 
 
 def _check_folds(sweep: Sweep) -> None:

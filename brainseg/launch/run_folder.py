@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.config.claims import to_record
+from brainseg.config.effect import has_effect
 from brainseg.config.hyperparameters import completed
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
@@ -49,7 +50,7 @@ def open_run(
     previous = previous_trials(Run(earlier), sweep, asked) if earlier else []
     asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
-        _refuse_other(run, asked)
+        _refuse_other(run, sweep, asked)
         return previous
     about = {
         "phase": sweep.phase,
@@ -146,8 +147,14 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
     }
 
 
-def _refuse_other(run: Run, asked: dict[str, Any]) -> None:
+def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
     known = read_json(run.sweep)
+    known["fixed"] = {  # older versions recorded settings that have no effect as well
+        path: value
+        for path, value in known["fixed"].items()
+        if path in asked["fixed"]
+        or has_effect(sweep.space.holding({path: value}), sweep.first, path, draws=sweep.draws)
+    }
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
     known["base"] = completed(known["base"])
     differing = []

@@ -20,7 +20,7 @@ from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
-from brainseg.config.sweep import Bayes, Sweep
+from brainseg.config.sweep import TERMINATOR_TRIALS, Bayes, Sweep
 from brainseg.process import Log
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
@@ -30,8 +30,6 @@ from brainseg.search.journal.terms import OPTUNA_STATES, distributions_of
 from brainseg.search.multi_objective import ObjectiveCosts, scalarise
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
-
-FEWEST = 20  # complete trials before Optuna's terminator may end a search, its default
 
 
 class Study:
@@ -157,11 +155,11 @@ class Study:
         Source: Makarova et al. (2022), "Automatic termination for hyperparameter optimization".
         """
         done = self.study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
-        if len(self.sweep.objectives) > 1 or len(done) < FEWEST or noise <= 0:
+        if len(self.sweep.objectives) > 1 or len(done) < TERMINATOR_TRIALS or noise <= 0:
             return ""
         with quiet():
             terminator = Terminator(
-                RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=FEWEST
+                RegretBoundEvaluator(), StaticErrorEvaluator(noise), min_n_trials=TERMINATOR_TRIALS
             )
         if not terminator.should_terminate(self.study):
             return ""

@@ -5,17 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.cli.options.parser import Parser, parsed
-from brainseg.cli.options.resolve import sweep_from_options
-from brainseg.cli.options.sweep import add_sweep_options, sweep_options
+from brainseg.cli.options.parser import Parser
+from brainseg.cli.options.sweep import add_sweep_options
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget, Points, Split, Sweep, grid
+from tests.support.options import asked
 from tests.support.small_sweeps import DRAWN, HONEST, REPORT, listed
-
-
-def asked(sweep: Sweep, *words: str) -> Sweep:
-    parser = Parser()
-    add_sweep_options(parser, sweep)
-    return sweep_from_options(sweep, sweep_options(parsed(parser, words)))
 
 
 def test_a_list_is_trained_on_every_fold_and_one_configuration_on_the_fold_it_names() -> None:
@@ -127,7 +121,7 @@ def test_the_script_s_own_points_come_before_those_of_the_command_line(tmp_path:
 def test_limits_of_the_script_hold_unless_the_command_line_has_its_own() -> None:
     limited = replace(DRAWN, budget=Budget(hours=5, patience=7))
     assert asked(limited, "--data=x").budget == limited.budget
-    words = ("--hours=2", "--device-hours=3", "--patience=4", "--terminator")
+    words = ("--trials=30", "--hours=2", "--device-hours=3", "--patience=4", "--terminator")
     budget = Budget(hours=2, device_hours=3, patience=4, terminator=True)
     assert asked(limited, "--data=x", *words).budget == budget
     assert asked(limited, "--smoke").budget == Budget(hours=5), "4 trials have no patience for 7"

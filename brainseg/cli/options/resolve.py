@@ -2,17 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainseg.cli.options.given import fixed_by, refuse_contradictions, refuse_misplaced
 from brainseg.cli.options.rehearsal import GRACE_EPOCHS, Small, made_up_patients, small_for
 from brainseg.cli.options.sweep import SweepOptions
-from brainseg.config.distributions import Choice, Params, Value
+from brainseg.config.distributions import Choice, Distribution, Params, Value
+from brainseg.config.effect import has_effect, refuse_idle_points
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
-from brainseg.config.sweep import Bayes, Budget, Points, Sweep
+from brainseg.config.sweep import Bayes, Budget, Points, Sweep, draws
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
@@ -38,72 +40,61 @@ def job_from_options(options: SweepOptions) -> "Job":
 
 def sweep_from_options(sweep: Sweep, options: SweepOptions) -> Sweep:
     """``sweep`` as the options change it, made small for a smoke test or a rehearsal."""
-    _refuse_misplaced(sweep.strategy, options)
+    refuse_contradictions(options)
+    refuse_misplaced(sweep, options)
     small = small_for(options)
-    space = _space(sweep, options, small)
+    fixed = _with_whole_path(fixed_by(options, sweep))
+    space = _space(sweep.space, options, small, fixed)
     first = [*_own_points(sweep, space, small), *map(_with_whole_path, options.points)]
     if isinstance(sweep.strategy, Points) and not first:
         raise ValueError(
             f"a sweep needs something to train, but none of its {len(sweep.first)} configurations "
             "agrees with the options; fix less with --set, or name configurations with --try"
         )
+    strategy = _strategy(sweep.strategy, options, small, len(first))
     return replace(
         sweep,
         name=_name(options.name or sweep.name + "-smoke" * options.smoke),
-        space=space,
+        space=_without_idle(space, first, strategy, given=fixed),
         first=tuple(first),
-        strategy=_strategy(sweep.strategy, options, small, len(first)),
+        strategy=strategy,
         budget=_budget(sweep.budget, options, small),
         objectives=options.objectives or sweep.objectives,
         split=options.split,
     )
 
 
-def _refuse_misplaced(strategy: Bayes | Points, options: SweepOptions) -> None:
-    """Refuse options that mean nothing for this kind of sweep."""
-    if isinstance(strategy, Bayes):
-        if options.seeds:
-            raise ValueError(
-                "--seeds is for sweeps that run a fixed list of configurations, this one searches; "
-                "take --seed, which gives all trials one seed"
-            )
-        return
-    for option, given, remedy in (
-        ("--encoders", options.encoders, "name configurations with --try"),
-        ("--grace", options.grace is not None, "leave it out"),
-        ("--sampler", options.sampler, "leave it out"),
-        ("--patience", options.budget.patience, "leave it out"),
-        ("--terminator", options.budget.terminator, "leave it out"),
-        ("--from", options.earlier, "leave it out"),
-    ):
-        if given:
-            raise ValueError(
-                f"{option} is for search sweeps, this one runs a fixed list of configurations; "
-                f"{remedy}"
-            )
-
-
-def _space(sweep: Sweep, options: SweepOptions, small: Small | None) -> Space[TrialConfig]:
+def _space(
+    space: Space[TrialConfig], options: SweepOptions, small: Small | None, fixed: Params
+) -> Space[TrialConfig]:
     """The sweep's space, with what the options fix or narrow."""
-    space = sweep.space
-    named = {
-        "epochs": options.epochs,
-        "image_size": options.image_size,
-        "seed": None if isinstance(sweep.strategy, Points) else options.seed,
-        "model.encoder.weights": options.weights or ("none" if options.smoke else None),
-    }
-    fixed: Params = {path: value for path, value in named.items() if value is not None}
-    fixed = _with_whole_path({**fixed, **options.fixed})
-    narrow = dict(space.narrow)
-    if options.encoders:
-        from brainseg.models.encoders import require_known
+    usual = {**space.fixed, **(small.fixed if small else {})}
+    if options.smoke:
+        usual["model.encoder.weights"] = "none"
+    return replace(space, narrow=_narrow(space, options), fixed={**usual, **fixed})
 
-        for name in options.encoders:
-            require_known(name)
-        narrow["model.encoder.name"] = Choice(*options.encoders)
-    return Space(
-        space.base, space.search, narrow, {**space.fixed, **(small.fixed if small else {}), **fixed}
-    )
+
+def _without_idle(
+    space: Space[TrialConfig], first: Sequence[Point], strategy: Bayes | Points, *, given: Params
+) -> Space[TrialConfig]:
+    """``space`` without what it fixes to no effect; what a user has given stays, to be refused."""
+    drawn = draws(space, first, strategy)
+    kept = {
+        path: value
+        for path, value in space.fixed.items()
+        if path in given or has_effect(space, first, path, draws=drawn)
+    }
+    return replace(space, fixed=kept)
+
+
+def _narrow(space: Space[TrialConfig], options: SweepOptions) -> Mapping[str, Distribution]:
+    if not options.encoders:
+        return space.narrow
+    from brainseg.models.encoders import require_known
+
+    for name in options.encoders:
+        require_known(name)
+    return {**space.narrow, "model.encoder.name": Choice(*options.encoders)}
 
 
 def _own_points(sweep: Sweep, space: Space[TrialConfig], small: Small | None) -> list[Point]:
@@ -139,6 +130,7 @@ def _obstacle(space: Space[TrialConfig], point: Point) -> str:
             return f"{path} is fixed at {space.fixed[path]}"
     try:
         space.split(point)
+        refuse_idle_points(space, [point])
     except ValueError as error:
         return str(error).partition(";")[0]  # without the remedy: the user did not name this point
     return ""
@@ -179,7 +171,7 @@ def _budget(budget: Budget, options: SweepOptions, small: Small | None) -> Budge
         hours=budget.hours if limits.hours is None else limits.hours,
         device_hours=budget.device_hours if limits.device_hours is None else limits.device_hours,
         patience=patience if limits.patience is None else limits.patience,
-        terminator=budget.terminator or limits.terminator,
+        terminator=(budget.terminator or limits.terminator) and not small,
     )
 
 

@@ -71,6 +71,7 @@ def add_layout_option(group: argparse._ActionsContainer) -> None:
 
 def add_split_options(group: argparse._ActionsContainer, usual: Split) -> None:
     """Options of a split; ``usual`` gives their defaults."""
+    group.set_defaults(usual_split=usual)
     group.add_argument(
         "--split",
         default=usual.by,
@@ -82,34 +83,45 @@ def add_split_options(group: argparse._ActionsContainer, usual: Split) -> None:
     group.add_argument(
         "--validation",
         type=number,
-        default=usual.validation,
         metavar="SHARE",
-        help="share that scores the trials (default: %(default)s)",
+        help=f"share that scores the trials (default: {usual.validation})",
     )
     group.add_argument(
         "--test",
         type=number,
-        default=usual.test,
         metavar="SHARE",
-        help="share that is locked: no trial sees it (default: %(default)s)",
+        help=f"share that is locked: no trial sees it (default: {usual.test})",
     )
     group.add_argument(
         "--split-seed",
         type=whole_number,
-        default=usual.seed,
         metavar="N",
-        help="another seed draws another split (default: %(default)s)",
+        help=f"another seed draws another split (default: {usual.seed})",
     )
 
 
-def split_from_args(args: argparse.Namespace, *, folds: int = 0) -> Split:
-    """The split; a file by its whole path, as records keep it."""
-    is_file = args.split.lower().endswith(".csv")
+def split_from_args(args: argparse.Namespace) -> Split:
+    """The split; a file by its whole path, as records keep it.
+
+    Raises:
+        ValueError: a split that cannot be, or an option that has no effect on it.
+    """
+    is_file, usual, folds = args.split.lower().endswith(".csv"), args.usual_split, 0
+    if "folds" in args:
+        folds = args.folds
+    for option, given, ruled_out, why in (
+        ("--validation", args.validation, is_file, "the file says who validates"),
+        ("--validation", args.validation, folds, "each of the folds validates in turn"),
+        ("--test", args.test, is_file, "the file says who is locked"),
+        ("--split-seed", args.split_seed, is_file and not folds, "the file is the split"),
+    ):
+        if given is not None and ruled_out:
+            raise ValueError(f"{option} has no effect: {why}; leave it out")
     return Split(
         by=str(Path(args.split).expanduser().resolve()) if is_file else args.split,
-        validation=args.validation,
-        test=args.test,
-        seed=args.split_seed,
+        validation=usual.validation if args.validation is None else args.validation,
+        test=usual.test if args.test is None else args.test,
+        seed=usual.seed if args.split_seed is None else args.split_seed,
         folds=folds,
     )
 

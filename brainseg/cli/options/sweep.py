@@ -69,7 +69,7 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
         layout=args.layout,
         storage=args.storage.expanduser(),
         name=args.name,
-        split=split_from_args(args, folds=args.folds),
+        split=split_from_args(args),
         smoke=args.smoke,
         seeds=args.seeds,
         seed=args.seed,
@@ -91,8 +91,17 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
 
 
 def fixed_from(assignments: list[str]) -> Params:
-    """Hyperparameters of `PATH=VALUE`, each."""
-    return dict(parse(TrialConfig, assignment) for assignment in assignments)
+    """Hyperparameters of `PATH=VALUE`, each.
+
+    Raises:
+        ValueError: a hyperparameter that does not exist or is given two values, or a value that its
+            rules refuse.
+    """
+    fixed: Params = {}
+    for path, value in (parse(TrialConfig, assignment) for assignment in assignments):
+        if fixed.setdefault(path, value) != value:
+            raise ValueError(f"{path} is given twice, {fixed[path]} and {value}; leave one out")
+    return fixed
 
 
 def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:

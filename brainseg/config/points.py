@@ -1,0 +1,47 @@
+"""What a fixed list of configurations must be."""
+
+from collections.abc import Mapping, Sequence
+
+from brainseg.config.distributions import Params, Value
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.space import Space
+
+
+def require_points(
+    space: Space[TrialConfig], points: Sequence[Mapping[str, Value]], repeats: Sequence[Params]
+) -> None:
+    """Refuse points that a sweep cannot run as they stand.
+
+    Args:
+        repeats: the seed and the fold of each training of a point.
+
+    Raises:
+        ValueError: no point, two that are one configuration, a space that is searched, or a seed or
+            fold that the repeats override.
+    """
+    if not points:
+        raise ValueError("a sweep of points needs one or more in `first`, got none")
+    if loose := sorted(space.distributions()):
+        raise ValueError(
+            f"a sweep of points draws nothing, but {', '.join(loose)} is searched; "
+            "leave `search` empty, or use Bayes"
+        )
+    for path, option in (("seed", "--seeds"), ("fold", "--folds")):
+        if path in space.fixed and path in repeats[0]:
+            raise ValueError(
+                f"{path}={space.fixed[path]} has no effect: a fixed list of configurations is "
+                f"trained with the {path}s of its strategy; name them with {option}"
+            )
+    earlier: dict[TrialConfig, Mapping[str, Value]] = {}
+    for point in points:
+        if "seed" in point or "fold" in point:
+            raise ValueError(
+                f"seeds and folds belong to the strategy, not to a point, got {dict(point)}"
+            )
+        config = space.config(point)
+        if config in earlier:
+            raise ValueError(
+                f"points must be different configurations, but {dict(point)} and "
+                f"{dict(earlier[config])} are the same; leave one out"
+            )
+        earlier[config] = point
