@@ -10,6 +10,7 @@ import pytest
 # Before any test module is collected, since albumentations reads this when it is imported.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+os.environ.pop("RAY_ADDRESS", None)  # sweeps in processes of their own begin a Ray of their own
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a CPU
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -47,20 +48,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def ray_of_the_session(request: pytest.FixtureRequest, own_cache: None) -> None:
     """Tests marked `ray` find the one Ray of this process running; sweeps in it join it.
 
-    It has 2 CPUs, no GPU, and a dashboard as sweeps need it. Its trials have the environment of
+    It has 2 CPUs and no GPU, and is one as sweeps start it. Its trials have the environment of
     its start, not what a test sets later.
     """
     if request.node.get_closest_marker("ray"):
-        import ray
+        from brainseg.cluster import session
 
-        if not ray.is_initialized():  # the first such test, or the first after others
-            ray.init(
-                address="local",  # never a cluster that another program has on this machine
-                num_cpus=2,
-                num_gpus=0,
-                include_dashboard=True,
-                log_to_driver=False,
-            )
+        if not session.has_started():  # the first such test, or the first after others
+            session.start(num_cpus=2, num_gpus=0)
 
 
 def pytest_sessionfinish() -> None:

@@ -5,8 +5,9 @@ import socket
 import subprocess
 import sys
 
+LOCAL = "local"  # no cluster's address: a Ray of this program's own
 CONNECT_SECONDS = 5.0
-JOIN_SECONDS = 60.0
+JOIN_SECONDS = 50.0
 LONGEST = 300  # characters of Ray's message that are shown
 REASONS = {  # a part of Ray's output, and what it means
     "Unauthenticated": "it asks for a token; export RAY_AUTH_MODE=token here, and copy its "
@@ -14,9 +15,14 @@ REASONS = {  # a part of Ray's output, and what it means
     "no authentication token was found": "RAY_AUTH_MODE is token here, but there is no token; copy "
     "the cluster's ~/.ray/auth_token to this machine",
     "Version mismatch": "{message}; use the same Python and Ray on both machines",
-    "Could not find any running Ray": "no Ray runs on this machine; start one with `ray start "
-    "--head`, name HOST:PORT of another machine, or leave out the address to use this one alone",
 }
+
+
+def cluster_address(given: str | None) -> str:
+    """The cluster that counts: the one given, else the one in $RAY_ADDRESS, else LOCAL."""
+    if not given or given == "auto":
+        return os.environ.get("RAY_ADDRESS") or given or LOCAL
+    return given
 
 
 def require_reachable(address: str) -> None:
@@ -24,8 +30,11 @@ def require_reachable(address: str) -> None:
 
     ValueError: it cannot be joined, with Ray's own reason if it gave one.
     """
-    if address != "auto":
-        _require_open_port(address)
+    if address == "auto":
+        from brainseg.cluster.session import answering_to_auto
+
+        address = answering_to_auto()
+    _require_open_port(address)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "brainseg.cluster.reachability", address],
@@ -64,10 +73,14 @@ def _require_open_port(address: str) -> None:
 
 def _reason(message: str, output: str) -> str:
     """Why it failed: from REASONS if the output is known, else Ray's message, shortened."""
-    text = " ".join(message.split()) or "no reason was given"
-    text = text if len(text) <= LONGEST else text[:LONGEST] + " ..."
     meaning = next((meaning for sign, meaning in REASONS.items() if sign in output), "{message}")
-    return meaning.format(message=text)
+    return meaning.format(message=shortened(message))
+
+
+def shortened(message: str) -> str:
+    """A message of Ray's on one line, without its end if it is long."""
+    text = " ".join(message.split()) or "no reason was given"
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
 def last_line(error: Exception) -> str:

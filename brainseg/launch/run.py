@@ -18,7 +18,7 @@ from brainseg.cluster.capacity import ClusterCapacity, rooms_of, wait_for_room
 from brainseg.cluster.nodes import living
 from brainseg.cluster.placement import Placement, Room, place
 from brainseg.cluster.placement_groups import room_requested
-from brainseg.cluster.reachability import require_reachable
+from brainseg.cluster.reachability import LOCAL, cluster_address, require_reachable
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
 from brainseg.data.address import is_address
@@ -92,10 +92,10 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
 @contextmanager
 def joined_cluster(job: Job) -> Iterator[bool]:
     """The cluster that a job names, see ``session.joined``; refused soon if nothing answers."""
-    address = job.address or os.environ.get("RAY_ADDRESS", "")
-    if address not in ("", "auto", "local") and not session.has_started():
+    address = cluster_address(job.address)
+    if address != LOCAL and not session.has_started():
         require_reachable(address)
-    with session.joined(job.address) as shared:
+    with session.joined(address) as shared:
         yield shared
 
 

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from brainseg.cli.main import INTERRUPTED
 from brainseg.config.hyperparameters import Encoder
 from brainseg.data.phantom import write_phantoms
+from brainseg.doctor.open_ports import Port, ports_of
 from brainseg.models.network import build_network
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
@@ -68,10 +69,10 @@ def command(patients: Path, storage: Path, *words: str) -> list[str]:
 
 
 def process(
-    patients: Path, storage: Path, *words: str, cwd: Path | None = None
+    patients: Path, storage: Path, *words: str, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    asked = command(patients, storage, *words)
-    return subprocess.run(asked, cwd=cwd, capture_output=True, text=True, timeout=600)
+    asked, env = command(patients, storage, *words), {**os.environ, **environment}
+    return subprocess.run(asked, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
 
 
 def wandb_records(run: Run, trial: str, kind: str) -> list[Any]:
@@ -96,7 +97,9 @@ def finished(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     storage = tmp_path_factory.mktemp("runs")
     encoder = build_network(Encoder(name="resnet18", weights="none")).body.get_submodule("encoder")
     torch.save(encoder.state_dict(), storage / "own.pth")
-    done = process(patients, storage, *WHOLE, cwd=storage)
+    too_long = storage / (90 * "x")  # for the sockets of Ray and of multiprocessing
+    too_long.mkdir()
+    done = process(patients, storage, *WHOLE, cwd=storage, TMPDIR=str(too_long), RAY_TMPDIR="")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     (storage / "stdout").write_text(done.stdout)
@@ -238,6 +241,7 @@ def test_a_driver_killed_twice_loses_no_epoch_and_repeats_no_trial(
             command(patients, tmp_path, *words), stdout=subprocess.DEVNULL, start_new_session=True
         )
         wait_for_rows(run, epochs)
+        assert open_ports(driver.pid) == []
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
     epochs_before = {r.trial: len(run.trial(r.trial).rows()) for r in run.trials()}
@@ -298,6 +302,16 @@ def _trial_process() -> int:
             if process.cmdline()[0].startswith("ray::ImplicitFunc"):
                 return process.pid
     raise AssertionError("no process trains")
+
+
+def open_ports(driver: int) -> list[Port]:
+    """The ports of a driver's Ray that other machines reach."""
+    ports = []
+    for process in psutil.Process(driver).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            listening = [c.laddr for c in process.net_connections("tcp") if c.status == "LISTEN"]
+            ports += ports_of(process.cmdline() or [""], listening, token=True)
+    return ports
 
 
 def wait_for_rows(run: Run, count: int) -> None:

@@ -1,6 +1,5 @@
 """The sweep and the job that options ask for."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.options.given import fixed_by, refuse_contradictions, refuse_misplaced
 from brainseg.cli.options.rehearsal import GRACE_EPOCHS, Small, made_up_patients, small_for
 from brainseg.cli.options.sweep import SweepOptions
+from brainseg.cluster.reachability import LOCAL, cluster_address
 from brainseg.config.distributions import Choice, Distribution, Params, Value
 from brainseg.config.effect import has_effect, refuse_idle_points
 from brainseg.config.hyperparameters import TrialConfig
@@ -201,7 +201,7 @@ def _seen_by_all(options: SweepOptions) -> Path:
     """A folder that all machines see: of a cluster the storage, of this one the cache."""
     from brainseg.records.cache import default_cache
 
-    on_cluster = options.place.address or os.environ.get("RAY_ADDRESS")
+    on_cluster = cluster_address(options.place.address) != LOCAL
     return options.storage / "made-up" if on_cluster else default_cache()
 
 

@@ -150,7 +150,7 @@ def add_place_options(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--address",
         metavar="auto|HOST:PORT",
-        help="join a running Ray cluster (default: $RAY_ADDRESS, else use this machine)",
+        help="join a running Ray cluster (default: $RAY_ADDRESS, else a Ray of this sweep's own)",
     )
     group.add_argument(
         "--wait",
