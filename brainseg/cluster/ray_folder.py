@@ -31,12 +31,12 @@ def shorten_tmpdir() -> None:
 
 
 def folder_problem(folder: Path) -> str:
-    """Why Ray cannot work in a folder, as a sentence with the remedy; "" if it can."""
+    """Why Ray cannot work in a folder, or make it, as a sentence with the remedy; "" if it can."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(bytes(100_000))
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(nearest).free
     except OSError as error:
         why = f"got {error.strerror}"
     else:

@@ -101,6 +101,9 @@ def _gpu_faults(evidence: Evidence) -> Iterator[Finding]:
 
 def _disks(evidence: Evidence) -> Iterator[Finding]:
     fine = True
+    if not evidence.cluster and (problem := evidence.driver.ray_folder_problem):
+        seen, _, remedy = problem.partition("; ")
+        yield Finding(level="problem", topic="disk", seen=seen, remedy=remedy)
     for label, facts in evidence.nodes.items():
         places = {f"the cache ({facts.cache}; $BRAINSEG_CACHE moves it)": facts.cache_free}
         places |= (

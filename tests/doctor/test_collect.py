@@ -73,9 +73,11 @@ def test_a_fault_of_the_storage_or_the_data_is_a_problem_and_status_1(
 ) -> None:
     monkeypatch.setattr(machine, "TORCH_SECONDS", 0.01)  # torch is not waited for
     tmp_path.joinpath("file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", "/dev/null")
     words = ["--storage", str(tmp_path / "file"), "--data", str(tmp_path / "none")]
     assert in_process(*words) == 1
     output = capsys.readouterr().out
+    assert "/dev/null/ray: got Not a directory -> free space there, or set RAY_TMPDIR" in output
     assert "the driver cannot write there (Not a directory)" in output
     assert "none cannot be read on this machine: there is no such folder" in output
 
