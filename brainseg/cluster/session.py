@@ -37,9 +37,9 @@ def answering_to_auto() -> str:
     ValueError: there is none, or it is unclear which.
     """
     last: str | None = services.find_bootstrap_address(None)
+    if last:
+        return last  # nothing else, if it has ended: that may be another sweep's own
     running: frozenset[str] = services.find_gcs_addresses()
-    if last and (last in running or not running):
-        return last
     if len(running) > 1:
         raise ValueError(
             f"`auto` must name one Ray, but {', '.join(sorted(running))} run on this machine; name "
