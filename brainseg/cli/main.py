@@ -14,21 +14,26 @@ from brainseg.cli import (
     plan,
     report,
     train,
+    wandb_sync,
     weights,
 )
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.cli.runs import NoScore
+from brainseg.cli.wandb_sync import NotUploaded
 from brainseg.config.sweep import Sweep
 from brainseg.process import restored
 from brainseg.records.storage import StorageFault
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
 # which `brainseg check` and `--help` do without.
-COMMANDS = (data, doctor, encoders, weights, lr_range, plan, train, report, confirm, compare)
+COMMANDS = (
+    *(data, doctor, encoders, weights, lr_range, plan),
+    *(train, report, confirm, compare, wandb_sync),
+)
 BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
 NO_SCORE = 3  # a sweep ended, and none of its trials has a score
-MACHINE_FAULT = 4  # a storage or Ray failed in the middle: the same command resumes
+MACHINE_FAULT = 4  # a storage, Ray or W&B failed in the middle: the same command resumes
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 STUDY = """\
@@ -93,7 +98,7 @@ def _answer(work: Callable[[], None]) -> None:
     except NoScore as error:
         print(f"brainseg: {error}", file=sys.stderr)
         raise SystemExit(NO_SCORE) from None
-    except StorageFault as fault:
+    except (StorageFault, NotUploaded) as fault:
         print(f"brainseg: {fault}", file=sys.stderr)
         raise SystemExit(MACHINE_FAULT) from None
     except KeyboardInterrupt:

@@ -85,14 +85,15 @@ def _wandb(evidence: Evidence) -> Finding:
             topic="W&B",
             seen=f"no key, or offline mode is set: runs are kept in the storage folder; {server} "
             f"{answers}",
-            remedy="run `wandb sync` later; for live curves `wandb login`, or export WANDB_API_KEY",
+            remedy="run `brainseg wandb sync RUN` later; for live curves `wandb login`, or export "
+            "WANDB_API_KEY",
         )
     if not evidence.tracker.reachable:
         return Finding(
             level="note",
             topic="W&B",
             seen=f"there is a key, but {server} does not answer: live curves will be missing",
-            remedy="use --wandb offline and `wandb sync` later; or fix the network, proxy or "
+            remedy="run `brainseg wandb sync RUN` later; or fix the network, proxy or "
             "WANDB_BASE_URL",
         )
     return Finding(level="ok", topic="W&B", seen=f"online: a key is there, {server} answers")

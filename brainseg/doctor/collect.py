@@ -135,9 +135,9 @@ def _is_error(value: Any) -> bool:
 
 def _tracker() -> Tracker:
     try:
-        from brainseg import tracking
+        from brainseg.tracking import account
 
-        key, server = tracking.default_mode() == "online", tracking.server()
+        key, server = account.default_mode() == "online", account.server()
     except Exception as error:  # a package that is missing or broken is a finding as well
         return Tracker(error=f"{type(error).__name__}: {error}")
     return Tracker(key=key, server=server, reachable=machine.reachable(server))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from brainseg.cluster.placement import require_placeable
 from brainseg.records.run import Run
-from brainseg.tracking import Mode
+from brainseg.tracking.account import Mode
 
 
 @dataclass(frozen=True, kw_only=True)

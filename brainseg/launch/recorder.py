@@ -13,7 +13,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
 from brainseg.search.driver import SearchDriver
-from brainseg.tracking import Mirror
+from brainseg.tracking.mirror import Mirror
 from brainseg.training import checkpoint
 
 
@@ -48,7 +48,7 @@ class Recorder(tune.Callback):
             self._epochs[name] = row.epoch
             trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
         self._log_notes(name)
-        self.mirror.follow(self.run.record(name))
+        self.mirror.follow(name)
         self.log(
             f"[{name}] epoch {row.epoch}/{self.driver.scheduler.trials[name].epochs}  "
             f"loss {row.train_loss:.3f}  dice {row.dice:.3f}  "
@@ -88,7 +88,7 @@ class Recorder(tune.Callback):
     def _close(self, name: str, ending: Ending) -> None:
         if ending.state != TrialState.FAILED:  # it may be tried again
             checkpoint.drop_latest(self.run.trial(name).path)
-        self.mirror.finish(self.run.record(name))
+        self.mirror.follow(name)
         ended = f"{self.run.count_ended()} of {self.driver.num_trials} trials ended"
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
         reason = f" ({ending.reason})" if ending.reason else ""

@@ -30,7 +30,7 @@ from brainseg.search.halving import Halving
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
 from brainseg.search.warm_start import PreviousTrial
-from brainseg.tracking import Mirror
+from brainseg.tracking.mirror import Mirror
 from brainseg.training.task import Task
 from brainseg.training.trial import run_trial
 
@@ -55,7 +55,7 @@ def tune_trials(
     """Let Tune train what the search proposes, until the search ends."""
     _release_killed(run)
     driver = _driver(run, sweep, capacity, earlier, log)
-    mirror = Mirror(run, job.wandb)
+    mirror = Mirror(run, job.wandb, log)
     groups = PlacementGroups(not_ours=PlacementGroups().ids())
     stalls = StallWatcher(
         run, capacity.placement, groups, minutes=job.stall_minutes, attempts=RETRIES + 1, log=log

@@ -27,8 +27,15 @@ COMMANDS = [
     "report",
     "confirm",
     "compare",
+    "wandb",
 ]
-HELPS = [[], *([command] for command in COMMANDS), ["weights", "fetch"], ["weights", "list"]]
+HELPS = [
+    [],
+    *([command] for command in COMMANDS),
+    ["weights", "fetch"],
+    ["weights", "list"],
+    ["wandb", "sync"],
+]
 SCRIPTS = sorted((ROOT / "sweeps").glob("*.py"))
 
 

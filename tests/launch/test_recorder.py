@@ -16,7 +16,7 @@ from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
-from brainseg.tracking import Mirror
+from brainseg.tracking.mirror import Mirror
 from tests.support.written import append_line, new_run
 
 COUNTERS = Path("/proc/self/io")
@@ -48,7 +48,7 @@ def driven(path: Path, *, trials: int, epochs: int) -> int:
     scheduler = TrialScheduler(run, Halving(grace=epochs, reduction=3))
     driver = SearchDriver(run, study, scheduler, budget_tracker, num_trials=trials, slots=lambda: 1)
     searcher, listener = SweepSearcher(driver), EpochListener(driver)
-    recorder = Recorder(driver, Mirror(run, "off"), lambda name: "", printed.append)
+    recorder = Recorder(driver, Mirror(run, "off", printed.append), lambda name: "", printed.append)
     before = bytes_read()
     while (config := searcher.suggest("one")) != SweepSearcher.FINISHED:
         trial = Trial("one", config=config, stub=True)

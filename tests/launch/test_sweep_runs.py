@@ -1,6 +1,5 @@
 """Whole sweeps, as a user starts them: real Ray, a real study, W&B offline and read back."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import optuna
 import pandas as pd
@@ -29,6 +27,7 @@ from brainseg.models.network import build_network
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
+from tests.support.mirroring import offline_steps
 from tests.support.sweeps import ENCODERS, Done, run_script
 
 SMALL = [
@@ -73,22 +72,6 @@ def process(
 ) -> subprocess.CompletedProcess[str]:
     asked, env = command(patients, storage, *words), {**os.environ, **environment}
     return subprocess.run(asked, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
-
-
-def wandb_records(run: Run, trial: str, kind: str) -> list[Any]:
-    """What a trial's offline runs hold of one kind, as W&B's own reader gives it back."""
-    found = []
-    for file in sorted(run.path.glob(f"wandb/offline-run-*-{trial}/*.wandb")):
-        reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        lines = subprocess.run(reader, capture_output=True, text=True).stdout.splitlines()
-        records = [json.loads(line) for line in lines]
-        found += [record[kind] for record in records if record["type"] == kind]
-    return found
-
-
-def wandb_history(run: Run, trial: str) -> list[int]:
-    """The steps of a trial's offline runs."""
-    return [int(row["step"]["num"]) for row in wandb_records(run, trial, "history")]
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +191,7 @@ def test_weights_named_by_a_relative_path_reach_the_trial(finished: Run) -> None
 def test_wandb_holds_every_epoch_of_every_trial_once(finished: Run) -> None:
     for record in finished.trials():
         rows = finished.trial(record.trial).rows()
-        assert wandb_history(finished, record.trial) == [row.epoch for row in rows]
+        assert offline_steps(finished, record.trial) == [row.epoch for row in rows]
 
 
 @pytest.mark.ray

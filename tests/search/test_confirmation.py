@@ -21,7 +21,7 @@ from brainseg.records.files import read_json, read_lines
 from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
 from tests.launch.test_run_folder import begun, silent
-from tests.launch.test_sweep_runs import wandb_records
+from tests.support.mirroring import offline_records
 from tests.support.sweeps import brainseg
 from tests.support.tables import refused
 from tests.support.written import append_line, write_json
@@ -287,7 +287,7 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
     assert len(scored) == 4
     for names in scored.values():
         assert sorted(names) == sorted(set(table["patient"]) - set(locked))
-    (live,) = wandb_records(run, "0000", "run")
+    (live,) = offline_records(run, "0000", "run")
     assert (live["run_group"], live["job_type"]) == ("encoders", "confirm")
     assert read_json(run.sweep)["phase"] == "confirm" and "out of fold" in run.report.read_text()
     before = read_lines(run.path / "trials.jsonl")

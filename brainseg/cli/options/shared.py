@@ -11,7 +11,7 @@ from brainseg.config.sweep import Split
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
-    from brainseg.tracking import Mode
+    from brainseg.tracking.account import Mode
 
 DATA = "folder of images and masks, or an address such as s3://bucket/folder"
 
@@ -41,7 +41,7 @@ class PlaceOptions:
     ) -> "Job":
         """A job in this place."""
         from brainseg.launch.job import Job
-        from brainseg.tracking import default_mode
+        from brainseg.tracking.account import default_mode
 
         return Job(
             data=data,

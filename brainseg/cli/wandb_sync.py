@@ -1,0 +1,82 @@
+"""Upload to W&B what it lacks of a run: `wandb sync`."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from brainseg.cli.options.parser import Commands, Parser
+from brainseg.cli.runs import existing_run
+from brainseg.records.locks import Held, locked
+from brainseg.records.run import Run
+
+
+class NotUploaded(Exception):
+    """W&B could not be reached, or broke off; the same command continues."""
+
+
+def add_command(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "wandb",
+        help="upload to W&B what it lacks of a run",
+        description="Upload to W&B what it lacks of a run: one W&B run per trial, each epoch once.",
+    )
+    actions = parser.add_subparsers(dest="what", required=True, metavar="sync", title="commands")
+    sync = actions.add_parser(
+        "sync",
+        help="upload what is missing",
+        description="Upload what W&B lacks of a run, from the run's records: runs that were "
+        "written offline, and whatever W&B missed while it was down. W&B is asked what it has, so "
+        "that nothing is sent twice; interrupted, the same command continues. A sweep that is "
+        "still running must end first. Key and server are those of `wandb login`, or of "
+        "WANDB_API_KEY and WANDB_BASE_URL.",
+    )
+    sync.add_argument(
+        "run", type=Path, metavar="RUN", help="a sweep's folder, such as runs/encoders"
+    )
+    sync.set_defaults(work=lambda args: _sync(existing_run(args.run)))
+
+
+def _sync(run: Run) -> None:
+    from brainseg.tracking.sender_process import SendError
+    from brainseg.tracking.sync import Upload
+
+    with _not_in_use(run):
+        upload = Upload.of(run)
+        number, done = len(upload.trials), 0
+        if not number:
+            print(f"nothing to upload: {upload.server} has all of {run.path}")
+            return
+        trials = "trial" if number == 1 else "trials"
+        print(f"uploading {number} {trials} of {run.path} to {upload.server}", flush=True)
+        try:
+            for trial, mark in zip(upload.trials, upload.carry_out(), strict=True):
+                done += 1
+                epochs = f"{mark.epoch} epoch{'' if mark.epoch == 1 else 's'}"
+                print(f"[{done}/{number}] trial {trial}: {epochs}  {mark.url}", flush=True)
+        except SendError as error:
+            if error.refused:
+                raise ValueError(
+                    f"{error}; {done} of {number} trials are uploaded. Set WANDB_API_KEY to a key "
+                    f"of {upload.server}, or run `wandb login`, then run the same command"
+                ) from None
+            raise NotUploaded(
+                f"{error}; {done} of {number} trials are uploaded. Once {upload.server} can be "
+                "reached, the same command continues"
+            ) from None
+        print(f"W&B has all of {run.path}: {mark.url.partition('/runs/')[0]}")
+
+
+@contextmanager
+def _not_in_use(run: Run) -> Iterator[None]:
+    """No sweep of the run begins or goes on meanwhile; on read-only storage none can."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(locked(run.path / "lock", wait=False))
+        except Held as held:
+            raise ValueError(
+                f"{run.path} is in use by {held.holder}, and a sweep uploads by itself; run this "
+                "again when it has ended"
+            ) from None
+        except OSError:
+            pass  # read-only
+        yield

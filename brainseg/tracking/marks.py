@@ -1,0 +1,54 @@
+"""What W&B is known to hold of a trial: trials/*/wandb.json.
+
+A mark is written after W&B has the rows, and only saves asking again: what counts is what W&B
+itself answers when a run is opened. Marks of earlier versions, which were written too early, have
+no ``server`` and count for nothing.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from brainseg.records.files import read_json, write_json
+from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_folder import TrialDir
+from brainseg.records.trial_state import ENDED
+
+OFFLINE = "offline"  # in place of a server: offline runs in the run's folder have it
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was confirmed."""
+
+    id: str  # of the W&B run
+    epoch: int  # the last one that W&B has
+    ended: bool  # whether it also has how the trial ended
+    server: str  # that has it, or OFFLINE
+    url: str = ""
+
+
+def read_mark(folder: TrialDir) -> Mark | None:
+    path = _path(folder)
+    known = read_json(path) if path.exists() else {}
+    return Mark(**known) if "server" in known else None
+
+
+def write_mark(folder: TrialDir, mark: Mark) -> None:
+    write_json(_path(folder), asdict(mark))
+
+
+def lacking(run: Run, server: str) -> list[TrialRecord]:
+    """Trials of which ``server`` may lack something, in the order in which they started."""
+    return [record for record in run.trials() if _lacks(run.trial(record.trial), record, server)]
+
+
+def _lacks(folder: TrialDir, record: TrialRecord, server: str) -> bool:
+    ended, rows = record.state in ENDED, folder.rows()
+    mark = read_mark(folder)
+    if mark is None or mark.server != server:
+        return bool(rows) or ended
+    return (ended and not mark.ended) or bool(rows and rows[-1].epoch > mark.epoch)
+
+
+def _path(folder: TrialDir) -> Path:
+    return folder.path / "wandb.json"

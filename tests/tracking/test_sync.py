@@ -1,0 +1,156 @@
+"""`brainseg wandb sync` brings W&B what it lacks, once, whatever happened before."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brainseg.records.locks import locked
+from brainseg.records.run import Run
+from brainseg.tracking import sync
+from brainseg.tracking.marks import lacking
+from tests.support.mirroring import SENDING, mirror, offline_steps, until
+from tests.support.small_run import end, four_trials
+from tests.support.sweeps import ROOT, brainseg
+from tests.support.wandb_server import KEY, WandbServer
+from tests.tracking.test_mirror import add_rows, id_of
+
+OLD = Path(__file__).parents[1] / "support" / "old_run"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "SENDING", SENDING)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """One trial stopped after 2 epochs, one done after 3, one failed after 1, one at epoch 2."""
+    return four_trials(tmp_path / "runs" / "encoders")
+
+
+def steps(server: WandbServer) -> dict[str, list[int]]:
+    return {name.rpartition("-")[2]: served.steps for name, served in server.runs.items()}
+
+
+WHOLE = {"0000": [1, 2], "0001": [1, 2, 3], "0002": [1], "0003": [1, 2]}
+
+
+def test_what_was_never_sent_is_uploaded_once_with_its_address(
+    run: Run, server: WandbServer
+) -> None:
+    done = brainseg("wandb", "sync", str(run.path))
+    assert done.status == 0, done
+    address = f"{server.url}/team/brainseg"
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"uploading 4 trials of {run.path} to {server.url}"
+    assert lines[1] == f"[1/4] trial 0000: 2 epochs  {address}/runs/{id_of('0000')}"
+    assert lines[-1] == f"W&B has all of {run.path}: {address}"
+    assert len(lines) == 6 and done.stderr == ""
+    assert steps(server) == WHOLE
+    states = [served.summary.get("state") for served in server.runs.values()]
+    assert states == ["stopped", "done", "failed", None], "the last one is to be resumed"
+    again, requests = brainseg("wandb", "sync", str(run.path)), server.requests
+    assert (again.status, again.stdout) == (
+        0,
+        f"nothing to upload: {server.url} has all of {run.path}\n",
+    )
+    for mark in run.path.glob("trials/*/wandb.json"):
+        mark.unlink()  # as on storage that cannot be written to: W&B itself is asked
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert server.requests > requests and steps(server) == WHOLE
+    add_rows(run, "0003", 3, 4)
+    end(run, "0003", "done")
+    assert brainseg("wandb", "sync", str(run.path)).stdout.startswith("uploading 1 trial of ")
+    assert steps(server) == WHOLE | {"0003": [1, 2, 3, 4]}
+
+
+def test_down_until_after_the_end_then_sync(run: Run, server: WandbServer) -> None:
+    said = list[str]()
+    copy = mirror(run, said.append)
+    until(lambda: len(server.runs) == 4 and server.runs[id_of("0003")].steps == [1, 2])
+    server.down()
+    add_rows(run, "0003", 3, 5)
+    end(run, "0003", "done")
+    copy.follow("0003")
+    copy.close(timeout_seconds=1.0)
+    assert f"`brainseg wandb sync {run.path}`" in said[-1]
+    failed = brainseg("wandb", "sync", str(run.path))
+    assert failed.status == 4 and "the same command continues" in failed.stderr, failed
+    assert "Traceback" not in failed.stderr
+    server.up()
+    done = brainseg("wandb", "sync", str(run.path))
+    assert done.status == 0, done
+    assert steps(server) == WHOLE | {"0003": [1, 2, 3, 4, 5]}
+
+
+def test_killed_in_the_middle_it_continues(run: Run, server: WandbServer) -> None:
+    program = "from brainseg.cli.main import main; main()"
+    words = [sys.executable, "-c", program, "wandb", "sync", str(run.path)]
+    first = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    until(lambda: len(server.runs) >= 2)
+    first.kill()
+    first.wait()
+    assert lacking(run, server.url)
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert steps(server) == WHOLE and lacking(run, server.url) == []
+
+
+def test_offline_runs_are_uploaded_and_wandb_knows(run: Run, server: WandbServer) -> None:
+    copy = mirror(run, print, "offline")
+    copy.close()
+    assert offline_steps(run, "0001") == [1, 2, 3] and not server.runs
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert steps(server) == WHOLE
+    words = [sys.executable, "-m", "wandb", "sync", "--skip-synced", str(run.path / "wandb")]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "No runs to sync" in printed.stdout + printed.stderr
+    assert steps(server) == WHOLE
+
+
+def test_what_wandb_uploaded_from_offline_runs_is_not_sent_again(
+    run: Run, server: WandbServer
+) -> None:
+    copy = mirror(run, print, "offline")
+    copy.close()
+    words = [sys.executable, "-m", "wandb", "sync", str(run.path / "wandb")]
+    subprocess.run(words, capture_output=True, check=True)
+    assert steps(server) == WHOLE
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert steps(server) == WHOLE
+
+
+def test_a_run_of_an_earlier_version(tmp_path: Path, server: WandbServer) -> None:
+    run = Run(tmp_path / "old")
+    shutil.copytree(OLD, run.path)
+    for trial in ("0000", "0001"):  # marks that were written before W&B had the rows
+        (run.trial(trial).path / "wandb.json").write_text('{"id": "4c505185-0000", "epoch": 9}')
+    rows = {record.trial: len(run.trial(record.trial).rows()) for record in run.trials()}
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert {trial: len(epochs) for trial, epochs in steps(server).items()} == rows
+
+
+def test_why_not_is_one_sentence(
+    run: Run, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("wandb", "sync", str(run.path))
+    with locked(run.path / "lock"):
+        going = brainseg(*words)
+    assert going.status == 2 and "run this again when it has ended" in going.stderr, going
+    server.status = 401
+    refused = brainseg(*words)
+    assert refused.status == 2 and "W&B refuses the key" in refused.stderr, refused
+    assert "0 of 4 trials are uploaded. Set WANDB_API_KEY" in refused.stderr
+    monkeypatch.delenv("WANDB_API_KEY")
+    without = brainseg(*words)
+    assert without.status == 2 and "`wandb login`" in without.stderr, without
+    monkeypatch.setenv("WANDB_API_KEY", KEY[:9])
+    cut = brainseg(*words)
+    assert cut.status == 2 and "must have 40+ characters" in cut.stderr, cut
+    for done in (going, refused, without, cut):
+        assert len(done.stderr.splitlines()) == 1 and KEY[:9] not in str(done)
+    nothing = brainseg("wandb", "sync", str(run.path.parent))
+    assert nothing.status == 2 and "holds no sweep.json" in nothing.stderr
