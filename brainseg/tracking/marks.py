@@ -1,14 +1,14 @@
 """What W&B is known to hold of a trial: trials/*/wandb.json.
 
 A mark is written after W&B has the rows, and only saves asking again: what counts is what W&B
-itself answers when a run is opened. Marks of earlier versions, which were written too early, have
-no ``server`` and count for nothing.
+itself answers when a run is opened. A mark that is damaged counts for nothing; so do those of
+earlier versions, which were written too early and have no ``server``.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from brainseg.records.files import read_json, write_json
+from brainseg.records.files import Unreadable, read_json, write_json
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED
@@ -22,15 +22,18 @@ class Mark:
 
     id: str  # of the W&B run
     epoch: int  # the last one that W&B has
-    ended: bool  # whether it also has how the trial ended
+    state: str  # how the trial ended, if it has that as well; else empty
     server: str  # that has it, or OFFLINE
-    url: str = ""
+    url: str  # of the W&B run
 
 
 def read_mark(folder: TrialDir) -> Mark | None:
-    path = _path(folder)
-    known = read_json(path) if path.exists() else {}
-    return Mark(**known) if "server" in known else None
+    names = [field.name for field in fields(Mark)]
+    try:
+        known = read_json(_path(folder), kind=dict, keys=names)
+    except Unreadable:
+        return None
+    return Mark(**{name: known[name] for name in names})
 
 
 def write_mark(folder: TrialDir, mark: Mark) -> None:
@@ -47,7 +50,8 @@ def _lacks(folder: TrialDir, record: TrialRecord, server: str) -> bool:
     mark = read_mark(folder)
     if mark is None or mark.server != server:
         return bool(rows) or ended
-    return (ended and not mark.ended) or bool(rows and rows[-1].epoch > mark.epoch)
+    told = not ended or mark.state == record.state
+    return not told or bool(rows and rows[-1].epoch > mark.epoch)
 
 
 def _path(folder: TrialDir) -> Path:

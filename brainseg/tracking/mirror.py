@@ -18,7 +18,7 @@ from threading import Condition, Thread
 from typing import Any
 
 from brainseg.process import Log
-from brainseg.records.run import Run
+from brainseg.records.run import Run, TrialRecord
 from brainseg.tracking.account import Mode, server
 from brainseg.tracking.marks import OFFLINE, lacking, write_mark
 from brainseg.tracking.sender_process import SenderProcess, SendError
@@ -89,13 +89,17 @@ class Mirror:
                 self._sender.kill()
             self._thread.join(1.0)
         self._thread = None
+        with suppress(OSError, ValueError):  # the records cannot be read, which others say
+            self._say_what_is_lacking()
+
+    def _say_what_is_lacking(self) -> None:
         if lacking := self._lacking():
             self.log(
                 f"W&B lacks something of {len(lacking)} of {len(self.run.trials())} trials, the "
                 f"records do not: `brainseg wandb sync {self.run.path}` uploads it"
             )
 
-    def _lacking(self) -> list[Any]:
+    def _lacking(self) -> list[TrialRecord]:
         return lacking(self.run, server() if self.mode == "online" else OFFLINE)
 
     def _want(self, trials: list[str]) -> None:

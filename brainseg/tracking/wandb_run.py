@@ -76,23 +76,23 @@ class WandbRun:
         self._live.finish(exit_code=1 if record.state == TrialState.FAILED else 0)
         if self.online:
             self._wait_until_stored()
-        return self._mark(ended=record.state in ENDED)
+        return self._mark(record.state if record.state in ENDED else "")
 
     def check(self) -> Mark | None:
         """What the server holds, if that is all that was sent; None if it is behind."""
         stored, now = self._last_stored(), time.monotonic()
         if stored >= self.sent:
             self._behind = None
-            return self._mark(ended=False)
+            return self._mark("")
         if self._behind is None or self._behind[0] != stored:
             self._behind = stored, now
         if now - self._behind[1] > self.sending.stall_seconds:
             raise self._not_stored(stored)
         return None
 
-    def _mark(self, *, ended: bool) -> Mark:
+    def _mark(self, state: str) -> Mark:
         server = str(self._live.settings.base_url) if self.online else OFFLINE
-        return Mark(self._live.id, self.sent, ended, server, self._live.url or "")
+        return Mark(self._live.id, self.sent, state, server, self._live.url or "")
 
     def _last_stored(self) -> int:
         """The last epoch that the server says it has; 0 for none."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.records.files import append_line
 from brainseg.records.run import Run
 from brainseg.tracking.marks import OFFLINE, lacking, read_mark
 from tests.support.mirroring import mirror, offline_records, offline_steps, until
 from tests.support.small_run import begin, end, train
 from tests.support.sweeps import ROOT
 from tests.support.wandb_server import KEY, WandbServer
+from tests.support.written import append_line
 
 
 @pytest.fixture
