@@ -31,7 +31,7 @@ def read_mark(folder: TrialDir) -> Mark | None:
     names = [field.name for field in fields(Mark)]
     try:
         known = read_json(_path(folder), kind=dict, keys=names)
-    except Unreadable:
+    except (Unreadable, OSError):
         return None
     return Mark(**{name: known[name] for name in names})
 

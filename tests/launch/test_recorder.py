@@ -87,7 +87,7 @@ def test_what_a_trial_s_process_found_wrong_with_its_files_is_logged_once(tmp_pa
     assert name
     trial = Trial("one", config={"trial": name}, stub=True)
     run.trial(name).note(0, "of an earlier driver")
-    recorder = Recorder(driver, Mirror(run, "off"), lambda name: "", printed.append)
+    recorder = Recorder(driver, Mirror(run, "off", printed.append), lambda name: "", printed.append)
     recorder.on_trial_start(0, [], trial)
     run.trial(name).note(1, "latest-0002.pt is damaged; resumes after epoch 1")
     for number in (1, 2):
