@@ -19,6 +19,7 @@ from typing import Any
 
 from brainseg.process import Log
 from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import TrialState
 from brainseg.tracking.account import Mode, server
 from brainseg.tracking.marks import OFFLINE, lacking, write_mark
 from brainseg.tracking.sender_process import SenderProcess, SendError
@@ -46,7 +47,8 @@ class Pauses:
 class Mirror:
     """Copies trials to W&B in the order in which they are reported to it.
 
-    What W&B lacks of trials that earlier drivers ran is copied first.
+    What W&B lacks of trials that earlier drivers ran is copied first; not of those that ran
+    when their driver died, whose last rows may be removed when they resume.
     """
 
     run: Run
@@ -67,7 +69,8 @@ class Mirror:
     def __post_init__(self) -> None:
         if self.mode == "off":
             return
-        self._wanted.update(dict.fromkeys(record.trial for record in self._lacking()))
+        still = [record for record in self._lacking() if record.state != TrialState.RUNNING]
+        self._wanted.update(dict.fromkeys(record.trial for record in still))
         self._thread = Thread(target=self._work, name="wandb-mirror", daemon=True)
         self._thread.start()
 

@@ -39,7 +39,7 @@ class SenderProcess:
 
     def __init__(self, run: Path, sending: Sending, *, online: bool) -> None:
         self._patience = sending.patience
-        task = {"run": str(run), "online": online, "sending": asdict(sending)}
+        task = {"run": str(run.resolve()), "online": online, "sending": asdict(sending)}
         try:
             self._process = self._start(json.dumps(task))
         except OSError as error:

@@ -157,7 +157,8 @@ def _last_step_offline(run: Path, id: str) -> int:
     last = 0
     for file in run.glob(f"wandb/offline-run-*-{id}/*.wandb"):
         reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        read = subprocess.run(reader, capture_output=True, text=True, check=False)
+        silent = {**os.environ, "WANDB_ERROR_REPORTING": "false"}  # it would wait for a network
+        read = subprocess.run(reader, capture_output=True, text=True, check=False, env=silent)
         for line in read.stdout.splitlines():
             entry = json.loads(line)
             if entry["type"] == "history":

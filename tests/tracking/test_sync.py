@@ -71,6 +71,7 @@ def test_what_was_never_sent_is_uploaded_once_with_its_address(
 def test_down_until_after_the_end_then_sync(run: Run, server: WandbServer) -> None:
     said = list[str]()
     copy = mirror(run, said.append)
+    copy.follow("0003")
     until(lambda: len(server.runs) == 4 and server.runs[id_of("0003")].steps == [1, 2])
     server.down()
     add_rows(run, "0003", 3, 5)
@@ -99,27 +100,25 @@ def test_killed_in_the_middle_it_continues(run: Run, server: WandbServer) -> Non
     assert steps(server) == WHOLE and lacking(run, server.url) == []
 
 
-def test_offline_runs_are_uploaded_and_wandb_knows(run: Run, server: WandbServer) -> None:
-    copy = mirror(run, print, "offline")
-    copy.close()
-    assert offline_steps(run, "0001") == [1, 2, 3] and not server.runs
-    assert brainseg("wandb", "sync", str(run.path)).status == 0
-    assert steps(server) == WHOLE
-    words = [sys.executable, "-m", "wandb", "sync", "--skip-synced", str(run.path / "wandb")]
-    printed = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "No runs to sync" in printed.stdout + printed.stderr
-    assert steps(server) == WHOLE
-
-
-def test_what_wandb_uploaded_from_offline_runs_is_not_sent_again(
+def test_offline_runs_are_uploaded_once_by_brainseg_or_by_wandb(
     run: Run, server: WandbServer
 ) -> None:
     copy = mirror(run, print, "offline")
+    copy.follow("0003")
     copy.close()
-    words = [sys.executable, "-m", "wandb", "sync", str(run.path / "wandb")]
-    subprocess.run(words, capture_output=True, check=True)
-    assert steps(server) == WHOLE
+    assert offline_steps(run, "0001") == [1, 2, 3] and not server.runs
+    fresh = Run(run.path.with_name("fresh"))
+    shutil.copytree(run.path, fresh.path)
     assert brainseg("wandb", "sync", str(run.path)).status == 0
+    assert steps(server) == WHOLE
+    words = [sys.executable, "-m", "wandb", "sync"]
+    skipped = [*words, "--skip-synced", str(run.path / "wandb")]
+    printed = subprocess.run(skipped, capture_output=True, text=True, check=True)
+    assert "No runs to sync" in printed.stdout + printed.stderr
+    server.runs.clear()
+    subprocess.run([*words, str(fresh.path / "wandb")], capture_output=True, check=True)
+    assert steps(server) == WHOLE
+    assert brainseg("wandb", "sync", str(fresh.path)).status == 0
     assert steps(server) == WHOLE
 
 
