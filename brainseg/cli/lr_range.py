@@ -146,8 +146,7 @@ def _range_test(args: argparse.Namespace) -> RangeTest:
 
 
 def _lr_range(options: SweepOptions, test: RangeTest) -> None:
-    import torch
-
+    from brainseg.training.guards import memory
     from brainseg.training.lr_range import require_growing
 
     require_growing(test.lowest, test.highest, test.steps)
@@ -159,8 +158,11 @@ def _lr_range(options: SweepOptions, test: RangeTest) -> None:
             curve = trial_for(Run(Path(run)), sweep, job, params).range_test(
                 steps=test.steps, lowest=test.lowest, highest=test.highest, on_step=on_step
             )
-    except torch.OutOfMemoryError:
-        raise ValueError("out of GPU memory; try a smaller batch_size or image_size") from None
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_shortage(error):
+            raise
+        figures = memory.figures(error)
+        raise ValueError(f"out of {figures}; try a smaller batch_size or image_size") from None
     bounds = _saved(curve, folder)
     print(
         f"the loss starts to fall at lr {bounds.low:.2g} and has nearly bottomed out at "

@@ -107,6 +107,10 @@ class EpochRow:
         Column("Seconds before its first step, in the first epoch after a start or a resume."),
     ] = None
     devices: Annotated[int, Column("GPUs, or CPU workers, that trained it together.")] = 1
+    micro_batch: Annotated[
+        int | None,
+        Column("Images at once, on each device, where memory did not hold a whole batch."),
+    ] = None
     parameters: Annotated[float | None, Column("Parameters of the network.")] = None
     later: Mapping[str, Any] = field(default_factory=dict)  # columns of a later version
 

@@ -8,7 +8,8 @@
       drivers.jsonl  append-only: when each driver started and ended, and why it ended
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
-                     begins.jsonl (when and where each worker started) heartbeat
+                     begins.jsonl (when and where each worker started; what was found
+                     wrong) heartbeat parts (of a batch, where memory was short)
 
 Files are written to a temporary name and renamed. Lines are appended whole; readers skip a last
 line that a crash cut short.

@@ -24,6 +24,7 @@ from brainseg.training import checkpoint
 from brainseg.training.checkpoint import Newest
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards.carried import CarriedFiles
+from brainseg.training.guards.micro_batches import split
 from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine
 from brainseg.training.panels import panel_rows, write_panels
@@ -223,6 +224,7 @@ class TrialKeeper:
             self.best_dice, self.best_epoch = scores["dice"], epoch
         start_seconds = None if self._has_row else spent["setup"]
         self._has_row = True
+        at_once = self.data.images_at_once(self.ranks)
         return EpochRow(
             epoch=epoch,
             train_loss=train_loss,
@@ -240,6 +242,7 @@ class TrialKeeper:
             seconds=spent["train"] + spent["validate"],
             start_seconds=start_seconds,
             devices=self.ranks.world,
+            micro_batch=at_once if self.data.parts > 1 else None,
             parameters=self.parameters,
         )
 
@@ -248,10 +251,13 @@ class TrialKeeper:
         """Predictions of a fixed few validation slices: the largest tumour of each patient."""
         data = self.data
         rows = panel_rows(data.pack, data.validation_rows, data.patients)
-        batch = data.batch_of(rows)
-        with self.machine.cast():
-            image_BCHW = batch.to(self.machine.device).image_BCHW
-            logits_BHW = self.learner.network(image_BCHW, data.scaling_NC3[batch.rows])
-        predictions_BHW = (logits_BHW > 0).to(torch.uint8).cpu().numpy()
+        at_once = data.images_at_once(self.ranks) if data.parts > 1 else len(rows)
+        predictions = []
+        for batch in split(data.batch_of(rows), at_once):
+            with self.machine.cast():
+                image_BCHW = batch.to(self.machine.device).image_BCHW
+                logits_BHW = self.learner.network(image_BCHW, data.scaling_NC3[batch.rows])
+            predictions.append((logits_BHW > 0).to(torch.uint8).cpu())
+        predictions_BHW = torch.cat(predictions).numpy()
         labels = [data.name(row) for row in rows]
         write_panels(self.folder.panels, data.pack, rows, predictions_BHW, labels, epoch)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels
+from brainseg.training.guards.micro_batches import loss_in_parts, split
 from brainseg.training.losses import Loss, total_over_workers
 from brainseg.training.optim import set_rates
 from brainseg.training.schedules import ScheduleFunction
@@ -73,6 +74,7 @@ def train_steps(
     shown_NC: Tensor,
     first_step: int,
     clip_norm: float,
+    images_at_once: int,
 ) -> Iterator[float]:
     """Take one optimizer step per batch and yield the batch's loss, computed before the step.
 
@@ -81,21 +83,31 @@ def train_steps(
         shown_NC: the channel that each channel of every slice shows, see ``modality_dropout``.
         first_step: optimizer steps taken before these.
         clip_norm: Euclidean norm to which gradients are scaled down; 0 does not scale them.
+        images_at_once: that go through the network together; a larger batch goes in parts.
 
     Raises:
         NotFinite: the loss is NaN or infinite; no step is taken with it.
     """
     network.train()
+
+    def sums_of(part: Batch) -> Tensor:
+        with machine.cast():
+            scaling_BC3, shown_BC = scaling_NC3[part.rows], shown_NC[part.rows]
+            logits_BHW = network(*with_channels_shown(part.image_BCHW, scaling_BC3, shown_BC))
+        return loss.sums(logits_BHW, part.mask_BHW)
+
     on_device = (batch.to(machine.device) for batch in batches)
     for step, batch in enumerate(on_device, start=first_step):
         set_rates(optimizer, schedule(step))
-        with machine.cast():
-            scaling_BC3, shown_BC = scaling_NC3[batch.rows], shown_NC[batch.rows]
-            logits_BHW = network(*with_channels_shown(batch.image_BCHW, scaling_BC3, shown_BC))
-        value = loss.of(total_over_workers(loss.sums(logits_BHW, batch.mask_BHW)))
+        if len(batch.rows) > images_at_once:
+            parts = split(batch, images_at_once)
+            value, backward = loss_in_parts(network, parts, sums_of, loss)
+        else:
+            value = loss.of(total_over_workers(sums_of(batch)))
+            backward = value.backward
         loss_value = _finite(value.item(), step, batch)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        backward()
         if clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()

@@ -18,6 +18,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.distributed import Ranks
+from brainseg.training.guards import memory
 from brainseg.training.guards.finite import require_finite
 from brainseg.training.keeper import TrialKeeper
 from brainseg.training.learner import Learner
@@ -44,17 +45,38 @@ Report = Callable[[EpochRow], None]
 
 
 def run_trial(task: Task, report: Report, device: torch.device) -> None:
-    """Train and validate; a failure that a retry cannot fix is recorded, not raised."""
+    """Train and validate; a failure that a retry cannot fix is recorded, not raised.
+
+    Where memory is short, the trial resumes with smaller parts of its batches, see
+    ``guards.memory``. Of several workers each raises then, and whoever started them starts them
+    again: those that wait for one that has stopped would wait for ever.
+    """
+    ranks, images = Ranks.current(), task.config.batch_size
+    while not task.folder.failure.exists():  # it exists where another worker ran out of memory
+        parts = memory.parts_of(task.folder)
+        shortage = _train(task, report, device)
+        if not shortage:
+            return
+        memory.free()
+        reason = memory.halve(task.folder, parts, images=images, world=ranks.world, why=shortage)
+        if reason:
+            write_text(task.folder.failure, reason)
+        if ranks.world > 1:
+            raise memory.OutOfMemory(reason or f"out of {shortage}; starts again in smaller parts")
+
+
+def _train(task: Task, report: Report, device: torch.device) -> str:
+    """Train, and record a failure if there is one; return what of memory was short, if any was."""
     try:
         train(task, report, device)
     except (TrialFailed, ValueError) as error:
-        reason = str(error)
-    except torch.OutOfMemoryError:
-        reason = "out of GPU memory; try a smaller batch_size or image_size"
-    else:
-        return
-    if Ranks.current().rank == 0:
-        write_text(task.folder.failure, reason)
+        if Ranks.current().rank == 0:
+            write_text(task.folder.failure, str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_shortage(error):
+            raise
+        return memory.figures(error)
+    return ""
 
 
 def train(task: Task, report: Report, device: torch.device) -> None:
@@ -86,7 +108,10 @@ class Trial:
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
         self.machine = Machine.of(device, config.precision)
         heartbeat = Heartbeat(self.folder.heartbeat)
-        self.data = TrialData(Run(task.run), config, self.machine, task.threads, heartbeat)
+        parts = memory.parts_of(self.folder)
+        self.data = TrialData(
+            Run(task.run), config, self.machine, task.threads, heartbeat, parts=parts
+        )
         self.loss = build_loss(config.loss)
         self.learner = Learner(config, device, self.ranks)
         self.keeper = TrialKeeper(
@@ -223,4 +248,5 @@ class Trial:
                 shown_NC=self.data.shown_channels(epoch),
                 first_step=first_step,
                 clip_norm=self.config.clip_norm,
+                images_at_once=self.data.images_at_once(self.ranks),
             )

@@ -6,6 +6,7 @@ Shapes: N slices of the pack, C channels.
 from collections.abc import Generator
 from contextlib import closing
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 import torch
@@ -52,9 +53,11 @@ class TrialData:
         machine: Machine,
         threads: int,
         heartbeat: Heartbeat,
+        *,
+        parts: int = 1,
     ) -> None:
         self.config, self.machine, self.threads = config, machine, threads
-        self.heartbeat = heartbeat
+        self.heartbeat, self.parts = heartbeat, parts
         table = read_table(run.slices)
         source = read_json(run.sweep)["data"]
         self.pack = open_pack(
@@ -81,6 +84,11 @@ class TrialData:
         """Images trained on in an epoch, by all ranks together."""
         return self.steps * min(self.config.batch_size, len(self.train_rows))
 
+    def images_at_once(self, ranks: Ranks) -> int:
+        """Images that go through the network together while it trains, on each rank."""
+        share = min(self.config.batch_size, len(self.train_rows)) // ranks.world
+        return max(1, ceil(share / self.parts))
+
     def training_batches(self, epoch: int, ranks: Ranks) -> Generator[Batch, None, None]:
         """This rank's share of each batch of ``epoch``; close it to end its threads early."""
         batches = training_batches(
@@ -101,7 +109,7 @@ class TrialData:
         batches = scoring_batches(
             self.pack,
             self.validation_rows,
-            batch_size=self.config.batch_size,
+            batch_size=self.images_at_once(ranks) if self.parts > 1 else self.config.batch_size,
             rank=ranks.rank,
             world=ranks.world,
         )

@@ -32,6 +32,7 @@ LINE = {  # as versions since the first write it, in their order
     "seconds": 3.0,
     "start_seconds": 7.0,
     "devices": 2,
+    "micro_batch": 8,
     "parameters": 11_000_000,
 }
 FIRST_VERSION = {"epoch": 3, "dice": 0.25, "seconds": 3.0, "devices": 1}

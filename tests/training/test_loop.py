@@ -76,6 +76,7 @@ def steps(
     schedule: ScheduleFunction = at_rate(0.02),  # noqa: B008
     first_step: int = 0,
     clip_norm: float = 1.0,
+    images_at_once: int = SLICES,
     optimizer: torch.optim.Optimizer | None = None,
     machine: Machine = CPU,
 ) -> Iterator[float]:
@@ -91,6 +92,7 @@ def steps(
         shown_NC=SHOWN_NC,
         first_step=first_step,
         clip_norm=clip_norm,
+        images_at_once=images_at_once,
     )
 
 
