@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainseg.cli.options.parser import Commands, Parser
 from brainseg.cli.runs import existing_run
 from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
+
+if TYPE_CHECKING:
+    from brainseg.tracking.marks import Mark
+    from brainseg.tracking.sync import Upload
 
 
 class NotUploaded(Exception):
@@ -37,33 +42,48 @@ def add_command(commands: "Commands[Parser]") -> None:
 
 
 def _sync(run: Run) -> None:
-    from brainseg.tracking.sender_process import SendError
     from brainseg.tracking.sync import Upload
 
     with _not_in_use(run):
         upload = Upload.of(run)
-        number, done = len(upload.trials), 0
+        number = len(upload.trials)
         if not number:
             print(f"nothing to upload: {upload.server} has all of {run.path}")
             return
         trials = "trial" if number == 1 else "trials"
         print(f"uploading {number} {trials} of {run.path} to {upload.server}", flush=True)
-        try:
-            for trial, mark in zip(upload.trials, upload.carry_out(), strict=True):
-                done += 1
-                epochs = f"{mark.epoch} epoch{'' if mark.epoch == 1 else 's'}"
-                print(f"[{done}/{number}] trial {trial}: {epochs}  {mark.url}", flush=True)
-        except SendError as error:
-            if error.refused:
-                raise ValueError(
-                    f"{error}; {done} of {number} trials are uploaded. Set WANDB_API_KEY to a key "
-                    f"of {upload.server}, or run `wandb login`, then run the same command"
-                ) from None
-            raise NotUploaded(
-                f"{error}; {done} of {number} trials are uploaded. Once {upload.server} can be "
-                "reached, the same command continues"
+        marks = _carried_out(upload)
+        whole = "all that it takes" if any(mark.gaps for mark in marks) else "all"
+        print(f"W&B has {whole} of {run.path}: {marks[0].url.partition('/runs/')[0]}")
+
+
+def _carried_out(upload: "Upload") -> "list[Mark]":
+    """Upload, a line for each trial; returns what W&B then holds."""
+    from brainseg.tracking.sender_process import SendError
+
+    marks: list[Mark] = []
+    number = len(upload.trials)
+    try:
+        for trial, mark in zip(upload.trials, upload.carry_out(), strict=True):
+            marks.append(mark)
+            epochs = "1 epoch" if mark.epoch == 1 else f"{mark.epoch} epochs"
+            print(f"[{len(marks)}/{number}] trial {trial}: {epochs}  {mark.url}", flush=True)
+            if mark.gaps:
+                print(
+                    f"trial {trial}: W&B lacks {mark.gaps} of these, left out by an earlier "
+                    "version; it takes none before the last one that it has"
+                )
+    except SendError as error:
+        stands = f"{error}; {len(marks)} of {number} trials are uploaded"
+        if error.refused:
+            raise ValueError(
+                f"{stands}. Set WANDB_API_KEY to a key of {upload.server}, or run `wandb login`, "
+                "then run the same command"
             ) from None
-        print(f"W&B has all of {run.path}: {mark.url.partition('/runs/')[0]}")
+        raise NotUploaded(
+            f"{stands}. Once {upload.server} can be reached, the same command continues"
+        ) from None
+    return marks
 
 
 @contextmanager

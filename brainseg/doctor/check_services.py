@@ -78,6 +78,9 @@ def _wandb(evidence: Evidence) -> Finding:
             seen=f"the wandb package cannot be used ({evidence.tracker.error}): no sweep can start",
             remedy=INSTALL,
         )
+    if evidence.tracker.refusal:
+        seen, _, remedy = evidence.tracker.refusal.partition("; ")
+        return Finding(level="problem", topic="W&B", seen=seen, remedy=remedy)
     if not evidence.tracker.key:
         answers = "answers" if evidence.tracker.reachable else "does not answer"
         return Finding(

@@ -28,6 +28,7 @@ class Tracker:
     server: str = ""
     reachable: bool = False
     error: str = ""  # why it cannot even be asked
+    refusal: str = ""  # why its key is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,8 @@ def _tracker() -> Tracker:
         from brainseg.tracking import account
 
         key, server = account.default_mode() == "online", account.server()
+    except ValueError as error:
+        return Tracker(refusal=str(error))
     except Exception as error:  # a package that is missing or broken is a finding as well
         return Tracker(error=f"{type(error).__name__}: {error}")
     return Tracker(key=key, server=server, reachable=machine.reachable(server))

@@ -25,6 +25,7 @@ class Mark:
     state: str  # how the trial ended, if it has that as well; else empty
     server: str  # that has it, or OFFLINE
     url: str  # of the W&B run
+    gaps: int = 0  # epochs before the last one that W&B lacks; it takes none of them any more
 
 
 def read_mark(folder: TrialDir) -> Mark | None:

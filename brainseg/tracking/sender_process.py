@@ -25,12 +25,13 @@ class SendError(Exception):
     """W&B does not have what it was sent.
 
     Attributes:
-        refused: whether W&B answered and refused the key; trying again will not help.
+        refused: whether it is for want of a key, or of the right one.
     """
 
     def __init__(self, cause: str) -> None:
         self.refused = any(words in cause for words in REFUSALS)
         does = "refuses the key" if self.refused else "does not take what it is sent"
+        does = "finds no key" if "No API key" in cause else does
         super().__init__(f"W&B {does} ({' '.join(cause.split())})")
 
 

@@ -10,12 +10,11 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import wandb
-
 from brainseg.records.files import Lines, read_json
 from brainseg.records.rows import EpochRow, columns
 from brainseg.records.run import Run, TrialRecord
@@ -75,9 +74,8 @@ class WandbRun:
         if record.state in ENDED:
             self._live.summary.update(_summary(self.run, record))
         self._live.finish(exit_code=1 if record.state == TrialState.FAILED else 0)
-        if self.online:
-            self._wait_until_stored()
-        return self._mark(record.state if record.state in ENDED else "")
+        mark = self._mark(record.state if record.state in ENDED else "")
+        return replace(mark, gaps=self._gaps()) if self.online else mark
 
     def check(self) -> Mark | None:
         """What the server holds, if that is all that was sent; None if it is behind."""
@@ -90,6 +88,14 @@ class WandbRun:
         if now - self._behind[1] > self.sending.stall_seconds:
             raise self._not_stored(stored)
         return None
+
+    def _gaps(self) -> int:
+        """Once all is stored: epochs that an earlier version left out, and W&B now refuses."""
+        self._wait_until_stored()
+        self._served.load(force=True)
+        rows = self.run.trial(self.record.trial).rows()
+        known = int(self._served.historyLineCount)
+        return max(sum(row.epoch <= self.sent for row in rows) - known, 0)
 
     def _mark(self, state: str) -> Mark:
         server = str(self._live.settings.base_url) if self.online else OFFLINE

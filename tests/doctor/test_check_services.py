@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brainseg.doctor.collect import DRIVER
+from brainseg.doctor.collect import DRIVER, Tracker
 from brainseg.doctor.open_ports import Port
 from tests.support.evidence import FINE, ONLINE, alone, cluster, notes, only_problem, problems
 
@@ -38,6 +38,12 @@ def test_data_must_be_on_every_node_and_the_same() -> None:
 def test_without_a_key_or_a_server_wandb_is_a_note_with_what_to_do_later() -> None:
     for tracker in (replace(ONLINE, key=False), replace(ONLINE, reachable=False)):
         assert "wandb sync" in notes(replace(alone(FINE), tracker=tracker), "W&B")
+
+
+def test_a_key_that_is_none_is_a_problem() -> None:
+    tracker = Tracker(refusal="W&B's key cannot be used (it is short); set the whole key")
+    finding = only_problem(replace(alone(FINE), tracker=tracker))
+    assert finding.seen.endswith("(it is short)") and finding.remedy == "set the whole key"
 
 
 def test_a_hub_out_of_reach_is_a_note_with_how_to_fetch_weights() -> None:

@@ -132,6 +132,18 @@ def test_a_run_of_an_earlier_version(tmp_path: Path, server: WandbServer) -> Non
     assert {trial: len(epochs) for trial, epochs in steps(server).items()} == rows
 
 
+def test_a_gap_that_an_earlier_version_left_is_said(run: Run, server: WandbServer) -> None:
+    assert brainseg("wandb", "sync", str(run.path)).status == 0
+    for mark in run.path.glob("trials/*/wandb.json"):
+        mark.unlink()
+    served = server.runs[id_of("0001")]
+    served.lines = {0: served.lines[0], 1: served.lines[2]}
+    done = brainseg("wandb", "sync", str(run.path))
+    assert "trial 0001: W&B lacks 1 of these" in done.stdout and done.status == 0, done
+    assert done.stdout.count("W&B lacks") == 1
+    assert steps(server) == WHOLE | {"0001": [1, 3]}
+
+
 def test_why_not_is_one_sentence(
     run: Run, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +157,7 @@ def test_why_not_is_one_sentence(
     assert "0 of 4 trials are uploaded. Set WANDB_API_KEY" in refused.stderr
     monkeypatch.delenv("WANDB_API_KEY")
     without = brainseg(*words)
-    assert without.status == 2 and "`wandb login`" in without.stderr, without
+    assert without.status == 2 and "W&B finds no key" in without.stderr, without
     monkeypatch.setenv("WANDB_API_KEY", KEY[:9])
     cut = brainseg(*words)
     assert cut.status == 2 and "must have 40+ characters" in cut.stderr, cut
