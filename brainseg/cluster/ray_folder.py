@@ -30,6 +30,16 @@ def shorten_tmpdir() -> None:
         os.environ["TMPDIR"] = str(SHORT.parent)
 
 
+def shared_memory_problem() -> str:
+    """Why processes cannot share memory here, as a sentence with the remedy; "" if they can."""
+    if sys.platform != "linux" or os.access("/dev/shm", os.W_OK):
+        return ""
+    return (
+        "Ray and torch need /dev/shm, got none that this user may write to; start the container "
+        "with --shm-size=8g, or mount it: mount -t tmpfs shm /dev/shm"
+    )
+
+
 def folder_problem(folder: Path) -> str:
     """Why Ray cannot work in a folder, or make it, as a sentence with the remedy; "" if it can."""
     nearest = next(path for path in (folder, *folder.parents) if path.exists())

@@ -12,7 +12,13 @@ import ray
 from ray._private import ray_constants, services
 from ray._private.authentication import authentication_token_setup as authentication
 
-from brainseg.cluster.ray_folder import cause_in_logs, folder_problem, ray_folder, shorten_tmpdir
+from brainseg.cluster.ray_folder import (
+    cause_in_logs,
+    folder_problem,
+    ray_folder,
+    shared_memory_problem,
+    shorten_tmpdir,
+)
 from brainseg.cluster.reachability import LOCAL, last_line, shortened
 
 # What concerns a user, brainseg says itself; all else is in the logs of Ray's session.
@@ -102,7 +108,7 @@ def start(**limits: Any) -> None:
     ValueError: it does not start, with the cause.
     """
     folder = ray_folder()
-    if problem := folder_problem(folder):
+    if problem := shared_memory_problem() or folder_problem(folder):
         raise ValueError(problem)
     _require_token()
     shorten_tmpdir()

@@ -101,7 +101,7 @@ def _gpu_faults(evidence: Evidence) -> Iterator[Finding]:
 
 def _disks(evidence: Evidence) -> Iterator[Finding]:
     fine = True
-    if not evidence.cluster and (problem := evidence.driver.ray_folder_problem):
+    if not evidence.cluster and (problem := evidence.driver.ray_problem):
         seen, _, remedy = problem.partition("; ")
         yield Finding(level="problem", topic="disk", seen=seen, remedy=remedy)
     for label, facts in evidence.nodes.items():

@@ -77,7 +77,7 @@ class MachineFacts:
     cache_free: float | None = None  # bytes
     storage_free: float | None = None  # bytes, at --storage or the nearest folder above it
     shm: float | None = None  # bytes of /dev/shm
-    ray_folder_problem: str = ""  # a sentence with its remedy
+    ray_problem: str = ""  # why a Ray could not work here: a sentence with its remedy
     open_files: int | None = None
     addresses: list[str] = field(default_factory=list)  # that the machine's host name resolves to
     gloo_interface: str = ""
@@ -211,17 +211,16 @@ def _gpus() -> dict[str, Any]:
 
 
 def _disks(storage: str) -> dict[str, Any]:
-    from brainseg.cluster.ray_folder import folder_problem, ray_folder
+    from brainseg.cluster.ray_folder import folder_problem, ray_folder, shared_memory_problem
     from brainseg.records.cache import default_cache
 
     cache = default_cache()
     disks: dict[str, Any] = {"cache": str(cache), "cache_free": _free(cache)}
-    disks["ray_folder_problem"] = folder_problem(ray_folder())
+    disks["ray_problem"] = shared_memory_problem() or folder_problem(ray_folder())
     if storage:
         disks["storage_free"] = _free(Path(storage))
-    if sys.platform == "linux":
-        shm = Path("/dev/shm")
-        disks["shm"] = shutil.disk_usage(shm).total if shm.is_dir() else 0.0
+    if Path("/dev/shm").is_dir():
+        disks["shm"] = shutil.disk_usage("/dev/shm").total
     return disks
 
 

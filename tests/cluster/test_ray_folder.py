@@ -13,10 +13,10 @@ from brainseg.cluster.ray_folder import SHORT, cause_in_logs, folder_problem, ra
 LONG = "/tmp/" + 90 * "x"
 LOOK = """
 import pathlib, sys
-from brainseg.cluster.ray_folder import folder_problem
-print(folder_problem(pathlib.Path(sys.argv[1])))
+from brainseg.cluster.ray_folder import folder_problem, shared_memory_problem
+print(shared_memory_problem() or folder_problem(pathlib.Path(sys.argv[1])))
 """
-TINY_DISK = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+MOUNT = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,19 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_cause_and_the_remedy(
 @pytest.mark.skipif(
     not shutil.which("unshare") or os.geteuid() != 0, reason="a small disk needs Linux and root"
 )
-def test_a_folder_without_room_says_how_much_there_is(tmp_path: Path) -> None:
-    words = ["unshare", "-m", "bash", "-c", TINY_DISK, "_", str(tmp_path), sys.executable]
-    words.append(LOOK)
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("", "with 50 MB free: {folder}: 1 MB are free; free space there, or set RAY_TMPDIR"),
+        ("/dev", "Ray and torch need /dev/shm, got none that this user may write to; start the"),
+    ],
+    ids=["no room", "no shared memory"],
+)
+def test_a_machine_that_lacks_room_says_which(place: str, sentence: str, tmp_path: Path) -> None:
+    folder = place or str(tmp_path)
+    words = ["unshare", "-m", "bash", "-c", MOUNT, "_", folder, sys.executable, LOOK]
     done = subprocess.run(words, capture_output=True, text=True)
-    assert f"with 50 MB free: {tmp_path}: 1 MB are free" in done.stdout, done.stderr
+    assert sentence.format(folder=folder) in done.stdout, done.stderr
 
 
 def test_the_cause_of_a_failed_start_is_taken_from_the_logs_of_this_process(
