@@ -49,6 +49,7 @@ def test_the_token_is_on_every_node_and_asked_for(config: Config) -> None:
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     (exports,) = [line for line in config["setup_commands"] if ".bashrc" in line]
     assert "'export RAY_AUTH_MODE=token'" in exports
+    assert "'export RAY_ADDRESS=auto'" in exports, "a script submitted here joins this cluster"
 
 
 def test_ray_starts_with_all_cpus_a_dashboard_inside_and_the_autoscaler_that_counts_right(
