@@ -4,7 +4,6 @@ A file gets into the cache only by `brainseg weights fetch`, whole and checked; 
 beside it and is compared at each use.
 """
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download, is_offline_mode
 
 from brainseg.config.schema import did_you_mean
+from brainseg.models.downloads import sha256 as sha256_of
 from brainseg.records.cache import default_cache
 from brainseg.records.files import write_text
 
@@ -157,7 +157,7 @@ def cached(model: Medical) -> Path:
             f"the weights {PREFIX}{model.name} are not in this machine's cache ({model.path}); "
             f"run `{model.fetch_command}` on it"
         )
-    if (actual := _sha256(model.path)) != expected:
+    if (actual := sha256_of(model.path)) != expected:
         raise ValueError(
             f"{model.path} must have the SHA-256 {expected} of the fetched file, it has {actual}; "
             f"delete it and run `{model.fetch_command}` again"
@@ -219,7 +219,7 @@ def adopt(
 
 def _keep(model: Medical, staged: Path, require_fit: Callable[[Path], None], sha256: str) -> Path:
     """Move a whole file into its place, its checksum first."""
-    actual = _sha256(staged)
+    actual = sha256_of(staged)
     for expected in filter(None, (model.sha256, sha256.lower())):
         if actual != expected:
             raise ValueError(
@@ -259,9 +259,5 @@ def _record(path: Path) -> Path:
 def _recorded(path: Path) -> str:
     """The SHA-256 of a file as it was fetched; empty if it never was."""
     record = _record(path)
-    return record.read_text(encoding="utf-8").split(" ")[0] if record.exists() else ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    text = record.read_text(encoding="utf-8", errors="replace") if record.exists() else ""
+    return text.split(" ")[0]

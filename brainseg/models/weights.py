@@ -10,6 +10,7 @@ from huggingface_hub import hf_hub_download, is_offline_mode
 from torch import nn
 
 from brainseg.models import medical_weights
+from brainseg.models.downloads import drop_damaged, drop_damaged_of_timm
 from brainseg.models.encoders import (
     TIMM,
     build_encoder,
@@ -131,8 +132,9 @@ def _hub_file(name: str, weights: str) -> Path:
     if weights not in settings:
         raise _no_such_weights(name, weights)
     source = settings[weights]
+    revision = source["revision"]
+    drop_damaged(source["repo_id"], "model.safetensors", revision)
     try:
-        revision = source["revision"]
         return Path(hf_hub_download(source["repo_id"], "model.safetensors", revision=revision))
     except OSError:
         raise _unreachable(name, weights) from None
@@ -149,6 +151,7 @@ def _timm_state(encoder: nn.Module, name: str, weights: str, image_size: int) ->
     source = timm.get_pretrained_cfg(f"{bare}.{weights}") if weights in tags else None
     if source is None:
         raise _no_such_weights(name, weights)
+    drop_damaged_of_timm(f"{bare}.{weights}")
     file = Path(torch.hub.get_dir(), "checkpoints", Path(str(source.url)).name)
     if is_offline_mode() and not source.hf_hub_id and not file.is_file():
         raise _unreachable(name, weights)

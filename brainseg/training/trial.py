@@ -108,9 +108,14 @@ class Trial:
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
         self.machine = Machine.of(device, config.precision)
         heartbeat = Heartbeat(self.folder.heartbeat)
-        parts = memory.parts_of(self.folder)
         self.data = TrialData(
-            Run(task.run), config, self.machine, task.threads, heartbeat, parts=parts
+            Run(task.run),
+            config,
+            self.machine,
+            task.threads,
+            heartbeat,
+            parts=memory.parts_of(self.folder),
+            log=lambda text: self.folder.note(0, text),
         )
         self.loss = build_loss(config.loss)
         self.learner = Learner(config, device, self.ranks)

@@ -27,6 +27,7 @@ from brainseg.data.pipeline.normalise import scaling
 from brainseg.data.remote import local_copy
 from brainseg.data.splits.draw import rows_of
 from brainseg.data.table import read_table
+from brainseg.process import Log
 from brainseg.records.cache import default_cache
 from brainseg.records.files import read_json
 from brainseg.records.heartbeat import Heartbeat
@@ -55,6 +56,7 @@ class TrialData:
         heartbeat: Heartbeat,
         *,
         parts: int = 1,
+        log: Log,
     ) -> None:
         self.config, self.machine, self.threads = config, machine, threads
         self.heartbeat, self.parts = heartbeat, parts
@@ -66,6 +68,7 @@ class TrialData:
             image_size=config.image_size,
             channels=config.channels,
             recorded=source["fingerprint"],
+            log=log,
         )
         self.patients: list[str] = table["patient"].tolist()
         self.slice_numbers: list[int] = table["slice"].tolist()

@@ -155,6 +155,36 @@ def test_weights_of_the_libraries_come_from_their_pages_and_stay_in_the_hub_s_ca
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "tu-resnet18"])
+def test_weights_with_a_flipped_bit_are_downloaded_again_and_never_used(
+    room: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(room / "hub"))
+    save_file(model("resnet18").state_dict(), room / "model.safetensors")
+    hub.content = (room / "model.safetensors").read_bytes()
+    fill(build_encoder(name), "imagenet", name=name)
+
+    def damaged() -> Path:
+        (blob,) = (path for path in room.glob("hub/*/blobs/*") if len(path.name) == 64)
+        content = bytearray(blob.read_bytes())
+        content[-5] ^= 1
+        blob.write_bytes(content)
+        return blob
+
+    blob = damaged()
+    require_weights(name, "imagenet")
+    assert "model.safetensors does not have its checksum; it is removed" in capsys.readouterr().out
+    assert blob.read_bytes() == hub.content
+    damaged()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=f"of '{name}' are not in the hub's cache"):
+        fill(build_encoder(name), "imagenet", name=name)
+
+
 def test_offline_no_request_goes_to_the_hub(
     room: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
