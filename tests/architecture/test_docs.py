@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w/.~$-])((?:brainseg|sweeps|cluster|tests|benchmarks|docs)/[\w./-]+)")
+TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 PLACEHOLDERS = {"sweeps/X.py"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 COMMAND = re.compile(r"(?:\bbrainseg ([a-z][a-z-]+)|sweeps/\w+\.py)([^`\n#']*)")
@@ -44,6 +45,12 @@ def test_every_benchmark_named_exists(page: Path) -> None:
 def test_every_file_named_exists(page: Path) -> None:
     for path in set(PATH.findall(page.read_text())) - PLACEHOLDERS:
         assert (ROOT / path.rstrip(".")).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_named_exists(page: Path) -> None:
+    for path, name in set(TEST.findall(page.read_text())):
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
 
 
 @cache
