@@ -1,21 +1,22 @@
 """All that a run's records say at one moment, read once: analyses and reports start from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from brainseg.data.table import read_table
-from brainseg.records.files import read_json
+from brainseg.records.files import Unreadable
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PHASES, complete_costs
 from brainseg.records.trial_folder import TrialDir, objective_values
 from brainseg.search.expected_dice import expected_of
 
+T = TypeVar("T")
 PATIENTS = ["patient", "slices", "tumour_slices", "tp", "fp", "fn", "dice", "iou"]
 
 
@@ -35,17 +36,30 @@ class TrialSnapshot:
     @classmethod
     def load(cls, run: Run, record: TrialRecord) -> "TrialSnapshot":
         folder = run.trial(record.trial)
-        rows = folder.rows()
-        patients = _read_patients(folder.patients)
+        rows, unreadable = folder.rows(), list[str]()
+        if len(rows) < record.epoch:
+            unreadable.append(
+                f"{folder.metrics} has {len(rows)} of the {record.epoch} epochs that the trial "
+                "trained; restore it from a copy. The others are left out here"
+            )
+
+        def unless_damaged(read: Callable[[], T], missing: T) -> T:
+            try:
+                return read()
+            except Unreadable as error:
+                unreadable.append(f"{error}. What it held is left out here")
+                return missing
+
+        patients = unless_damaged(lambda: _read_patients(folder.patients), None)
         return cls(
             folder=folder,
             record=record,
             rows=rows,
             costs=complete_costs(folder.noted_costs(), rows),
             patients=_no_patients() if patients is None else patients,
-            last=_read_patients(folder.last),
-            audit=folder.audit(),
-            notes=[*folder.notes(), *_missing(folder, rows)],
+            last=unless_damaged(lambda: _read_patients(folder.last), None),
+            audit=unless_damaged(folder.audit, []),
+            notes=[*folder.notes(), *_missing(folder, rows), *unreadable],
         )
 
     @property
@@ -77,7 +91,7 @@ class RunSnapshot:
         """Read each file of the run's records once."""
         return cls(
             path=run.path,
-            sweep=read_json(run.sweep),
+            sweep=run.settings(),
             trials={record.trial: TrialSnapshot.load(run, record) for record in run.trials()},
             drivers=run.drivers(),
         )
@@ -107,4 +121,6 @@ def _no_patients() -> pd.DataFrame:
 
 
 def _read_patients(path: Path) -> pd.DataFrame | None:
-    return read_table(path) if path.exists() else None
+    if not path.exists():
+        return None
+    return read_table(path, numbers=("dice",))

@@ -11,7 +11,6 @@ from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_f
 from brainseg.cli.runs import existing_run, offline_if, run_and_report
 from brainseg.config.sweep import Points, Sweep
 from brainseg.data.address import is_address
-from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _confirm(options: ConfirmOptions) -> None:
 
 
 def _job(options: ConfirmOptions, search: Run) -> "Job":
-    data = read_json(search.sweep)["data"]
+    data = search.settings()["data"]
     return options.place.job(
         data=_data(options, search, data),
         storage=search.path.resolve().parent,

@@ -25,7 +25,6 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
-from brainseg.records.files import read_json
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
@@ -214,7 +213,7 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     check_channels([config], data.table, data.root)
     data.table["part"] = assign_split(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)
-    if off := modality_dropout_off(read_json(run.sweep)["data"], [config]):
+    if off := modality_dropout_off(run.settings()["data"], [config]):
         print(off)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{configuration_name(config)}, on {(data.table['part'] == 'train').sum()} slices")

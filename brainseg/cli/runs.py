@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.console import terminal
 from brainseg.config.sweep import Sweep
 from brainseg.process import environment, terminable
+from brainseg.records.files import Unreadable
 from brainseg.records.queries import failures, has_score
 from brainseg.records.run import Run
 
@@ -72,6 +73,10 @@ def existing_run(folder: Path) -> Run:
             f"RUN must be a sweep's folder, {run.path} holds no sweep.json; name one such as "
             "runs/encoders"
         )
+    trained = any(run.path.glob("trials/*/metrics.jsonl"))
+    if trained and not (run.changes.is_file() and run.changes.stat().st_size):
+        remedy = "run the sweep's command again, which writes it from the trials' folders"
+        raise Unreadable(run.changes, "it does not list the trials that there are", remedy)
     return run
 
 

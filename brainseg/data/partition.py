@@ -10,10 +10,10 @@ from brainseg.config.sweep import Confirms, Split
 from brainseg.data.dataset import Data
 from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
-from brainseg.data.table import fingerprint, read_table
+from brainseg.data.table import fingerprint, read_slices
 from brainseg.process import Log
-from brainseg.records.files import read_json
-from brainseg.records.run import Run
+from brainseg.records.files import Unreadable
+from brainseg.records.run import START_AGAIN, Run
 
 
 def assign_split(
@@ -26,7 +26,8 @@ def assign_split(
     the search's test patients stay locked. With folds, the part is 'test' (fold -1) or 'train'.
     """
     if run and run.sweep.exists():
-        recorded = read_table(run.slices)
+        recorded = read_slices(run.slices)
+        _require_whole(run, len(recorded))
         if recorded[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
             return recorded[[name for name in ("part", "fold") if name in recorded]]
     groups = None if split.by == "slices" else linked_patients(data, log)
@@ -46,13 +47,22 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
     Raises:
         ValueError: the data are not the search's.
     """
-    recorded = read_json(search.sweep)["data"]["fingerprint"]
+    recorded = search.settings()["data"]["fingerprint"]
     if recorded != fingerprint(data.table, data.root):
         raise ValueError(
             f"a confirmation must use the files of its search, those under {data.address} differ "
             f"from what {search.path} recorded; restore them, or run the search again"
         )
-    return read_table(search.slices)["part"]
+    table = read_slices(search.slices)
+    _require_whole(search, len(table))
+    return table["part"]
+
+
+def _require_whole(run: Run, slices: int) -> None:
+    """Refuse a table of slices that lost lines, or the split would be drawn anew."""
+    expected = sum(part["slices"] for part in run.settings()["split"]["counts"].values())
+    if slices != expected:
+        raise Unreadable(run.slices, f"it has {slices} slices instead of {expected}", START_AGAIN)
 
 
 def linked_patients(data: Data, log: Log) -> Groups:

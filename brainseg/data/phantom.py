@@ -252,7 +252,7 @@ def receipt(root: Path, recipe: Recipe) -> str:
 
 def refuse_unless_same(root: Path, recipe: Recipe) -> None:
     stamp, wanted = root / STAMP, receipt(root, recipe)
-    actual = stamp.read_text() if stamp.is_file() else f"no {STAMP}"
+    actual = stamp.read_text(errors="replace") if stamp.is_file() else f"no {STAMP}"
     if actual != wanted:
         raise ValueError(
             "a folder for phantoms must be missing, empty, or hold exactly these phantoms, "

@@ -15,20 +15,63 @@ Sorted by patient and slice number, with these columns:
 
 import hashlib
 import os
+from collections.abc import Collection
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from brainseg.records.files import RESTORE, Unreadable, readable
+from brainseg.records.run import START_AGAIN
+
 MILLIMETRES = ("row_mm", "column_mm", "slice_mm")
 COLUMNS = ("patient", "slice", "image", "mask", "index", "axis", "site", *MILLIMETRES)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that ``to_csv`` wrote; a patient may be called NA or 007."""
+def read_table(
+    path: Path,
+    *,
+    columns: Collection[str] = ("patient",),
+    numbers: Collection[str] = (),
+    remedy: str = RESTORE,
+) -> pd.DataFrame:
+    """Read a table that ``to_csv`` wrote; a patient may be called NA or 007.
+
+    Args:
+        columns: that it must have.
+        numbers: those that hold nothing but numbers.
+
+    Raises:
+        Unreadable: it is missing, is cut short, or is no such table.
+    """
     text = {"patient": str, "image": str, "mask": str, "site": str}
     blank = {name: [""] for name in MILLIMETRES}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
+    with readable(path, remedy):
+        content = path.read_bytes().decode("utf-8")
+    if not content.endswith("\n"):
+        fault = "its last line is cut short" if content else "it is empty"
+        raise Unreadable(path, fault, remedy)
+    try:
+        table = pd.read_csv(StringIO(content), dtype=text, keep_default_na=False, na_values=blank)
+    except ValueError as error:  # pandas has several kinds
+        raise Unreadable(path, f"it is no table ({str(error).strip()})", remedy) from None
+    if lacking := [name for name in (*columns, *numbers) if name not in table]:
+        raise Unreadable(path, f"it has no column {', '.join(lacking)}", remedy)
+    for name in numbers:
+        if table[name].dtype.kind not in "iuf" and len(table):
+            raise Unreadable(path, f"its column {name} holds other things than numbers", remedy)
+    return table
+
+
+def read_slices(path: Path) -> pd.DataFrame:
+    """The table of slices that a run keeps, with the part of each."""
+    return read_table(
+        path,
+        columns=("patient", "image", "mask", "part"),
+        numbers=("slice", "tumour"),
+        remedy=START_AGAIN,
+    )
 
 
 def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:

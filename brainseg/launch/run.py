@@ -36,7 +36,6 @@ from brainseg.launch.validate import (
     points_to_start,
 )
 from brainseg.process import Log, restored
-from brainseg.records.files import read_json
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
 
@@ -78,7 +77,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
         if resumes:
             check_weights(points_to_start(run, sweep))
         log(_headline(run, data.table))
-        if off := modality_dropout_off(read_json(run.sweep)["data"], points):
+        if off := modality_dropout_off(run.settings()["data"], points):
             log(off)
         if earlier:
             log(f"starts from the {len(earlier)} trials of {job.earlier}")

@@ -22,7 +22,7 @@ from brainseg.data.partition import counts
 from brainseg.data.splits.draw import shared_patients
 from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines
-from brainseg.records.files import read_json, write_json, write_text
+from brainseg.records.files import write_json, write_text
 from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
 from brainseg.search.warm_start import PreviousTrial, previous_trials
@@ -148,7 +148,7 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
 
 
 def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
-    known = read_json(run.sweep)
+    known = run.settings()
     known["fixed"] = {  # older versions recorded settings that have no effect as well
         path: value
         for path, value in known["fixed"].items()

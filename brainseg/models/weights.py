@@ -117,7 +117,7 @@ def load_medical(
 
 def _require_trial_of(name: str, config: Path) -> None:
     """Refuse a checkpoint whose trial, by the config beside it, has another model."""
-    params = read_json(config) if config.is_file() else {}
+    params = read_json(config, kind=dict) if config.is_file() else {}
     theirs = params.get("model.encoder.name", params.get("model", name))
     if theirs != name:
         raise ValueError(

@@ -176,7 +176,8 @@ def parsed(line: bytes, keys: Collection[str] = ()) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and all(key in row for key in keys) else None
+    holds = isinstance(row, dict) and all(row.get(key) is not None for key in keys)
+    return row if holds else None
 
 
 def is_cut(line: bytes) -> bool:

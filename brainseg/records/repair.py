@@ -5,6 +5,7 @@ Only who holds the run's lock may do this; whoever else reads a run leaves it as
 
 import os
 from collections.abc import Collection, Iterator
+from io import BytesIO
 from pathlib import Path
 
 from brainseg.records.checkpoint_index import has_whole
@@ -110,7 +111,7 @@ def end_whole(path: Path, keys: Collection[str] = ()) -> int:
     """
     with readable(path):
         content = path.read_bytes()
-    _, size, _ = whole_rows(path, content.splitlines(keepends=True), keys)
+    _, size, _ = whole_rows(path, BytesIO(content).readlines(), keys)
     with path.open("ab") as file:
         if size and content[size - 1 : size] != b"\n":
             file.write(b"\n")

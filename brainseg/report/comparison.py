@@ -144,7 +144,7 @@ def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console)
     """The answer, the table, and what they rest on."""
     console.print(Text(run.sweep["question"], style="bold"))
     console.print(Text(answer(comparison)))
-    for warning in sentences.warnings(run.sweep):
+    for warning in (*sentences.warnings(run.sweep), *sentences.file_notes(run)):
         console.print(Text(warning, style="red"))
     table, left = _terminal_table(comparison, console.width)
     console.print(table)

@@ -16,7 +16,6 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
-from brainseg.records.files import read_json
 from brainseg.records.queries import by_configuration, failures
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
@@ -53,7 +52,7 @@ def confirmation(
         ValueError: ``top`` below 1, ``folds`` below 2, a search without a score or split by
             slices, or ``run`` is itself a confirmation.
     """
-    search = read_json(run.sweep)
+    search = run.settings()
     _refuse(run, search, top, folds)
     space = _space(search)
     chosen = _started(run, search, top, baselines=baselines)
@@ -202,7 +201,7 @@ def _started(
     beside = Run(run.path.resolve().parent / f"{search['name']}-confirm")
     if not beside.sweep.exists():
         return {}
-    started = read_json(beside.sweep)
+    started = beside.settings()
     confirms = started.get("confirms", {})
     if (confirms.get("uid"), confirms.get("top")) != (search["uid"], top):
         return {}  # it confirms another search, or another number: starting it will be refused

@@ -7,7 +7,6 @@ from brainseg.config.distributions import Choice, distribution
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.config.space import Space
-from brainseg.records.files import read_json
 from brainseg.records.queries import REPEATS, values_tried
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
@@ -30,7 +29,7 @@ def expected_dice(run: Run) -> dict[str, float]:
     """
     records = run.trials()
     rows = {record.trial: run.trial(record.trial).rows() for record in records}
-    return expected_of(read_json(run.sweep), records, rows)
+    return expected_of(run.settings(), records, rows)
 
 
 def expected_of(

@@ -7,7 +7,6 @@ from typing import Any
 from brainseg.config.hyperparameters import TrialConfig, completed
 from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
-from brainseg.records.files import read_json
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
 from brainseg.search.multi_objective import ObjectiveCosts
@@ -45,7 +44,7 @@ def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Previ
             f"--from must name a sweep's folder, {run.path} holds no sweep.json; name the folder "
             "of an earlier sweep"
         )
-    known = read_json(run.sweep)
+    known = run.settings()
     differing = _differing(known, asked)
     if differing:
         raise ValueError(

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED
 from brainseg.tracking.marks import Mark
@@ -73,7 +72,7 @@ def main() -> None:
     run = Run(Path(task["run"]))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # W&B prints there as well
-    sys.argv[:] = shlex.split(read_json(run.sweep).get("command", "")) or sys.argv[:1]
+    sys.argv[:] = shlex.split(run.settings().get("command", "")) or sys.argv[:1]
     serve(Sender(run, Sending(**task["sending"]), online=task["online"]), sys.stdin, answers)
     os._exit(0)  # W&B's own exit would try to upload what is left, for as long as it takes
 

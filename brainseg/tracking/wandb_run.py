@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-
-from brainseg.records.files import Lines, read_json
+from brainseg.records.files import Lines
 from brainseg.records.rows import EpochRow, columns
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import ENDED, TrialState
@@ -121,7 +120,7 @@ class WandbRun:
         return NotStored(f"it has {stored} of {self.sent} epochs of trial {self.record.trial}")
 
     def _open(self) -> Any:
-        sweep, record = read_json(self.run.sweep), self.record
+        sweep, record = self.run.settings(), self.record
         live = wandb.init(
             project=self.sending.project,
             group=sweep.get("confirms", sweep)["name"],  # a confirmation beside its search

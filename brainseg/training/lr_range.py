@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from brainseg.records.files import write_text
+from brainseg.records.files import read_text, write_text
 from brainseg.training.loop import NotFinite
 from brainseg.training.schedules import ScheduleFunction, Setting
 
@@ -165,11 +165,11 @@ def read_bounds(path: Path) -> Bounds:
     Raises:
         ValueError: the file marks no bounds.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        marked = {row.get("bound"): row.get("lr") for row in csv.DictReader(file)}
+    text = read_text(path, "remove it to take the test again")
     try:
+        marked = {row.get("bound"): row.get("lr") for row in csv.DictReader(StringIO(text))}
         return Bounds(low=float(marked["low"] or ""), high=float(marked["high"] or ""))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, csv.Error):
         raise ValueError(
             f"a curve of a range test marks its bounds low and high, {path} does not; remove it "
             "to take the test again"

@@ -26,7 +26,7 @@ from brainseg.data.pipeline.modality_dropout import shown_channels
 from brainseg.data.pipeline.normalise import scaling
 from brainseg.data.remote import local_copy
 from brainseg.data.splits.draw import rows_of
-from brainseg.data.table import read_table
+from brainseg.data.table import read_slices
 from brainseg.process import Log
 from brainseg.records.cache import default_cache
 from brainseg.records.files import read_json
@@ -60,8 +60,8 @@ class TrialData:
     ) -> None:
         self.config, self.machine, self.threads = config, machine, threads
         self.heartbeat, self.parts = heartbeat, parts
-        table = read_table(run.slices)
-        source = read_json(run.sweep)["data"]
+        table = read_slices(run.slices)
+        source = read_json(run.sweep, kind=dict, keys=("data",))["data"]
         self.pack = open_pack(
             table,
             lambda: local_copy(source["root"], default_cache(), copy=source.get("copy", "")),

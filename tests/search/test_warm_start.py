@@ -26,6 +26,7 @@ def asked(**changes: Any) -> dict[str, Any]:
         "fixed": {},
         "data": {"fingerprint": "abc", "root": "/data"},
         "split": {"by": "patients", "seed": 0},
+        "strategy": {"kind": "bayes"},
     }
     return about | changes
 

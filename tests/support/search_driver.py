@@ -93,6 +93,8 @@ class Driver:
         row |= {"best_epoch": epoch, "seconds": self.seconds, "devices": 1}
         row |= {"parameters": 1000 * (1 + int(name)), "milliseconds_per_image": 2.0}
         append_line(self.run.trial(name).metrics, row)
+        if epoch == self.study.params(name)["epochs"]:
+            write_text(self.run.trial(name).last, "patient,dice\n")
         spent = {
             "epoch": epoch,
             "start": 0.0,

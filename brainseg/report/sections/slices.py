@@ -1,6 +1,7 @@
 """The page's pictures: validation slices with true and predicted tumour outlined."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> Trial
             keys = ("images", "truths", "predictions", "labels")
             images, *others = (file[key] for key in keys)
             epoch = int(file["epoch"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         problem = f"{trial.folder.panels} cannot be read: {error}"
         return TrialSlices(trial=name, configuration=words, problem=problem)
     index, channel = shown_channel(sweep, images)

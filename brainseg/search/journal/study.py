@@ -19,6 +19,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
 from brainseg.config.sweep import Sweep
 from brainseg.process import Log
+from brainseg.records.checkpoint_index import on_disk
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED, TrialState
@@ -116,7 +117,7 @@ def _write(run: Run, sweep: Sweep, previous: Sequence[PreviousTrial]) -> None:
     folders = {int(folder.trial): folder for folder in _folders(run)}
     for number in range(len(previous), max(folders, default=-1) + 1):
         if folder := folders.get(number):
-            study.add_trial(_as_optuna_trial(run, folder, records.get(folder.trial), sweep))
+            study.add_trial(_as_optuna_trial(folder, records.get(folder.trial), sweep))
             config = build(TrialConfig(), folder.params())
             if asked := next((point for point in queue if point[0] == config), None):
                 queue.remove(asked)
@@ -130,17 +131,11 @@ def _write(run: Run, sweep: Sweep, previous: Sequence[PreviousTrial]) -> None:
     draft.replace(run.journal)
 
 
-def _as_optuna_trial(
-    run: Run, folder: TrialDir, record: TrialRecord | None, sweep: Sweep
-) -> FrozenTrial:
+def _as_optuna_trial(folder: TrialDir, record: TrialRecord | None, sweep: Sweep) -> FrozenTrial:
     """A trial of this sweep by its folder: its values, its epochs, and how it ended if it has."""
     drawn, pinned = sweep.space.split(folder.params())
     rows, config = folder.rows(), build(TrialConfig(), folder.params())
     state = folder.state(record.state if record else None)
-    if record is None and _has_ended(folder, config.epochs):
-        ending = folder.ending()
-        run.note(folder.trial, ending.state, **_about(folder), **ending.changes())
-        state = ending.state
     if state == TrialState.DONE and not rows:
         state = TrialState.FAILED  # its score is lost
     single, values = len(sweep.objectives) == 1, None
@@ -158,13 +153,6 @@ def _as_optuna_trial(
     )
 
 
-def _has_ended(folder: TrialDir, planned: int) -> bool:
-    """Whether a trial without a record was over: a trial that has ended keeps no checkpoint."""
-    rows, asked = folder.rows(), folder.stop.exists() or folder.failure.exists()
-    at_its_end = bool(rows) and (asked or rows[-1].epoch >= planned)
-    return at_its_end and not list(folder.path.glob("latest-*.pt"))
-
-
 def _note_lost(study: optuna.Study, run: Run) -> None:
     """Note in trials.jsonl what only Optuna and the folders still know: a line of it was lost."""
     records = {record.trial: record.state for record in run.trials()}
@@ -174,12 +162,30 @@ def _note_lost(study: optuna.Study, run: Run) -> None:
         known = records.get(folder.trial)
         if known in ENDED or not folder.config.exists():
             continue
-        states = [ours for ours, theirs in OPTUNA_STATES.items() if theirs == trial.state]
-        if not states and not known and folder.state() == TrialState.PAUSED:
-            states = [TrialState.PAUSED]
-        for state in states:
+        if state := _lost_state(trial, folder, known):
             about = {} if known else _about(folder)
             run.note(folder.trial, state, **about, **folder.ending().changes())
+
+
+def _lost_state(
+    trial: FrozenTrial, folder: TrialDir, known: TrialState | None
+) -> TrialState | None:
+    """How a trial ended, or that it is paused, though its records do not say so; else None.
+
+    A trial that has ended keeps no checkpoint: trained again, it would start from its first epoch.
+    """
+    for ours, theirs in OPTUNA_STATES.items():
+        if theirs == trial.state:
+            return ours
+    rows, is_whole = folder.rows(), folder.last.exists()
+    at_its_end = rows and (folder.stop.exists() or (is_whole and rows[-1].epoch >= _epochs(folder)))
+    if folder.failure.exists() or (at_its_end and not on_disk(folder.path)):
+        return folder.ending().state
+    return TrialState.PAUSED if not known and folder.state() == TrialState.PAUSED else None
+
+
+def _epochs(folder: TrialDir) -> int:
+    return int(folder.params()["epochs"])
 
 
 def _about(folder: TrialDir) -> dict[str, Any]:

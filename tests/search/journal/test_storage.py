@@ -16,6 +16,7 @@ from brainseg.records.run import Run
 from brainseg.search.journal.storage import open_journal
 from brainseg.search.study import Study
 from tests.support.search_driver import LISTED
+from tests.support.written import new_run
 
 HOLD = """
 import os, signal, sys
@@ -68,8 +69,7 @@ FORMS = [relative, absolute, through_a_link, moved, a_file]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the run `runs/s`, which has begun."""
     monkeypatch.chdir(tmp_path)
-    Path("runs/s").mkdir(parents=True)
-    Study(Run(Path("runs/s")), LISTED)
+    Study(new_run(Path("runs/s")), LISTED)
     return tmp_path
 
 

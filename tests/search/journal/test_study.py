@@ -14,6 +14,7 @@ from brainseg.records.repair import repair
 from brainseg.records.run import Run
 from brainseg.search.study import Study
 from tests.support.search_driver import LISTED, SWEEP, Driver, end
+from tests.support.written import new_run
 
 SEARCH = replace(SWEEP, strategy=Bayes(trials=7, grace_epochs=1, reduction=3, sampler="tpe"))
 
@@ -99,7 +100,7 @@ def test_a_journal_that_fits_the_trials_is_left_alone(
 def test_what_was_written_again_is_said_and_the_damaged_journal_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run(tmp_path)
+    run = new_run(tmp_path)
     study = Study(run, SWEEP)
     end(study, study.ask(), "done", 0.5)
     lines = run.journal.read_bytes().splitlines(keepends=True)
@@ -117,7 +118,7 @@ def test_what_was_written_again_is_said_and_the_damaged_journal_kept(
 def test_an_end_that_only_optuna_knows_is_noted_and_the_trial_is_not_trained_again(
     tmp_path: Path, lost: str
 ) -> None:
-    run = Run(tmp_path)
+    run = new_run(tmp_path)
     study = Study(run, LISTED)
     for state, dice in (("done", 0.5), ("stopped", 0.4), ("failed", None)):
         end(study, study.ask(), state, dice)
@@ -147,7 +148,7 @@ def test_without_the_changes_the_folders_still_say_what_ended_and_what_is_paused
 def test_a_driver_killed_while_it_writes_the_journal_again_leaves_the_old_one(
     tmp_path: Path,
 ) -> None:
-    run = Run(tmp_path)
+    run = new_run(tmp_path)
     study = Study(run, LISTED)
     end(study, study.ask(), "done", 0.5)
     (tmp_path / "study.journal.new").write_text("half of a n")
@@ -158,7 +159,7 @@ def test_a_driver_killed_while_it_writes_the_journal_again_leaves_the_old_one(
 
 
 def test_a_config_that_was_set_aside_is_proposed_again(tmp_path: Path) -> None:
-    run, sweep = Run(tmp_path), LISTED
+    run, sweep = new_run(tmp_path), LISTED
     study = Study(run, sweep)
     first, second = study.ask(), study.ask()
     run.note(first, "running", params=study.params(first))
