@@ -203,9 +203,11 @@ def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let the block's OSErrors name ``path``; those of a write name nothing."""
+    """Let the block's OSErrors name ``path``; ValueError if a folder stands in its place."""
     try:
         yield
+    except IsADirectoryError:
+        raise ValueError(f"{path} must be a file, it is a folder; remove or rename it") from None
     except OSError as error:
         if error.errno is None:
             raise

@@ -1,96 +1,122 @@
-"""Writers on a storage that fails: files stay whole, and no folder rises again."""
+"""One reader for texts and one for JSON: whatever is wrong, one sentence says of which file."""
 
-import errno
-import os
-import resource
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import json
+import math
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from brainseg.records.files import append_line, read_json, read_lines, write_json
+from brainseg.records.files import (
+    Unreadable,
+    append_line,
+    read_json,
+    read_lines,
+    read_text,
+    write_json,
+    write_text,
+)
+from tests.support.tables import refused
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow above 4 kB, as on a disk that is full there."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b'{"a": 1', "it is no JSON (Expecting ',' delimiter: line 1 column 8 (char 7))"),
+        (b'"\xff"', "its byte 2 is no UTF-8"),
+        (b"[1]", "it holds no object"),
+        (b"{}", "it lacks a, b"),
+        (b'{"b": 1}', "it lacks a"),
+    ],
+)
+def test_json_that_is_not_what_it_should_be_is_named(
+    tmp_path: Path, content: bytes, fault: str
+) -> None:
+    path = tmp_path / "value.json"
+    path.write_bytes(content)
+    said = refused(lambda: read_json(path, kind=dict, keys=("a", "b"), remedy="take another"))
+    assert said == f"{path} cannot be read: {fault}; take another"
 
 
-@pytest.mark.usefixtures("small_files")
-def test_a_line_that_does_not_fit_leaves_no_part_of_it(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    append_line(file, {"n": 1, "text": "x" * 3000})
-    before = file.read_bytes()
-    with pytest.raises(OSError) as caught:
-        append_line(file, {"n": 2, "text": "x" * 3000})
-    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(file))
-    assert file.read_bytes() == before
-    append_line(file, {"n": 3})
-    assert [row["n"] for row in read_lines(file)] == [1, 3]
+def test_each_item_of_a_list_has_the_keys(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, [{"a": 1}, {}])
+    assert "it lacks a" in refused(lambda: read_json(path, kind=list, keys=("a",)))
+    write_json(path, [{"a": 1}, 3])
+    assert "it lacks a" in refused(lambda: read_json(path, kind=list, keys=("a",)))
+    assert "it holds no list" in refused(lambda: read_json(_written(path, {}), kind=list))
 
 
-@pytest.mark.usefixtures("small_files")
-def test_a_file_that_does_not_fit_leaves_the_old_one_whole(tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
-    write_json(file, "old")
-    with pytest.raises(OSError) as caught:
-        write_json(file, "x" * 5000)
-    assert caught.value.filename == str(file)
-    assert read_json(file) == "old" and list(tmp_path.iterdir()) == [file]
+def _written(path: Path, value: Any) -> Path:
+    write_json(path, value)
+    return path
 
 
-def test_no_writer_makes_a_folder(tmp_path: Path) -> None:
-    gone = tmp_path / "run" / "trials" / "0000"
+def test_what_stands_in_a_file_s_place_is_named_but_a_storage_that_is_away_is_not_blamed_on_it(
+    tmp_path: Path,
+) -> None:
+    assert "it is missing; restore" in refused(lambda: read_text(tmp_path / "no"))
+    assert "it is a folder; restore" in refused(lambda: read_text(tmp_path))
     with pytest.raises(FileNotFoundError):
-        append_line(gone / "metrics.jsonl", {})
-    with pytest.raises(FileNotFoundError):
-        write_json(gone / "config.json", {})
-    assert list(tmp_path.iterdir()) == []
+        read_text(tmp_path / "away" / "file")
 
 
-FILL = """
-import sys
-from pathlib import Path
-from brainseg.records.files import append_line, read_lines, write_json, read_json
-folder = Path(sys.argv[1])
-write_json(folder / "a.json", "old")
-try:
-    for n in range(100_000):
-        append_line(folder / "a.jsonl", {"n": n, "text": "x" * 999})
-except OSError as error:
-    print(error)
-try:
-    write_json(folder / "a.json", "x" * 9_999)
-except OSError as error:
-    print(error)
-assert read_json(folder / "a.json") == "old"
-rows = read_lines(folder / "a.jsonl")
-assert [row["n"] for row in rows] == list(range(n)), "a line is missing"
-assert (folder / "a.jsonl").read_bytes().endswith(b"\\n"), "a line is cut"
-print(sorted(file.name for file in folder.iterdir()))
-"""
+def test_what_is_wrong_with_a_file_reaches_another_process(tmp_path: Path) -> None:
+    error = Unreadable(tmp_path, "it is empty", "remove it")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_a_disk_that_is_full_keeps_every_whole_line_and_file(tmp_path: Path) -> None:
-    mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path} && exec " + '"$@"'
-    if os.geteuid() or not shutil.which("unshare"):
-        pytest.skip("only root can mount a file system")
-    command = ["unshare", "-m", "bash", "-c", mount, "_", sys.executable, "-c", FILL, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if "mount" in done.stderr and "Traceback" not in done.stderr:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    assert done.stdout.splitlines() == [
-        f"[Errno 28] No space left on device: '{tmp_path}/a.jsonl'",
-        f"[Errno 28] No space left on device: '{tmp_path}/a.json'",
-        "['a.json', 'a.jsonl']",
-    ], done.stderr
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_no_number_that_json_does_not_have_is_written_and_its_place_is_named(
+    tmp_path: Path, number: float
+) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    value = {"ok": 0.5, "scores": [{"dice": 0.5}, {"dice": number}], "lr": number}
+    rule = "must hold finite numbers only"
+    said = refused(lambda: write_json(path, value))
+    assert said == (
+        f"value.json {rule}, scores.1.dice is {number}, lr is {number}; JSON has no other"
+    )
+    assert read_json(path) == {"a": 1}
+    rows = tmp_path / "rows.jsonl"
+    append_line(rows, {"epoch": 1})
+    assert f"rows.jsonl {rule}, dice is {number}" in refused(
+        lambda: append_line(rows, {"dice": number})
+    )
+    assert read_lines(rows) == [{"epoch": 1}]
+
+
+def test_what_is_no_json_at_all_is_a_fault_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "value.json", {"a": object()})
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises((ValueError, RecursionError)):
+        write_json(tmp_path / "value.json", loop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_where_a_file_should_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.mkdir()
+    rule = f"{path} must be a file, it is a folder; remove or rename it"
+    assert refused(lambda: write_text(path, "new")) == rule
+    assert refused(lambda: append_line(path, {})) == rule
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("keys", [(), ("epoch",)])
+def test_rows_that_lack_what_every_row_has_are_no_rows(
+    tmp_path: Path, keys: tuple[str, ...]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ({"epoch": 1}, {"epoch": None}, {})))
+    assert len(read_lines(path, keys)) == (1 if keys else 3)
+    append_line(path, {"epoch": 2})
+    if keys:
+        said = refused(lambda: read_lines(path, keys))
+        assert "its line 2 is no JSON object with epoch; restore it from a copy, or" in said

@@ -48,7 +48,6 @@ READ = sorted(
     for path in OLD.rglob("*")
     if path.is_file()
     and path.parent.name in ("old_run", "0001")  # the other trials have the same files
-    and path.name != "results.csv"  # which is but written
 )
 
 
