@@ -1,6 +1,7 @@
 """Which settings count: one has no effect where no configuration takes the branch that it is on."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -61,11 +62,11 @@ def obstacle(
     """
     lacks = [lacking_in_draws(space, path)] if draws else []
     for point in points:
+        if {} in lacks:
+            return None
         if point.get(path, space.fixed[path]) == space.fixed[path]:
             lacks.append(lacking(space.config(point), path))
-    if {} in lacks:
-        return None
-    return min(lacks, key=len, default={})
+    return None if {} in lacks else min(lacks, key=len, default={})
 
 
 def refuse_idle(space: Space[TrialConfig], points: Iterable[Point], *, draws: bool) -> None:
@@ -100,6 +101,22 @@ def refuse_idle_points(space: Space[TrialConfig], points: Iterable[Point]) -> No
                     f"{path}={value} has no effect in the configuration that names it, which has "
                     f"other than {in_words(lacks)}; add that to it, or leave the first out"
                 )
+
+
+def refuse_idle_search(space: Space[TrialConfig]) -> None:
+    """Refuse a pattern or a range of a search of which nothing is ever drawn.
+
+    What is fixed does not count: it may come from options, and then narrows a search knowingly.
+    """
+    free = replace(space, fixed={})
+    for pattern in (*space.search, *space.narrow):
+        paths = [path for path in free.distributions() if fnmatchcase(path, pattern)]
+        lacks = [lacking_in_draws(free, path) for path in paths]
+        if lacks and {} not in lacks:
+            raise ValueError(
+                f"{pattern} is searched to no effect: no configuration that is drawn has "
+                f"{in_words(min(lacks, key=len))}; search that as well, or leave it out"
+            )
 
 
 def lacking_in_draws(space: Space[TrialConfig], path: str) -> Params:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from brainseg.config.claims import Claim, configurations_of
 from brainseg.config.distributions import Params, Value
-from brainseg.config.effect import refuse_idle, refuse_idle_points
+from brainseg.config.effect import refuse_idle, refuse_idle_points, refuse_idle_search
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.points import require_points
 from brainseg.config.schema import build
@@ -165,6 +165,7 @@ class Sweep:
         if not self.confirms:  # which takes all settings of a search
             refuse_idle(self.space, self.first, draws=self.draws)
             refuse_idle_points(self.space, self.first)
+            refuse_idle_search(self.space)
         _check_budget(self)
         _check_objectives(self.objectives)
         _check_folds(self)

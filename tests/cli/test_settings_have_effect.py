@@ -13,7 +13,7 @@ from brainseg.cli.options.sweep import add_sweep_options
 from brainseg.cli.train import single
 from brainseg.config.distributions import Choice, Integers, Value
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Leaf, flatten, leaf_of, leaves
+from brainseg.config.schema import Leaf, flatten, leaves
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Points, Sweep
 from tests.support.options import asked, options_of
@@ -248,7 +248,12 @@ def test_a_sweep_in_python_is_held_to_the_same_rule() -> None:
         sweep(Space(TrialConfig(), search=()), first=(idle,), strategy=Bayes(trials=2))
     blocks = {"model.encoder.freeze.first.blocks": Integers(1, 3)}
     assert sweep(Space(TrialConfig(), search=("model.encoder.freeze*",), narrow=blocks))
-    assert leaf_of(TrialConfig, "model.plain.width")
+    with pytest.raises(ValueError, match="searched to no effect: no configuration that is drawn"):
+        sweep(Space(TrialConfig(), search=("epochs", "model.encoder.freeze.first.blocks")))
+    with pytest.raises(ValueError, match=r"has model\.encoder\.freeze=first; search that as well"):
+        sweep(Space(TrialConfig(), search=("model.encoder.freeze.first*", "epochs")))
+    with pytest.raises(ValueError, match="has lr=given; search that as well"):
+        sweep(Space(TrialConfig(lr="auto"), search=("optimizer.adamw.lr", "batch_size")))
 
 
 @pytest.mark.parametrize("path", ["optimizer.adamw.lr", "schedule.cosine.floor"])
