@@ -18,6 +18,7 @@ OTHER_NEEDS: tuple[tuple[str, str, tuple[Value, ...]], ...] = (
     ("optimizer.*.lr", "lr", ("given",)),
     ("schedule.triangular*.floor", "lr", ("given",)),
     ("schedule.exprange.floor", "lr", ("given",)),
+    ("augment.missing", "channels", (2, 3, 4)),
     ("model.encoder.layer_decay", "model.encoder.freeze", ("nothing", "first", "gradual")),
 )
 

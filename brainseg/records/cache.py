@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from brainseg.records.locks import locked
@@ -54,7 +55,9 @@ def fill_once(
 
 
 def _fill(folder: Path, fill: Callable[[Path], None], num_bytes: int, draft: Path) -> None:
-    shutil.rmtree(draft, ignore_errors=True)  # we hold the lock: whoever wrote it died
+    _remove(draft)  # we hold the lock: whoever wrote it died
+    for left in folder.parent.glob(f".{folder.name}.*.damaged"):
+        _remove(left)
     _require_room(folder.parent, num_bytes)
     draft.mkdir()
     try:
@@ -71,10 +74,14 @@ def _set_aside(folder: Path) -> None:
     if os.path.lexists(folder):
         aside = folder.with_name(f".{folder.name}.{time.time_ns()}.damaged")
         folder.rename(aside)
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink()
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder or a file, as far as it can be."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def megabytes(num_bytes: int) -> str:

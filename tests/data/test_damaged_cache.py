@@ -158,6 +158,26 @@ def test_a_damaged_pack_of_files_that_changed_since_is_refused(tmp_path: Path, c
             open_pack(table, root, image_size=16, recorded=recorded)
 
 
+@pytest.mark.parametrize("name", ["slices.npy", ".checksums", "the draft", "an old one"])
+def test_what_stands_where_a_pack_s_parts_belong_is_removed(
+    tmp_path: Path, cache: Path, name: str
+) -> None:
+    root = write_folder(tmp_path / "root", 3)
+    pixels = packed(root, cache).slices_NHWD.copy()
+    (folder,) = (cache / "packs").glob("[!.]*")
+    if name == "the draft":
+        (folder.parent / ".lock.partial").write_text("a file")
+    elif name == "an old one":
+        (folder.parent / f".{folder.name}.1.damaged").mkdir()
+    if (folder / name).exists():
+        (folder / name).unlink()
+        (folder / name).mkdir()
+    else:
+        (folder / "slices.npy").unlink()
+    assert np.array_equal(packed(root, cache).slices_NHWD, pixels)
+    assert {path.name for path in folder.parent.iterdir()} == {".lock", folder.name}
+
+
 CUT_IN_USE = """
 import os, sys
 from pathlib import Path
