@@ -15,7 +15,11 @@ def pareto_rows(run: RunSnapshot) -> list[dict[str, Any]]:
     Best Dice first; no rows for a sweep whose one objective is Dice.
     """
     objectives = run.sweep.get("objectives", ["dice"])
-    done = [record for record in run.records if record.state == TrialState.DONE]
+    done = [
+        record
+        for record in run.records
+        if record.state == TrialState.DONE and run.trials[record.trial].rows
+    ]
     if len(objectives) == 1 or not done:
         return []
     paths = varied_paths(done)

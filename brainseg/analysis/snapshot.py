@@ -59,7 +59,7 @@ class TrialSnapshot:
             patients=_no_patients() if patients is None else patients,
             last=unless_damaged(lambda: _read_patients(folder.last), None),
             audit=unless_damaged(folder.audit, []),
-            notes=[*folder.notes(), *_missing(folder, rows), *unreadable],
+            notes=[*folder.notes(), *_missing(folder, record, rows), *unreadable],
         )
 
     @property
@@ -107,13 +107,16 @@ class RunSnapshot:
         return expected_of(self.sweep, self.records, rows)
 
 
-def _missing(folder: TrialDir, rows: Sequence[EpochRow]) -> list[str]:
+def _missing(folder: TrialDir, record: TrialRecord, rows: Sequence[EpochRow]) -> list[str]:
     """What a trial that has a score should have beside it, and has not."""
-    paths = [path for path in (folder.patients, folder.panels) if not path.exists()]
-    if not (paths and rows and rows[-1].best_epoch):
-        return []
+    best = rows[-1].best_epoch if rows else record.best_epoch
+    paths = [path for path in (folder.patients, folder.panels) if best and not path.exists()]
     names = " and ".join(path.name for path in paths)
-    return [f"{names} of its best epoch, {rows[-1].best_epoch}, cannot be shown: missing"]
+    missing = [f"{names} of its best epoch, {best}, cannot be shown: missing"] if paths else []
+    held, last = {row.epoch for row in rows}, max([record.epoch, *(row.epoch for row in rows)])
+    if len(held) < last:
+        missing.append(f"metrics.jsonl holds {len(held)} of its {last} epochs: a gap in its curve")
+    return missing
 
 
 def _no_patients() -> pd.DataFrame:

@@ -243,8 +243,14 @@ class TrialDir:
         }
 
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
-        """The trial's value in each of ``objectives``, so far."""
-        return objective_values(objectives, self.rows()[-1], self.device_seconds(), self.metrics)
+        """The trial's value in each of ``objectives``, so far.
+
+        Raises:
+            Unreadable: the rows of a trial that had some are lost.
+        """
+        if not (rows := self.rows()):
+            raise Unreadable(self.metrics, "no epoch is left in it")
+        return objective_values(objectives, rows[-1], self.device_seconds(), self.metrics)
 
 
 def _mark(path: Path) -> tuple[int, int]:
