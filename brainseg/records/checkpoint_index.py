@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from brainseg.records.files import read_json, write_json
@@ -75,9 +76,9 @@ def has_whole(folder: Path) -> bool:
     return any(content(folder / name, digest) for name, digest in candidates(folder).items())
 
 
-def no_whole(folder: Path) -> str:
-    """Why a trial is not resumed whose checkpoints are all damaged, and what to do."""
-    return f"no checkpoint in {folder} is whole; {REMEDY}"
+def no_whole(folder: Path, problems: Sequence[str]) -> str:
+    """Why a trial is not resumed whose checkpoints all have ``problems``, and what to do."""
+    return f"no checkpoint in {folder} is whole ({', '.join(problems)}); {REMEDY}"
 
 
 def remedied(folder: Path) -> bool:

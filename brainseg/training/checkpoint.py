@@ -95,7 +95,7 @@ def newest(folder: Path, *, foreign: Objection = none, unsupported: Objection = 
                 write_index(folder, entries)
             return Newest(file, state, tuple(problems))
     if has_index and not whole:
-        raise ValueError(no_whole(folder))
+        raise ValueError(no_whole(folder, problems))
     return Newest(problems=tuple(problems))
 
 

@@ -207,8 +207,8 @@ def test_without_a_whole_checkpoint_resuming_is_an_error_and_not_a_fresh_start(
     with pytest.raises(ValueError) as error:
         newest(tmp_path)
     assert str(error.value) == (
-        f"no checkpoint in {tmp_path} is whole; delete checkpoints.json there to start the "
-        "trial again from its first epoch"
+        f"no checkpoint in {tmp_path} is whole (latest-0002.pt is damaged, latest-0001.pt is "
+        "damaged); delete checkpoints.json there to start the trial again from its first epoch"
     )
 
 

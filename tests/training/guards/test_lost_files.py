@@ -272,3 +272,16 @@ def test_bounds_of_a_range_test_come_back_with_the_checkpoint(run: Run) -> None:
     assert again.lr_range.read_text() == expected
     assert_same(whole, again)
     assert again.notes() == [f"lr_range.csv was missing and is written again; {AFTER}"]
+
+
+def test_another_trial_s_checkpoints_with_their_index_are_refused_by_name(
+    folder: TrialDir,
+) -> None:
+    run = Run(folder.path.parents[1])
+    other = trained(run, "other", replace(CONFIG, seed=5), nothing)
+    for name in ("checkpoints.json", "latest-0004.pt"):
+        shutil.copy(other.path / name, folder.path / name)
+    lose("latest-0003.pt", "latest-0002.pt")(folder)
+    reason = resumed(folder).ending().reason
+    assert "is whole (latest-0004.pt is of another trial, latest-0003.pt is missing)" in reason
+    assert reason.endswith(REMEDY)
