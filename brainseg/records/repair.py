@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build
 from brainseg.records.checkpoint_index import has_whole
 from brainseg.records.files import (
     Unreadable,
@@ -133,9 +135,14 @@ def _config(run: Run, trial: TrialDir) -> Iterator[str]:
         return
     except Unreadable as error:
         damaged = error
+    started = (row.get("params") for row in run.events() if row["trial"] == trial.trial)
+    params = next(filter(None, started), None)
+    try:
+        build(TrialConfig(), params or {})
+    except ValueError:
+        raise damaged from None  # of another version of brainseg, perhaps
     _set_aside(trial.config)
-    started = (row["params"] for row in run.events() if row["trial"] == trial.trial)
-    if params := next(filter(None, started), None):
+    if params:
         write_json(trial.config, params)
         yield f"{damaged.path} could not be read ({damaged.fault}); written again from trials.jsonl"
     else:

@@ -7,6 +7,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build
 from brainseg.records.files import (
     Unreadable,
     append_line,
@@ -60,7 +62,12 @@ class TrialDir:
     def params(self) -> dict[str, Any]:
         """The trial's configuration as one flat dict."""
         remedy = "repeat the sweep's command, which writes it again"
-        return dict(read_json(self.config, kind=dict, keys=("epochs",), remedy=remedy))
+        params = dict(read_json(self.config, kind=dict, keys=("epochs",), remedy=remedy))
+        try:
+            build(TrialConfig(), params)
+        except ValueError as error:
+            raise Unreadable(self.config, f"it is no configuration ({error})", remedy) from None
+        return params
 
     @property
     def metrics(self) -> Path:

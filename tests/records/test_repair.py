@@ -119,7 +119,10 @@ def test_all_that_a_crash_cut_in_a_run_is_said_in_one_line(run: Run) -> None:
     assert repair(run) == []
 
 
-@pytest.mark.parametrize("content", [b"", b'{"epochs"', b"\xff\xfe", b"[]", b"{}"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"epochs"', b"\xff\xfe", b"[]", b"{}", b'{"epochs": "3"}', b'{"epochs": 3, "x": 1}'],
+)
 def test_a_config_is_written_again_from_the_record_of_its_start(run: Run, content: bytes) -> None:
     config = run.trial("0000").config
     config.write_bytes(content)
