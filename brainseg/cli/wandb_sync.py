@@ -62,28 +62,30 @@ def _carried_out(upload: "Upload") -> "list[Mark]":
     from brainseg.tracking.sender_process import SendError
 
     marks: list[Mark] = []
+    failed: list[SendError] = []
     number = len(upload.trials)
-    try:
-        for trial, mark in zip(upload.trials, upload.carry_out(), strict=True):
-            marks.append(mark)
-            epochs = "1 epoch" if mark.epoch == 1 else f"{mark.epoch} epochs"
-            print(f"[{len(marks)}/{number}] trial {trial}: {epochs}  {mark.url}", flush=True)
-            if mark.gaps:
-                print(
-                    f"trial {trial}: W&B lacks {mark.gaps} of these, left out by an earlier "
-                    "version; it takes none before the last one that it has"
-                )
-    except SendError as error:
-        stands = f"{error}; {len(marks)} of {number} trials are uploaded"
-        if error.refused:
-            raise ValueError(
-                f"{stands}. Set WANDB_API_KEY to a key of {upload.server}, or run `wandb login`, "
-                "then run the same command"
-            ) from None
-        raise NotUploaded(
-            f"{stands}. Once {upload.server} can be reached, the same command continues"
-        ) from None
-    return marks
+    for count, (trial, mark) in enumerate(upload.carry_out(), start=1):
+        if isinstance(mark, SendError):
+            failed.append(mark)
+            print(f"[{count}/{number}] trial {trial}: not uploaded", flush=True)
+            continue
+        marks.append(mark)
+        epochs = "1 epoch" if mark.epoch == 1 else f"{mark.epoch} epochs"
+        print(f"[{count}/{number}] trial {trial}: {epochs}  {mark.url}", flush=True)
+        if mark.gaps:
+            print(
+                f"trial {trial}: W&B lacks {mark.gaps} of these, left out by an earlier version; "
+                "it takes none before the last one that it has"
+            )
+    if not failed:
+        return marks
+    stands = f"{failed[-1]}; {len(marks)} of {number} trials are uploaded"
+    if failed[-1].refused:
+        raise ValueError(
+            f"{stands}. Set WANDB_API_KEY to a key of {upload.server}, or run `wandb login`, then "
+            "run the same command"
+        )
+    raise NotUploaded(f"{stands}. Once {upload.server} takes the rest, the same command continues")
 
 
 @contextmanager

@@ -43,16 +43,19 @@ def write_mark(folder: TrialDir, mark: Mark) -> None:
 
 def lacking(run: Run, server: str) -> list[TrialRecord]:
     """Trials of which ``server`` may lack something, in the order in which they started."""
-    return [record for record in run.trials() if _lacks(run.trial(record.trial), record, server)]
+    begun = [
+        record for record in run.trials() if record.state in ENDED or run.trial(record.trial).rows()
+    ]
+    return [record for record in begun if whole_mark(run, record, server) is None]
 
 
-def _lacks(folder: TrialDir, record: TrialRecord, server: str) -> bool:
-    ended, rows = record.state in ENDED, folder.rows()
-    mark = read_mark(folder)
-    if mark is None or mark.server != server:
-        return bool(rows) or ended
-    told = not ended or mark.state == record.state
-    return not told or bool(rows and rows[-1].epoch > mark.epoch)
+def whole_mark(run: Run, record: TrialRecord, server: str) -> Mark | None:
+    """The trial's mark, if by it ``server`` has all that is recorded."""
+    folder = run.trial(record.trial)
+    mark, rows = read_mark(folder), folder.rows()
+    if mark is None or mark.server != server or (rows and rows[-1].epoch > mark.epoch):
+        return None
+    return mark if record.state not in ENDED or mark.state == record.state else None
 
 
 def _path(folder: TrialDir) -> Path:

@@ -154,11 +154,11 @@ class Mirror:
         if order["do"] == "send" and order["trial"] not in marks and self.mode == "online":
             self._unstored.setdefault(order["trial"])
         if order["do"] == "check":
-            self._check_at = time.monotonic() + self.pauses.check
+            self._check_at = time.monotonic() + self.pauses.check / max(len(self._unstored), 1)
             if order["trial"] in self._unstored:  # the others come first next time
                 del self._unstored[order["trial"]]
                 self._unstored[order["trial"]] = None
-        if self._failures:
+        if self._failures and marks:  # that W&B takes rows is no proof that it stores them
             self._failures = 0
             self.log("W&B works again; it gets what it missed")
 

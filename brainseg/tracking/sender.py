@@ -20,7 +20,8 @@ from typing import Any, TextIO
 
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED
-from brainseg.tracking.marks import Mark
+from brainseg.tracking.account import server
+from brainseg.tracking.marks import OFFLINE, Mark, whole_mark
 from brainseg.tracking.sending import Sending
 from brainseg.tracking.wandb_run import WandbRun
 
@@ -46,6 +47,8 @@ class Sender:
     def _send(self, trial: str) -> dict[str, Mark]:
         record = self.run.record(trial)
         if trial not in self._open:
+            if mark := whole_mark(self.run, record, server() if self.online else OFFLINE):
+                return {trial: mark}  # its last row and its end are often asked for together
             self._open[trial] = WandbRun(self.run, record, self.sending, self.online)
         self._open[trial].send_rows()
         return {trial: self._close(trial)} if record.state in ENDED else {}

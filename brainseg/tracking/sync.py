@@ -12,7 +12,7 @@ from pathlib import Path
 from brainseg.records.run import Run
 from brainseg.tracking.account import server
 from brainseg.tracking.marks import Mark, lacking, write_mark
-from brainseg.tracking.sender_process import SenderProcess
+from brainseg.tracking.sender_process import SenderProcess, SendError
 from brainseg.tracking.sending import Sending
 
 SENDING = Sending(upload_seconds=600.0)  # a long run over a slow line
@@ -32,23 +32,34 @@ class Upload:
         address = server()
         return cls(run, address, tuple(record.trial for record in lacking(run, address)))
 
-    def carry_out(self) -> Iterator[Mark]:
-        """Upload one trial after the other; yields what W&B then holds of each.
+    def carry_out(self) -> Iterator[tuple[str, Mark | SendError]]:
+        """Upload one trial after the other; yields what W&B then holds of each, or what failed.
 
-        Raises:
-            SendError: W&B does not take what it is sent.
+        After two failures in a row, or a refusal of the key, it ends.
         """
-        sender = SenderProcess(self.run.path, SENDING, online=True)
+        sender, failed = SenderProcess(self.run.path, SENDING, online=True), False
         try:
             for trial in self.trials:
-                marks = sender.ask({"do": "send", "trial": trial})
-                marks |= sender.ask({"do": "close"})  # if the trial has not ended
-                with suppress(OSError):  # read-only: the next time W&B is asked again
-                    write_mark(self.run.trial(trial), marks[trial])
-                _note_uploaded(self.run.path, marks[trial].id)
-                yield marks[trial]
+                try:
+                    yield trial, self._upload(trial, sender)
+                    failed = False
+                except SendError as error:
+                    yield trial, error
+                    if failed or error.refused:
+                        return
+                    failed = True
+                    sender.end()
+                    sender = SenderProcess(self.run.path, SENDING, online=True)
         finally:
             sender.end()
+
+    def _upload(self, trial: str, sender: SenderProcess) -> Mark:
+        marks = sender.ask({"do": "send", "trial": trial})
+        marks |= sender.ask({"do": "close"})  # if the trial has not ended
+        with suppress(OSError):  # read-only: the next time W&B is asked again
+            write_mark(self.run.trial(trial), marks[trial])
+        _note_uploaded(self.run.path, marks[trial].id)
+        return marks[trial]
 
 
 def _note_uploaded(run: Path, id: str) -> None:

@@ -89,6 +89,7 @@ class WandbServer:
         self.status: int | None = None  # that every request is answered with
         self.failures_left = 0  # requests that are answered with 500
         self.silent = False  # takes requests and answers none
+        self.deleted: set[str] = set()  # ids of runs that it takes no more
         self.answers_to_lose = 0  # of the file stream: it keeps the rows, and breaks the connection
         self.requests = 0
         self._released = Event()
@@ -138,6 +139,8 @@ class WandbServer:
             return 500, {"error": "as it was told"}
         if path == "/graphql":
             asked = json.loads(body)
+            if "upsertBucket" in asked["query"] and asked["variables"]["name"] in self.deleted:
+                return 409, {"errors": [{"message": "run was previously created and deleted"}]}
             return 200, {"data": self._graphql(asked["query"], asked.get("variables") or {})}
         if path.endswith("/file_stream"):
             self.runs[path.split("/")[-2]].take(json.loads(body))

@@ -11,7 +11,7 @@ import pytest
 from brainseg.records.locks import locked
 from brainseg.records.run import Run
 from brainseg.tracking import sync
-from brainseg.tracking.marks import lacking
+from brainseg.tracking.marks import OFFLINE, lacking
 from tests.support.mirroring import SENDING, mirror, offline_steps, until
 from tests.support.small_run import end, four_trials
 from tests.support.sweeps import ROOT, brainseg
@@ -19,6 +19,14 @@ from tests.support.wandb_server import KEY, WandbServer
 from tests.tracking.test_mirror import add_rows, id_of
 
 OLD = Path(__file__).parents[1] / "support" / "old_run"
+
+
+PROGRAM = "from brainseg.cli.main import main; main()"
+
+
+def environment() -> dict[str, str]:
+    """Of another process that is to import this brainseg."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +97,8 @@ def test_down_until_after_the_end_then_sync(run: Run, server: WandbServer) -> No
 
 
 def test_killed_in_the_middle_it_continues(run: Run, server: WandbServer) -> None:
-    program = "from brainseg.cli.main import main; main()"
-    words = [sys.executable, "-c", program, "wandb", "sync", str(run.path)]
-    first = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    words = [sys.executable, "-c", PROGRAM, "wandb", "sync", str(run.path)]
+    first = subprocess.Popen(words, env=environment())
     until(lambda: len(server.runs) >= 2)
     first.kill()
     first.wait()
@@ -105,7 +112,10 @@ def test_offline_runs_are_uploaded_once_by_brainseg_or_by_wandb(
 ) -> None:
     copy = mirror(run, print, "offline")
     copy.follow("0003")
+    until(lambda: not lacking(run, OFFLINE)[1:])
+    copy.follow("0001")  # which has ended, and is there
     copy.close()
+    assert len(list(run.path.glob("wandb/offline-run-*"))) == 4, "one for each trial"
     assert offline_steps(run, "0001") == [1, 2, 3] and not server.runs
     fresh = Run(run.path.with_name("fresh"))
     shutil.copytree(run.path, fresh.path)
@@ -142,6 +152,37 @@ def test_a_gap_that_an_earlier_version_left_is_said(run: Run, server: WandbServe
     assert "trial 0001: W&B lacks 1 of these" in done.stdout and done.status == 0, done
     assert done.stdout.count("W&B lacks") == 1
     assert steps(server) == WHOLE | {"0001": [1, 3]}
+
+
+def test_a_trial_that_wandb_refuses_does_not_hold_up_the_others(
+    run: Run, server: WandbServer
+) -> None:
+    server.deleted = {id_of("0001")}
+    said = list[str]()
+    copy = mirror(run, said.append)
+    until(lambda: len(server.runs) == 2)
+    copy.close()
+    whole = {trial: WHOLE[trial] for trial in ("0000", "0002")}
+    assert steps(server) == whole and "previously created and deleted" in said[0]
+    assert len(said) < 5, said
+    done = brainseg("wandb", "sync", str(run.path))
+    assert done.status == 4 and "[1/2] trial 0001: not uploaded" in done.stdout, done
+    assert "created and deleted" in done.stderr and "1 of 2 trials are uploaded" in done.stderr
+    assert steps(server) == whole | {"0003": WHOLE["0003"]}
+
+
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+
+
+def test_from_storage_that_cannot_be_written_to(run: Run, server: WandbServer) -> None:
+    if os.geteuid() or subprocess.run(["unshare", "--mount", "true"]).returncode:
+        pytest.skip("to mount a folder read-only one must be root")
+    mounted = ["unshare", "--mount", "bash", "-c", READ_ONLY, str(run.path.parent)]
+    for _ in range(2):
+        words = [*mounted, sys.executable, "-c", PROGRAM, "wandb", "sync", str(run.path)]
+        done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0 and "[4/4]" in done.stdout and done.stderr == ""
+    assert steps(server) == WHOLE and not list(run.path.glob("trials/*/wandb.json"))
 
 
 def test_why_not_is_one_sentence(
