@@ -3,7 +3,6 @@
 Ray itself would wait for ever, silently.
 """
 
-import signal
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from ray.tune.experiment import Trial
 
 from brainseg.cluster.capacity import LOG_SECONDS, LOOK_SECONDS, ClusterCapacity
 from brainseg.cluster.placement_groups import PlacementGroups
-from brainseg.process import Log, in_main_thread
+from brainseg.process import Log
 
 
 class Interrupted(Exception):
-    """Ends Tune in a thread that receives no signals."""
+    """Raised by a callback, it ends Tune, which ends the trials' processes."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,7 @@ class RoomWatcher(tune.Callback):
 
     def _end(self, why: str) -> None:
         self.ended = why
-        if not in_main_thread():
-            raise Interrupted(why)
-        signal.raise_signal(signal.SIGINT)  # Tune ends in good order
+        raise Interrupted(why)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; each driver makes a new one

@@ -5,9 +5,9 @@ the same command resumes once the folder is well again.
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import strerror
 from pathlib import Path
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -15,8 +15,10 @@ BROKEN = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN}
     | {errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EUCLEAN, errno.ESHUTDOWN}
 )
+UNNAMED = frozenset({errno.EROFS, errno.EIO, errno.ESTALE})  # as no network connection fails
 DENIED = frozenset({errno.EACCES, errno.EPERM})
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+GONE_WORDS = "it is no longer there"
 
 
 class StorageFault(Exception):
@@ -59,16 +61,16 @@ def fault_of(error: OSError, *folders: Path) -> StorageFault | None:
     folder = _concerned(error, folders)
     if folder is None or error.errno is None:
         return None
-    if error.errno in NO_ROOM | BROKEN | DENIED:
-        return StorageFault(folder, strerror(error.errno))
+    if error.errno in (NO_ROOM | BROKEN | DENIED if error.filename else NO_ROOM | UNNAMED):
+        return StorageFault(folder, os.strerror(error.errno))
     if error.errno in GONE and not folder.is_dir():
-        return StorageFault(folder, "it is no longer there")
+        return StorageFault(folder, GONE_WORDS)
     return None
 
 
 def _concerned(error: OSError, folders: tuple[Path, ...]) -> Path | None:
     """The folder in which the error's file is; the first one if it names no file."""
-    if not isinstance(error.filename, str):
+    if not isinstance(error.filename, str | os.PathLike):
         return folders[0] if folders else None
     file = Path(error.filename).absolute()
     return next((f for f in folders if file.is_relative_to(f.absolute())), None)
