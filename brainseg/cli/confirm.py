@@ -10,7 +10,7 @@ from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resum
 from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_from_args
 from brainseg.cli.runs import existing_run, offline_if, run_and_report
 from brainseg.config.sweep import Points, Sweep
-from brainseg.data.address import is_address
+from brainseg.data.address import is_address, local_path
 from brainseg.records.run import Run, TrialRecord
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _job(options: ConfirmOptions, search: Run) -> "Job":
 
 def _data(options: ConfirmOptions, search: Run, data: dict[str, Any]) -> str:
     root = str(options.data or data["root"])
-    if not is_address(root) and not Path(root).expanduser().is_dir():
+    if not is_address(root) and not local_path(root).is_dir():
         raise ValueError(
             f"the data of {search.path} must be there to train on them again, {root} is no folder; "
             "name their new place with --data"

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from brainseg.data.address import local_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,16 +18,24 @@ PIPE = 100_000  # columns that no table reaches: a pipe gets whole cells
 
 def terminal(*, whole_lines: bool = False) -> "Console":
     """Standard output; with ``whole_lines`` a pipe gets lines as long as they are."""
-    from rich.console import Console
-
-    return Console(width=PIPE if whole_lines and not sys.stdout.isatty() else None)
+    return _console(width=PIPE if whole_lines and not sys.stdout.isatty() else None)
 
 
 def errors() -> "Console":
     """Standard error, where progress is shown."""
+    return _console(stderr=True)
+
+
+def _console(**settings: Any) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=True)
+    class Piped(Console):
+        """Rich itself ends with status 1, which `brainseg check` has for problems in the data."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Piped(**settings)
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def require_folder(option: str, file: Path | None) -> Path | None:
     """
     if file is None:
         return None
-    file = file.expanduser()
+    file = local_path(file)
     if not file.parent.is_dir():
         raise ValueError(
             f"{option} must name a file in a folder that exists, got {file}; make the folder first"

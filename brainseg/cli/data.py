@@ -13,7 +13,7 @@ from brainseg.cli.options.shared import (
     split_from_args,
 )
 from brainseg.config.sweep import Split
-from brainseg.data.address import is_address
+from brainseg.data.address import is_address, local_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _phantom(folder: Path, made_up: Phantoms) -> None:
 
     with writing(folder):
         root = write_phantoms(
-            folder.expanduser(),
+            local_path(folder),
             patients=made_up.patients,
             slices=made_up.slices,
             size=made_up.size,
@@ -143,7 +143,7 @@ def _check(data: str, layout: str, *, html: Path | None, png: Path | None) -> No
 def _folder(data: str) -> Path:
     """The data on this machine, copied here first if they lie in a store."""
     if not is_address(data):
-        return Path(data).expanduser()
+        return local_path(data)
     from brainseg.data.remote import local_copy
     from brainseg.records.cache import default_cache
 

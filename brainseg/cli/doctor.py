@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.console import require_folder, terminal, writing
 from brainseg.cli.options.parser import Commands, Parser
 from brainseg.cli.options.shared import DATA
-from brainseg.data.address import is_address
+from brainseg.data.address import is_address, local_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,7 +73,7 @@ def _options(args: argparse.Namespace) -> DoctorOptions:
 
 def _whole(path: str) -> str:
     """A path that means the same on every node; nothing as nothing."""
-    return str(Path(path).expanduser().absolute()) if path else ""
+    return str(local_path(path).absolute()) if path else ""
 
 
 def _doctor(options: DoctorOptions) -> None:

@@ -25,6 +25,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Split, Sweep
+from brainseg.data.address import local_path
 from brainseg.records.run import Run
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _sweep_options(args: argparse.Namespace) -> SweepOptions:
 
 def _range_test(args: argparse.Namespace) -> RangeTest:
     return RangeTest(
-        steps=args.steps, lowest=args.lowest, highest=args.highest, out=args.out.expanduser()
+        steps=args.steps, lowest=args.lowest, highest=args.highest, out=local_path(args.out)
     )
 
 

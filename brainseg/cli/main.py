@@ -1,8 +1,11 @@
 """The command lines: of a sweep's script, and of `brainseg`."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
+from io import TextIOWrapper
 
 from brainseg.cli import (
     compare,
@@ -22,8 +25,8 @@ from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.cli.runs import NoScore
 from brainseg.cli.wandb_sync import NotUploaded
 from brainseg.config.sweep import Sweep
-from brainseg.process import restored
-from brainseg.records.storage import StorageFault
+from brainseg.process import INTERRUPTED, restored
+from brainseg.records.storage import StorageFault, is_fault
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
 # which `brainseg check` and `--help` do without.
@@ -34,7 +37,7 @@ COMMANDS = (
 BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
 NO_SCORE = 3  # a sweep ended, and none of its trials has a score
 MACHINE_FAULT = 4  # a storage, Ray or W&B failed in the middle: the same command resumes
-INTERRUPTED = 130  # as shells have it for Ctrl-C
+PIPE_CLOSED = 141  # as shells have it for a program that SIGPIPE ended
 
 STUDY = """\
 a study, from data to answer:
@@ -65,8 +68,7 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> None:
         epilog=EXAMPLES.format(script=sys.argv[0]),
     )
     add_sweep_options(parser, sweep)
-    args = parsed(parser, argv)
-    _answer(lambda: train.run_with(sweep, sweep_options(args)))
+    _answer(lambda: train.run_with(sweep, sweep_options(parsed(parser, argv))))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,27 +82,64 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for module in COMMANDS:
         module.add_command(commands)
-    args = parsed(parser, argv)
-    _answer(lambda: args.work(args))
+
+    def work() -> None:
+        args = parsed(parser, argv)
+        args.work(args)
+
+    _answer(work)
 
 
 def _answer(work: Callable[[], None]) -> None:
-    """Do the work; a wrong input ends it with one sentence and status 2, not a traceback.
+    """Do the work; what a person or a machine did wrong is one sentence and a status, no traceback.
 
     The process is left as it was, so that a notebook may do it again.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that its encoding lacks is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
         with restored():
             work()
-    except ValueError as error:
-        print(f"brainseg: {error}", file=sys.stderr)
-        raise SystemExit(BAD_INPUT) from None
-    except NoScore as error:
-        print(f"brainseg: {error}", file=sys.stderr)
-        raise SystemExit(NO_SCORE) from None
-    except (StorageFault, NotUploaded) as fault:
-        print(f"brainseg: {fault}", file=sys.stderr)
-        raise SystemExit(MACHINE_FAULT) from None
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        raise SystemExit(PIPE_CLOSED) from None
     except KeyboardInterrupt:
         print("brainseg: interrupted; run the same command again to resume", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        if (ending := _ending(error)) is None:
+            raise
+        sentence, status = ending
+        print(f"brainseg: {sentence}", file=sys.stderr)
+        raise SystemExit(status) from None
+
+
+def _ending(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error, and the exit status; None for one that only a bug can cause."""
+    if isinstance(error, StorageFault | NotUploaded):
+        return str(error), MACHINE_FAULT
+    if isinstance(error, NoScore):
+        return str(error), NO_SCORE
+    if isinstance(error, ValueError):
+        return str(error), BAD_INPUT
+    if isinstance(error, MemoryError):
+        return (
+            "this machine has not enough memory (RAM) for it; end other programs, then run the "
+            "same command again",
+            MACHINE_FAULT,
+        )
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"the system refused: {what}", MACHINE_FAULT if is_fault(error) else BAD_INPUT
+    return None
+
+
+def _drop_output() -> None:
+    """Who reads standard output has gone: let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

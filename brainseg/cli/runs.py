@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from brainseg.cli.console import terminal
 from brainseg.config.sweep import Sweep
+from brainseg.data.address import local_path
 from brainseg.process import environment, terminable
 from brainseg.records.files import Unreadable
 from brainseg.records.queries import failures, has_score
 from brainseg.records.run import Run
+from brainseg.records.storage import storage_faults
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
@@ -55,7 +57,7 @@ def run_and_report(sweep: Sweep, job: "Job") -> None:
         raise
     report(done)
     if not done.is_whole():
-        raise KeyboardInterrupt  # Tune ends in good order at the first Ctrl-C, and says no more
+        raise KeyboardInterrupt  # the sweep ended in good order at a first signal
     records = done.trials()
     failed = failures(records)
     remedy = f"{failed}; --retry-failed tries them again" if failed else ""
@@ -67,7 +69,7 @@ def run_and_report(sweep: Sweep, job: "Job") -> None:
 
 def existing_run(folder: Path) -> Run:
     """The run in a folder; ValueError if it holds none."""
-    run = Run(folder.expanduser())
+    run = Run(local_path(folder))
     if not run.sweep.exists():
         raise ValueError(
             f"RUN must be a sweep's folder, {run.path} holds no sweep.json; name one such as "
@@ -86,8 +88,9 @@ def report(run: Run) -> None:
     from brainseg.report import terminal as ranking
 
     answers, console = results.Results.load(run), terminal()
-    results.write_results(answers)
-    claims.write_claims(answers)
-    page.write_report(answers)
+    with storage_faults(run.path):
+        results.write_results(answers)
+        claims.write_claims(answers)
+        page.write_report(answers)
     ranking.print_ranking(answers, console)
     claims.print_verdicts(answers, console)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.console import terminal
 from brainseg.cli.options.parser import Commands, Parser
 from brainseg.cli.runs import offline_if
+from brainseg.data.address import local_path
 
 if TYPE_CHECKING:
     from brainseg.models.medical_weights import Medical
@@ -87,7 +88,7 @@ def _options(args: argparse.Namespace) -> FetchOptions:
         name=args.name,
         weights=args.weights,
         accept_terms=args.accept_terms,
-        file=args.file.expanduser() if args.file else None,
+        file=local_path(args.file) if args.file else None,
         sha256=args.sha256,
         offline=args.offline,
     )

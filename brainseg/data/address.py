@@ -1,6 +1,7 @@
-"""Addresses of data in a store, as s3://bucket/folder, and what they must not contain."""
+"""Paths as they are typed, and addresses of data in a store, as s3://bucket/folder."""
 
 import re
+from pathlib import Path
 
 SECRET = re.compile(r"[?&][\w.-]*(key|secret|token|password|sig|credential)[\w.-]*=", re.IGNORECASE)
 
@@ -8,6 +9,20 @@ SECRET = re.compile(r"[?&][\w.-]*(key|secret|token|password|sig|credential)[\w.-
 def is_address(data: str) -> bool:
     """Whether this is an address, not the path of a folder."""
     return "://" in data
+
+
+def local_path(path: Path | str) -> Path:
+    """A path of this machine as a person types it: `~` is the home folder.
+
+    Raises:
+        ValueError: `~name` where there is no such user, or `~` where no home folder is known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path} names a home folder that this machine does not have; write the whole path"
+        ) from None
 
 
 def require_no_credentials(data: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import fsspec
 from pyarrow import fs as arrow
 
-from brainseg.data.address import is_address, require_no_credentials
+from brainseg.data.address import is_address, local_path, require_no_credentials
 from brainseg.data.checksums import damage, ensure_whole
 from brainseg.process import Log
 from brainseg.records.cache import megabytes
@@ -69,7 +69,7 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
             changed since the run started.
     """
     if not is_address(data):
-        return Path(data).expanduser()
+        return local_path(data)
     require_no_credentials(data)
     if copy and not damage(cache / "data" / copy):
         return cache / "data" / copy

@@ -24,6 +24,7 @@ from brainseg.config.sweep import Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import read_data
 from brainseg.data.partition import assign_split, counts
+from brainseg.launch.ending import faults_said
 from brainseg.launch.job import Job
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.launch.tune import tune_trials
@@ -35,7 +36,7 @@ from brainseg.launch.validate import (
     modality_dropout_off,
     points_to_start,
 )
-from brainseg.process import Log, restored
+from brainseg.process import Log, restored, terminable
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
 
@@ -81,7 +82,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             log(off)
         if earlier:
             log(f"starts from the {len(earlier)} trials of {job.earlier}")
-        with joined_cluster(job) as shared:
+        # The signals here too: Ray sets a handler of its own as it starts.
+        with faults_said(run), joined_cluster(job) as shared, terminable():
             must_see = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
             capacity = _capacity(sweep, job, points, must_see, log, shared=shared)
             tune_trials(run, sweep, job, capacity, earlier, log)

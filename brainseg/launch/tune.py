@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,14 +17,17 @@ from brainseg.cluster.capacity import ClusterCapacity
 from brainseg.cluster.placement import Placement
 from brainseg.cluster.placement_groups import PlacementGroups, own_job
 from brainseg.config.sweep import Points, Sweep
+from brainseg.launch.ending import EndWatcher, faults_said
 from brainseg.launch.job import Ended, Job
 from brainseg.launch.recorder import Recorder
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
 from brainseg.launch.stall import StallWatcher
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
 from brainseg.launch.workers import train_together
-from brainseg.process import Log, environment, terminable
+from brainseg.process import Log, environment, stop_deferred
+from brainseg.records.cache import default_cache
 from brainseg.records.run import Run
+from brainseg.records.storage import StorageFault, storage_faults
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
@@ -38,12 +42,12 @@ TUNE = {  # settings of Ray Tune, read from the environment
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records say it all
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself starts no more than fit
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells it to end, see EndWatcher
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
 }
 RETRIES = 2  # of a trial whose process died without finishing another epoch
 
 
-@terminable()  # here too: Ray has set a handler of its own since
 def tune_trials(
     run: Run,
     sweep: Sweep,
@@ -70,21 +74,27 @@ def tune_trials(
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
     watcher = RoomWatcher(capacity, groups, minutes=job.wait_minutes, log=log)
-    whole = False
+    whole, reason = False, "interrupted"
     try:
-        callbacks = [recorder, watcher, stalls]
-        with suppress(Interrupted):  # by the watcher, which says why
-            _fit(driver, capacity.placement, callbacks, job.wait_minutes)
+        with faults_said(run), stop_deferred() as interrupted, suppress(Interrupted):
+            callbacks = [EndWatcher(run, interrupted), recorder, watcher, stalls]
+            with TemporaryDirectory(prefix="brainseg-tune-") as scratch:
+                _fit(driver, capacity.placement, callbacks, job.wait_minutes, scratch)
         whole = bool(driver.ended) and not driver.scheduler.running()
         if whole:
             recorder.stop_paused(driver.ended)
             log(f"the search has ended: {driver.ended}")
+        reason = driver.ended if whole else watcher.ended or reason
+    except StorageFault as fault:
+        reason = str(fault)
+        raise
     finally:
-        reason = driver.ended if whole else watcher.ended or "interrupted"
-        run.note_driver("ends", reason=reason, whole=whole)
-        if capacity.placement.workers > 1 and capacity.shared:
-            groups.release_for_good()
-        mirror.close()
+        try:
+            run.note_driver("ends", reason=reason, whole=whole)
+        finally:
+            if capacity.placement.workers > 1 and capacity.shared:
+                groups.release_for_good()
+            mirror.close()
     if watcher.ended:
         raise Ended(run, watcher.ended)
 
@@ -117,10 +127,11 @@ def _fit(
     placement: Placement,
     callbacks: list[tune.Callback],
     wait_minutes: float,
+    scratch: str,
 ) -> None:
-    run = driver.run
+    """Let Tune work; ``scratch`` is a folder of this machine for what Tune writes."""
     tuner = tune.Tuner(
-        _trainable(run, placement, wait_minutes),
+        _trainable(driver.run, placement, wait_minutes),
         tune_config=tune.TuneConfig(
             search_alg=SweepSearcher(driver),
             scheduler=EpochListener(driver),
@@ -129,19 +140,14 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
-            storage_path=str((run.path / "ray").resolve()),
+            storage_path=scratch,  # nobody reads what Tune writes, and it would make folders
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=callbacks,
             verbose=0,
         ),
     )
-    try:
-        with environment(**TUNE), _keys_kept_out_of_logs():
-            tuner.fit()  # ends in good order at the first Ctrl-C or SIGTERM, at once at the second
-    except ValueError as error:
-        if "experiment snapshot" not in str(error):
-            raise
-        raise KeyboardInterrupt from error  # Tune was stopped before it started anything
+    with environment(**TUNE), _keys_kept_out_of_logs():
+        tuner.fit()
 
 
 def _halving(sweep: Sweep) -> Halving | None:
@@ -176,7 +182,8 @@ def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
     def by_one_process(config: dict[str, Any]) -> None:
         task = Task(path, config["trial"], threads=placement.cpus)
         device = torch.device("cuda" if placement.gpus else "cpu")
-        run_trial(task, lambda row: tune.report(row.to_json()), device)
+        with storage_faults(path, default_cache()):
+            run_trial(task, lambda row: tune.report(row.to_json()), device)
 
     def by_workers(config: dict[str, Any]) -> None:
         train_together(

@@ -7,6 +7,8 @@ from ray import train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
+from brainseg.records.cache import default_cache
+from brainseg.records.storage import GONE_WORDS, StorageFault, storage_faults
 from brainseg.training.task import Task
 
 
@@ -27,6 +29,8 @@ def train_together(
     Call it in the trial's own process: Ray Train reads the environment where it is built. If one
     process dies, all are started again and resume from the last checkpoint.
     """
+    if not task.folder.config.exists():  # Ray would make the folder of a run that went away
+        raise StorageFault(task.run, GONE_WORDS)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # the default, 2 s, delays each epoch
     threads = {"OMP_NUM_THREADS": str(task.threads)}  # Ray sets 1 where a shell exported 1
@@ -56,4 +60,6 @@ def _worker(loop_config: dict[str, Any]) -> None:
     # Here: the trial's process and Ray's controller import this module, and train nothing.
     from brainseg.training.trial import run_trial
 
-    run_trial(loop_config["task"], lambda row: train.report(row.to_json()), get_device())
+    task = loop_config["task"]
+    with storage_faults(task.run, default_cache()):
+        run_trial(task, lambda row: train.report(row.to_json()), get_device())

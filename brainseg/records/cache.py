@@ -14,7 +14,12 @@ def default_cache() -> Path:
     """$BRAINSEG_CACHE, else brainseg in the user's cache folder."""
     if chosen := os.environ.get("BRAINSEG_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainseg"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainseg"
+    except RuntimeError:
+        raise ValueError(
+            "the cache must have a folder, and this user has no home; set BRAINSEG_CACHE to one"
+        ) from None
 
 
 def fill_once(

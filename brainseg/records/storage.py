@@ -68,6 +68,11 @@ def fault_of(error: OSError, *folders: Path) -> StorageFault | None:
     return None
 
 
+def is_fault(error: OSError) -> bool:
+    """Whether a machine failed, and not a person who named a wrong path."""
+    return error.errno in NO_ROOM | BROKEN
+
+
 def _concerned(error: OSError, folders: tuple[Path, ...]) -> Path | None:
     """The folder in which the error's file is; the first one if it names no file."""
     if not isinstance(error.filename, str | os.PathLike):

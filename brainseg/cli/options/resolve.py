@@ -15,6 +15,7 @@ from brainseg.config.effect import has_effect, refuse_idle_points
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Budget, Points, Sweep, draws
+from brainseg.data.address import local_path
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
@@ -184,7 +185,7 @@ def _with_whole_path(params: Params) -> Params:
 
     if not is_path(weights):
         return params
-    return {**params, "model.encoder.weights": str(Path(weights).expanduser().resolve())}
+    return {**params, "model.encoder.weights": str(local_path(weights).resolve())}
 
 
 def _lasting(storage: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brainseg.cli.options.parser import number, one_of, whole_number
 from brainseg.cli.options.resume import ResumeOptions
 from brainseg.config.sweep import Split
+from brainseg.data.address import local_path
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
@@ -118,7 +119,7 @@ def split_from_args(args: argparse.Namespace) -> Split:
         if given is not None and ruled_out:
             raise ValueError(f"{option} has no effect: {why}; leave it out")
     return Split(
-        by=str(Path(args.split).expanduser().resolve()) if is_file else args.split,
+        by=str(local_path(args.split).resolve()) if is_file else args.split,
         validation=usual.validation if args.validation is None else args.validation,
         test=usual.test if args.test is None else args.test,
         seed=usual.seed if args.split_seed is None else args.split_seed,

@@ -23,6 +23,7 @@ from brainseg.config.distributions import Params, Value
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten, parse
 from brainseg.config.sweep import Bayes, Objective, Points, Split, Sweep
+from brainseg.data.address import local_path
 
 
 def default_storage() -> Path:
@@ -67,7 +68,7 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
     return SweepOptions(
         data=args.data,
         layout=args.layout,
-        storage=args.storage.expanduser(),
+        storage=local_path(args.storage),
         name=args.name,
         split=split_from_args(args),
         smoke=args.smoke,
@@ -83,7 +84,7 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
         grace=args.grace,
         sampler=args.sampler,
         objectives=args.objectives,
-        earlier=args.earlier.expanduser() if args.earlier else None,
+        earlier=local_path(args.earlier) if args.earlier else None,
         resume=resume_from_args(args),
         place=place_from_args(args),
         command=args.command,
