@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 
 from brainseg.cluster.capacity import LOOK_SECONDS
 from brainseg.launch.room_timeout import Interrupted
@@ -71,8 +71,11 @@ class EndWatcher(tune.Callback):
 
     def _raise_fault(self, trial: Any) -> None:
         """A trial that died of the storage has not failed: no retry, no record of a failure."""
-        if (error := trial.get_error()) and (fault := fault_behind(error, self.run)):
-            raise fault
+        file = trial.pickled_error_file  # Tune copies it to where `get_error` looks, but later
+        if file and Path(file).exists():
+            error = cloudpickle.loads(Path(file).read_bytes())
+            if fault := fault_behind(error, self.run):
+                raise fault
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; each driver makes a new one
