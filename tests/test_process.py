@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,6 +15,7 @@ from typing import Any
 
 import cv2
 import optuna
+import psutil
 import pytest
 import ray
 import torch
@@ -196,3 +199,40 @@ def test_in_another_thread_a_sweep_runs_and_one_without_room_ends(
         assert [g["state"] for g in groups if g["state"] != "REMOVED"] == ["CREATED"]
     finally:
         remove_placement_group(others)
+
+
+STOPPED = """
+import subprocess, sys, time
+from brainseg.process import stop_deferred, terminable
+child = subprocess.Popen(["sleep", "60"])
+with terminable(), stop_deferred() as asked:
+    print(child.pid, flush=True)
+    while not asked():
+        time.sleep(0.01)
+    print("in good order", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_process_and_all_that_it_started_at_once(
+    first: signal.Signals, second: signal.Signals
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    child = psutil.Process(int(process.stdout.readline()))
+    process.send_signal(first)
+    assert process.stdout.readline() == "in good order\n"
+    process.send_signal(second)
+    assert process.wait(10) == 130
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_signal_that_was_ignored_before_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

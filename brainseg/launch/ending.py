@@ -71,14 +71,20 @@ class EndWatcher(tune.Callback):
 
     def _raise_fault(self, trial: Any) -> None:
         """A trial that died of the storage has not failed: no retry, no record of a failure."""
-        file = trial.pickled_error_file  # Tune copies it to where `get_error` looks, but later
-        if file and Path(file).exists():
-            error = cloudpickle.loads(Path(file).read_bytes())
-            if fault := fault_behind(error, self.run):
-                raise fault
+        if (error := error_of(trial)) and (fault := fault_behind(error, self.run)):
+            raise fault
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; each driver makes a new one
+
+
+def error_of(trial: Any) -> Exception | None:
+    """What a trial of Tune died of; ``get_error`` looks where Tune copies it to, but only later."""
+    file = trial.pickled_error_file
+    error: Exception | None = None
+    if file and Path(file).exists():
+        error = cloudpickle.loads(Path(file).read_bytes())
+    return error
 
 
 def _links(error: BaseException) -> Iterator[BaseException]:

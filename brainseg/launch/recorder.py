@@ -8,6 +8,7 @@ from ray import tune
 from brainseg.cluster.reachability import last_line
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
+from brainseg.launch.ending import error_of
 from brainseg.process import Log
 from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import Ending
@@ -100,5 +101,5 @@ class Recorder(tune.Callback):
 
 def _cause(trial: Any) -> str:
     """What a trial of Tune died of."""
-    error = trial.get_error()
+    error = error_of(trial)
     return last_line(error) if error else "Ray gave no reason"
