@@ -66,9 +66,7 @@ def tune_trials(
     )
     recorder = Recorder(driver, mirror, stalls.reason, log)
     if driver.is_over():
-        recorder.stop_paused(driver.ended)  # if the driver before died in the middle of this
-        if not run.is_whole():
-            run.note_driver("ends", reason=driver.ended, whole=True)
+        _close_ended(driver, recorder)
         mirror.close()
         log(f"{driver.ended}; raise the budget to continue")
         return
@@ -97,6 +95,13 @@ def tune_trials(
             mirror.close()
     if watcher.ended:
         raise Ended(run, watcher.ended)
+
+
+def _close_ended(driver: SearchDriver, recorder: Recorder) -> None:
+    """Nothing is left to train; the driver before may have died before it said so."""
+    recorder.stop_paused(driver.ended)
+    if not driver.run.is_whole():
+        driver.run.note_driver("ends", reason=driver.ended, whole=True)
 
 
 def _driver(
