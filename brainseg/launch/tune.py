@@ -66,9 +66,8 @@ def tune_trials(
     )
     recorder = Recorder(driver, mirror, stalls.reason, log)
     if driver.is_over():
-        _close_ended(driver, recorder)
+        _close_ended(driver, recorder, log)
         mirror.close()
-        log(f"{driver.ended}; raise the budget to continue")
         return
     run.note_driver("begins", process=os.getpid(), host=socket.gethostname(), **own_job())
     watcher = RoomWatcher(capacity, groups, minutes=job.wait_minutes, log=log)
@@ -97,11 +96,12 @@ def tune_trials(
         raise Ended(run, watcher.ended)
 
 
-def _close_ended(driver: SearchDriver, recorder: Recorder) -> None:
+def _close_ended(driver: SearchDriver, recorder: Recorder, log: Log) -> None:
     """Nothing is left to train; the driver before may have died before it said so."""
     recorder.stop_paused(driver.ended)
     if not driver.run.is_whole():
         driver.run.note_driver("ends", reason=driver.ended, whole=True)
+    log(f"{driver.ended}; raise the budget to continue")
 
 
 def _driver(
