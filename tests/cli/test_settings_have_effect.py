@@ -140,7 +140,8 @@ def test_in_every_script_each_hyperparameter_counts_somewhere_or_is_refused(
         ),
         (
             "--set=batch_size=8 --try=batch_size=16",
-            "--try batch_size=16 and --set batch_size=8 contradict each other; leave one out",
+            "batch_size=8 has no effect: every configuration of this sweep has a value of its own; "
+            "leave it out",
         ),
         (
             "--epochs=5 --set=epochs=6",
@@ -159,6 +160,12 @@ def test_in_every_script_each_hyperparameter_counts_somewhere_or_is_refused(
         ("--from=runs/x", "--from is for sweeps that search, this one searches no"),
         ("--grace=2", "--grace has no effect: of 3 trials or fewer none is paused, there are 1"),
         ("--terminator", "a terminator can end a search of Dice alone, after 20 complete trials"),
+        (
+            "--try=batch_size=8 --try=batch_size=4",
+            "--try has no effect beyond the last trial: 2 configurations come first, there are 1 "
+            "trials; raise --trials",
+        ),
+        ("--trials=2 --try=epochs=8 --try=epochs=8", "--try epochs=8 is tried already; leave it"),
         ("--seeds=0,1", "--seeds is for sweeps that run a fixed list"),
         ("--split=x.csv --validation=0.3", "--validation has no effect: the file says who"),
         ("--split=x.csv --test=0.3", "--test has no effect: the file says who is locked"),
@@ -188,7 +195,14 @@ def test_what_has_no_effect_on_one_configuration_is_refused(words: str, sentence
             "--set=model.encoder.freeze.gradual.until=0.3",
             "model.encoder.freeze=gradual; add --set model.encoder.freeze=gradual",
         ),
-        (SCRIPTS["epochs"], "--epochs=10 --try=model=plain,epochs=7", "contradict each other"),
+        (
+            SCRIPTS["encoders"],
+            "--trials=4 --try=model=plain,model.plain.width=8",
+            "beyond the last",
+        ),
+        (SCRIPTS["encoders"], "--try=model=plain", "--try model=plain is tried already"),
+        (SCRIPTS["lgg_report"], "--trials=4 --try=model=plain,model.plain.width=8", "beyond"),
+        (SCRIPTS["epochs"], "--epochs=15 --try=model=plain,epochs=7", "has a value of its own"),
     ],
 )
 def test_what_has_no_effect_on_a_sweep_is_refused(sweep: Sweep, words: str, sentence: str) -> None:
@@ -210,6 +224,7 @@ def test_what_has_no_effect_on_a_sweep_is_refused(sweep: Sweep, words: str, sent
         (single(), "--smoke --set=model=plain --set=model.plain.depth=2"),
         (single(), "--set=optimizer.sgd.lr=0.2 --try=optimizer=sgd"),
         (single(), "--trials=2 --set=optimizer.adamw.lr=0.2 --try=optimizer=adam"),
+        (SCRIPTS["encoders"], "--weights=none --try=model.encoder.weights=./own.pth"),
         (DRAWN, "--trials=30 --terminator --patience=20 --grace=2"),
         (REPORT, "--split=x.csv --seeds=1,2"),
         (HONEST, "--split=x.csv --folds=3 --split-seed=2"),

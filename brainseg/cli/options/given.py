@@ -1,10 +1,12 @@
 """The hyperparameters that options give; options that contradict or mean nothing are refused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from brainseg.cli.options.sweep import SweepOptions
 from brainseg.config.distributions import Params, Value
 from brainseg.config.effect import in_words, lacking_in_draws
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Points, Sweep
 
 NAME = "model.encoder.name"
@@ -24,10 +26,6 @@ def refuse_contradictions(options: SweepOptions) -> None:
         word = f"{option} {value}"
         _refuse_both(word, value, *held.get(path, (word, value)))
         held[path] = word, value
-    for point in options.points:
-        for path, value in point.items():
-            if path in held:
-                _refuse_both(f"--try {path}={value}", value, *held[path])
     if options.seeds and options.seed is not None:
         _refuse_both("--seeds", 0, f"--seed {options.seed}", 1)
     if options.encoders and NAME in options.fixed:
@@ -50,6 +48,33 @@ def refuse_misplaced(sweep: Sweep, options: SweepOptions) -> None:
         ),
         "is for search sweeps, this one runs a fixed list of configurations",
     )
+
+
+def refuse_untried(
+    sweep: Sweep,
+    options: SweepOptions,
+    space: Space[TrialConfig],
+    own: Sequence[Mapping[str, Value]],
+    tried: Sequence[Mapping[str, Value]],
+) -> None:
+    """Refuse a configuration to try that comes after the last trial, or twice.
+
+    Args:
+        own: the sweep's own first configurations, which come before.
+        tried: those of --try.
+    """
+    trials = sweep.strategy.trials if options.budget.trials is None else options.budget.trials
+    if tried and trials is not None and trials < len(own) + len(tried):
+        raise ValueError(
+            f"--try has no effect beyond the last trial: {len(own) + len(tried)} configurations "
+            f"come first, there are {trials} trials; raise --trials"
+        )
+    earlier = [space.config(point) for point in own]
+    for point in tried:
+        if (config := space.config(point)) in earlier:
+            words = ",".join(f"{path}={value}" for path, value in point.items())
+            raise ValueError(f"--try {words} is tried already; leave it out")
+        earlier.append(config)
 
 
 def _refuse_for_search(sweep: Sweep, strategy: Bayes, options: SweepOptions) -> None:

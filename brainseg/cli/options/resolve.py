@@ -6,7 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options.given import fixed_by, refuse_contradictions, refuse_misplaced
+from brainseg.cli.options.given import (
+    fixed_by,
+    refuse_contradictions,
+    refuse_misplaced,
+    refuse_untried,
+)
 from brainseg.cli.options.rehearsal import GRACE_EPOCHS, Small, made_up_patients, small_for
 from brainseg.cli.options.sweep import SweepOptions
 from brainseg.cluster.reachability import LOCAL, cluster_address
@@ -46,7 +51,9 @@ def sweep_from_options(sweep: Sweep, options: SweepOptions) -> Sweep:
     small = small_for(options)
     fixed = _with_whole_path(fixed_by(options, sweep))
     space = _space(sweep.space, options, small, fixed)
-    first = [*_own_points(sweep, space, small), *map(_with_whole_path, options.points)]
+    own, tried = _own_points(sweep, space, small), [*map(_with_whole_path, options.points)]
+    refuse_untried(sweep, options, space, own, tried)
+    first = [*own, *tried]
     if isinstance(sweep.strategy, Points) and not first:
         raise ValueError(
             f"a sweep needs something to train, but none of its {len(sweep.first)} configurations "
