@@ -220,6 +220,7 @@ def test_what_has_no_effect_on_a_sweep_is_refused(sweep: Sweep, words: str, sent
         (SCRIPTS["lgg_report"], "--set=model=encoder"),
         (SCRIPTS["lgg_report"], "--smoke --set=model=encoder"),
         (SCRIPTS["freezing"], "--smoke"),
+        (single(), "--set=model=plain --weights=none"),
         (SCRIPTS["weights"], "--smoke"),
         (single(), "--smoke --set=model=plain --set=model.plain.depth=2"),
         (single(), "--set=optimizer.sgd.lr=0.2 --try=optimizer=sgd"),

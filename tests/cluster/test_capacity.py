@@ -28,8 +28,6 @@ SMALL = [
     "--validation=0.3",
     "--test=0",
     "--wandb=off",
-    "--encoders=resnet18",
-    "--weights=none",
 ]
 
 pytestmark = pytest.mark.cluster

@@ -179,20 +179,20 @@ def test_a_smoke_plan_says_what_the_smoke_test_would_take_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     script = str(ROOT / "sweeps" / "encoders.py")
-    wishes = ["--smoke", "--set=model=plain", "--trials=3", "--epochs=5", "--grace=1"]
+    wishes = ["--smoke", "--set=model=plain", "--trials=4", "--epochs=5", "--grace=1"]
     main(["plan", script, *wishes, "--json=plan.json"])
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
     found = read_json(tmp_path / "plan.json")
-    assert found["trials"] == 3 and [one["measured"] for one in found["configurations"]] == [True]
-    assert found["epochs"]["high"] == 15 and found["epochs"]["low"] == pytest.approx(
-        3 * (1 + 2 / 3 + 2 / 9)
+    assert found["trials"] == 4 and [one["measured"] for one in found["configurations"]] == [True]
+    assert found["epochs"]["high"] == 20 and found["epochs"]["low"] == pytest.approx(
+        4 * (1 + 2 / 3 + 2 / 9)
     )
     said = " ".join(capsys.readouterr().out.split())
     assert (
         found["configurations"][0]["name"] == "plain U-Net, width 4"
         and "A step: 4 images of 64 pixels" in said
     )
-    assert "3 trial(s), 6 to 15 epochs" in said
+    assert "4 trial(s), 8 to 20 epochs" in said
 
 
 @pytest.mark.parametrize(

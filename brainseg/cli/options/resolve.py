@@ -1,7 +1,7 @@
 """The sweep and the job that options ask for."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from brainseg.launch.job import Job
 
 Point = Mapping[str, Value]
+WEIGHTS = "model.encoder.weights"  # `--weights none` is true of a plain U-Net too, and no slip
 
 
 def job_from_options(options: SweepOptions) -> "Job":
@@ -60,10 +61,11 @@ def sweep_from_options(sweep: Sweep, options: SweepOptions) -> Sweep:
             "agrees with the options; fix less with --set, or name configurations with --try"
         )
     strategy = _strategy(sweep.strategy, options, small, len(first))
+    given = fixed.keys() - ({WEIGHTS} if options.weights == "none" else set())
     return replace(
         sweep,
         name=_name(options.name or sweep.name + "-smoke" * options.smoke),
-        space=_without_idle(space, first, strategy, given=fixed),
+        space=_without_idle(space, first, strategy, given=given),
         first=tuple(first),
         strategy=strategy,
         budget=_budget(sweep.budget, options, small),
@@ -78,12 +80,12 @@ def _space(
     """The sweep's space, with what the options fix or narrow."""
     usual = {**space.fixed, **(small.fixed if small else {})}
     if options.smoke:
-        usual["model.encoder.weights"] = "none"
+        usual[WEIGHTS] = "none"
     return replace(space, narrow=_narrow(space, options), fixed={**usual, **fixed})
 
 
 def _without_idle(
-    space: Space[TrialConfig], first: Sequence[Point], strategy: Bayes | Points, *, given: Params
+    space: Space[TrialConfig], first: Sequence[Point], strategy: Bayes | Points, *, given: Set[str]
 ) -> Space[TrialConfig]:
     """``space`` without what it fixes to no effect; what a user has given stays, to be refused."""
     drawn = draws(space, first, strategy)
