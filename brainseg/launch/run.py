@@ -39,6 +39,7 @@ from brainseg.launch.validate import (
 from brainseg.process import Log, restored, terminable
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
+from brainseg.training.guards.carried import restore_rows
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 
@@ -65,7 +66,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
     with locked_run(run):
-        for line in repair(run):
+        for line in (*repair(run), *_restored_rows(run)):
             log(line)
         earlier = open_run(
             run,
@@ -88,6 +89,14 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             capacity = _capacity(sweep, job, points, must_see, log, shared=shared)
             tune_trials(run, sweep, job, capacity, earlier, log)
     return run
+
+
+def _restored_rows(run: Run) -> Iterator[str]:
+    """Put back the rows that trials have lost which may resume: the search reads them."""
+    for path in sorted(run.path.glob("trials/*/config.json")):
+        folder = run.trial(path.parent.name)
+        if lost := restore_rows(folder):
+            yield f"[{folder.trial}] {lost}"
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import flatten
 from brainseg.models.freezing import changed
 from brainseg.records.checkpoint_index import content
 from brainseg.records.files import append_line
@@ -23,7 +22,7 @@ from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.checkpoint import Newest
 from brainseg.training.distributed import Ranks
-from brainseg.training.guards.carried import CarriedFiles
+from brainseg.training.guards.carried import CarriedFiles, foreign, identity
 from brainseg.training.guards.micro_batches import split
 from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine
@@ -90,14 +89,8 @@ class TrialKeeper:
         return newest.file
 
     def _foreign(self, state: Mapping[str, Any]) -> str:
-        """Why a checkpoint is of another trial; earlier versions did not write of which it is."""
-        ours = self._identity()
-        theirs = json.loads(state.get("trial", "{}"))
-        differs = any(ours.get(key) != value for key, value in theirs.items() if key != "epochs")
-        return "is of another trial" if differs else self.learner.objection(state)
-
-    def _identity(self) -> dict[str, Any]:
-        return dict(json.loads(json.dumps({"trial": self.folder.trial, **flatten(self.config)})))
+        """Why a checkpoint is of another trial, or of another network; "" if it is of neither."""
+        return foreign(state, self.folder.trial, self.config) or self.learner.objection(state)
 
     def _lost_beside(self, state: Mapping[str, Any]) -> list[str]:
         """What no checkpoint carries, or this one does not, and is lost."""
@@ -201,7 +194,7 @@ class TrialKeeper:
     def save_checkpoint(self, epoch: int) -> None:
         """Write all that is needed to resume after ``epoch``."""
         best = {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
-        records = {"files": self.files.texts, "trial": json.dumps(self._identity())}
+        records = {"files": self.files.texts, "trial": identity(self.folder.trial, self.config)}
         state = {**self.learner.state(), "epoch": epoch, **best, **records}
         checkpoint.save_latest(self.folder.path, epoch, state)
 

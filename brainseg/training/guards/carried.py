@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.schema import build, flatten
+from brainseg.records.checkpoint_index import epoch_of, on_disk
 from brainseg.records.files import write_text
 from brainseg.records.trial_folder import TrialDir
+from brainseg.training import checkpoint
 
 
 class CarriedFiles:
@@ -85,6 +89,43 @@ class CarriedFiles:
         texts = {folder.metrics.name: "".join(json.dumps(row) + "\n" for row in rows)}
         paths = (folder.patients, folder.frozen, folder.audit_path, folder.lr_range)
         return texts | {path.name: text for path in paths if (text := _text(path)) is not None}
+
+
+def identity(trial: str, config: TrialConfig) -> str:
+    """Of which trial a checkpoint is, as it is written into it."""
+    return json.dumps({"trial": trial, **flatten(config)})
+
+
+def foreign(state: Mapping[str, Any], trial: str, config: TrialConfig) -> str:
+    """Why a checkpoint is not of this trial; earlier versions did not write of which it is."""
+    ours, theirs = json.loads(identity(trial, config)), json.loads(state.get("trial", "{}"))
+    differs = any(ours.get(key) != value for key, value in theirs.items() if key != "epochs")
+    return "is of another trial" if differs else ""
+
+
+def restore_rows(folder: TrialDir) -> str:
+    """Write again what a trial's files have lost and its checkpoint holds; what that was, in words.
+
+    For the search, which reads the rows of paused trials before they resume.
+    """
+    last = max(map(epoch_of, on_disk(folder.path)), default=0)
+    if len(_rows(folder.metrics, last)) == last:
+        return ""
+    config = build(TrialConfig(), folder.params())
+    try:
+        newest = checkpoint.newest(
+            folder.path, foreign=lambda state: foreign(state, folder.trial, config)
+        )
+    except ValueError:  # the trial itself will say that none is whole
+        return ""
+    problems = list(newest.problems) if newest.file else []
+    if "files" in newest.state:
+        problems += CarriedFiles(folder).resume(newest.state)
+    if not problems:
+        return ""
+    text = f"{'; '.join(problems)}; resumes after epoch {newest.state['epoch']}"
+    folder.note(newest.state["epoch"], text)
+    return text
 
 
 def _rows(path: Path, last: int) -> list[dict[str, Any]]:

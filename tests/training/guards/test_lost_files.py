@@ -18,6 +18,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
+from brainseg.training.guards.carried import restore_rows
 from tests.support.trials import NORMED, SMALL, TINY, nothing, run_of, trained, untimed, weights
 
 CONFIG = replace(TINY, epochs=4)
@@ -285,3 +286,29 @@ def test_another_trial_s_checkpoints_with_their_index_are_refused_by_name(
     reason = resumed(folder).ending().reason
     assert "is whole (latest-0004.pt is of another trial, latest-0003.pt is missing)" in reason
     assert reason.endswith(REMEDY)
+
+
+@pytest.mark.parametrize("harm", ["rows lost", "a gap", "no table, no rows, no index"])
+def test_the_search_sees_the_rows_of_a_paused_trial_that_lost_them(
+    runs: Path, folder: TrialDir, harm: str
+) -> None:
+    HARMS[harm][0](folder)
+    assert restore_rows(folder) == HARMS[harm][1]
+    assert folder.notes() == [HARMS[harm][1]]
+    assert [row.epoch for row in folder.rows()] == [1, 2, 3]
+    assert restore_rows(folder) == ""
+    assert_same(Run(runs / "whole").trial("t"), resumed(folder))
+    assert len(folder.notes()) == 1
+
+
+def test_rows_of_another_trial_s_checkpoint_are_not_taken(folder: TrialDir) -> None:
+    run = Run(folder.path.parents[1])
+    other = trained(run, "other", replace(CONFIG, seed=5), nothing)
+    shutil.copy(other.path / "latest-0004.pt", folder.path / "latest-0004.pt")
+    for name in ("checkpoints.json", "metrics.jsonl", "latest-0003.pt"):
+        (folder.path / name).unlink()
+    assert restore_rows(folder) == (
+        "checkpoints.json is missing; latest-0004.pt is of another trial; metrics.jsonl was "
+        "missing and is written again; resumes after epoch 2"
+    )
+    assert [row.epoch for row in folder.rows()] == [1, 2]
