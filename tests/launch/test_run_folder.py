@@ -56,6 +56,18 @@ def test_a_run_under_way_keeps_its_split_whatever_would_be_drawn_now(
     assert assign_split(data, SWEEP.split, silent, run)["part"].tolist() == other["part"].tolist()
 
 
+def test_a_table_of_slices_that_lost_lines_is_refused_not_drawn_anew(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    lines = run.slices.read_text().splitlines(keepends=True)
+    run.slices.write_text("".join(lines[:-3]))
+    assert refused(lambda: begun(data, run)) == (
+        f"{run.slices} cannot be read: it has {len(lines) - 4} slices instead of {len(lines) - 1}; "
+        "restore it from a copy, or start the sweep again under another --name"
+    )
+
+
 def test_a_run_split_by_a_file_resumes_without_the_file(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
     parts = assign_split(data, Split(seed=4), silent)["part"]

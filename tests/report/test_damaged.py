@@ -25,6 +25,7 @@ from brainseg.search.confirmation import confirmation
 from brainseg.search.driver import SearchDriver
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
+from brainseg.search.warm_start import previous_trials
 from tests.support.reports import printed
 from tests.support.sweeps import brainseg
 
@@ -125,7 +126,11 @@ def confirm(run: Run) -> None:
     confirmation(existing_run(run.path))
 
 
-@pytest.mark.parametrize("act", [report, resume, confirm])
+def start_from(run: Run) -> None:
+    previous_trials(run, SWEEP, SETTINGS)
+
+
+@pytest.mark.parametrize("act", [report, resume, confirm, start_from])
 def test_whatever_is_damaged_it_works_or_one_sentence_names_the_file(
     damaged: Callable[[str], Run], act: Callable[[Run], object]
 ) -> None:
