@@ -101,7 +101,7 @@ def read_json(
     text = read_text(path, remedy)
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         fault = f"it is no JSON ({error})" if text.strip() else "it is empty"
         raise Unreadable(path, fault, remedy) from None
     if not isinstance(value, kind):

@@ -73,6 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(60)  # Optuna's own lock would wait for ever
 @pytest.mark.parametrize("form", FORMS)
 def test_the_owner_removes_a_dead_process_s_lock_and_says_so(
     folder: Path, form: Callable[[Path], Run]
@@ -84,6 +85,7 @@ def test_the_owner_removes_a_dead_process_s_lock_and_says_so(
     assert time.monotonic() - began < BOUND_SECONDS and not os.path.lexists(lock)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", [relative, moved])
 def test_a_driver_under_way_gets_past_the_lock_of_another_that_died(
     folder: Path, form: Callable[[Path], Run], caplog: pytest.LogCaptureFixture
