@@ -119,7 +119,7 @@ def _answer(work: Callable[[], None]) -> None:
 
 def _ending(error: Exception) -> tuple[str, int] | None:
     """What to say of an error, and the exit status; None for one that only a bug can cause."""
-    if isinstance(error, StorageFault | NotUploaded):
+    if isinstance(error, StorageFault | NotUploaded) and not isinstance(error, ValueError):
         return str(error), MACHINE_FAULT
     if isinstance(error, NoScore):
         return str(error), NO_SCORE

@@ -36,7 +36,7 @@ def fault_behind(error: BaseException, run: Run) -> StorageFault | None:
     folders = (run.path, default_cache(), Path(tempfile.gettempdir()))
     for link in _links(error):
         if isinstance(link, StorageFault):
-            return link
+            return StorageFault(link.path, link.cause)  # of the cache, too: a trial was running
         if isinstance(link, BrokenPipeError):  # who reads what is printed went away
             raise link
         if isinstance(link, OSError) and (fault := fault_of(link, *folders)):

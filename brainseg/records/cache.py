@@ -8,6 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from brainseg.records.locks import locked
+from brainseg.records.storage import StorageFault
+
+
+class CacheFault(StorageFault, ValueError):
+    """The cache cannot be used: to be set right before the first trial; later the machine's fault.
+
+    Attributes:
+        sentence: the rule, the folder and the remedy.
+    """
+
+    def __init__(self, path: Path, cause: str, sentence: str) -> None:
+        super().__init__(path, cause)
+        self.args, self.sentence = (path, cause, sentence), sentence  # pickled by these
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 def default_cache() -> Path:
@@ -43,7 +59,7 @@ def fill_once(
             the other. Default: a lock for this folder alone.
 
     Raises:
-        ValueError: the cache cannot be written to, or has too little room.
+        CacheFault: the cache cannot be written to, or has too little room.
     """
     lock_path = folder.with_name(lock) if lock else folder.with_suffix(".lock")
     try:
@@ -53,9 +69,12 @@ def fill_once(
                 _set_aside(folder)
                 _fill(folder, fill, num_bytes, draft=lock_path.with_suffix(".partial"))
     except OSError as error:
-        raise ValueError(
+        cause = str(error.strerror or error)
+        raise CacheFault(
+            folder.parent,
+            cause,
             f"the cache must be a writable folder with room for {megabytes(num_bytes)}, "
-            f"{folder.parent} is not ({error.strerror or error}); set BRAINSEG_CACHE to another"
+            f"{folder.parent} is not ({cause}); set BRAINSEG_CACHE to another",
         ) from error
 
 
@@ -105,7 +124,9 @@ def _sync(folder: Path) -> None:
 def _require_room(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        raise ValueError(
-            f"the cache must have room for {megabytes(num_bytes)}, {folder} has "
-            f"{megabytes(free)} free; free some, or set BRAINSEG_CACHE to another disk"
+        needed = f"room for {megabytes(num_bytes)}, {folder} has {megabytes(free)} free"
+        raise CacheFault(
+            folder,
+            f"{megabytes(num_bytes)} are needed, {megabytes(free)} are free",
+            f"the cache must have {needed}; free some, or set BRAINSEG_CACHE to another disk",
         )

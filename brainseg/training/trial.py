@@ -16,6 +16,7 @@ from brainseg.records.files import write_text
 from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
+from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
@@ -69,6 +70,8 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
     """Train, and record a failure if there is one; return what of memory was short, if any was."""
     try:
         train(task, report, device)
+    except StorageFault:
+        raise  # the trial has not failed, the machine has
     except (TrialFailed, ValueError) as error:
         if Ranks.current().rank == 0:
             write_text(task.folder.failure, str(error))

@@ -43,9 +43,8 @@ def test_a_page_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
     place = tmp_path / "folder.html"
     place.mkdir()
     done = brainseg("check", patients, option, place)
-    assert done.returncode == 2 and done.stderr == (
-        f"brainseg: {place} cannot be written (Is a directory); choose another path\n"
-    )
+    assert done.returncode == 2 and done.stderr.startswith("brainseg: ")
+    assert done.stderr.count("\n") == 1 and str(place) in done.stderr
     assert list(tmp_path.rglob("*")) == [place]
 
 

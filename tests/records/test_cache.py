@@ -1,12 +1,14 @@
 """A folder of the cache is whole or absent, whoever fills it, fails or dies."""
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from brainseg.records.cache import fill_once
+from brainseg.records.cache import CacheFault, fill_once
+from brainseg.records.storage import StorageFault
 
 
 def test_a_folder_is_filled_once_and_others_wait_for_it(tmp_path: Path) -> None:
@@ -57,3 +59,14 @@ def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     rule = "the cache must be a writable folder with room for 0.0 MB, .*/cache is not"
     with pytest.raises(ValueError, match=rule):
         fill_once(tmp_path / "cache" / "folder", lambda draft: None, num_bytes=1)
+
+
+def test_a_fault_of_the_cache_is_bad_input_and_the_machine_s_and_survives_pickling(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(CacheFault) as caught:
+        fill_once(tmp_path / "pack", Path.mkdir, num_bytes=10**18)
+    fault = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(fault, ValueError) and isinstance(fault, StorageFault)
+    assert str(fault).startswith("the cache must have room for 1000000000000.0 MB")
+    assert fault.path == tmp_path and fault.cause.startswith("1000000000000.0 MB are needed, ")
