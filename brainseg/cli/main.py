@@ -26,7 +26,7 @@ from brainseg.cli.runs import NoScore
 from brainseg.cli.wandb_sync import NotUploaded
 from brainseg.config.sweep import Sweep
 from brainseg.process import INTERRUPTED, restored
-from brainseg.records.storage import StorageFault, is_fault
+from brainseg.records.storage import MachineFault, is_fault
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
 # which `brainseg check` and `--help` do without.
@@ -119,7 +119,7 @@ def _answer(work: Callable[[], None]) -> None:
 
 def _ending(error: Exception) -> tuple[str, int] | None:
     """What to say of an error, and the exit status; None for one that only a bug can cause."""
-    if isinstance(error, StorageFault | NotUploaded) and not isinstance(error, ValueError):
+    if isinstance(error, MachineFault | NotUploaded) and not isinstance(error, ValueError):
         return str(error), MACHINE_FAULT
     if isinstance(error, NoScore):
         return str(error), NO_SCORE

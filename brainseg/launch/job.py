@@ -5,6 +5,7 @@ from pathlib import Path
 
 from brainseg.cluster.placement import require_placeable
 from brainseg.records.run import Run
+from brainseg.records.storage import MachineFault
 from brainseg.tracking.account import Mode
 
 
@@ -44,3 +45,10 @@ class Ended(ValueError):
     def __init__(self, run: Run, why: str) -> None:
         super().__init__(why)
         self.run = run
+
+
+class RayGone(MachineFault):
+    """Ray itself ended or crashed under a sweep; no trial has failed of it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Ray has ended: {why}; run the same command again to resume")

@@ -1,21 +1,32 @@
 """What happens to a trial, as Tune reports it: noted, passed to the driver and W&B, logged."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
 
-from brainseg.cluster.reachability import last_line
+from brainseg.cluster.capacity import LOOK_SECONDS
+from brainseg.cluster.liveness import process_gone, why_gone
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build
-from brainseg.launch.ending import error_of
+from brainseg.launch.deaths import INFEASIBLE_RAM, Cause, KernelKills, death_of
+from brainseg.launch.job import RayGone
 from brainseg.process import Log
 from brainseg.records.rows import EpochRow
+from brainseg.records.storage import MachineFault
 from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
 from brainseg.search.driver import SearchDriver
 from brainseg.tracking.mirror import Mirror
 from brainseg.training import checkpoint
+
+RETRIES = 2  # of a trial whose processes died without finishing another epoch
+
+
+class Abandoned(BaseException):
+    """Ends Tune without its cleanup, which waits for a Ray that has died until Ray ends us too."""
 
 
 class Recorder(tune.Callback):
@@ -27,17 +38,34 @@ class Recorder(tune.Callback):
         self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
         self.why_ended = why_ended  # a trial's processes, "" if they died by themselves
         self._epochs: dict[str, int] = {}  # that trials have finished
+        self._deaths: dict[str, int] = {}  # of each trial since its last epoch, by its own fault
+        self._again: dict[str, str] = {}  # why trials start again, where they do
+        self._kills, self._looked = KernelKills(), -LOOK_SECONDS
+        self.fault: MachineFault | None = None  # that ended Tune, which hides what callbacks raise
         self._logged: dict[str, int] = {}  # notes of each trial that are logged
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
-        params = self.run.trial(name).params()
-        words = configuration_name(build(TrialConfig(), params))
         rows = self.run.trial(name).rows()
         self._logged[name] = len(self.run.trial(name).notes())
-        self.run.note(name, TrialState.RUNNING, configuration=words, params=params)
+        words = self._note_start(name)
         verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
-        self.log(f"[{name}] {verb}: {words}")
+        again = self._again.pop(name, "") or self.driver.retried.pop(name, "")
+        self.log(f"[{name}] {verb}: {again or words}")
+
+    def _note_start(self, name: str) -> str:
+        """Note that the trial trains; returns its configuration's name."""
+        params = self.run.trial(name).params()
+        words = configuration_name(build(TrialConfig(), params))
+        self.run.note(name, TrialState.RUNNING, configuration=words, params=params)
+        return words
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._require_ray(process_gone())  # at each step: what asks a dead GCS does not return
+        now = time.monotonic()
+        if now >= self._looked + LOOK_SECONDS:
+            self._looked = now
+            self._require_ray(why_gone())
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -47,7 +75,7 @@ class Recorder(tune.Callback):
         name, row = trial.config["trial"], EpochRow.from_json(result)
         if row.epoch > self._epochs.get(name, 0):
             self._epochs[name] = row.epoch
-            trial.run_metadata.num_failures = 0  # Tune itself never forgets one: see RETRIES
+            self._deaths.pop(name, None)
         self._log_notes(name)
         self.mirror.follow(name)
         self.log(
@@ -60,8 +88,34 @@ class Recorder(tune.Callback):
         self._end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        died = f"its processes died at every attempt: {_cause(trial)}"
-        self._end(trial, crash=self.why_ended(trial.config["trial"]) or died)
+        """Its processes died: train it on, unless they die again and again by its own fault."""
+        name, death = trial.config["trial"], death_of(trial, self._kills)
+        if death.cause == Cause.STORAGE:
+            self.fault = MachineFault(death.words)
+            raise self.fault
+        if death.cause == Cause.NODE:
+            self._require_ray(why_gone())
+        others = sum(other.status == Trial.RUNNING for other in trials if other is not trial)
+        if death.cause == Cause.MEMORY and others:
+            self.driver.limit(others)
+            self.log(f"[{name}] {death.words}; from now on at most {others} trial(s) at once")
+        elif death.cause != Cause.NODE:
+            self._deaths[name] = self._deaths.get(name, 0) + 1
+        if self._deaths.get(name, 0) <= RETRIES:
+            self._again[name] = self.why_ended(name) or death.words
+            self.driver.resume(name)
+            return
+        if all(record.trial != name for record in self.run.trials()):
+            self._note_start(name)  # they died before Tune called it started
+        died = f"its processes died at every attempt: {death.words}"
+        if death.cause == Cause.MEMORY:
+            died = f"{INFEASIBLE_RAM}, even alone: {death.words}"
+        self._end(trial, crash=self.why_ended(name) or died)
+
+    def _require_ray(self, why_gone: str) -> None:
+        if why_gone:
+            self.fault = RayGone(why_gone)
+            raise Abandoned
 
     def _log_notes(self, name: str) -> None:
         """Log what its process found wrong with the trial's files, each once."""
@@ -97,9 +151,3 @@ class Recorder(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; each driver makes a new one
-
-
-def _cause(trial: Any) -> str:
-    """What a trial of Tune died of."""
-    error = error_of(trial)
-    return last_line(error) if error else "Ray gave no reason"

@@ -19,7 +19,8 @@ from brainseg.cluster.placement_groups import PlacementGroups, own_job
 from brainseg.config.sweep import Points, Sweep
 from brainseg.launch.ending import EndWatcher, faults_said
 from brainseg.launch.job import Ended, Job
-from brainseg.launch.recorder import Recorder
+from brainseg.launch.recorder import RETRIES, Abandoned, Recorder
+from brainseg.launch.retries import why_retry
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
 from brainseg.launch.stall import StallWatcher
 from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
@@ -27,7 +28,7 @@ from brainseg.launch.workers import train_together
 from brainseg.process import Log, environment, stop_deferred
 from brainseg.records.cache import default_cache
 from brainseg.records.run import Run
-from brainseg.records.storage import StorageFault, storage_faults
+from brainseg.records.storage import MachineFault, storage_faults
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
@@ -45,7 +46,6 @@ TUNE = {  # settings of Ray Tune, read from the environment
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells it to end, see EndWatcher
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
 }
-RETRIES = 2  # of a trial whose process died without finishing another epoch
 
 
 def tune_trials(
@@ -58,7 +58,7 @@ def tune_trials(
 ) -> None:
     """Let Tune train what the search proposes, until the search ends."""
     _release_killed(run)
-    driver = _driver(run, sweep, capacity, earlier, log)
+    driver = _driver(run, sweep, job, capacity, earlier, log)
     mirror = Mirror(run, job.wandb, log)
     groups = PlacementGroups(not_ours=PlacementGroups().ids())
     stalls = StallWatcher(
@@ -75,21 +75,21 @@ def tune_trials(
     try:
         with faults_said(run), stop_deferred() as interrupted, suppress(Interrupted):
             callbacks = [EndWatcher(run, interrupted), recorder, watcher, stalls]
-            with TemporaryDirectory(prefix="brainseg-tune-") as scratch:
+            with TemporaryDirectory(prefix="brainseg-tune-") as scratch, _faults_raised(recorder):
                 _fit(driver, capacity.placement, callbacks, job.wait_minutes, scratch)
         whole = bool(driver.ended) and not driver.scheduler.running()
         if whole:
             recorder.stop_paused(driver.ended)
             log(f"the search has ended: {driver.ended}")
         reason = driver.ended if whole else watcher.ended or reason
-    except StorageFault as fault:
+    except MachineFault as fault:
         reason = str(fault)
         raise
     finally:
         try:
             run.note_driver("ends", reason=reason, whole=whole)
         finally:
-            if capacity.placement.workers > 1 and capacity.shared:
+            if capacity.placement.workers > 1 and capacity.shared and not recorder.fault:
                 groups.release_for_good()
             mirror.close()
     if watcher.ended:
@@ -105,7 +105,12 @@ def _close_ended(driver: SearchDriver, recorder: Recorder, log: Log) -> None:
 
 
 def _driver(
-    run: Run, sweep: Sweep, capacity: ClusterCapacity, earlier: Sequence[PreviousTrial], log: Log
+    run: Run,
+    sweep: Sweep,
+    job: Job,
+    capacity: ClusterCapacity,
+    earlier: Sequence[PreviousTrial],
+    log: Log,
 ) -> SearchDriver:
     return SearchDriver(
         run,
@@ -115,6 +120,7 @@ def _driver(
         num_trials=sweep.trials,
         slots=capacity.slots,
         workers=capacity.placement.workers,
+        retry=lambda record: why_retry(run, record, asked=job.retry_failed),
     )
 
 
@@ -146,13 +152,24 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=scratch,  # nobody reads what Tune writes, and it would make folders
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            failure_config=tune.FailureConfig(max_failures=0),  # see Recorder.on_trial_error
             callbacks=callbacks,
             verbose=0,
         ),
     )
     with environment(**TUNE), _keys_kept_out_of_logs():
         tuner.fit()
+
+
+@contextmanager
+def _faults_raised(recorder: Recorder) -> Iterator[None]:
+    """Raise the machine's fault itself that the recorder ended Tune for, not Tune's wrapping."""
+    try:
+        yield
+    except (Exception, Abandoned):
+        if recorder.fault:
+            raise recorder.fault from None
+        raise
 
 
 def _halving(sweep: Sweep) -> Halving | None:

@@ -2,7 +2,8 @@
 
 Tune ends a trial early by killing its process, and that leaks what Ray Train started beneath it.
 So here a trial looks into its folder before each epoch and returns by itself, to pause or to stop.
-A trial that is resumed is a new one to Tune, and has the same name to us.
+A trial that is resumed is a new one to Tune, and has the same name to us; so is one whose processes
+died, since Tune itself would start it again at once, whether there is memory for it or not.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ class SweepSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config; None if there is none yet, FINISHED if none will follow."""
-        if not self.driver.ended and not self.driver.has_room(len(self._active)):
+        if not self.driver.has_room(len(self._active)):
             return None
         if name := self.driver.next():
             self._active.add(trial_id)

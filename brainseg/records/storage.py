@@ -6,7 +6,7 @@ the same command resumes once the folder is well again.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,11 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 GONE_WORDS = "it is no longer there"
 
 
-class StorageFault(Exception):
+class MachineFault(Exception):
+    """A machine failed in the middle, and no trial for it: the same command resumes."""
+
+
+class StorageFault(MachineFault):
     """A folder that a sweep writes to, or reads from, failed while it ran.
 
     Attributes:
@@ -71,6 +75,11 @@ def fault_of(error: OSError, *folders: Path) -> StorageFault | None:
 def is_fault(error: OSError) -> bool:
     """Whether a machine failed, and not a person who named a wrong path."""
     return error.errno in NO_ROOM | BROKEN
+
+
+def words_of(errors: Iterable[int]) -> set[str]:
+    """What the system says of these numbers of errors."""
+    return {os.strerror(number) for number in errors}
 
 
 def _concerned(error: OSError, folders: tuple[Path, ...]) -> Path | None:

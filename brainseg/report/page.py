@@ -39,6 +39,7 @@ def write_report(results: Results) -> Path:
         paragraphs=[expected] if expected else [],
         notes=[
             *sentences.file_notes(results.snapshot),
+            *sentences.retry_notes(results.snapshot),
             *sentences.audit_note(results.snapshot),
             sentences.caveat(sweep),
         ],

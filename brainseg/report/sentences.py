@@ -149,6 +149,11 @@ def file_notes(run: RunSnapshot) -> list[str]:
     return [f"Trial {name}: {note}." for name, trial in run.trials.items() for note in trial.notes]
 
 
+def retry_notes(run: RunSnapshot) -> list[str]:
+    """Which trials were tried again after they had failed, and why, a sentence each."""
+    return [f"Trial {r.trial} was tried again: {r.retry}." for r in run.records if r.retry]
+
+
 def audit_note(run: RunSnapshot) -> list[str]:
     """A sentence on the audit of frozen blocks, if there were any."""
     audits = [trial.audit for trial in run.trials.values()]

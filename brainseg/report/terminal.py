@@ -25,6 +25,7 @@ from brainseg.report.sentences import (
     file_notes,
     has_expected_dice,
     parts,
+    retry_notes,
     split_source,
     warnings,
 )
@@ -44,7 +45,7 @@ def print_ranking(results: Results, console: Console) -> None:
         console.print(part)
     for row in frame[frame["state"] == TrialState.FAILED].to_dict("records"):
         console.print(Text(f"{row['trial']} failed: {row['reason']}", style="red"))
-    for note in file_notes(results.snapshot):
+    for note in (*file_notes(results.snapshot), *retry_notes(results.snapshot)):
         console.print(Text(note, style="yellow"))
     for note in _notes(results):
         console.print(Text(note, style="dim"))

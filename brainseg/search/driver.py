@@ -39,11 +39,13 @@ class SearchDriver:
         self.run, self.study = run, study
         self.scheduler, self.budget_tracker = scheduler, budget_tracker
         self.num_trials, self.workers, self.slots = num_trials, workers, slots
+        self._most = 0  # trials at once, where their machine lacks memory for more; 0: no limit
         self.ended = ""  # why no further trial starts
         unfinished = study.unfinished()
         for name in unfinished:
             if name not in scheduler.trials:  # proposed, but never started
                 scheduler.add(name, study.params(name))
+        self.retried: dict[str, str] = {}  # failed trials that are tried again, and why
         self._to_resume = unfinished + list(self._retried(retry))
 
     def _retried(self, retry: Callable[[TrialRecord], str]) -> Iterator[str]:
@@ -57,6 +59,7 @@ class SearchDriver:
                 again = {"retry": f"{why}; it had failed: {record.reason}", "reason": ""}
                 self.run.note(record.trial, TrialState.RUNNING, **again)
                 self.scheduler.retry(record.trial)
+                self.retried[record.trial] = again["retry"]
                 yield record.trial
 
     def is_over(self) -> bool:
@@ -71,15 +74,23 @@ class SearchDriver:
 
     def has_room(self, active: int) -> bool:
         """Whether another trial may start beside those that are ``active``."""
-        return active < self.slots()
+        return active < self._places()
+
+    def limit(self, most: int) -> None:
+        """From now on so many trials at once and no more: their machine lacks memory."""
+        self._most = min(most, self._most or most)
+
+    def resume(self, name: str) -> None:
+        """The processes of a running trial died: train it on as soon as there is room."""
+        self._to_resume.insert(0, name)
 
     def may_continue(self) -> bool:
-        """Whether a trial may become ready later, where ``next`` has none now."""
-        return self.scheduler.running() and not self.ended
+        """Whether a trial may become ready later: one that runs may have to be resumed."""
+        return self.scheduler.running() > 0
 
     def next(self) -> str | None:
         """The trial to train next; None if there is none, for now or for good."""
-        if self.ended:
+        if self.ended and not self._to_resume:
             return None
         name = self._to_resume.pop(0) if self._to_resume else None
         if not name and (spent := self.budget_tracker.spent()):
@@ -154,8 +165,12 @@ class SearchDriver:
     def _finalists_need_the_rest(self) -> bool:
         """Whether what is left of the budget is just enough to finish the best trials so far."""
         return self.budget_tracker.nearly_spent(
-            self.scheduler.reserved(), self.slots() * self.workers
+            self.scheduler.reserved(), self._places() * self.workers
         )
+
+    def _places(self) -> int:
+        """How many trials may train at once."""
+        return min(self.slots(), self._most or self.slots())
 
     def _exhausted(self) -> str:
         if not self.budget_tracker.budget.terminator:

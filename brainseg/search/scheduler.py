@@ -111,8 +111,9 @@ class TrialScheduler:
         assert self.halving or not paused
         return {p.trial: self.halving.reason(p, trials) for p in paused} if self.halving else {}
 
-    def running(self) -> bool:
-        return any(progress.state == TrialState.RUNNING for progress in self.trials.values())
+    def running(self) -> int:
+        """How many trials train, or wait for the room to train on."""
+        return sum(progress.state == TrialState.RUNNING for progress in self.trials.values())
 
     def observations(self, objectives: Sequence[str]) -> list[tuple[Observation, ObjectiveCosts]]:
         """What the search learns from, in the order of their start: all trials but failed ones."""

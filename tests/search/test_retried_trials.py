@@ -161,3 +161,26 @@ def test_a_failed_trial_takes_its_place_among_the_rungs_again(tmp_path: Path) ->
     running = [t for t in optuna_trials(driver.run, SWEEP) if t.state == TrialState.RUNNING]
     paused = [r for r in driver.run.trials() if r.state == "paused"]
     assert len(running) == len(paused)
+
+
+def test_a_trial_whose_processes_died_goes_on_first_of_all_though_the_search_has_ended(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(Run(tmp_path), FLAT)
+    name = driver.search.next() or ""
+    driver.search.ended = "the budget of 1 hours is spent"
+    assert driver.search.next() is None and driver.search.may_continue()
+    driver.search.resume(name)
+    assert driver.search.next() == name
+    driver.train(name)
+    assert driver.search.next() is None and not driver.search.may_continue()
+
+
+def test_where_memory_is_short_fewer_trials_run_at_once_and_never_more_again(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(Run(tmp_path), FLAT, slots=4)
+    assert driver.search.has_room(3)
+    driver.search.limit(2)
+    driver.search.limit(3)
+    assert driver.search.has_room(1) and not driver.search.has_room(2)
