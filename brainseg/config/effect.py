@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg.config.distributions import Params, Value
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.schema import Leaf, flatten, leaves, rebuild
+from brainseg.config.schema import Leaf, branches_to, flatten, rebuild
 from brainseg.config.space import Space
 
 Point = Mapping[str, Value]
@@ -25,10 +25,7 @@ OTHER_NEEDS: tuple[tuple[str, str, tuple[Value, ...]], ...] = (
 
 def needs_of(path: str) -> Needs:
     """What a configuration must have for ``path`` to count."""
-    needs: Needs = {}
-    for leaf in leaves(TrialConfig):
-        if leaf.branches and path.startswith(f"{leaf.path}."):
-            needs[leaf.path] = (path.removeprefix(f"{leaf.path}.").partition(".")[0],)
+    needs: Needs = {branch: (tag,) for branch, tag in branches_to(TrialConfig, path).items()}
     for pattern, other, values in OTHER_NEEDS:
         if fnmatchcase(path, pattern):
             needs[other] = values

@@ -77,7 +77,11 @@ def applied(base: T, params: Mapping[str, Value], fixed: Mapping[str, Value]) ->
     if unused:
         path = min(unused)
         leaf_of(type(base), path)  # a path that exists nowhere is refused with suggestions
-        raise ValueError(f"{path} exists only on another branch; this one takes {_taken(config)}")
+        lacks = [f"{p}={tag}" for p, tag in branches_to(type(base), path).items()]
+        raise ValueError(
+            f"{path} exists only on another branch; this one takes {_taken(config)}; set "
+            f"{' and '.join(lacks)} as well, or leave it out"
+        )
     return config
 
 
@@ -106,6 +110,16 @@ def leaf_of(cls: type, path: str) -> Leaf:
     if path not in known:
         raise ValueError(f"there is no hyperparameter {path!r}{did_you_mean(path, known)}")
     return known[path]
+
+
+def branches_to(cls: type, path: str) -> dict[str, str]:
+    """The branches, and which of each, that a config must take for ``path`` to exist."""
+    on_the_way = (leaf.path for leaf in leaves(cls) if leaf.branches)
+    return {
+        branch: path.removeprefix(f"{branch}.").partition(".")[0]
+        for branch in on_the_way
+        if path.startswith(f"{branch}.")
+    }
 
 
 def leaves(cls: type) -> Iterable[Leaf]:

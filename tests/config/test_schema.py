@@ -121,7 +121,8 @@ def test_a_field_s_own_range_stays_within_what_is_legal(leaf: Leaf) -> None:
         (
             {"optimizer.sgd.momentum": 0.9},
             "optimizer.sgd.momentum exists only on another branch; this one takes model=encoder, "
-            "model.encoder.freeze=nothing, optimizer=adamw, schedule=cosine, loss=dice",
+            "model.encoder.freeze=nothing, optimizer=adamw, schedule=cosine, loss=dice; set "
+            "optimizer=sgd as well, or leave it out",
         ),
         (
             {"optimizer.adamw.weight_decya": 0.1},
