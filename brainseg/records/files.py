@@ -107,7 +107,8 @@ def read_json(
     if not isinstance(value, kind):
         raise Unreadable(path, f"it holds no {'list' if kind is list else 'object'}", remedy)
     for item in value if isinstance(value, list) else [value]:
-        if lacking := [key for key in keys if not isinstance(item, dict) or key not in item]:
+        held = item if isinstance(item, dict) else {}
+        if lacking := [key for key in keys if held.get(key) is None]:
             raise Unreadable(path, f"it lacks {', '.join(lacking)}", remedy)
     return value
 

@@ -29,7 +29,7 @@ from tests.support.tables import refused
         (b'"\xff"', "its byte 2 is no UTF-8"),
         (b"[1]", "it holds no object"),
         (b"{}", "it lacks a, b"),
-        (b'{"b": 1}', "it lacks a"),
+        (b'{"a": null, "b": 1}', "it lacks a"),
     ],
 )
 def test_json_that_is_not_what_it_should_be_is_named(
