@@ -19,6 +19,12 @@ from brainseg.tracking.sending import Sending
 # Where W&B's processes find one another, and a mode that would overrule ours.
 NOT_INHERITED = ("WANDB_SERVICE", "WANDB_MODE")
 REFUSALS = ("error 401", "error 403", "API key", "api_key")
+WHAT_IT_DOES = {  # the first whose words stand in what W&B says
+    ("No API key",): "finds no key",
+    REFUSALS: "refuses the key",
+    ("connection refused", "no such host", "unreachable", "deadline exceeded"): "is not reached",
+    ("",): "does not take what it is sent",
+}
 
 
 class SendError(Exception):
@@ -30,9 +36,9 @@ class SendError(Exception):
 
     def __init__(self, cause: str) -> None:
         self.refused = any(words in cause for words in REFUSALS)
-        does = "refuses the key" if self.refused else "does not take what it is sent"
-        does = "finds no key" if "No API key" in cause else does
-        super().__init__(f"W&B {does} ({' '.join(cause.split())})")
+        does = next(does for words, does in WHAT_IT_DOES.items() if any(w in cause for w in words))
+        core = cause.rpartition("while retrying: ")[2]  # what W&B tried, and how it failed
+        super().__init__(f"W&B {does} ({' '.join(core.split())})")
 
 
 class SenderProcess:

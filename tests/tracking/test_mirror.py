@@ -91,7 +91,7 @@ def test_down_from_the_start_and_back_later(run: Run, server: WandbServer) -> No
     copy.close()
     assert server.runs[id_of("0000")].steps == [1, 2, 3, 4, 5]
     first, then = said
-    assert first.startswith("W&B does not take what it is sent (") and "refused" in first
+    assert first.startswith("W&B is not reached (Post ") and "connection refused" in first
     assert then == "W&B works again; it gets what it missed" and KEY not in first
 
 
