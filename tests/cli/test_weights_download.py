@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
@@ -183,6 +184,22 @@ def test_weights_with_a_flipped_bit_are_downloaded_again_and_never_used(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=f"of '{name}' are not in the hub's cache"):
         fill(build_encoder(name), "imagenet", name=name)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99])
+def test_a_damaged_file_of_torch_s_cache_is_removed_and_never_loaded(
+    room: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(room))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(room / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    name = Path(timm.get_pretrained_cfg("legacy_seresnet18.in1k").url).name
+    file = room / "hub" / "checkpoints" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="are not in the hub's cache"):
+        require_weights("tu-legacy_seresnet18", "imagenet")
+    assert not file.exists()
 
 
 def test_offline_no_request_goes_to_the_hub(
