@@ -46,6 +46,18 @@ def has_effect(
     return obstacle(space, points, path, draws=draws) is None
 
 
+def with_effect(
+    fixed: Point, space: Space[TrialConfig], points: Iterable[Point], *, draws: bool
+) -> Params:
+    """Those of ``fixed`` that count in ``space``; older versions recorded others as well."""
+    points = list(points)
+    return {
+        path: value
+        for path, value in fixed.items()
+        if has_effect(space.holding({path: value}), points, path, draws=draws)
+    }
+
+
 def obstacle(
     space: Space[TrialConfig], points: Iterable[Point], path: str, *, draws: bool
 ) -> Params | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.config.claims import to_record
-from brainseg.config.effect import has_effect
+from brainseg.config.effect import with_effect
 from brainseg.config.hyperparameters import completed
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
@@ -149,12 +149,7 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
 
 def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
     known = run.settings()
-    known["fixed"] = {  # older versions recorded settings that have no effect as well
-        path: value
-        for path, value in known["fixed"].items()
-        if path in asked["fixed"]
-        or has_effect(sweep.space.holding({path: value}), sweep.first, path, draws=sweep.draws)
-    }
+    known["fixed"] = with_effect(known["fixed"], sweep.space, sweep.first, draws=sweep.draws)
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
     known["base"] = completed(known["base"])
     differing = []

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brainseg.config.effect import with_effect
 from brainseg.config.hyperparameters import TrialConfig, completed
 from brainseg.config.schema import build
 from brainseg.config.sweep import Objective, Sweep
@@ -45,6 +46,8 @@ def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Previ
             "of an earlier sweep"
         )
     known = run.settings()
+    counted = with_effect(known.get("fixed", {}), sweep.space, sweep.first, draws=sweep.draws)
+    known = {**known, "fixed": counted}
     differing = _differing(known, asked)
     if differing:
         raise ValueError(

@@ -101,6 +101,19 @@ def test_a_run_of_a_version_that_lacked_a_hyperparameter_is_resumed_with_its_def
     assert "base.augment.extra" in refused(lambda: begun(data, run, noisy))
 
 
+def test_a_run_whose_version_recorded_a_setting_without_effect_is_resumed_without_it(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    record = read_json(run.sweep)
+    record["fixed"]["model.encoder.freeze.first.blocks"] = 9
+    write_json(run.sweep, record)
+    begun(data, run)
+    record["fixed"]["batch_size"] = 3
+    write_json(run.sweep, record)
+    assert "fixed differ" in refused(lambda: begun(data, run))
+
+
 def test_baselines_are_recorded_for_the_validation_slices(data: Data, tmp_path: Path) -> None:
     sweep = read_json(begun(data, Run(tmp_path / "p")).sweep)
     kept = sweep["baselines"]

@@ -16,7 +16,7 @@ from brainseg.cli.options.rehearsal import GRACE_EPOCHS, Small, made_up_patients
 from brainseg.cli.options.sweep import SweepOptions
 from brainseg.cluster.reachability import LOCAL, cluster_address
 from brainseg.config.distributions import Choice, Distribution, Params, Value
-from brainseg.config.effect import has_effect, refuse_idle_points
+from brainseg.config.effect import refuse_idle_points, with_effect
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Bayes, Budget, Points, Sweep, draws
@@ -88,13 +88,9 @@ def _without_idle(
     space: Space[TrialConfig], first: Sequence[Point], strategy: Bayes | Points, *, given: Set[str]
 ) -> Space[TrialConfig]:
     """``space`` without what it fixes to no effect; what a user has given stays, to be refused."""
-    drawn = draws(space, first, strategy)
-    kept = {
-        path: value
-        for path, value in space.fixed.items()
-        if path in given or has_effect(space, first, path, draws=drawn)
-    }
-    return replace(space, fixed=kept)
+    kept = with_effect(space.fixed, space, first, draws=draws(space, first, strategy))
+    held = {path: value for path, value in space.fixed.items() if path in {*kept, *given}}
+    return replace(space, fixed=held)
 
 
 def _narrow(space: Space[TrialConfig], options: SweepOptions) -> Mapping[str, Distribution]:
