@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants, services
 from ray._private.authentication import authentication_token_setup as authentication
+from ray._private.ray_logging import stdout_deduplicator as printed
 
 from brainseg.cluster.ray_folder import (
     cause_in_logs,
@@ -69,20 +71,31 @@ def joined(address: str) -> Iterator[bool]:
     Raises:
         ValueError: nothing answers at the address, or Ray does not start here.
     """
-    starts_here, log = not has_started(), logging.getLogger("ray")
-    level = log.level
-    if starts_here:
-        log.setLevel(QUIET)
+    if has_started():
+        yield not own_node().is_head()
+        return
+    with _quiet():
         if address == LOCAL:
             start()
         else:
             _join(address)
-    try:
-        yield not own_node().is_head()
-    finally:
-        if starts_here:
+        try:
+            yield not own_node().is_head()
+        finally:
             ray.shutdown()
-            log.setLevel(level)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray prints nothing on this program's terminal, nor a message of its daemons."""
+    log, level, skipped = logging.getLogger("ray"), logging.getLogger("ray").level, printed.skip_re
+    log.setLevel(QUIET)
+    printed.skip_re = re.compile("")  # what RAY_DEDUP_LOGS_SKIP_REGEX sets, but for before import
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        printed.skip_re = skipped
 
 
 def _join(address: str) -> None:
