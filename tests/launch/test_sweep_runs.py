@@ -45,7 +45,8 @@ WHOLE = [
     "--trials=4",
     "--wandb=offline",
     "--try=model=plain,optimizer=sgd,optimizer.sgd.lr=1e38",  # the loss overflows
-    "--try=model.encoder.name=resnet18,model.encoder.weights=own.pth",
+    "--encoders=resnet18",
+    "--weights=own.pth",  # the two override those of SMALL
 ]
 
 
