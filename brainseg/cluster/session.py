@@ -125,7 +125,8 @@ def start(**limits: Any) -> None:
         raise ValueError(problem)
     _require_token()
     shorten_tmpdir()
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback())  # of workers, all on this machine
+    if loopback := {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())  # workers are all here
     try:
         with _on_loopback():
             ray.init(
@@ -153,11 +154,6 @@ def _require_token() -> None:
         authentication.ensure_token_if_auth_enabled()
     except (OSError, RuntimeError):  # no home, or one that cannot be written to
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _loopback() -> str:
-    """The name of the interface that no other machine reaches: "lo", on a Mac "lo0"."""
-    return next(name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))
 
 
 @contextmanager
