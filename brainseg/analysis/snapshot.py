@@ -37,11 +37,6 @@ class TrialSnapshot:
     def load(cls, run: Run, record: TrialRecord) -> "TrialSnapshot":
         folder = run.trial(record.trial)
         rows, unreadable = folder.rows(), list[str]()
-        if len(rows) < record.epoch:
-            unreadable.append(
-                f"{folder.metrics} has {len(rows)} of the {record.epoch} epochs that the trial "
-                "trained; restore it from a copy. The others are left out here"
-            )
 
         def unless_damaged(read: Callable[[], T], missing: T) -> T:
             try:
@@ -85,15 +80,19 @@ class RunSnapshot:
     sweep: Mapping[str, Any]  # sweep.json
     trials: Mapping[str, TrialSnapshot]  # by name, in the order in which they were first noted
     drivers: list[dict[str, Any]]
+    unlisted: list[str]  # trials that have rows, of which trials.jsonl has lost every line
 
     @classmethod
     def load(cls, run: Run) -> "RunSnapshot":
         """Read each file of the run's records once."""
+        trained = run.trained()  # before the others: a trial may start meanwhile
+        trials = {record.trial: TrialSnapshot.load(run, record) for record in run.trials()}
         return cls(
             path=run.path,
             sweep=run.settings(),
-            trials={record.trial: TrialSnapshot.load(run, record) for record in run.trials()},
+            trials=trials,
             drivers=run.drivers(),
+            unlisted=[trial for trial in trained if trial not in trials],
         )
 
     @property

@@ -11,7 +11,7 @@ from brainseg.data.address import local_path
 from brainseg.process import environment, terminable
 from brainseg.records.files import Unreadable
 from brainseg.records.queries import failures, has_score
-from brainseg.records.run import Run
+from brainseg.records.run import LIST, Run
 from brainseg.records.storage import storage_faults
 
 if TYPE_CHECKING:
@@ -75,10 +75,8 @@ def existing_run(folder: Path) -> Run:
             f"RUN must be a sweep's folder, {run.path} holds no sweep.json; name one such as "
             "runs/encoders"
         )
-    trained = any(run.path.glob("trials/*/metrics.jsonl"))
-    if trained and not (run.changes.is_file() and run.changes.stat().st_size):
-        remedy = "run the sweep's command again, which writes it from the trials' folders"
-        raise Unreadable(run.changes, "it does not list the trials that there are", remedy)
+    if run.trained() and not (run.changes.is_file() and run.changes.stat().st_size):
+        raise Unreadable(run.changes, "it does not list the trials that there are", LIST)
     return run
 
 

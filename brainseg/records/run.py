@@ -29,6 +29,7 @@ from brainseg.records.trial_state import ENDED, TrialState
 TRIAL_KEYS = ("time", "trial", "state")
 DRIVER_KEYS = ("time", "event")
 SWEEP_KEYS = ("name", "data", "split", "strategy", "space", "base", "fixed")
+LIST = "run the sweep's command again, which lists the trials that have folders"
 START_AGAIN = "restore it from a copy, or start the sweep again under another --name"
 
 
@@ -121,6 +122,10 @@ class Run:
     def trials(self) -> list[TrialRecord]:
         """The latest record of every trial, in the order of their first records."""
         return list(self._records().values())
+
+    def trained(self) -> list[str]:
+        """The trials that have rows; ``changes`` lists them all, unless it has lost lines."""
+        return sorted(path.parent.name for path in self.path.glob("trials/*/metrics.jsonl"))
 
     def record(self, trial: str) -> TrialRecord:
         """The trial's latest record."""

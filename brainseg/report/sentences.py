@@ -7,6 +7,7 @@ import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import fold_count, full_name, leaks
+from brainseg.records.run import LIST
 from brainseg.records.trial_state import ENDED
 from brainseg.report.results import Results
 from brainseg.search.confirmation import expected_better, rank_configurations
@@ -146,7 +147,9 @@ def caveat(sweep: Mapping[str, Any]) -> str:
 
 def file_notes(run: RunSnapshot) -> list[str]:
     """What was found wrong with trials' files, and what became of it, a sentence each."""
-    return [f"Trial {name}: {note}." for name, trial in run.trials.items() for note in trial.notes]
+    unlisted = [f"Trial {name}: trials.jsonl does not list it; {LIST}." for name in run.unlisted]
+    notes = [(name, note) for name, trial in run.trials.items() for note in trial.notes]
+    return unlisted + [f"Trial {name}: {note}." for name, note in notes]
 
 
 def retry_notes(run: RunSnapshot) -> list[str]:

@@ -16,8 +16,9 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
+from brainseg.records.files import Unreadable
 from brainseg.records.queries import by_configuration, failures
-from brainseg.records.run import Run, TrialRecord
+from brainseg.records.run import LIST, Run, TrialRecord
 from brainseg.records.trial_state import TrialState
 from brainseg.search.expected_dice import expected_dice
 
@@ -155,6 +156,9 @@ def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
         raise ValueError(f"top must be at least 1 configuration of the search, got {top}; try 3")
     if folds == 0:  # any other number is the split's to refuse
         raise ValueError("folds must be at least 2 to score every patient, got 0; try 5")
+    trained, listed = run.trained(), {record.trial for record in run.trials()}
+    if lost := [trial for trial in trained if trial not in listed]:
+        raise Unreadable(run.changes, f"it does not list {', '.join(lost)}", LIST)
     if "confirms" in search:
         raise ValueError(
             f"{run.path} is itself the confirmation of {search['confirms']['search']}; name a "

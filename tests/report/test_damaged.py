@@ -173,3 +173,18 @@ def test_a_table_of_one_trial_that_is_damaged_is_left_out_and_that_is_said(tmp_p
     assert "What it held is left out here." in " ".join(done.stdout.split())
     sentence = f"{damaged} cannot be read: it is empty; restore it from a copy. What it held is"
     assert sentence in (tmp_path / "encoders" / "report.html").read_text()
+
+
+def test_a_trial_that_trials_jsonl_has_lost_is_named_by_the_report_and_keeps_confirm_away(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(OLD, tmp_path / "encoders")
+    run = Run(tmp_path / "encoders")
+    lines = run.changes.read_text().splitlines(keepends=True)
+    run.changes.write_text("".join(line for line in lines if '"trial": "0001"' not in line))
+    sentence = "Trial 0001: trials.jsonl does not list it; run the sweep's command again, which"
+    assert sentence in " ".join(printed(run, 200).split())
+    with pytest.raises(ValueError, match=r"trials\.jsonl cannot be read: it does not list 0001"):
+        confirm(run)
+    Study(run, SWEEP, log=lambda line: None)
+    assert "Trial 0001:" not in printed(Run(run.path), 200)
