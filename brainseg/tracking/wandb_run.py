@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from brainseg.records.files import Lines
 from brainseg.records.rows import EpochRow, columns
 from brainseg.records.run import Run, TrialRecord

@@ -68,7 +68,8 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(patients: Path, storage: Path, *words: str) -> list[str]:
     plain = "--set=model=plain" in words  # which no choice of encoders has an effect on
-    small = [word for word in SMALL if not (plain and word.startswith("--encoders"))]
+    given = {word.rpartition("=")[0] for word in words} | ({"--encoders"} if plain else set())
+    small = [word for word in SMALL if word.rpartition("=")[0] not in given]
     return [f"--data={patients}", f"--storage={storage}", *small, *words]
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 import wandb
+
 from tests.support.wandb_server import WandbServer
 
 FAST = {  # W&B's own waits; it takes whole seconds only
