@@ -36,7 +36,7 @@ class TrialSnapshot:
     @classmethod
     def load(cls, run: Run, record: TrialRecord) -> "TrialSnapshot":
         folder = run.trial(record.trial)
-        rows, unreadable = folder.rows(), list[str]()
+        unreadable: list[str] = []
 
         def unless_damaged(read: Callable[[], T], missing: T) -> T:
             try:
@@ -45,12 +45,13 @@ class TrialSnapshot:
                 unreadable.append(f"{error}. What it held is left out here")
                 return missing
 
+        rows = unless_damaged(folder.rows, list[EpochRow]())
         patients = unless_damaged(lambda: _read_patients(folder.patients), None)
         return cls(
             folder=folder,
             record=record,
             rows=rows,
-            costs=complete_costs(folder.noted_costs(), rows),
+            costs=complete_costs(unless_damaged(folder.noted_costs, list[dict[str, Any]]()), rows),
             patients=_no_patients() if patients is None else patients,
             last=unless_damaged(lambda: _read_patients(folder.last), None),
             audit=unless_damaged(folder.audit, []),

@@ -149,7 +149,7 @@ def test_whatever_is_damaged_it_works_or_one_sentence_names_the_file(
         ("sweep.json", b"", "it is empty"),
         ("sweep.json", b'{"name": "enc', "it is no JSON (Unterminated string"),
         ("trials.jsonl", b"\xff\xff\xff", "its line 1 is no JSON object with time, trial, state"),
-        ("trials/0001/metrics.jsonl", b"nan\n", "its line 1 is no JSON object with epoch, dice"),
+        ("drivers.jsonl", b"nan\n", "its line 1 is no JSON object with time, event"),
     ],
 )
 def test_the_command_ends_with_status_2_and_one_sentence(
@@ -164,14 +164,23 @@ def test_the_command_ends_with_status_2_and_one_sentence(
     assert done.stderr.count("\n") == 1 and "; restore it from a copy" in done.stderr
 
 
-def test_a_table_of_one_trial_that_is_damaged_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("patients.csv", b"", "it is empty"),
+        ("metrics.jsonl", b"nan\n", "its line 1 is no JSON object with epoch, dice, seconds"),
+    ],
+)
+def test_a_file_of_one_trial_that_is_damaged_is_left_out_and_that_is_said(
+    tmp_path: Path, name: str, content: bytes, fault: str
+) -> None:
     shutil.copytree(OLD, tmp_path / "encoders")
-    damaged = tmp_path / "encoders" / "trials" / "0001" / "patients.csv"
-    damaged.write_bytes(b"")
+    damaged = tmp_path / "encoders" / "trials" / "0001" / name
+    damaged.write_bytes(content)
     done = brainseg("report", str(tmp_path / "encoders"))
     assert done.status == 0, done
     assert "What it held is left out here." in " ".join(done.stdout.split())
-    sentence = f"{damaged} cannot be read: it is empty; restore it from a copy. What it held is"
+    sentence = f"{damaged} cannot be read: {fault}; restore it from a copy"
     assert sentence in (tmp_path / "encoders" / "report.html").read_text()
 
 
