@@ -15,7 +15,7 @@ from pathlib import Path
 import xxhash
 
 from brainseg.process import Log
-from brainseg.records.cache import fill_once
+from brainseg.records.cache import CacheFault, fill_once
 from brainseg.records.checked import read_checked, save_checked
 
 CHECKSUMS = ".checksums"
@@ -30,7 +30,8 @@ def ensure_whole(
     A damaged one is named. Who has mapped its files keeps them as they are.
 
     Raises:
-        ValueError: as ``fill`` or ``fill_once``, or the disk does not keep what is written to it.
+        CacheFault: as ``fill_once``, or the disk does not keep what is written to it.
+        ValueError: as ``fill``.
     """
     if not (fault := damage(folder)):
         return
@@ -49,9 +50,11 @@ def ensure_whole(
         is_whole=lambda folder: not damage(folder),
     )
     if again := damage(folder):
-        raise ValueError(
+        raise CacheFault(
+            folder,
+            again,
             f"the cache must keep what is written to it, {folder} was just written and {again}; "
-            "set BRAINSEG_CACHE to another disk"
+            "set BRAINSEG_CACHE to another disk",
         )
 
 

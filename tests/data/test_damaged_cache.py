@@ -197,3 +197,27 @@ def test_a_pack_cut_while_a_trial_reads_it_ends_the_process_and_not_the_next(
     died = subprocess.run([sys.executable, "-c", CUT_IN_USE, str(root), str(cache)])
     assert died.returncode == -signal.SIGBUS  # Tune starts the trial again
     assert packed(root, cache).images_NHWC[:, 0, 0, 0].tolist() == list(range(1, 101))
+
+
+SPOILED = """
+import sys
+from pathlib import Path
+from brainseg.data.checksums import ensure_whole
+
+def spoil(event, args):
+    if event == "os.rename" and str(args[0]).endswith(".partial"):
+        (Path(args[0]) / "a").write_text("other")
+
+sys.addaudithook(spoil)
+ensure_whole(Path(sys.argv[1]), lambda draft: (draft / "a").write_text("x"), num_bytes=1, log=print)
+"""
+
+
+def test_a_disk_that_keeps_other_bytes_than_were_written_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPOILED, str(tmp_path / "f")], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith(
+        f"the cache must keep what is written to it, {tmp_path}/f was just written and a does not "
+        "have its checksum; set BRAINSEG_CACHE to another disk"
+    )
