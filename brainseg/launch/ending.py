@@ -10,6 +10,7 @@ from typing import Any
 from ray import cloudpickle, tune
 
 from brainseg.cluster.capacity import LOOK_SECONDS
+from brainseg.cluster.ray_folder import ray_folder
 from brainseg.launch.room_timeout import Interrupted
 from brainseg.records.cache import default_cache
 from brainseg.records.run import Run
@@ -33,7 +34,8 @@ def faults_said(run: Run) -> Iterator[None]:
 
 def fault_behind(error: BaseException, run: Run) -> StorageFault | None:
     """The storage's fault that ``error``, or what led to it, shows; None if there is none."""
-    folders = (run.path, default_cache(), Path(tempfile.gettempdir()))
+    temporary = Path(tempfile.gettempdir()), ray_folder(), Path("/dev/shm")
+    folders = (run.path, default_cache(), *temporary)
     for link in _links(error):
         if isinstance(link, StorageFault):
             return StorageFault(link.path, link.cause)  # of the cache, too: a trial was running

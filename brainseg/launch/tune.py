@@ -43,6 +43,7 @@ TUNE = {  # settings of Ray Tune, read from the environment
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records say it all
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the search itself starts no more than fit
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # our records say it all; a full disk is no matter of Tune's
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells it to end, see EndWatcher
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its score
 }

@@ -6,6 +6,7 @@ the same command resumes once the folder is well again.
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ BROKEN = frozenset(
 UNNAMED = frozenset({errno.EROFS, errno.EIO, errno.ESTALE})  # as no network connection fails
 DENIED = frozenset({errno.EACCES, errno.EPERM})
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+LITTLE_BYTES = 1_000_000  # free on a disk that counts as full
 GONE_WORDS = "it is no longer there"
 
 
@@ -48,7 +50,8 @@ class StorageFault(MachineFault):
 def storage_faults(*folders: Path) -> Iterator[None]:
     """Turn an OSError of the block that one of ``folders`` caused into a StorageFault.
 
-    An error that names no file counts as the first folder's. A file that is missing from a folder
+    An error that names no file counts as that of a folder whose disk is full, else as the first
+    one's. A file that is missing from a folder
     that is there is no fault of the storage, and left as it is.
     """
     try:
@@ -83,8 +86,9 @@ def words_of(errors: Iterable[int]) -> set[str]:
 
 
 def _concerned(error: OSError, folders: tuple[Path, ...]) -> Path | None:
-    """The folder in which the error's file is; the first one if it names no file."""
+    """The folder in which the error's file is; if it names none, one that is full, or the first."""
     if not isinstance(error.filename, str | os.PathLike):
-        return folders[0] if folders else None
+        full = (f for f in folders if f.is_dir() and shutil.disk_usage(f).free < LITTLE_BYTES)
+        return next(full, folders[0] if folders else None)
     file = Path(error.filename).absolute()
     return next((f for f in folders if file.is_relative_to(f.absolute())), None)

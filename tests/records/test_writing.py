@@ -81,16 +81,44 @@ print(sorted(file.name for file in folder.iterdir()))
 """
 
 
-def test_a_disk_that_is_full_keeps_every_whole_line_and_file(tmp_path: Path) -> None:
-    mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path} && exec " + '"$@"'
+def on_small_disk(folder: Path, code: str) -> "subprocess.CompletedProcess[str]":
+    """Python code with a disk of 64 kB mounted at ``folder``, seen by its process alone."""
+    mount = f"mount -t tmpfs -o size=64k tmpfs {folder} && exec " + '"$@"'
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("only root can mount a file system")
-    command = ["unshare", "-m", "bash", "-c", mount, "_", sys.executable, "-c", FILL, str(tmp_path)]
+    command = ["unshare", "-m", "bash", "-c", mount, "_", sys.executable, "-c", code, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "mount" in done.stderr and "Traceback" not in done.stderr:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    return done
+
+
+def test_a_disk_that_is_full_keeps_every_whole_line_and_file(tmp_path: Path) -> None:
+    done = on_small_disk(tmp_path, FILL)
     assert done.stdout.splitlines() == [
         f"[Errno 28] No space left on device: '{tmp_path}/a.jsonl'",
         f"[Errno 28] No space left on device: '{tmp_path}/a.json'",
         "['a.json', 'a.jsonl']",
     ], done.stderr
+
+
+NAMES_THE_FULL_ONE = """
+import sys
+from pathlib import Path
+from brainseg.records.storage import fault_of
+full = Path(sys.argv[1])
+try:
+    with open(full / "a", "wb", buffering=0) as file:
+        while file.write(b"x" * 999):
+            pass
+except OSError as error:
+    assert error.filename is None
+    print(fault_of(error, full.parent, full).path)
+"""
+
+
+def test_an_error_that_names_no_file_is_that_of_the_disk_that_is_full(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    done = on_small_disk(full, NAMES_THE_FULL_ONE)
+    assert done.stdout == f"{full}\n", done.stderr
