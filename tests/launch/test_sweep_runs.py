@@ -170,6 +170,7 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
 ) -> None:
     storage = finished.path.parent
     words = ["--name=second", f"--from={finished.path}", "--trials=2", "--wandb=off"]
+    words += ["--encoders=resnet18", f"--weights={storage / 'own.pth'}"]  # as that one has them
     done = sweep(patients, storage, *words, "--objectives=dice,parameters")
     assert done.status == 0, done
     run = Run(storage / "second")
@@ -184,7 +185,8 @@ def test_another_sweep_starts_from_this_one_s_trials_and_aims_at_costs_as_well(
         if record.state == "done":
             assert told.values == [record.dice, run.trial(name).rows()[-1].parameters]
     assert "Dice against cost" in run.report.read_text()
-    forgotten = sweep(patients, storage, "--name=second", "--trials=2")
+    words.remove(f"--from={finished.path}")
+    forgotten = sweep(patients, storage, *words)
     assert forgotten.status == 2 and "from" in forgotten.stderr
 
 
@@ -224,9 +226,9 @@ def test_the_same_command_again_reruns_nothing(
 
 @pytest.mark.ray
 def test_another_question_under_the_same_name_is_refused(patients: Path, finished: Run) -> None:
-    other = sweep(patients, finished.path.parent, "--trials=4", "--set=batch_size=2")
+    other = sweep(patients, finished.path.parent, "--trials=4", "--image-size=64")
     assert other.status == 2
-    assert "fixed.batch_size" in other.stderr and "--name" in other.stderr
+    assert "fixed.image_size" in other.stderr and "--name" in other.stderr
 
 
 @pytest.mark.ray
