@@ -28,8 +28,7 @@ PHASES = (
     "imports, data, folder",
     "  of these, imports",
     "Ray starts",
-    "Tune starts",
-    "the trial's process starts, and imports",
+    "Tune and the trial's process start",  # its imports too
     "the trial's setup: data, network",
     "the first epoch",
 )
@@ -63,7 +62,7 @@ def seconds_of_phases(data: Path, storage: Path) -> list[float]:
     before_ray, ray, tune, trial = (b - a for a, b in pairwise(times))
     cost = first_cost(storage)
     setup, epoch = cost["start"], cost["train"] + cost["score"] + cost["keep"]
-    return [before_ray, imports, ray, tune, trial - setup - epoch, setup, epoch]
+    return [before_ray, imports, ray, tune + trial - setup - epoch, setup, epoch]
 
 
 def first_cost(storage: Path) -> dict[str, float]:
