@@ -95,7 +95,8 @@ class Recorder(tune.Callback):
             raise self.fault
         if death.cause == Cause.NODE:
             self._require_ray(why_gone())
-        others = sum(other.status == Trial.RUNNING for other in trials if other is not trial)
+        active = (Trial.RUNNING, Trial.PENDING)  # the latter starts: it has room already
+        others = sum(other.status in active for other in trials if other is not trial)
         if death.cause == Cause.MEMORY and others:
             self.driver.limit(others)
             self.log(f"[{name}] {death.words}; from now on at most {others} trial(s) at once")
