@@ -290,6 +290,7 @@ def test_a_trial_whose_process_dies_again_and_again_goes_on_as_long_as_it_gets_o
     assert done.status == INTERRUPTED, done
     assert len(begun) == 4 and begun[0] == 0
     assert begun == sorted(set(begun)), "each time further than before"
+    assert done.stdout.count(": its process was killed, or crashed (pid ") == 3, done
 
 
 def _gets_on(trial: TrialDir, times: int) -> int:
