@@ -18,7 +18,6 @@ from brainseg.launch.deaths import Cause, Death, classified
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
 from brainseg.records.storage import StorageFault
-from tests.support.sweeps import ENCODERS
 
 
 class Process:
@@ -78,23 +77,24 @@ def command(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.cluster
-def test_trials_for_which_their_host_has_too_little_memory_are_infeasible_until_there_is_more(
+def test_a_trial_for_which_its_host_has_too_little_memory_is_infeasible_until_there_is_more(
     command: list[str], tmp_path: Path
 ) -> None:
-    two = [sys.executable, str(ENCODERS), *command[2:], "--trials=2", "--concurrent=2"]
     full = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "200"}
-    done = subprocess.run(two, env=os.environ | full, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, env=os.environ | full, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == NO_SCORE, done.stdout + done.stderr
-    assert "GB of it by the trial's process; from now on at most 1 trial(s) at once" in done.stdout
-    records = Run(tmp_path / "encoders").trials()
-    assert [record.trial for record in records] == ["0000", "0001"]
-    for record in records:
-        figures = r"infeasible: RAM, even alone: .* memory \(RAM\): [\d.]+ of [\d.]+ GB were used"
-        assert re.match(figures, record.reason), record.reason
-        assert record.configuration == "plain U-Net, width 4", "though it never started"
-    done = subprocess.run(two, capture_output=True, text=True, timeout=300)
+    record = Run(tmp_path / "train").record("0000")
+    reason = record.reason
+    figures = (
+        r"infeasible: RAM, even alone: its host ran out of memory \(RAM\): [\d.]+ of [\d.]+ GB"
+    )
+    assert re.match(figures, reason) and " GB of it by the trial's process" in reason, reason
+    assert record.configuration == "plain U-Net, width 4", "though it never started"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[0001] starts: its host may have more memory now; it had failed: infeas" in done.stdout
+    assert "[0000] starts: its host may have more memory now; it had failed: infeas" in done.stdout
 
 
 def lines(process: "subprocess.Popen[str]") -> Iterator[str]:
