@@ -55,9 +55,12 @@ def _shortened(reason: str) -> str:
 
 
 def values_tried(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
-    """The values at each path on which trials differ, in the order in which they were tried."""
+    """The values at each path on which trials differ, in the order of the trials' names.
+
+    Not of their starts: side by side, or in a sweep that was interrupted, that order is chance.
+    """
     values: dict[str, list[Any]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.trial):
         for path, value in record.params.items():
             tried = values.setdefault(path, [])
             tried += [value] * (value not in tried)

@@ -29,6 +29,15 @@ def test_a_trial_of_a_version_that_lacked_a_hyperparameter_had_its_default() -> 
     assert varied_paths([older, newer]) == ["seed"]
 
 
+def test_the_order_in_which_trials_started_changes_no_name() -> None:
+    trials = [
+        record("0"),
+        record("1", optimizer__adamw__lr=3e-3),
+        record("2", optimizer__adamw__lr=None, seed=1),
+    ]
+    assert varied_paths(trials) == varied_paths(trials[::-1]) == ["optimizer.adamw.lr", "seed"]
+
+
 def test_failed_trials_are_named_with_their_reasons_shortened() -> None:
     records = [replace(record(f"{n:04d}"), dice=0.5) for n in range(9)]
     assert failures(records) == "" and has_score(records)
