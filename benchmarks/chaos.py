@@ -109,6 +109,9 @@ def endure(weather: Weather, folder: Path, drawn: random.Random) -> list[str]:
             kept = shutil.copytree(folder, tempfile.mkdtemp(prefix="broken-"), dirs_exist_ok=True)
             say(f"{storm.last_words()}\nkept: {kept}")
             return [str(broken)]
+        finally:
+            calm.end()
+            storm.end()
     lost = (time.monotonic() - start - 2 * calm_seconds) / len(strikes)
     drivers = f"{len(storm.statuses)} drivers, statuses {storm.statuses}"
     say(f"{weather.workers} worker(s), storm: {len(strikes)} faults, {drivers}")

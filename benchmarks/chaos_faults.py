@@ -63,6 +63,12 @@ class Storm:
                 start_new_session=True,
             )
 
+    def end(self) -> None:
+        """Leave no driver behind."""
+        if self.driver:
+            self.driver.kill()
+            self.driver.wait()
+
     def has_ended(self) -> bool:
         """Whether the driver has ended; its status is kept then."""
         if self.driver and self.driver.poll() is not None:
