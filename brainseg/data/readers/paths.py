@@ -44,8 +44,12 @@ def confined(root: Path, name: str) -> Path:
     return Path(path)
 
 
-@lru_cache(maxsize=16)
 def _real(root: Path) -> str:
+    return _resolved(os.path.abspath(root))  # a relative path depends on the working folder
+
+
+@lru_cache(maxsize=16)
+def _resolved(root: str) -> str:
     return os.path.realpath(root)
 
 

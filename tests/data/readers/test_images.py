@@ -209,6 +209,16 @@ def test_a_link_inside_the_root_is_followed(tmp_path: Path) -> None:
     assert read_image(tmp_path, "link.png").shape == (7, 9, 1)
 
 
+def test_a_relative_root_is_that_of_the_working_folder_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("first", "second"):
+        (tmp_path / place / "patients").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        write_picture(Path("patients/a.png"), blob())
+        assert read_image(Path("patients"), "a.png").shape[2] == 1
+
+
 def test_the_real_files_are_read_as_their_readme_says(lgg: Path) -> None:
     patient = min(lgg.glob("TCGA_*")).name
     image = f"{patient}/{patient}_12.tif"
