@@ -98,6 +98,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
     table = data.table
     shared = shared_patients(table, table["part"])
     confirms = {"confirms": _confirms(sweep.confirms)} if sweep.confirms else {}
+    space = sweep.space
     return {
         "name": sweep.name,
         "question": sweep.question,
@@ -115,9 +116,9 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
         "split": {**asdict(sweep.split), "counts": counts(table), "shared_patients": shared},
         "strategy": _strategy(sweep.strategy),
         "objectives": list(sweep.objectives),
-        "base": flatten(sweep.space.config({})),
-        "fixed": dict(sweep.space.fixed),
-        "space": {path: str(d) for path, d in sweep.space.distributions().items()},
+        "base": flatten(space.config({})),
+        "fixed": with_effect(space.fixed, space, sweep.first, draws=sweep.draws),
+        "space": {path: str(d) for path, d in space.distributions().items()},
         "first": [dict(point) for point in sweep.first],
         **confirms,
     }
