@@ -23,7 +23,7 @@ from brainseg.launch.recorder import RETRIES, Abandoned, Recorder
 from brainseg.launch.retries import why_retry
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
 from brainseg.launch.stall import StallWatcher
-from brainseg.launch.tune_adapter import EpochListener, SweepSearcher
+from brainseg.launch.tune_adapter import EpochListener, NoProgressLines, SweepSearcher
 from brainseg.launch.workers import train_together
 from brainseg.process import Log, environment, stop_deferred
 from brainseg.records.cache import default_cache
@@ -154,7 +154,7 @@ def _fit(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
             storage_path=scratch,  # nobody reads what Tune writes, and it would make folders
             failure_config=tune.FailureConfig(max_failures=0),  # see Recorder.on_trial_error
-            callbacks=callbacks,
+            callbacks=[*callbacks, NoProgressLines()],
             verbose=0,
         ),
     )

@@ -1,4 +1,4 @@
-"""Ray Tune's two interfaces to the search: which trial runs next, and what a result changes.
+"""Ray Tune's interfaces to the search: which trial runs next, and what a result changes.
 
 Tune ends a trial early by killing its process, and that leaks what Ray Train started beneath it.
 So here a trial looks into its folder before each epoch and returns by itself, to pause or to stop.
@@ -8,6 +8,7 @@ died, since Tune itself would start it again at once, whether there is memory fo
 
 from typing import Any
 
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -67,3 +68,10 @@ class EpochListener(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class NoProgressLines(TrialProgressCallback):
+    """In place of Tune's own, which prints that some trials end, whatever it is told."""
+
+    def _print(self, msg: str) -> None:
+        """Nothing: the recorder says it."""
