@@ -66,6 +66,7 @@ class Weather:
     workers: int
     epochs: int  # of each trial: enough that it still trains when the last fault strikes
     faults: tuple[Fault, ...]
+    seeds: str = "0,1"  # of each of the sweep's configurations
 
 
 def full(kills: int, *, disk: bool, drawn: random.Random) -> list[Weather]:
@@ -84,7 +85,7 @@ def full(kills: int, *, disk: bool, drawn: random.Random) -> list[Weather]:
 def short(*, disk: bool) -> list[Weather]:
     """Few faults, in a fixed order."""
     one = (*KILLS[1], *[fill_disk] * disk, lose_node, leave_journal_lock)
-    return [Weather(1, 40, one), Weather(2, 20, KILLS[2][:2])]
+    return [Weather(1, 30, one), Weather(2, 15, KILLS[2][:2], seeds="0")]
 
 
 def endure(weather: Weather, folder: Path, drawn: random.Random) -> list[str]:
@@ -92,6 +93,7 @@ def endure(weather: Weather, folder: Path, drawn: random.Random) -> list[str]:
     data = write_phantoms(folder / "data", patients=6, slices=8, size=32)
     words = [f"--data={data}", "--storage=runs", "--wandb=off", "--stall-minutes=1"]
     words += [f"--workers={weather.workers}", f"--epochs={weather.epochs}"]
+    words.append(f"--seeds={weather.seeds}")
     with machines() as (cluster, nodes):
         words.append(f"--address={cluster.address}")
         calm, storm = (
