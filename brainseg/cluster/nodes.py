@@ -11,6 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from brainseg.cluster.placement import Room
 from brainseg.cluster.reachability import last_line
 
+LOST = (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError)
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head alone
 
 
@@ -101,11 +102,16 @@ def _answer(ref: Any, timeout_seconds: float) -> Any:
 
 
 def unseen_paths(paths: Sequence[Path], nodes: Sequence[Node]) -> list[str]:
-    """A sentence for each node that does not see some of these paths, or cannot run brainseg."""
+    """A sentence for each node that does not see some of these paths, or cannot run brainseg.
+
+    A node that was lost meanwhile is none of them: no trial will be sent there.
+    """
     names = [str(path) for path in paths]
     problems = []
     for node, missing in on_each(_missing, names, nodes=nodes, timeout_seconds=20).items():
         if isinstance(missing, Exception):
+            if isinstance(missing, LOST) or node.id not in {other.id for other in living()}:
+                continue
             problems.append(f"{node.host} ({node.ip}) cannot run brainseg ({last_line(missing)})")
         elif missing:
             problems.append(f"{node.host} ({node.ip}) does not see {', '.join(missing)}")
