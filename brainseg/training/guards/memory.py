@@ -23,6 +23,7 @@ SIGNS = (  # of an allocation that failed, in what PyTorch and the libraries ben
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+ONEDNN = "could not create a primitive"  # all that oneDNN says then; with more words it is no sign
 
 
 class OutOfMemory(RuntimeError):
@@ -33,7 +34,9 @@ def is_shortage(error: BaseException) -> bool:
     """Whether an error says that memory was short."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    if not isinstance(error, RuntimeError):
+        return False
+    return str(error) == ONEDNN or any(sign in str(error) for sign in SIGNS)
 
 
 def figures(error: BaseException) -> str:

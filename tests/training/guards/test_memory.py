@@ -24,7 +24,7 @@ from tests.support.written import new_run
 WIDE = Plain(width=16, depth=2, dropout=0.0, norm="none")
 CONFIG = replace(TINY, model=WIDE, image_size=128, batch_size=16, epochs=1)
 # Without it, memory that is given back stays in the process, and counts towards its limit.
-GIVING_BACK = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
 
 
 def with_megabytes(run: Run, trial: str, megabytes: int, *, pixels: int = 128) -> TrialDir:
@@ -32,7 +32,10 @@ def with_megabytes(run: Run, trial: str, megabytes: int, *, pixels: int = 128) -
     task_of(run, trial, replace(CONFIG, image_size=pixels))
     command = [sys.executable, "-m", "tests.support.short_memory", str(run.path), trial]
     done = subprocess.run(
-        [*command, str(megabytes)], env=GIVING_BACK, capture_output=True, text=True
+        [*command, str(megabytes)],
+        env={**os.environ, **GIVING_BACK},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return run.trial(trial)
@@ -75,14 +78,16 @@ def join(rank: int, world: int, meeting: str, run: Path, megabytes: int) -> None
     run_trial(task_of(Run(run), "warm", replace(CONFIG, batch_size=2, image_size=64)), nothing, CPU)
     if megabytes and rank == world - 1:
         limit(megabytes)
-    run_trial(task_of(Run(run), "t", CONFIG), nothing, CPU)
+    run_trial(task_of(Run(run), "t", replace(CONFIG, image_size=256)), nothing, CPU)
     dist.destroy_process_group()
 
 
 @pytest.mark.cluster
 def test_one_worker_that_is_short_of_memory_sends_all_of_them_back_with_smaller_parts(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in GIVING_BACK.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(mp.ProcessRaisedException, match=r"out of RAM: .* starts again in smaller"):
         mp.spawn(join, (2, str(tmp_path / "first"), run.path, 120), nprocs=2)
     folder = run.trial("t")
@@ -112,6 +117,7 @@ def test_a_worker_ends_at_once_where_another_has_failed_for_want_of_memory(run: 
         ),
         (RuntimeError("CUDA error: out of memory"), "GPU memory: CUDA error: out of memory"),
         (MemoryError("Unable to allocate 3 GiB"), "RAM: more was asked for, "),
+        (RuntimeError("could not create a primitive"), "RAM: more was asked for, "),
     ],
 )
 def test_every_kind_of_shortage_is_told_from_other_errors(error: Exception, words: str) -> None:
