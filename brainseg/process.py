@@ -26,13 +26,22 @@ def in_main_thread() -> bool:
 def restored() -> Iterator[None]:
     """Restore the whole environment and all signal handlers at the end, whoever changed them."""
     before = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        yield
+        with handlers_kept():
+            yield
     finally:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Restore all signal handlers at the end, also those that C code has taken away."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
         if in_main_thread():
             for number, handler in handlers.items():
                 if handler is not None:  # set by C code: Python cannot set it again

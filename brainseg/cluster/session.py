@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from brainseg.cluster.ray_folder import (
     shorten_tmpdir,
 )
 from brainseg.cluster.reachability import LOCAL, last_line, shortened
+from brainseg.process import handlers_kept
 
 # What concerns a user, brainseg says itself; all else is in the logs of Ray's session.
 QUIET = logging.CRITICAL
@@ -75,14 +77,29 @@ def joined(address: str) -> Iterator[bool]:
         yield not own_node().is_head()
         return
     with _quiet():
-        if address == LOCAL:
-            start()
-        else:
-            _join(address)
+        try:
+            with handlers_kept():  # Ray sets one of its own, which ends the program by SystemExit
+                start() if address == LOCAL else _join(address)
+        except SystemExit:
+            shut_down()
+            raise KeyboardInterrupt from None
         try:
             yield not own_node().is_head()
         finally:
-            ray.shutdown()
+            shut_down()
+
+
+def shut_down() -> None:
+    """End this program's part in Ray, while a signal still ends the program as it did before.
+
+    In a thread: Ray's C++ code sets SIGTERM to its default a second before ``ray.shutdown`` is done
+    (``RayLog::UninstallSignalAction``), and only the main thread can set it back.
+    """
+    thread = threading.Thread(target=ray.shutdown)
+    thread.start()
+    while thread.is_alive():
+        with handlers_kept():
+            thread.join(0.05)
 
 
 @contextmanager

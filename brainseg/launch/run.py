@@ -83,8 +83,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             log(off)
         if earlier:
             log(f"starts from the {len(earlier)} trials of {job.earlier}")
-        # The signals here too: Ray sets a handler of its own as it starts.
-        with faults_said(run), joined_cluster(job) as shared, terminable():
+        with terminable(), faults_said(run), joined_cluster(job) as shared:
             must_see = [run.sweep.resolve()] + [data.root] * (not is_address(data.address))
             capacity = _capacity(sweep, job, points, must_see, log, shared=shared)
             tune_trials(run, sweep, job, capacity, earlier, log)

@@ -13,6 +13,7 @@ from threading import Timer
 
 import pytest
 
+from brainseg.cli.main import NO_SCORE
 from brainseg.data.phantom import write_phantoms
 from brainseg.records.run import Run
 from tests.support.raylets import Raylets, raylets
@@ -239,6 +240,6 @@ def test_workers_that_find_no_way_to_each_other_fail_their_trial_with_the_reason
     command += [f"--storage={tmp_path}", *SMALL, "--workers=2", "--trials=1"]
     env = {**os.environ, "GLOO_SOCKET_IFNAME": "no-such-interface"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == NO_SCORE, done.stdout + done.stderr
     (record,) = Run(tmp_path / "encoders").trials()
     assert record.state == "failed" and "no-such-interface" in record.reason
