@@ -315,6 +315,8 @@ def test_a_trial_on_two_hosts_scores_and_learns_as_on_one(cluster: Cluster) -> N
     for workers in (1, 2):
         runs[workers] = Run(cluster.runs / f"of-{workers}")
         cluster.submit(f"{EXACT} --workers {workers} --name of-{workers}")
+        (record,) = runs[workers].trials()
+        assert record.state == "done", record.reason
         assert len(set(hosts_of(runs[workers])["0000"])) == workers
     two = runs[2].trial("0000")
     (cluster.runs / "rescore.py").write_text(RESCORE)

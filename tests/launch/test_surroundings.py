@@ -157,3 +157,20 @@ def test_a_folder_that_is_moved_away_is_not_made_again_and_a_second_signal_ends_
     assert not [path for path in run.rglob(".*") if path.is_file()]
     subprocess.run(train(folder, str(folder / "whole"), 40), check=True, env=settings(folder))
     assert tables(run) == tables(folder / "whole" / "a")
+
+
+@pytest.mark.cluster
+def test_a_sweep_that_is_asked_to_end_while_ray_starts_says_how_to_resume(
+    sweep: Callable[[], Sweep],
+) -> None:
+    first = sweep()
+    while not any("gcs_server" in process.name() for process in first.started()):
+        assert first.process.poll() is None, first.output.read_text()
+        time.sleep(0.05)
+    started = first.started()
+    first.process.terminate()  # Ray's own handler is in place: it would end with status 15
+    assert first.process.wait(60) == 130
+    last = first.output.read_text().splitlines()[-1]
+    assert last == "brainseg: interrupted; run the same command again to resume"
+    psutil.wait_procs(started, timeout=60)
+    assert all(map(is_gone, started))
