@@ -67,7 +67,9 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         else []
     )
     kinds = ("sizes", " pixels"), ("channels", " channels"), ("types", "")
+    manifest = f" {summary['manifest']}" if summary["manifest"] else ""
     described = {
+        "layout": [summary["layout"] + manifest],
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
         "channels": [_channels(summary["channel_names"], len(summary["intensities"]))],
         "intensities": levels,

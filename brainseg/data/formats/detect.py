@@ -62,6 +62,7 @@ class Contents:
     channels: tuple[str, ...]  # names, see data/channels.py
     table: pd.DataFrame
     problems: list[Problem]
+    manifest: str = ""  # as in Listing
 
 
 def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
@@ -107,7 +108,7 @@ def scan(root: Path, layout: str = "auto") -> Contents:
             f"root must hold slices as {KNOWN[layout]}, {root} holds none; check the path, or "
             "use --layout auto"
         )
-    return Contents(layout, listing.channels, table, listing.problems)
+    return Contents(layout, listing.channels, table, listing.problems, listing.manifest)
 
 
 def _new_listing(root: Path) -> tuple[Listing, list[str]]:

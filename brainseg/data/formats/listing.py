@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from brainseg.data.persons import composed
 from brainseg.data.readers import nifti
 from brainseg.data.readers.images import PICTURES
 from brainseg.data.readers.nifti import Geometry
@@ -27,6 +28,7 @@ class Listing:
     problems: list[Problem] = field(default_factory=list)
     slices: dict[str, int] = field(default_factory=dict)  # of each patient, cut from volumes
     channels: tuple[str, ...] = ()  # their names; () if unknown
+    manifest: str = ""  # the file that lists the slices; "" where names of files do
 
     def refuse(self, file: str, rule: str, fault: str, remedy: str) -> None:
         self.problems.append(Problem(file, rule, fault, remedy))
@@ -42,6 +44,7 @@ class Listing:
         spacing: Spacing = UNKNOWN,
     ) -> None:
         """Add the slice of a 2-D image and its mask."""
+        patient = composed(patient)
         self.rows.append((patient, number, image, mask, -1, -1, site, *spacing))
 
     def volume(
@@ -59,6 +62,7 @@ class Listing:
         except Refused as refusal:
             self.problems.append(refusal.problem)
             return
+        patient = composed(patient)
         counted = self.slices.get(patient, 0)
         self.slices[patient] = counted + first.shape[first.axis]
         for index in range(first.shape[first.axis]):

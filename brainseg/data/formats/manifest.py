@@ -3,7 +3,9 @@
     image,mask,patient,site,spacing,channels
     scans/a.nii.gz|scans/b.nii.gz,scans/seg.nii.gz,P1,Munich,0.9 x 0.9 x 5,T1|FLAIR
 
-Paths are relative to the folder of the CSV. Channels are joined by "|". Optional columns:
+Paths are relative to the folder of the CSV, or absolute and inside it; backslashes and a leading
+./ are understood. Channels are joined by "|". data/readers/delimited.py says what text is read.
+Optional columns:
 
     slice      default: the number at the end of the image's name; a volume has none
     site       where the patient was scanned
@@ -11,10 +13,12 @@ Paths are relative to the folder of the CSV. Channels are joined by "|". Optiona
     spacing    or row_mm, column_mm, slice_mm; default: as a volume has it, or unknown
 """
 
-import csv
 import math
+import os
+import posixpath
 import re
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from brainseg.data.formats.listing import (
     UNKNOWN,
@@ -24,18 +28,25 @@ from brainseg.data.formats.listing import (
     is_volume,
     number_at_end,
 )
+from brainseg.data.persons import composed
+from brainseg.data.readers.delimited import CORRECT, header, read_rows
 from brainseg.data.readers.paths import JOINT
+from brainseg.data.readers.problems import Refused
 from brainseg.data.table import MILLIMETRES
 
 MANIFEST = "a CSV file with columns image, mask, patient"
 NEEDED = ("image", "mask", "patient")
-MOST_ROWS = 10**6
+SUFFIXES = (".csv", ".tsv")
+
+
+def tables(names: Sequence[str]) -> list[str]:
+    """The files directly under the root that may be a manifest, by their names."""
+    return [name for name in names if name.lower().endswith(SUFFIXES) and "/" not in name]
 
 
 def manifests(listing: Listing, names: list[str]) -> list[str]:
     """The CSV files directly under the root that have the columns of a manifest."""
-    tables = [name for name in names if name.lower().endswith(".csv") and "/" not in name]
-    return [name for name in tables if set(NEEDED) <= set(_header(listing, name))]
+    return [name for name in tables(names) if header(listing.root / name, NEEDED)]
 
 
 def list_manifest(listing: Listing, names: list[str]) -> None:
@@ -47,24 +58,19 @@ def list_manifest(listing: Listing, names: list[str]) -> None:
             fault = f"is one of {len(files)}" if files else "holds none"
             listing.refuse(name, rule, fault, "keep exactly one")
         return
-    known = set(names)
-    with (listing.root / files[0]).open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = csv.DictReader(file)
-        lines.fieldnames = [column.strip().lower() for column in lines.fieldnames or ()]
-        try:
-            for cells in islice(lines, MOST_ROWS):
-                _list_cells(listing, cells, known, f"{files[0]} line {lines.line_num}")
-        except csv.Error as error:
-            rule, line = "a manifest must be a table of text", f"line {lines.line_num + 1}"
-            listing.refuse(f"{files[0]} {line}", rule, f"is not ({error})", "save it again")
-
-
-def _list_cells(listing: Listing, cells: dict[str, str], known: set[str], line: str) -> None:
-    row = {k: (v or "").strip() for k, v in cells.items() if isinstance(k, str)}
+    listing.manifest = files[0]
     try:
-        _list_row(listing, row, known)
-    except _BadRow as bad:
-        listing.refuse(line, bad.rule, bad.fault, "correct the row")
+        rows, problems = read_rows(listing.root / files[0], files[0], NEEDED)
+    except Refused as refusal:
+        listing.problems.append(refusal.problem)
+        return
+    listing.problems += problems
+    on_disk = _Names.of(listing, names)
+    for row in rows:
+        try:
+            _list_row(listing, row.cells, on_disk)
+        except _BadRow as bad:
+            listing.refuse(f"{files[0]} line {row.line}", bad.rule, bad.fault, CORRECT)
 
 
 class _BadRow(Exception):
@@ -75,32 +81,54 @@ class _BadRow(Exception):
         self.rule, self.fault = rule, fault
 
 
-def _list_row(listing: Listing, row: dict[str, str], known: set[str]) -> None:
+@dataclass(frozen=True)
+class _Names:
+    """The files of the data by how a manifest may write them."""
+
+    root: str
+    by_spelling: dict[str, str]
+
+    @classmethod
+    def of(cls, listing: Listing, names: Sequence[str]) -> "_Names":
+        spelled = {composed(name): name for name in names}
+        return cls(str(listing.root), spelled | {name: name for name in names})
+
+    def file(self, cell: str) -> str:
+        """The name on disk of the file that a cell names."""
+        for text in (cell, cell.replace("\\", "/")):
+            if os.path.isabs(text):
+                folder, last = os.path.split(text)
+                text = os.path.relpath(os.path.join(os.path.realpath(folder), last), self.root)
+            name = posixpath.normpath(text)
+            if known := self.by_spelling.get(name, self.by_spelling.get(composed(name))):
+                return known
+        small = composed(name).casefold()
+        near = [known for known in self.by_spelling if composed(known).casefold() == small]
+        case = f", which differs from {near[0]} by case" if near else ""
+        raise _BadRow("a row must name files of this data folder", f"names {cell!r}{case}")
+
+
+def _list_row(listing: Listing, row: dict[str, str], on_disk: _Names) -> None:
     for column in NEEDED:
         if not row[column]:
             raise _BadRow("a row must have an image, a mask and a patient", f"lacks {column}")
-    files = [*row["image"].split(JOINT), row["mask"]]
-    for name in files:
-        if name not in known:
-            raise _BadRow("a row must name files of this data folder", f"names {name!r}")
+    images = [on_disk.file(cell.strip()) for cell in row["image"].split(JOINT)]
+    mask = on_disk.file(row["mask"])
+    kinds = {(is_picture(name), is_volume(name)) for name in (*images, mask)}
+    if kinds not in ({(True, False)}, {(False, True)}):
+        raise _BadRow("image and mask must both be pictures, or both volumes", "mixes them")
     spacing = _spacing(row)
     _keep_channel_names(listing, row.get("channels", ""))
-    if all(map(is_volume, files)):
+    names = (row["patient"], JOINT.join(images), mask)
+    if is_volume(mask):
         if row.get("slice"):
             raise _BadRow("a volume must have no slice number", f"has {row['slice']!r}")
-        names = (row["patient"], row["image"], row["mask"])
         listing.volume(*names, site=row.get("site", ""), spacing=spacing)
         return
-    if not all(map(is_picture, files)):
-        raise _BadRow("image and mask must both be pictures, or both volumes", "mixes them")
-    listing.picture(
-        row["patient"],
-        _number(row, files[0]),
-        row["image"],
-        row["mask"],
-        site=row.get("site", ""),
-        spacing=spacing or UNKNOWN,
-    )
+    patient, image, _ = names
+    number = _number(row, images[0])
+    site, spacing = row.get("site", ""), spacing or UNKNOWN
+    listing.picture(patient, number, image, mask, site=site, spacing=spacing)
 
 
 def _keep_channel_names(listing: Listing, text: str) -> None:
@@ -126,7 +154,8 @@ def _number(row: dict[str, str], image: str) -> int:
 def _spacing(row: dict[str, str]) -> Spacing | None:
     """The distance between rows, columns, slices in mm; None where the manifest's row has none."""
     text = row.get("spacing", "")
-    cells = re.split(r"[x*,;\s]+", text) if text else [row.get(name, "") for name in MILLIMETRES]
+    between = r"\s*[x*;]\s*" if re.search("[x*;]", text) else r"[,\s]+"  # 0,9 x 0,9 x 5 is no six
+    cells = re.split(between, text) if text else [row.get(name, "") for name in MILLIMETRES]
     if not any(cells):
         return None
     try:
@@ -137,12 +166,3 @@ def _spacing(row: dict[str, str]) -> Spacing | None:
     if not all(math.isnan(mm) or 0 < mm < math.inf for mm in (height, width, depth)):
         raise _BadRow("a spacing must be above 0 mm", f"has {text or cells!r}")
     return height, width, depth
-
-
-def _header(listing: Listing, name: str) -> list[str]:
-    with (listing.root / name).open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            first = next(csv.reader(file), [])
-        except csv.Error:
-            return []
-    return [column.strip().lower() for column in first]

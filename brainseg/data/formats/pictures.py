@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from brainseg.data import channels
 from brainseg.data.formats.listing import Listing, is_picture, number_at_end, stem
+from brainseg.data.persons import composed
 
 LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
 PAIRS = "images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png"
+Key = TypeVar("Key", str, int)
 PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|fold[_-]?\d*|images?|masks?", re.I)
 
 
@@ -31,7 +34,7 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
         slices, key = images, f"{PurePosixPath(name).parent}/{stem(name)}"
         if key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
-        _add(listing, slices, key, name)
+        add_file(listing, slices, key, name)
     for key in _paired(listing, images, masks):
         patient = PurePosixPath(images[key]).parent.name
         number = number_at_end(images[key])
@@ -54,7 +57,7 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
         top, *folders, _ = PurePosixPath(name).parts
         if top in ("images", "masks"):
             key = "/".join([*folders, stem(name)])
-            _add(listing, images if top == "images" else masks, key, name)
+            add_file(listing, images if top == "images" else masks, key, name)
     for key in _paired(listing, images, masks):
         if patient_and_number := read_name(listing, images[key], key):
             listing.picture(*patient_and_number, images[key], masks[key])
@@ -85,12 +88,15 @@ def tissue_source_site(patient: str) -> str:
     return match[1].upper() if match else ""
 
 
-def _add(listing: Listing, slices: dict[str, str], key: str, name: str) -> None:
-    if key in slices:
-        fault = f"and {slices[key]} are the same slice"
+def add_file(listing: Listing, files: dict[Key, str], key: Key, name: str) -> None:
+    """Keep a file by its slice, case or channel; another one of the same is a problem."""
+    if isinstance(key, str):
+        key = composed(key)  # image and mask may come from different systems
+    if key in files:
+        fault = f"and {files[key]} are the same slice"
         listing.refuse(name, "a slice must be one file", fault, "remove one")
     else:
-        slices[key] = name
+        files[key] = name
 
 
 def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> Iterable[str]:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from brainseg.data.formats.listing import Listing, is_picture, is_volume, stem
-from brainseg.data.formats.pictures import read_name
+from brainseg.data.formats.pictures import add_file, read_name
+from brainseg.data.persons import composed
 from brainseg.data.readers.paths import JOINT
 
 NNUNET = "imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json"
@@ -38,14 +39,14 @@ def list_nnunet(listing: Listing, names: list[str]) -> None:
         if not (is_picture(name) or is_volume(name)):
             continue
         if name.startswith("labelsTr/"):
-            masks[stem(name)] = name
+            add_file(listing, masks, stem(name), name)
         elif name.startswith("imagesTr/"):
             case, _, channel = stem(name).rpartition("_")
             if not (case and re.fullmatch(r"\d{4}", channel)):
                 rule = "the name of an image must end in its channel, as _0000"
                 listing.refuse(name, rule, "does not", f"rename it like {NNUNET}")
                 continue
-            images[case][int(channel)] = name
+            add_file(listing, images[composed(case)], int(channel), name)
     for case in sorted(images.keys() | masks.keys()):
         _list_case(listing, case, images.get(case, {}), masks.get(case, ""), channels)
 
@@ -153,7 +154,7 @@ def _channel_names(images: list[str], mask: str) -> list[str]:
     """How the names of a folder's images differ: flair, t1 of P1_flair, P1_t1; "" of one image."""
     if len(images) == 1:
         return [""]
-    words = [re.split(r"[_\-. ]+", stem(name)) for name in (*images, mask)]
+    words = [re.split(r"[_\-. ]+", composed(stem(name))) for name in (*images, mask)]
     in_step = zip(*words, strict=False)
     shared = sum(1 for _ in takewhile(lambda same_place: len(set(same_place)) == 1, in_step))
     return ["_".join(parts[shared:]) for parts in words[:-1]]

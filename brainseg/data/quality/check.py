@@ -81,6 +81,7 @@ def check(
         ),
         summary={
             "layout": contents.layout,
+            "manifest": contents.manifest,
             "channel_names": list(names),
             **summarise(table),
         },

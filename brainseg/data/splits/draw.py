@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.config.sweep import Split
+from brainseg.data.persons import composed
 from brainseg.data.splits.stratify import Units, deal, draw
 from brainseg.data.table import tumour_volumes
 
@@ -219,6 +220,7 @@ def _read_split_file(path: Path) -> pd.DataFrame:
             "a split file must have the columns patient,split or patient,slice,split, "
             f"{path} has {','.join(rows.columns)}; rename them"
         )
+    rows["patient"] = rows["patient"].map(composed)
     odd = rows.loc[~rows["split"].isin(PARTS), "split"]
     _refuse_any(pd.Index(odd.unique()), f"{path}: split must be one of {', '.join(PARTS)}", "other")
     if "slice" in rows:

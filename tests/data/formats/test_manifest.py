@@ -85,7 +85,9 @@ def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:
         ("images/P_1.png,masks/P_1.png,P,,1 x 0 x 2", "a spacing must be above 0 mm, "),
         ("a.nii,masks/P_1.png,P,,", "image and mask must both be pictures, or both volumes, "),
         ("a.nii,a.nii,P,3,", "a volume must have no slice number, "),
-        ("images/P_1.png", "a row must have an image, a mask and a patient, "),
+        ("images/P_1.png,masks/P_1.png,,1,", "a row must have an image, a mask and a patient, "),
+        ("images/P_1.png", "a row must have as many cells as the header, "),
+        ("images/P_1.png,masks/P_1.png,P, Q,1,", "a row must have as many cells as the header, "),
     ],
 )
 def test_a_row_that_is_wrong_is_a_problem_with_its_line(
@@ -127,4 +129,38 @@ def test_a_manifest_that_is_not_a_table_is_a_problem(tmp_path: Path) -> None:
     write_pair(tmp_path, "P_1")
     write_manifest(tmp_path, "images/P_1.png,masks/P_1.png,P", "x" * 200_000)
     (listed,) = problems(tmp_path)
-    assert listed.startswith("a manifest must be a table of text, scans.csv line 3 is not (")
+    assert listed == (
+        "a table must have quotes that close, and cells below 131,072 characters, scans.csv line 3 "
+        "does not; correct the row; rows after it were not read"
+    )
+
+
+@pytest.mark.parametrize("text", ["./{}", "{}", "images/../{}", "/{}", ".\\{}"])
+def test_files_may_be_written_in_other_ways(tmp_path: Path, text: str) -> None:
+    write_pair(tmp_path, "P_1")
+    image = text.format("images/P_1.png").replace("/images", f"{tmp_path}/images", text[0] == "/")
+    write_manifest(tmp_path, f"{image},masks\\P_1.png,P")
+    assert find_slices(tmp_path)[["image", "mask"]].values.tolist() == [
+        ["images/P_1.png", "masks/P_1.png"]
+    ]
+
+
+def test_an_absolute_path_outside_and_a_name_in_another_case_are_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    rows = [f"{tmp_path.parent}/images/P_1.png,masks/P_1.png,P", "images/p_1.PNG,masks/P_1.png,P"]
+    write_manifest(tmp_path, *rows)
+    outside, case = problems(tmp_path)
+    assert "scans.csv line 2 names '/" in outside
+    assert "names 'images/p_1.PNG', which differs from images/P_1.png by case; " in case
+
+
+def test_an_excel_of_the_continent_is_understood(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    text = "sep=;\r\nImage;Mask;Patient;Spacing\r\nimages\\P_1.png;masks\\P_1.png;007;1 x 2 x 5\r\n"
+    (tmp_path / "m.csv").write_bytes(text.encode("utf-8-sig"))
+    slices = find_slices(tmp_path)
+    assert slices[["patient", "row_mm", "slice_mm"]].values.tolist() == [["007", 1.0, 5.0]]
+    (tmp_path / "m.csv").write_bytes(text.replace("1 x 2", "1,5 x 2").replace(" x 5", "").encode())
+    assert problems(tmp_path) == [
+        "a spacing must be three numbers in mm, m.csv line 3 has '1,5 x 2'; correct the row"
+    ]
