@@ -60,7 +60,7 @@ class TrialKeeper:
         self._has_row = False  # whether this process has finished an epoch
 
     def find(self) -> bool:
-        """Choose the checkpoint to resume from, and put the files beside it back; False for none.
+        """Choose the checkpoint to resume from, and write nothing; False for none.
 
         Rank 0 chooses, since others may see a shared folder a moment later.
 
@@ -73,10 +73,18 @@ class TrialKeeper:
         return bool(file)
 
     def _choose(self) -> str:
-        self.newest = newest = checkpoint.newest(
+        self.newest = checkpoint.newest(
             self.folder.path, foreign=self._foreign, unsupported=self.files.objection
         )
-        state, epoch, problems = newest.state, newest.state.get("epoch", 0), list(newest.problems)
+        return self.newest.file
+
+    def put_back(self) -> None:
+        """Make the trial's files those of the chosen checkpoint; without one, it has none."""
+        self.ranks.decided(self._put_back)
+
+    def _put_back(self) -> None:
+        state, problems = self.newest.state, list(self.newest.problems)
+        epoch = state.get("epoch", 0)
         if state:
             problems += [*self.files.resume(state), *self._lost_beside(state)]
             after = f"resumes after epoch {epoch}"
@@ -86,7 +94,6 @@ class TrialKeeper:
             self.files.start()
             after = "starts again from its first epoch"
         self.note(epoch, f"{'; '.join(problems)}; {after}" if problems else "")
-        return newest.file
 
     def _foreign(self, state: Mapping[str, Any]) -> str:
         """Why a checkpoint is of another trial, or of another network; "" if it is of neither."""

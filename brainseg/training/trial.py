@@ -7,6 +7,7 @@ learns its rank from torch.distributed.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
+from functools import cached_property
 from statistics import fmean
 
 import numpy as np
@@ -129,10 +130,11 @@ class Trial:
         self._resumes = self.keeper.find()
         if not self._resumes:
             self.learner.load_start()
-        self.schedule = self._schedule()
 
     def restore(self) -> None:
-        """Resume from the last checkpoint, if there is one."""
+        """Resume from the last checkpoint, if there is one; only this makes the folder its own."""
+        self.keeper.put_back()
+        _ = self.schedule  # a range test needs the network as it starts
         self.epoch = self.keeper.restore()
         self.require_finite()
 
@@ -194,7 +196,8 @@ class Trial:
             on_step=on_step,
         )
 
-    def _schedule(self) -> ScheduleFunction:
+    @cached_property
+    def schedule(self) -> ScheduleFunction:
         """The setting of every step; with lr=auto, between the bounds of a range test."""
         config, optimizer = self.config.schedule, self.config.optimizer
         peak = optimizer.lr

@@ -12,6 +12,7 @@ from brainseg.config.hyperparameters import (
 )
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
+from brainseg.training.checkpoint import drop_latest
 from brainseg.training.lr_range import read_bounds
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
@@ -22,6 +23,7 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     schedule = Triangular(cycle_epochs=2)
     config = replace(TINY, schedule=schedule, lr="auto", model=NORMED, loss=DiceBce())
     trial = Trial(task_of(run, "t", config), CPU)
+    trial.restore()
     fresh = Trial(task_of(run, "fresh", replace(config, lr="given")), CPU)
     bounds = read_bounds(run.trial("t").lr_range)
     assert trial.schedule(0).lr == pytest.approx(bounds.low)
@@ -32,6 +34,14 @@ def test_a_range_test_sets_the_bounds_and_leaves_the_network_as_it_was(run: Run)
     )
     assert all(torch.equal(fresh_state[key], trial_state[key]) for key in fresh_state)
     assert trial.learner.optimizer.state_dict()["state"] == {}
+
+
+def test_a_finished_trial_that_is_looked_at_keeps_every_byte(run: Run) -> None:
+    folder = trained(run, "t", TINY, nothing)
+    drop_latest(folder.path)  # as the search does at a trial's end
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    Trial(task_of(run, "t", TINY), CPU).validate()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
 def test_a_stop_request_ends_a_trial_before_its_next_epoch(run: Run) -> None:
