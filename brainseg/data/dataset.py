@@ -27,6 +27,8 @@ def read_data(data: str, layout: str, log: Log) -> Data:
     """List the slices of a folder; data behind an address are copied to this node first."""
     root = local_copy(data, default_cache(), log=log)
     contents = read_folder(root, layout)
+    if unused := contents.account.unused:
+        log(f"not used of the data: {unused}")
     address = data if is_address(data) else str(root.resolve())
     return Data(
         address=address,

@@ -49,8 +49,9 @@ def verdict(findings: Findings) -> str:
 
 def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     """Lines of each fact by its name; smallest and largest values in brackets."""
+    files = {"files": [summary["files"]], "not used": [summary["not_used"]]}
     if not summary["slices"]:
-        return {}
+        return {name: lines for name, lines in files.items() if any(lines)}
     area, unit = summary["tumour_area"], summary["tumour_volume_unit"]
     per_patient = [
         f"median {_range(summary['slices_per_patient'])} slices, "
@@ -70,6 +71,8 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     manifest = f" {summary['manifest']}" if summary["manifest"] else ""
     described = {
         "layout": [summary["layout"] + manifest],
+        "files": files["files"],
+        "not used": [summary["not_used"]] if summary["not_used"] else [],
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
         "channels": [_channels(summary["channel_names"], len(summary["intensities"]))],
         "intensities": levels,

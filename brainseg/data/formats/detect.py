@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainseg.data.formats.listing import Listing
+from brainseg.data.formats.account import Account, account_for
+from brainseg.data.formats.listing import Listing, set_copies_aside
+from brainseg.data.formats.lost import refuse_lost_patients
 from brainseg.data.formats.manifest import MANIFEST, list_manifest, manifests
 from brainseg.data.formats.pictures import (
     LGG,
@@ -33,7 +35,7 @@ from brainseg.data.formats.volumes import (
 )
 from brainseg.data.readers.images import read_mask
 from brainseg.data.readers.memo import memoised
-from brainseg.data.readers.paths import visible_files
+from brainseg.data.readers.paths import Tree, list_tree
 from brainseg.data.readers.problems import Problem
 from brainseg.data.table import COLUMNS
 
@@ -62,6 +64,7 @@ class Contents:
     channels: tuple[str, ...]  # names, see data/channels.py
     table: pd.DataFrame
     problems: list[Problem]
+    account: Account  # of all that lies in the folder
     manifest: str = ""  # as in Listing
 
 
@@ -97,26 +100,30 @@ def scan(root: Path, layout: str = "auto") -> Contents:
     Raises:
         ValueError: root is not a folder, or holds no known layout, or more than one.
     """
-    listing, names = _new_listing(root)
-    layout = _layout(listing, names, layout)
+    tree = _tree(root)
+    listing = Listing(root.resolve(), problems=sorted(tree.problems.values(), key=str))
+    layout = _layout(listing, tree.files, layout)
+    names = tree.files if layout == "manifest" else set_copies_aside(listing, tree.files)
     LISTERS[layout](listing, names)
     table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
     table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
     _refuse_repeated_slices(listing, table)
+    account = account_for(listing, tree)
+    if refuse_lost_patients(listing, account, layout):
+        account = account_for(listing, tree)
     if table.empty and not listing.problems:
         raise ValueError(
-            f"root must hold slices as {KNOWN[layout]}, {root} holds none; check the path, or "
-            "use --layout auto"
+            f"root must hold slices as {KNOWN[layout]}, {root} holds "
+            f"{account.unused or 'none'}; check the path, or use --layout auto"
         )
-    return Contents(layout, listing.channels, table, listing.problems, listing.manifest)
+    return Contents(layout, listing.channels, table, listing.problems, account, listing.manifest)
 
 
-def _new_listing(root: Path) -> tuple[Listing, list[str]]:
+def _tree(root: Path) -> Tree:
     if not root.is_dir():
         what = "is not a directory" if root.exists() else "does not exist"
         raise ValueError(f"root must be a folder of slices, {root} {what}; give the path of one")
-    names, problems = visible_files(root.resolve())
-    return Listing(root.resolve(), problems=problems), names
+    return list_tree(root.resolve())
 
 
 def _layout(listing: Listing, names: list[str], layout: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,12 @@ UNKNOWN: Spacing = (math.nan, math.nan, math.nan)
 
 NUMBER = re.compile(r"(?<!\d)\d{1,9}$")
 
+COPY = "copy of the file beside it"
+TEST_CASE = "file of a test case"
+COPIED = re.compile(  # what systems add to the name of a copy
+    r"(?P<name>.+?)(( -|_)? ?copy( ?\(?\d+\)?)?| \((\d+|copy)\))|copy of (?P<original>.+)", re.I
+)
+
 
 @dataclass
 class Listing:
@@ -29,9 +36,15 @@ class Listing:
     slices: dict[str, int] = field(default_factory=dict)  # of each patient, cut from volumes
     channels: tuple[str, ...] = ()  # their names; () if unknown
     manifest: str = ""  # the file that lists the slices; "" where names of files do
+    charged: set[str] = field(default_factory=set)  # files that are not used for a problem's sake
+    aside: dict[str, str] = field(default_factory=dict)  # files that are not used: their kind
 
-    def refuse(self, file: str, rule: str, fault: str, remedy: str) -> None:
+    def refuse(
+        self, file: str, rule: str, fault: str, remedy: str, *, files: Iterable[str] = ()
+    ) -> None:
+        """Add a problem; ``files`` are those beside ``file`` that are not used because of it."""
         self.problems.append(Problem(file, rule, fault, remedy))
+        self.charged.update((file, *files))
 
     def picture(
         self,
@@ -61,6 +74,7 @@ class Listing:
             first = self._same_grid(image, mask)
         except Refused as refusal:
             self.problems.append(refusal.problem)
+            self.charged.update((*image.split(JOINT), mask))
             return
         patient = composed(patient)
         counted = self.slices.get(patient, 0)
@@ -82,6 +96,17 @@ class Listing:
             rule, channels = "a mask must have one channel", f"has {others[-1].channels}"
             raise Refused(Problem(mask, rule, channels, "keep only the tumour's"))
         return first
+
+
+def set_copies_aside(listing: Listing, names: list[str]) -> list[str]:
+    """The names without copies of files beside them: `P1_1 copy.tif`, `P1_1 (2).tif`."""
+    stems = {(PurePosixPath(name).parent, stem(name)) for name in names}
+    for name in filter(lambda name: is_picture(name) or is_volume(name), names):
+        match = COPIED.fullmatch(stem(name))
+        original = match and (match["name"] or match["original"])
+        if match and (PurePosixPath(name).parent, original) in stems:
+            listing.aside[name] = COPY
+    return [name for name in names if name not in listing.aside]
 
 
 def is_picture(name: str) -> bool:

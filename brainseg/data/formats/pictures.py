@@ -1,7 +1,7 @@
 """Folders of 2-D pictures: LGG's, with masks beside their images, and images/ with masks/."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -40,10 +40,12 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
         number = number_at_end(images[key])
         if number is None:
             rule = "the name of a slice must end in its number"
-            listing.refuse(images[key], rule, "does not", f"rename it like {LGG}")
+            remedy = f"rename it like {LGG}"
+            listing.refuse(images[key], rule, "does not", remedy, files=[masks[key]])
         elif not patient:
             rule = "a slice must lie in its patient's folder"
-            listing.refuse(images[key], rule, "lies in none", f"move it, as in {LGG}")
+            remedy = f"move it, as in {LGG}"
+            listing.refuse(images[key], rule, "lies in none", remedy, files=[masks[key]])
         else:
             site = tissue_source_site(patient)
             listing.picture(patient, number, images[key], masks[key], site=site)
@@ -59,26 +61,31 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
             key = "/".join([*folders, stem(name)])
             add_file(listing, images if top == "images" else masks, key, name)
     for key in _paired(listing, images, masks):
-        if patient_and_number := read_name(listing, images[key], key):
+        if patient_and_number := read_name(listing, [images[key], masks[key]], key):
             listing.picture(*patient_and_number, images[key], masks[key])
 
 
-def read_name(listing: Listing, file: str, key: str) -> tuple[str, int] | None:
-    """Patient and slice of <PATIENT>/<n> or <PATIENT>_<n>; of other names None, and a problem."""
+def read_name(listing: Listing, files: Sequence[str], key: str) -> tuple[str, int] | None:
+    """Patient and slice of <PATIENT>/<n> or <PATIENT>_<n>; of other names None, and a problem.
+
+    Args:
+        files: that bear the name; a problem names the first.
+    """
+    file, *others = files
     *folders, name = key.split("/")
     number, remedy = number_at_end(name), "rename it, or list the files in a CSV manifest"
+    fault = "does not"
     if len(folders) > 1 or (folders and PARTS.fullmatch(folders[0])):
-        rule = "a subfolder must be one patient"
-        listing.refuse(file, rule, f"lies in {'/'.join(folders)!r}", remedy)
+        rule, fault = "a subfolder must be one patient", f"lies in {'/'.join(folders)!r}"
     elif number is None:
-        listing.refuse(file, "the name of a slice must end in its number", "does not", remedy)
+        rule = "the name of a slice must end in its number"
     elif folders:
         return folders[0], number
     elif match := re.fullmatch(r"(.+)_\d+", name):
         return match[1], number
     else:
         rule = "the name of a slice must contain its patient, as <PATIENT>_<n>"
-        listing.refuse(file, rule, "does not", remedy)
+    listing.refuse(file, rule, fault, remedy, files=others)
     return None
 
 

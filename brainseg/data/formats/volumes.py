@@ -72,7 +72,7 @@ def _list_case(
     elif is_volume(mask) and all(map(is_volume, images.values())):
         listing.volume(case, joined, mask)
     elif is_picture(mask) and all(map(is_picture, images.values())):
-        if patient_and_number := read_name(listing, images[0], case):
+        if patient_and_number := read_name(listing, [*images.values(), mask], case):
             listing.picture(*patient_and_number, joined, mask)
     else:
         rule, fault = "image and mask must be of one kind", f"is of another kind than {joined}"

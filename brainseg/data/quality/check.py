@@ -83,6 +83,8 @@ def check(
             "layout": contents.layout,
             "manifest": contents.manifest,
             "channel_names": list(names),
+            "files": contents.account.used,
+            "not_used": contents.account.unused,
             **summarise(table),
         },
         outliers=outlier_slices(listing, readable, problems, same, names),

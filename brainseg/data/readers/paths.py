@@ -1,6 +1,8 @@
-"""The files of a data set: listed once, and never read from outside its folder."""
+"""What lies under the root of a data set: listed once, and never read from outside its folder."""
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,32 +10,79 @@ from brainseg.data.readers.problems import Problem, Refused
 
 JOINT = "|"  # between the files that hold the channels of one slice
 
+NOWHERE = "link that leads nowhere"
+FOLDER_LINK = "link to a folder"
+EMPTY = "empty folder"
+HIDDEN_FOLDER = "folder of hidden name"
+HIDDEN_FILE = "hidden file"
+SPECIAL = "thing that is neither file nor folder"
 
-def visible_files(root: Path) -> tuple[list[str], list[Problem]]:
-    """Return the files under root, relative to it and sorted, and the problems found.
 
-    Hidden files and folders are ignored, and links to folders are not followed. Problems are
-    links that leave the root, folders that cannot be read and names that are not text.
+@dataclass
+class Tree:
+    """Everything under a root, each thing once; paths relative to it, with forward slashes.
+
+    What lies in a hidden folder, behind a link to a folder or in a folder that is a problem is not
+    seen: the folder or link stands for it.
     """
-    names: list[str] = []
-    problems: list[Problem] = []
 
-    def closed(error: OSError) -> None:
-        fault = f"is not ({error.strerror})"
-        rule = "every folder of the data must be readable"
-        name = _relative(root, error.filename)
-        problems.append(Problem(name, rule, fault, "change its permissions"))
+    files: list[str] = field(default_factory=list)  # sorted
+    problems: dict[str, Problem] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)  # their kind: NOWHERE, EMPTY, ...
 
-    for folder, subfolders, files in os.walk(root, onerror=closed):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in (*subfolders, *(name for name in files if not name.startswith("."))):
-            path = os.path.join(folder, name)
-            problem = _problem(root, path)
-            if problem:
-                problems.append(problem)
-            elif os.path.isfile(path):
-                names.append(_relative(root, path))
-    return sorted(names), sorted(problems, key=str)
+
+def list_tree(root: Path) -> Tree:
+    """List a folder.
+
+    Problems are links that leave the root, folders that cannot be read and names that are not text.
+    """
+    tree = Tree()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(os.path.join(root, folder)) as entries:
+                inside = [
+                    (f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in entries
+                ]
+        except OSError as error:
+            rule, fault = "every folder of the data must be readable", f"is not ({error.strerror})"
+            place = Problem(folder or ".", rule, fault, "change its permissions")
+            tree.problems[folder or "."] = place
+            continue
+        if folder and not inside:
+            tree.others[folder] = EMPTY
+        folders += _sort_in(tree, root, inside)
+    tree.files.sort()
+    return tree
+
+
+def _sort_in(tree: Tree, root: Path, inside: Iterable[tuple[str, os.DirEntry[str]]]) -> list[str]:
+    """Put each entry of a folder in its place in the tree; the folders to list next."""
+    folders = []
+    for name, entry in inside:
+        kind = _other_kind(entry)
+        if kind:
+            tree.others[name] = kind
+        elif problem := _problem(root, name, entry.is_symlink()):
+            tree.problems[name] = problem
+        elif entry.is_dir():
+            if entry.is_symlink():
+                tree.others[name] = FOLDER_LINK
+            else:
+                folders.append(name)
+        else:
+            tree.files.append(name)
+    return folders
+
+
+def _other_kind(entry: os.DirEntry[str]) -> str:
+    """Why an entry can be neither a file of the data nor a folder of them; "" if it can."""
+    if entry.name.startswith("."):
+        return HIDDEN_FOLDER if entry.is_dir(follow_symlinks=False) else HIDDEN_FILE
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return NOWHERE
+    return "" if entry.is_file() or entry.is_dir() else SPECIAL
 
 
 def confined(root: Path, name: str) -> Path:
@@ -42,6 +91,11 @@ def confined(root: Path, name: str) -> Path:
     if not path.startswith(_real(root) + os.sep):
         raise Refused(_outside(name, path))
     return Path(path)
+
+
+def printable(name: str) -> str:
+    """A name with "?" for what is no text."""
+    return name.encode(errors="replace").decode()
 
 
 def _real(root: Path) -> str:
@@ -53,26 +107,19 @@ def _resolved(root: str) -> str:
     return os.path.realpath(root)
 
 
-def _problem(root: Path, path: str) -> Problem | None:
-    name = _relative(root, path)
-    if name != _printable(name):
-        return Problem(_printable(name), "a path must be UTF-8 text", "is not", "rename it")
+def _problem(root: Path, name: str, is_link: bool) -> Problem | None:
+    if name != printable(name):
+        return Problem(printable(name), "a path must be UTF-8 text", "is not", "rename it")
     if JOINT in name:
         rule = f"a path must not contain {JOINT!r}, which joins the files of channels"
         return Problem(name, rule, "does", "rename it")
-    if os.path.islink(path) and not os.path.realpath(path).startswith(_real(root) + os.sep):
-        return _outside(name, os.path.realpath(path))
+    if is_link:
+        path = os.path.realpath(os.path.join(root, name))
+        if not f"{path}{os.sep}".startswith(_real(root) + os.sep):
+            return _outside(name, path)
     return None
 
 
 def _outside(name: str, path: str) -> Problem:
     rule, remedy = "every file must lie inside the data folder", "copy it there, or remove the link"
-    return Problem(_printable(name), rule, f"leads to {_printable(path)}", remedy)
-
-
-def _relative(root: Path, path: str) -> str:
-    return Path(path).relative_to(root).as_posix()
-
-
-def _printable(name: str) -> str:
-    return name.encode(errors="replace").decode()
+    return Problem(printable(name), rule, f"leads to {printable(path)}", remedy)
