@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from brainseg.data.persons import composed
 from brainseg.data.readers import nifti
@@ -100,11 +100,16 @@ class Listing:
 
 def set_copies_aside(listing: Listing, names: list[str]) -> list[str]:
     """The names without copies of files beside them: `P1_1 copy.tif`, `P1_1 (2).tif`."""
-    stems = {(PurePosixPath(name).parent, stem(name)) for name in names}
-    for name in filter(lambda name: is_picture(name) or is_volume(name), names):
-        match = COPIED.fullmatch(stem(name))
-        original = match and (match["name"] or match["original"])
-        if match and (PurePosixPath(name).parent, original) in stems:
+    matches = {
+        name: match
+        for name in names
+        if (is_picture(name) or is_volume(name)) and (match := COPIED.fullmatch(stem(name)))
+    }
+    folders = {name.rpartition("/")[0] for name in matches}
+    beside = ((name.rpartition("/")[0], name) for name in names)
+    stems = {(folder, stem(name)) for folder, name in beside if folder in folders}
+    for name, match in matches.items():
+        if (name.rpartition("/")[0], match["name"] or match["original"]) in stems:
             listing.aside[name] = COPY
     return [name for name in names if name not in listing.aside]
 
@@ -119,7 +124,7 @@ def is_volume(name: str) -> bool:
 
 def stem(name: str) -> str:
     """The last part of a path without .png, .tif, .nii, .nii.gz."""
-    last = PurePosixPath(name).name
+    last = name.rpartition("/")[2]
     whole = last[:-3] if last.lower().endswith(".nii.gz") else last
     return whole.rsplit(".", 1)[0] if is_picture(last) or is_volume(last) else last
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 from brainseg.data import channels
@@ -31,12 +30,12 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for name in filter(is_picture, names):
-        slices, key = images, f"{PurePosixPath(name).parent}/{stem(name)}"
+        slices, key = images, f"{name.rpartition('/')[0]}/{stem(name)}"
         if key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
         add_file(listing, slices, key, name)
     for key in _paired(listing, images, masks):
-        patient = PurePosixPath(images[key]).parent.name
+        patient = images[key].rpartition("/")[0].rpartition("/")[2]
         number = number_at_end(images[key])
         if number is None:
             rule = "the name of a slice must end in its number"
@@ -56,9 +55,10 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for name in filter(is_picture, names):
-        top, *folders, _ = PurePosixPath(name).parts
-        if top in ("images", "masks"):
-            key = "/".join([*folders, stem(name)])
+        top, _, rest = name.partition("/")
+        if top in ("images", "masks") and rest:
+            folder = rest.rpartition("/")[0]
+            key = f"{folder}/{stem(name)}" if folder else stem(name)
             add_file(listing, images if top == "images" else masks, key, name)
     for key in _paired(listing, images, masks):
         if patient_and_number := read_name(listing, [images[key], masks[key]], key):
