@@ -17,6 +17,8 @@ from brainseg.data.formats.account import Account, account_for
 from brainseg.data.formats.listing import Listing, set_copies_aside
 from brainseg.data.formats.lost import refuse_lost_patients
 from brainseg.data.formats.manifest import MANIFEST, list_manifest, manifests
+from brainseg.data.formats.nifti_folders import NIFTI, list_nifti, looks_like_nifti
+from brainseg.data.formats.nnunet import NNUNET, list_nnunet, looks_like_nnunet
 from brainseg.data.formats.pictures import (
     LGG,
     PAIRS,
@@ -24,14 +26,6 @@ from brainseg.data.formats.pictures import (
     list_pairs,
     looks_like_lgg,
     looks_like_pairs,
-)
-from brainseg.data.formats.volumes import (
-    NIFTI,
-    NNUNET,
-    list_nifti,
-    list_nnunet,
-    looks_like_nifti,
-    looks_like_nnunet,
 )
 from brainseg.data.readers.images import read_mask
 from brainseg.data.readers.memo import memoised
