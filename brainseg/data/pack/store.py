@@ -20,7 +20,7 @@ from brainseg.data.table import fingerprint
 from brainseg.process import Log
 from brainseg.records.cache import default_cache
 
-FORMAT = 3  # raise it whenever the bytes of a pack change for the same input
+FORMAT = 4  # raise it whenever the bytes of a pack change for the same input
 ARRAYS = ("slices", "histograms")
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from brainseg.data.formats.detect import scan
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.outliers import Outlier, outlier_slices
-from brainseg.data.quality.summary import DESCRIBED, notes, summarise
-from brainseg.data.readers.images import read_image, read_mask, require_same_size
+from brainseg.data.quality.summary import DESCRIBED, notes, picture_notes, summarise
+from brainseg.data.readers.images import read_mask, read_picture, require_same_size
 from brainseg.data.readers.problems import Problem, Refused
 
 Row = dict[str, Any]
@@ -44,6 +44,7 @@ class Look:
     problems: list[Problem]
     described: Row | None  # columns for the table; None if the image cannot be read
     hash: Hash | None
+    traits: frozenset[str] = frozenset()  # of the image's file, see readers/picture.py
 
 
 Progress = Callable[[Iterable[list[Look]], int], Iterable[list[Look]]]
@@ -76,9 +77,17 @@ def check(
         root=root,
         table=table,
         problems=[*problems, *_leaks(readable, same)],
-        notes=notes(
-            listing, table, names, [tuple(readable["image"][[k.first, k.second]]) for k in again]
-        ),
+        notes=[
+            *notes(
+                listing,
+                table,
+                names,
+                [tuple(readable["image"][[k.first, k.second]]) for k in again],
+            ),
+            *picture_notes(
+                {k: look.traits for k, look in zip(listing["image"], looks, strict=True)}
+            ),
+        ],
         summary={
             "layout": contents.layout,
             "manifest": contents.manifest,
@@ -103,15 +112,16 @@ def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Loo
 def _read_slice(root: Path, row: Row) -> Look:
     problems: list[Problem] = []
     place = row["index"], row["axis"]
-    image_HWC = _read(problems, read_image, root, row["image"], *place)
+    picture = _read(problems, read_picture, root, row["image"], *place)
     mask_HW = _read(problems, read_mask, root, row["mask"], *place)
-    if image_HWC is None:
+    if picture is None:
         return Look(problems, None, None)
+    image_HWC = picture.samples_HWC
     described = _described(image_HWC)
     if mask_HW is not None:
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
         described |= {"tumour": int(mask_HW.any()), "tumour_pixels": int(np.count_nonzero(mask_HW))}
-    return Look(problems, described, hash_slice(image_HWC))
+    return Look(problems, described, hash_slice(image_HWC), picture.traits)
 
 
 def _read(problems: list[Problem], read: Callable[..., Kept], *arguments: Any) -> Kept | None:

@@ -7,7 +7,7 @@ A table here has the columns of data/table.py and these, which describe each ima
     copies                    a tuple of the pairs of channels that are equal
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,15 @@ import pandas as pd
 
 from brainseg.data.channels import flair_channel
 from brainseg.data.quality.duplicates import alike_names
+from brainseg.data.readers.picture import ALPHA, LOSSY, TRANSPARENT
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
 DESCRIBED = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
+TRAITS = {
+    LOSSY: "are JPEG, which changed their pixels: use the originals where they exist",
+    ALPHA: "hold transparency (alpha), which is used as a channel like the others",
+    TRANSPARENT: "declare one colour transparent (tRNS), which is passed over",
+}
 NAMED = 6  # patients or files that a note names; others are counted
 
 
@@ -86,6 +92,16 @@ def notes(
             f"{first} and {second} may be one patient, by their names: every split keeps both in "
             "one part"
         )
+    return sentences
+
+
+def picture_notes(traits: Mapping[str, frozenset[str]]) -> list[str]:
+    """What the files of images say beside their samples, each once for all; keys are the files."""
+    sentences = []
+    for trait, means in TRAITS.items():
+        files = [name for name, of_file in traits.items() if trait in of_file]
+        if files:
+            sentences.append(f"{len(files)} of {len(traits)} images {means}: {_some(files)}")
     return sentences
 
 

@@ -1,12 +1,12 @@
 """Read one slice: an image in the file's own number type, or a mask of 0 and 1.
 
-PNG and TIFF files hold one slice each; a NIfTI volume is cut (see data/readers/nifti.py). Names
-joined by "|" are files of one channel each, which form one image.
+PNG, TIFF and JPEG files hold one slice each (see data/readers/decode.py); a NIfTI volume is cut
+(see data/readers/nifti.py). Names joined by "|" are files of one channel each, which form one
+image.
 
 Shapes: H rows, W columns, C channels.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +15,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from brainseg.data.readers import nifti
-from brainseg.data.readers.headers import Header, read_header
+from brainseg.data.readers.decode import decode
 from brainseg.data.readers.paths import JOINT, confined
+from brainseg.data.readers.picture import LOSSY, Picture, require_channels
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
-PICTURES = (".png", ".tif", ".tiff")
-MOST_PIXELS = 2**26  # 8192 x 8192; a file of kilobytes can claim any number
-MOST_CHANNELS = 4
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 SHOWN = 5  # values of a histogram
 
 
@@ -49,7 +47,13 @@ def read_image(root: Path, image: str, index: int = -1, axis: int = -1) -> NDArr
             rotated; other than 1 to 4 channels; channel files of different sizes; a number that
             is not finite.
     """
-    channels = [_read(root, name, index, axis) for name in image.split(JOINT)]
+    return read_picture(root, image, index, axis).samples_HWC
+
+
+def read_picture(root: Path, image: str, index: int = -1, axis: int = -1) -> Picture:
+    """The image of ``read_image``, with what its files are beside it."""
+    pictures = [_read(root, name, index, axis) for name in image.split(JOINT)]
+    channels = [picture.samples_HWC for picture in pictures]
     for name, other in zip(image.split(JOINT), channels, strict=True):
         if other.shape[:2] != channels[0].shape[:2]:
             rule = "the channels of an image must have the same size"
@@ -57,17 +61,17 @@ def read_image(root: Path, image: str, index: int = -1, axis: int = -1) -> NDArr
             raise Refused(Problem(name, rule, fault, "export all at one size"))
     image_HWC = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)
     _require_image(image, image_HWC)
-    return image_HWC
+    return Picture(image_HWC, frozenset().union(*(picture.traits for picture in pictures)))
 
 
 def read_mask(root: Path, mask: str, index: int = -1, axis: int = -1) -> NDArray[np.uint8]:
     """Return mask_HW of 0 and 1.
 
     Raises:
-        Refused: as for an image; or the file is coloured, holds anything but 0 and 1 or 0 and 255,
-            or marks more than half of all pixels, as an inverted mask does.
+        Refused: as for an image; or the file is a JPEG, is coloured, holds anything but 0 and 1 or
+            0 and 255, or marks more than half of all pixels, as an inverted mask does.
     """
-    mask_HW = _grey(mask, _read(root, mask, index, axis))
+    mask_HW = _grey(mask, _read_exact(root, mask, index, axis))
     top = mask_HW.max()
     tumour_HW: NDArray[np.bool_] = mask_HW != 0
     if top not in (0, 1, 255) or np.any(tumour_HW & (mask_HW != top)):
@@ -92,59 +96,30 @@ def require_same_size(
         raise Refused(Problem(mask, rule, sizes, "export both at one size"))
 
 
-def _read(root: Path, name: str, index: int, axis: int) -> NDArray[Any]:
-    """One file's share of a slice, shape (H, W, C)."""
+def _read_exact(root: Path, name: str, index: int, axis: int) -> NDArray[Any]:
+    """The samples of a file, shape (H, W, C), that were stored without loss."""
+    picture = _read(root, name, index, axis)
+    if LOSSY in picture.traits:
+        rule = "a mask must be stored without loss"
+        fault = "is compressed with JPEG, which blurs its edge"
+        raise Refused(
+            Problem(name, rule, fault, "export it again, as PNG, from where it was drawn")
+        )
+    return picture.samples_HWC
+
+
+def _read(root: Path, name: str, index: int, axis: int) -> Picture:
+    """One file's share of a slice."""
     path = confined(root, name)
     if not path.is_file():
         raise unreadable(path, name)
     if name.lower().endswith(nifti.SUFFIXES):
-        return nifti.cut(path, name, index, axis)
-    return _decode(path, name)
-
-
-def _decode(path: Path, name: str) -> NDArray[Any]:
-    """Decode a picture: the samples that its header declares, red before green before blue."""
-    header = _header(path, name)
-    try:
-        pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
-        if header.tiff and header.samples in (2, 4) and pixels is not None and pixels.itemsize == 1:
-            with Image.open(path) as file:  # OpenCV multiplies by alpha, or drops it
-                return np.asarray(file)
-    except (cv2.error, OSError, ValueError):
-        pixels = None
-    if pixels is None:
-        raise unreadable(path, name)
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if header.samples == 2 and pixels.shape[2] == 4:  # grey and alpha, grey three times over
-        return pixels[..., [0, 3]]
-    if pixels.shape[2] < 3:
-        return pixels
-    return pixels[..., ::-1] if pixels.shape[2] == 3 else pixels[..., [2, 1, 0, 3]]
-
-
-def _header(path: Path, name: str) -> Header:
-    try:
-        header = read_header(path)
-    except (OSError, ValueError):
-        raise unreadable(path, name) from None
-    if header.height * header.width > MOST_PIXELS:
-        rule = f"a picture must have at most {MOST_PIXELS} pixels"
-        fault = f"claims {header.height} x {header.width}"
-        raise Refused(Problem(name, rule, fault, "check the file, or cut it into parts"))
-    if header.pages > 1:
-        rule = "a TIFF file must hold one slice"
-        raise Refused(Problem(name, rule, "holds several pages", "save each slice as a file"))
-    if not header.upright:
-        rule, fault = "a TIFF file must be stored upright", "asks to be rotated (tag 274)"
-        raise Refused(Problem(name, rule, fault, "save it the way it should be shown"))
-    return header
+        return Picture(nifti.cut(path, name, index, axis))
+    return decode(path, name)
 
 
 def _require_image(name: str, image_HWC: NDArray[Any]) -> None:
-    if image_HWC.shape[2] > MOST_CHANNELS:
-        rule = f"an image must have 1 to {MOST_CHANNELS} channels"
-        fault = f"has {image_HWC.shape[2]}"
-        raise Refused(Problem(name, rule, fault, "remove channels"))
+    require_channels(name, image_HWC.shape[2])
     if image_HWC.dtype.kind == "f" and not np.isfinite(image_HWC).all():
         count = np.count_nonzero(~np.isfinite(image_HWC))
         rule, fault = "an image must hold finite numbers", f"holds {count} that are not"

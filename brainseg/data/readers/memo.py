@@ -24,7 +24,7 @@ from brainseg.data.readers.paths import JOINT
 from brainseg.records.cache import default_cache
 from brainseg.records.checked import read_checked, save_checked
 
-FORMAT = 1  # raise it whenever the same files give other values
+FORMAT = 2  # raise it whenever the same files give other values
 SETTLED_NS = 2 * 10**9  # file times may be as coarse as 2 s: a younger file could change unnoticed
 
 Place = tuple[str, int, int]  # files of a slice, joined by "|"; index and axis of its cut

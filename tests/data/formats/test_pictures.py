@@ -86,7 +86,8 @@ def test_the_site_of_a_tcga_patient_is_in_its_name(tmp_path: Path, patient: str,
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "is empty"), (b"II*\0 no image", "cannot be decoded")]
+    ("content", "reason"),
+    [(b"", "is empty"), (b"II*\0 no image", "cannot be decoded (its header is damaged)")],
 )
 def test_a_mask_that_cannot_be_read_is_named_with_the_reason(
     tmp_path: Path, content: bytes, reason: str

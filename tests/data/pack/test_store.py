@@ -187,8 +187,8 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     image = root / "p" / "p_1.tif"
     image.write_bytes(image.read_bytes()[:100])
     assert refused(root, tmp_path / "cache") == (
-        "every image and mask must be readable, p/p_1.tif cannot be decoded; "
-        "restore it, or remove the slice"
+        "every image and mask must be readable, p/p_1.tif cannot be decoded (corrupted IFD "
+        "structure); restore it, or remove the slice"
     )
 
 

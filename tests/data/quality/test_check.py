@@ -42,9 +42,8 @@ def test_a_file_that_cannot_be_read_is_named(
     path = getattr(data, which)(2, 3)
     spoil(path)
     findings = check(data.root)
-    assert (data.name(path), expected) in [
-        (file, sentence) for file, _, sentence in reported(findings)
-    ]
+    faults = [fault for file, _, fault in reported(findings) if file == data.name(path)]
+    assert any(fault.startswith(expected) for fault in faults)
     assert len(findings.table) == 23
 
 

@@ -1,0 +1,57 @@
+"""One decoded picture, and the rules that hold for PNG, TIFF and JPEG files alike.
+
+Samples are returned as they are written, never scaled: 4 bits stay 0 to 15, and 12 bits in 16 stay
+0 to 4095. Alpha is a channel like any other, and changes none.
+
+Shapes: H rows, W columns, C channels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from brainseg.data.readers.problems import Problem, Refused
+
+MOST_PIXELS = 2**26  # 8192 x 8192; a file of kilobytes can claim any number
+MOST_CHANNELS = 4
+
+LOSSY = "lossy"  # JPEG: neighbouring pixels are not what was measured
+ALPHA = "alpha"  # the last channel says how opaque a pixel is
+TRANSPARENT = "transparent"  # one colour is declared transparent (tRNS), which is passed over
+
+
+@dataclass(frozen=True)
+class Picture:
+    samples_HWC: NDArray[Any]  # in the order of the file: red first
+    traits: frozenset[str] = frozenset()
+
+
+def require_size(name: str, height: int, width: int) -> None:
+    """Refuse more pixels than a slice has, before any is decoded; ValueError for none at all."""
+    if height < 1 or width < 1:
+        raise ValueError(f"it claims {height} x {width} pixels")
+    if height * width > MOST_PIXELS:
+        rule = f"a picture must have at most {MOST_PIXELS} pixels"
+        fault = f"claims {height} x {width}"
+        raise Refused(Problem(name, rule, fault, "check the file, or cut it into parts"))
+
+
+def require_channels(name: str, channels: int) -> None:
+    if channels > MOST_CHANNELS:
+        rule = f"an image must have 1 to {MOST_CHANNELS} channels"
+        raise Refused(Problem(name, rule, f"has {channels}", "remove channels"))
+
+
+def require_upright(name: str, kind: str, orientation: object) -> None:
+    """``orientation`` as in TIFF's tag 274, which EXIF shares: 1 is upright."""
+    if orientation != 1:
+        rule, fault = f"a {kind} file must be stored upright", "asks to be rotated (tag 274)"
+        raise Refused(Problem(name, rule, fault, "save it the way it should be shown"))
+
+
+def require_one_slice(name: str, kind: str, holds: str) -> None:
+    """``holds``: what there is beside the slice; "" if it is alone."""
+    if holds:
+        rule = f"a {kind} file must hold one slice"
+        raise Refused(Problem(name, rule, f"holds {holds}", "save each slice as a file"))
