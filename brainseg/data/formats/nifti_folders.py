@@ -1,9 +1,10 @@
 """A folder of volumes for each patient, one of them the mask."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import PurePosixPath
 
 from brainseg.data.formats.listing import Listing, is_volume, stem
 from brainseg.data.persons import composed
@@ -13,57 +14,106 @@ NIFTI = "<PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*"
 MASK = re.compile("mask|seg|label", re.I)
 
 
+@dataclass(frozen=True)
+class _Patient:
+    """The volumes of one folder."""
+
+    folder: str
+    images: list[str]
+    mask: str
+
+    def channels(self) -> list[tuple[str, ...]]:
+        """What the images may be called: flair, t1 of P1_flair, P1_t1; "" of a single one.
+
+        That is what follows the words which they share with the mask; or, where the mask's name
+        begins in another way, the words which they share with each other.
+        """
+        if len(self.images) == 1:
+            return [("",)]
+        images = [_words(self.folder, name) for name in self.images]
+        with_mask = _after_shared(images, [*images, _words(self.folder, self.mask)])
+        alone = _after_shared(images, images)
+        return list(dict.fromkeys([with_mask, alone] if all(alone) else [with_mask]))
+
+    def in_order(self, channels: tuple[str, ...]) -> list[str]:
+        """The images as ``channels`` names them; [] if they are others."""
+        if channels in self.channels():
+            return self.images
+        ends = [channel.casefold().split("_") for channel in channels]
+        words = {name: [w.casefold() for w in _words("", name)] for name in self.images}
+        named = [[name for name in words if words[name][-len(end) :] == end] for end in ends]
+        images = [names[0] for names in named if len(names) == 1]
+        return images if len(images) == len(ends) and sorted(images) == self.images else []
+
+
 def looks_like_nifti(names: list[str]) -> bool:
-    kinds: dict[str, set[bool]] = defaultdict(set)
-    for name in filter(is_volume, names):
-        kinds[name.rpartition("/")[0]].add(bool(MASK.search(stem(name))))
-    return any(len(kind) == 2 for kind in kinds.values())
+    return any(images and masks for images, masks in _folders(names).values())
 
 
 def list_nifti(listing: Listing, names: list[str]) -> None:
-    """The patient is the folder; its images are the channels, in the order of their names."""
+    """The patient is the folder; its images are the channels, in the order of most patients."""
+    patients = [
+        _Patient(folder, images, masks[0])
+        for folder, (images, masks) in sorted(_folders(names).items())
+        if _is_patient(listing, folder, images, masks)
+    ]
+    votes = Counter(channels for patient in patients for channels in patient.channels())
+    if not votes:
+        return
+    usual = votes.most_common(1)[0][0]
+    listing.channels = tuple(filter(None, usual))
+    example = next(patient.folder for patient in patients if usual in patient.channels())
+    for patient in patients:
+        if images := patient.in_order(usual):
+            listing.volume(patient.folder, JOINT.join(images), patient.mask)
+        else:
+            rule = f"every patient must have the channels of {example} ({_listed(usual)})"
+            fault = f"has {_listed(patient.channels()[0])}"
+            listing.refuse(patient.folder, rule, fault, "rename, add or remove volumes")
+
+
+def _folders(names: Sequence[str]) -> dict[str, tuple[list[str], list[str]]]:
+    """Images and masks of each folder that holds volumes."""
     folders: dict[str, list[str]] = defaultdict(list)
     for name in filter(is_volume, names):
         folders[name.rpartition("/")[0]].append(name)
-    expected: tuple[str, list[str]] | None = None
-    for folder, files in sorted(folders.items()):
-        masks = [name for name in files if MASK.search(stem(name))]
-        images = [name for name in files if name not in masks]
-        if not _is_patient(listing, folder, images, masks):
-            continue
-        channels = _channel_names(images, masks[0])
-        expected = expected or (folder, channels)
-        listing.channels = tuple(filter(None, expected[1]))
-        if channels != expected[1]:
-            rule = (
-                f"every patient must have the channels of {expected[0]} ({', '.join(expected[1])})"
-            )
-            fault = f"has {', '.join(channels)}"
-            listing.refuse(folder, rule, fault, "rename, add or remove volumes")
-            continue
-        listing.volume(PurePosixPath(folder).name, JOINT.join(images), masks[0])
+    parted = {}
+    for folder, files in folders.items():
+        masks = [name for name in files if MASK.search("_".join(_words(folder, name)))]
+        masks = masks or [name for name in files if MASK.search(stem(name))]
+        parted[folder] = [name for name in files if name not in masks], masks
+    return parted
 
 
 def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[str]) -> bool:
     """Whether a folder holds one patient; it is a problem where it does not."""
     remedy = "move the files, or list them in a CSV manifest"
-    fault = f"holds {len(images)} images and {len(masks)} masks"
     if not folder or "/" in folder:
         rule = "each patient's volumes must lie in a folder of its own directly under the root"
-        listing.refuse((images + masks)[0], rule, f"lies in {folder or 'the root'!r}", remedy)
+        first, *others = images + masks
+        listing.refuse(first, rule, f"lies in {folder or 'the root'!r}", remedy, files=others)
         return False
     if not images or len(masks) != 1:
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
-        listing.refuse(folder, rule, fault, remedy)
+        which = f" ({', '.join(name.rpartition('/')[2] for name in masks)})" if masks[1:] else ""
+        fault = f"holds {len(images)} images and {len(masks)} masks{which}"
+        listing.refuse(folder, rule, fault, remedy, files=images + masks)
         return False
     return True
 
 
-def _channel_names(images: list[str], mask: str) -> list[str]:
-    """How the names of a folder's images differ: flair, t1 of P1_flair, P1_t1; "" of one image."""
-    if len(images) == 1:
-        return [""]
-    words = [re.split(r"[_\-. ]+", composed(stem(name))) for name in (*images, mask)]
-    in_step = zip(*words, strict=False)
+def _words(folder: str, name: str) -> list[str]:
+    """The words of a file's name without those of its folder, which may come first."""
+    own, words = (re.split(r"[_\-. ]+", composed(stem(path))) for path in (folder, name))
+    return words[len(own) :] if words[: len(own)] == own else words
+
+
+def _after_shared(images: list[list[str]], alike: list[list[str]]) -> tuple[str, ...]:
+    """What follows the first words that all of ``alike`` share."""
+    in_step = zip(*alike, strict=False)
     shared = sum(1 for _ in takewhile(lambda same_place: len(set(same_place)) == 1, in_step))
-    return ["_".join(parts[shared:]) for parts in words[:-1]]
+    return tuple("_".join(words[shared:]) for words in images)
+
+
+def _listed(channels: tuple[str, ...]) -> str:
+    return ", ".join(channels) if channels != ("",) else "one image"

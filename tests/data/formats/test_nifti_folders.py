@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainseg.data.formats.detect import find_slices
+from brainseg.data.formats.detect import find_slices, scan
 from tests.support.scans import as_nifti, blob, noise, problems, write_volume
 
 SEG = "PHANTOM_0002/PHANTOM_0002_seg.nii.gz"
@@ -78,3 +78,67 @@ def test_a_single_image_may_be_called_anything(tmp_path: Path) -> None:
         write_volume(tmp_path / patient / f"{patient}.nii", noise(2, 16, 16))
         write_volume(tmp_path / patient / "Segmentation.nii", np.stack([blob()] * 2))
     assert find_slices(tmp_path)["patient"].tolist() == ["P1", "P1", "P2", "P2"]
+
+
+def write_patients(root: Path, *patients: str, images: tuple[str, ...] = ("flair", "t1")) -> None:
+    for patient in patients:
+        for k, image in enumerate(images):
+            write_volume(root / patient / f"{patient}_{image}.nii", noise(2, 16, 16 + k)[:, :, :16])
+        write_volume(root / patient / f"{patient}_seg.nii", np.stack([blob()] * 2))
+
+
+ODD_NAMES = [
+    {"P1_seg": "W39_Segm"},
+    {"P1_flair": "P1_FLAIR"},
+    {"P1_flair": "scan 1 flair", "P1_t1": "scan 2 t1"},
+    {"P1_flair": "z_flair", "P1_t1": "a_t1"},
+    {"P1_flair": "flair", "P1_seg": "mask"},
+]
+
+
+@pytest.mark.parametrize("names", ODD_NAMES, ids=lambda names: " ".join(names.values()))
+@pytest.mark.parametrize("patient", ["P1", "P3"])
+def test_the_odd_names_of_one_patient_are_understood_or_charged_to_no_other(
+    tmp_path: Path, names: dict[str, str], patient: str
+) -> None:
+    write_patients(tmp_path, "P1", "P2", "P3")
+    for old, new in names.items():
+        old, new = old.replace("P1", patient), new.replace("P1", patient)
+        (tmp_path / patient / f"{old}.nii").rename(tmp_path / patient / f"{new}.nii")
+    contents = scan(tmp_path)
+    assert contents.problems == []
+    assert contents.channels == ("flair", "t1")
+    ends = contents.table["image"].str.lower().str.fullmatch(r".*flair\.nii\|.*t1\.nii")
+    assert len(ends) == 6 and ends.all()
+
+
+def test_where_every_mask_is_named_in_its_own_way_the_images_are_compared(tmp_path: Path) -> None:
+    for k, word in enumerate(("a_seg", "b_mask", "c_label")):
+        write_patients(tmp_path, f"P{k}")
+        for old, new in (("flair", f"x{k}_flair"), ("t1", f"x{k}_t1"), ("seg", word)):
+            (tmp_path / f"P{k}" / f"P{k}_{old}.nii").rename(tmp_path / f"P{k}" / f"{new}.nii")
+    assert scan(tmp_path).channels == ("flair", "t1")
+    assert problems(tmp_path) == []
+
+
+@pytest.mark.parametrize("odd", ["P1", "P3"])
+def test_one_patient_of_other_channels_is_refused_alone(tmp_path: Path, odd: str) -> None:
+    write_patients(tmp_path, *{"P1", "P2", "P3"} - {odd})
+    write_patients(tmp_path, odd, images=("t1", "t2"))
+    first = "P2" if odd == "P1" else "P1"
+    assert problems(tmp_path) == [
+        f"every patient must have the channels of {first} (flair, t1), {odd} has t1, t2; "
+        "rename, add or remove volumes"
+    ]
+    assert scan(tmp_path).table["patient"].nunique() == 2
+
+
+def test_a_patient_s_name_may_contain_seg_and_two_masks_are_named(tmp_path: Path) -> None:
+    write_patients(tmp_path, "Segers", "P2")
+    assert problems(tmp_path) == []
+    write_volume(tmp_path / "P2" / "P2_brainmask.nii", np.stack([blob()] * 2))
+    assert problems(tmp_path) == [
+        "a patient's folder must hold images and one mask (*mask*, *seg* or *label*), P2 holds "
+        "2 images and 2 masks (P2_brainmask.nii, P2_seg.nii); move the files, or list them in a "
+        "CSV manifest"
+    ]
