@@ -9,6 +9,7 @@ import pandas as pd
 from brainseg.config.sweep import Confirms, Split
 from brainseg.data.dataset import Data
 from brainseg.data.quality.duplicates import group_patients, hash_slices
+from brainseg.data.quality.summary import counted, some
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
 from brainseg.data.table import fingerprint, read_slices
 from brainseg.process import Log
@@ -71,9 +72,14 @@ def linked_patients(data: Data, log: Log) -> Groups:
     members = defaultdict(list)
     for patient, group in groups.items():
         members[group].append(patient)
-    for names in members.values():
-        if len(names) > 1:
-            log(f"{', '.join(names)} are linked (see brainseg check) and kept in one part")
+    if linked := [", ".join(names) for names in members.values() if len(names) > 1]:
+        patients = len(groups) - len(members) + len(linked)
+        persons = f"{counted(len(linked), 'person')}: {some(linked, '; ')}"
+        log(
+            f"{patients} patients are linked by their images or names, and kept in one part of the "
+            f"split as {persons} (brainseg check says why; if they are different people, give them "
+            "other names in a manifest)"
+        )
     return groups
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brainseg.data.quality.check import Findings
+from brainseg.data.quality.summary import counted
 from brainseg.data.readers.problems import Problem
 from brainseg.report.formatting import plain
 
@@ -35,7 +36,7 @@ def print_findings(findings: Findings, console: Console) -> None:
 def headline(findings: Findings) -> str:
     count = findings.summary
     return (
-        f"{_many(count['patients'], 'patient')}, {_many(count['slices'], 'slice')}, "
+        f"{counted(count['patients'], 'patient')}, {counted(count['slices'], 'slice')}, "
         f"{count['tumour_slices']:,} with tumour"
     )
 
@@ -44,7 +45,7 @@ def verdict(findings: Findings) -> str:
     files = len({problem.file for problem in findings.problems})
     if not files:
         return "no problem found"
-    return f"{_many(len(findings.problems), 'problem')} in {_many(files, 'file')}"
+    return f"{counted(len(findings.problems), 'problem')} in {counted(files, 'file')}"
 
 
 def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -123,7 +124,3 @@ def _shares(counts: Mapping[str, int]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{value} ({count:,})" for value, count in counts.items())
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -186,7 +186,11 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     data = read_data(str(root), "auto", silent)
     groups = linked_patients(data, printed.append)
     assert groups[first] == groups[second]
-    assert printed == [f"{first}, {second} are linked (see brainseg check) and kept in one part"]
+    assert printed == [
+        "2 patients are linked by their images or names, and kept in one part of the split as 1 "
+        f"person: {first}, {second} (brainseg check says why; if they are different people, give "
+        "them other names in a manifest)"
+    ]
     for seed in range(8):
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]
         sides = parts.groupby(data.table["patient"]).first()

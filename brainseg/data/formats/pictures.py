@@ -1,12 +1,12 @@
 """Folders of 2-D pictures: LGG's, with masks beside their images, and images/ with masks/."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from brainseg.data import channels
 from brainseg.data.formats.listing import Listing, is_picture, number_at_end, stem
-from brainseg.data.persons import composed
+from brainseg.data.persons import composed, patients_of_folders
 
 LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
 PAIRS = "images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png"
@@ -34,8 +34,11 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
         if key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
         add_file(listing, slices, key, name)
-    for key in _paired(listing, images, masks):
-        patient = images[key].rpartition("/")[0].rpartition("/")[2]
+    paired = _paired(listing, images, masks)
+    folders = {key: images[key].rpartition("/")[0] for key in paired}
+    patients = patients_of_folders(set(folders.values()))
+    for key in paired:
+        patient = patients[folders[key]]
         number = number_at_end(images[key])
         if number is None:
             rule = "the name of a slice must end in its number"
@@ -46,7 +49,7 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
             remedy = f"move it, as in {LGG}"
             listing.refuse(images[key], rule, "lies in none", remedy, files=[masks[key]])
         else:
-            site = tissue_source_site(patient)
+            site = tissue_source_site(folders[key].rpartition("/")[2])
             listing.picture(patient, number, images[key], masks[key], site=site)
 
 
@@ -106,7 +109,7 @@ def add_file(listing: Listing, files: dict[Key, str], key: Key, name: str) -> No
         files[key] = name
 
 
-def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> Iterable[str]:
+def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> list[str]:
     """The keys that have image and mask; those with only one are problems."""
     for key in sorted(images.keys() - masks.keys()):
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"

@@ -9,8 +9,7 @@ Shapes: H rows, W columns, C channels, N slices, P pixels of a thumbnail, B byte
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.data.persons import alike_names
 from brainseg.data.readers.images import read_image
 from brainseg.data.readers.memo import memoised
 
@@ -86,7 +86,7 @@ def _row(image_HWC: NDArray[Any]) -> tuple[Any, ...]:
 def group_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
     """Every patient's group, named after its first patient; a split keeps a group in one part.
 
-    Patients are linked if they share a slice, or if their names differ only in case or a date.
+    Patients are linked if they share a slice, or by their names, see data/persons.py.
     """
     patients = table["patient"].tolist()
     group = {patient: patient for patient in sorted(set(patients))}
@@ -114,24 +114,6 @@ def repeats(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
     rows = rows[np.array([slice_hash.contrast > 0 for slice_hash in hashes], bool)]
     same = (rows.index[place] for place in rows.groupby(["patient", "exact"]).indices.values())
     return [Twins(int(a), int(b), equal=True) for group in same for a, b in pairwise(group)]
-
-
-def alike_names(patients: Iterable[str]) -> list[tuple[str, str]]:
-    """Patients that may be one person: names that differ only in case or in a date at the end."""
-    first: dict[str, str] = {}
-    pairs = []
-    for patient in sorted(set(patients)):
-        person = _undated(patient.casefold())
-        if person in first:
-            pairs.append((first[person], patient))
-        first.setdefault(person, patient)
-    return pairs
-
-
-def _undated(name: str) -> str:
-    """`tcga_du_5849` of `tcga_du_5849_19950405`; `scan_19950405` stays, as `scan` is no name."""
-    stem = re.sub(r"[-_ .]?(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$", "", name)
-    return stem if re.search(r"\d", stem) else name
 
 
 def _thumbnail(planes_CHW: NDArray[Any]) -> NDArray[np.float32]:

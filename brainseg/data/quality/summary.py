@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from brainseg.data.channels import flair_channel
-from brainseg.data.quality.duplicates import alike_names
+from brainseg.data.persons import namesakes, visits
 from brainseg.data.readers.picture import ALPHA, LOSSY, TRANSPARENT
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
@@ -25,6 +25,10 @@ TRAITS = {
     TRANSPARENT: "declare one colour transparent (tRNS), which is passed over",
 }
 NAMED = 6  # patients or files that a note names; others are counted
+KEPT = (
+    "each such person in one part; if they are different people, give them other names in a "
+    "manifest"
+)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
@@ -85,14 +89,9 @@ def notes(
         files = [f"{later} equals {earlier}" for earlier, later in repeats]
         sentences.append(
             f"{len(files)} of {len(table)} slices repeat another slice of their patient: "
-            f"{_some(files)}"
+            f"{some(files)}"
         )
-    for first, second in alike_names(table["patient"]):
-        sentences.append(
-            f"{first} and {second} may be one patient, by their names: every split keeps both in "
-            "one part"
-        )
-    return sentences
+    return [*sentences, *_persons(table["patient"])]
 
 
 def picture_notes(traits: Mapping[str, frozenset[str]]) -> list[str]:
@@ -101,7 +100,7 @@ def picture_notes(traits: Mapping[str, frozenset[str]]) -> list[str]:
     for trait, means in TRAITS.items():
         files = [name for name, of_file in traits.items() if trait in of_file]
         if files:
-            sentences.append(f"{len(files)} of {len(traits)} images {means}: {_some(files)}")
+            sentences.append(f"{len(files)} of {len(traits)} images {means}: {some(files)}")
     return sentences
 
 
@@ -132,7 +131,7 @@ def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]
         yield (
             f"channel {pair[0]} equals channel {pair[1]}{' (FLAIR)' * (pair[1] == flair)} in "
             f"{len(patients)} of {len(per_patient)} patients, perhaps in place of a missing "
-            f"sequence: {_some(patients)}"
+            f"sequence: {some(patients)}"
         )
 
 
@@ -147,12 +146,12 @@ def _blank_channels(table: pd.DataFrame) -> Iterator[str]:
         if len(constant) == row["channels"]:
             blank.append(row["image"])
     if blank:
-        yield f"{len(blank)} of {len(table)} slices are blank: {_some(blank)}"
+        yield f"{len(blank)} of {len(table)} slices are blank: {some(blank)}"
     for channel in sorted(set().union(*always.values())):
         patients = [patient for patient, constant in always.items() if channel in constant]
         yield (
             f"channel {channel} holds a single value (transparency, or a missing sequence) in "
-            f"{len(patients)} of {len(always)} patients: {_some(patients)}"
+            f"{len(patients)} of {len(always)} patients: {some(patients)}"
         )
 
 
@@ -160,7 +159,22 @@ def _tumours(table: pd.DataFrame) -> Iterator[str]:
     tumour = table.groupby("patient")["tumour"].sum()
     without = [str(patient) for patient in tumour.index[tumour == 0]]
     if without:
-        yield f"{len(without)} of {len(tumour)} patients have no tumour: {_some(without)}"
+        yield f"{len(without)} of {len(tumour)} patients have no tumour: {some(without)}"
+
+
+def _persons(patients: "pd.Series[str]") -> Iterator[str]:
+    """What names say of who is who; a split acts on both."""
+    for groups, what in (
+        (visits(patients), "may be {}, by their names (a visit, a date, case)"),
+        (namesakes(patients), "have equal last folders, as {} would"),
+    ):
+        if groups:
+            listed = some((", ".join(group) for group in groups), "; ")
+            persons = counted(len(groups), "person")
+            yield (
+                f"{sum(map(len, groups))} patients {what.format(persons)}: {listed}; they count as "
+                f"patients of their own, and every split keeps {KEPT}"
+            )
 
 
 def _gaps(listing: pd.DataFrame) -> Iterator[str]:
@@ -169,10 +183,10 @@ def _gaps(listing: pd.DataFrame) -> Iterator[str]:
         present = set(numbers)
         missing = [n for n in range(min(present), max(present)) if n not in present]
         if missing:
-            lacking.append(f"{patient} lacks {_some(map(str, missing))}")
+            lacking.append(f"{patient} lacks {some(map(str, missing))}")
     if lacking:
         share = f"{len(lacking)} of {listing['patient'].nunique()} patients"
-        yield f"slice numbers have gaps in {share}: {_some(lacking, '; ')}"
+        yield f"slice numbers have gaps in {share}: {some(lacking, '; ')}"
 
 
 def _intensities(table: pd.DataFrame) -> list[dict[str, float]]:
@@ -204,7 +218,11 @@ def _percentiles(values: "pd.Series[Any]", *percent: int) -> dict[str, float]:
     return {str(p): float(values.quantile(p / 100)) for p in percent} if len(values) else {}
 
 
-def _some(names: Iterable[str], between: str = ", ") -> str:
+def some(names: Iterable[str], between: str = ", ") -> str:
     names = list(names)
     more = f"{between}and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return between.join(names[:NAMED]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

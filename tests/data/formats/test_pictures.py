@@ -99,12 +99,13 @@ def test_a_mask_that_cannot_be_read_is_named_with_the_reason(
     )
 
 
-def test_one_slice_in_two_folders_is_a_problem(tmp_path: Path) -> None:
+def test_one_number_twice_in_a_patient_is_a_problem(tmp_path: Path) -> None:
     for number in (1, 2):
-        write_slice(tmp_path / "copy", "p", number)
-        write_slice(tmp_path, "p", number)
+        image, mask = write_slice(tmp_path, "p", number)
+        for path in (image, mask):
+            path.with_name(path.name.replace("p_", "p_0")).write_bytes(path.read_bytes())
     assert problems(tmp_path) == [
-        "a patient must have one slice of each number, p/p_1.tif and copy/p/p_1.tif are both "
+        "a patient must have one slice of each number, p/p_1.tif and p/p_01.tif are both "
         "slice 1 of p (4 of its images share a number); remove or rename one, or give different "
         "patients different names"
     ]

@@ -8,6 +8,11 @@ import numpy as np
 from brainseg.data.quality.check import check
 from tests.support.faults import SHARED, SLICES, Data, change, only, read, reported
 
+KEPT = (
+    "count as patients of their own, and every split keeps each such person in one part; if they "
+    "are different people, give them other names in a manifest"
+)
+
 
 def test_patients_without_tumour_and_numbers_with_gaps_are_notes(data: Data) -> None:
     for number in range(1, SLICES + 1):
@@ -62,11 +67,16 @@ def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
     assert sentence.startswith("shows the same as PHANTOM_0002/PHANTOM_0002_1.tif, nearly (5 more")
 
 
-def test_a_patient_in_two_folders_of_one_name_is_refused(data: Data) -> None:
+def test_two_folders_of_one_name_are_two_patients_and_a_copy_is_refused(data: Data) -> None:
     shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
-    _, rule, sentence = only(check(data.root))
-    assert rule.startswith("a patient must have one slice of each number")
-    assert "are both slice 1 of PHANTOM_0002 (12 of its images share a number)" in sentence
+    findings = check(data.root)
+    _, rule, sentence = only(findings)
+    assert rule == SHARED
+    assert "(5 more such pairs of slices)" in sentence
+    assert findings.notes == [
+        "2 patients have equal last folders, as 1 person would: PHANTOM_0002, copy/PHANTOM_0002; "
+        f"they {KEPT}"
+    ]
 
 
 def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
@@ -75,8 +85,8 @@ def test_names_that_may_be_one_patient_are_a_note(data: Data) -> None:
     findings = check(data.root)
     assert reported(findings) == []
     assert findings.notes == [
-        "CASE_7_20010101 and case_7_20030303 may be one patient, by their names: every "
-        "split keeps both in one part"
+        "2 patients may be 1 person, by their names (a visit, a date, case): CASE_7_20010101, "
+        f"case_7_20030303; they {KEPT}"
     ]
 
 

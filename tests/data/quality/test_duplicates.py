@@ -14,7 +14,6 @@ from brainseg.data.formats.detect import scan
 from brainseg.data.phantom import draw_patient
 from brainseg.data.quality.duplicates import (
     Twins,
-    alike_names,
     group_patients,
     hash_slice,
     hash_slices,
@@ -147,20 +146,6 @@ def test_linked_patients_stay_on_one_side_of_the_split(patients: list[list[Image
     for seed in range(5):
         split = split_by_patient(table, validation=0.3, test=0, seed=seed, groups=groups)
         assert (split.groupby(table["patient"].map(groups)).nunique() == 1).all()
-
-
-def test_names_that_differ_in_case_or_in_a_date_are_alike() -> None:
-    names = ["TCGA_DU_5849_19950405", "tcga_du_5849_19950405", "TCGA_DU_5849_19960101", "P1", "p1"]
-    first = "TCGA_DU_5849_19950405"
-    assert alike_names(names) == [(first, names[2]), ("P1", "p1"), (first, names[1])]
-
-
-@pytest.mark.parametrize(
-    ("name", "other"),
-    [("scan_19950405", "scan_19960101"), ("P_12345678", "P_12345679"), ("P1", "P2"), ("1", "11")],
-)
-def test_names_that_differ_in_more_than_a_date_are_not_alike(name: str, other: str) -> None:
-    assert alike_names([name, other]) == []
 
 
 def test_names_alone_link_patients() -> None:
