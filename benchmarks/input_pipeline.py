@@ -40,12 +40,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from brainseg.config.hyperparameters import Augmentation
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import Pack, open_pack
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.pipeline.augment import Augment
 from brainseg.data.pipeline.batches import training_batches
-from brainseg.data.table import fingerprint
 
 SLICES, SIDE, BATCH, REPEATS = 3929, 256, 16, 7
 POLICY = Augmentation()

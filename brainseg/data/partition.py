@@ -8,10 +8,11 @@ import pandas as pd
 
 from brainseg.config.sweep import Confirms, Split
 from brainseg.data.dataset import Data
+from brainseg.data.fingerprint import what_differs
 from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.quality.summary import counted, some
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
-from brainseg.data.table import fingerprint, read_slices
+from brainseg.data.table import read_slices
 from brainseg.process import Log
 from brainseg.records.files import Unreadable
 from brainseg.records.run import START_AGAIN, Run
@@ -48,11 +49,10 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
     Raises:
         ValueError: the data are not the search's.
     """
-    recorded = search.settings()["data"]["fingerprint"]
-    if recorded != fingerprint(data.table, data.root):
+    if difference := what_differs(search, data.table, data.root):
         raise ValueError(
             f"a confirmation must use the files of its search, those under {data.address} differ "
-            f"from what {search.path} recorded; restore them, or run the search again"
+            f"from what {search.path} recorded: {difference}; restore them, or run the search again"
         )
     table = read_slices(search.slices)
     _require_whole(search, len(table))

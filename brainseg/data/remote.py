@@ -60,13 +60,12 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     compares the copy with its checksums; a damaged one is copied again.
 
     Args:
-        copy: the name of the copy that a run started with; no other is returned. If this node has
-            it whole, the server is not asked.
+        copy: the name of the copy that a run started with. If this node has it whole, the server
+            is not asked. Otherwise whoever reads the copy compares its content with the run's.
 
     Raises:
         ValueError: credentials in the address, nothing there, no permission, no connection, a
-            file name that leaves the folder, a cache that is full or cannot be written, data that
-            changed since the run started.
+            file name that leaves the folder, a cache that is full or cannot be written.
     """
     if not is_address(data):
         return local_path(data)
@@ -78,11 +77,6 @@ def local_copy(data: str, cache: Path, *, copy: str = "", log: Log = print) -> P
     _refuse_listing(data, files)
     text = "\n".join([data, *(f"{file.name}\0{file.size}\0{file.version}" for file in files)])
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
-    if copy and name != copy:
-        raise ValueError(
-            f"data must not change while a run uses them, {data} changed since the run started; "
-            "restore them, or start a run with another --name"
-        )
     folder = cache / "data" / name
     _copy(data, source, files, folder, log)
     return folder
@@ -162,7 +156,7 @@ def _copy(
 
 
 def _copy_file(data: str, source: arrow.FileSystem, file: RemoteFile, draft: Path) -> None:
-    """Copy one file with its time, so that a copy on another node has the same fingerprint."""
+    """Copy one file with its time, by which fingerprints of older runs know it."""
     target = draft / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as local:

@@ -13,8 +13,6 @@ Sorted by patient and slice number, with these columns:
                    float, from one row, column or slice to the next; NaN if unknown
 """
 
-import hashlib
-import os
 from collections.abc import Collection
 from io import StringIO
 from pathlib import Path
@@ -81,24 +79,3 @@ def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:
     if not known or table[list(MILLIMETRES)].isna().any(axis=None):
         return pixels, "pixels"
     return pixels * table[list(MILLIMETRES)].prod(axis=1) / 1000, "ml"
-
-
-def fingerprint(table: pd.DataFrame, root: Path) -> str:
-    """Return 16 hex digits that change when a row's patient or files change.
-
-    A file counts as changed if its size or its time of modification differs.
-    """
-    digest = hashlib.sha256()
-    for column in ("patient", "image", "mask", "index", "axis"):
-        digest.update(repr(table[column].tolist()).encode())
-    joined = dict.fromkeys((*table["image"], *table["mask"]))
-    for name in dict.fromkeys(name for files in joined for name in files.split("|")):
-        try:
-            stat = os.stat(f"{root}/{name}")  # a third of the time of a Path
-        except OSError as error:
-            raise ValueError(
-                f"every listed file must be there, {root / name} is not "
-                f"({error.strerror}); restore it, or list the folder again"
-            ) from error
-        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-    return digest.hexdigest()[:16]

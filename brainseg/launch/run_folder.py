@@ -17,15 +17,17 @@ from brainseg.config.schema import flatten
 from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import Data
+from brainseg.data.fingerprint import file_contents, fingerprint, what_differs
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import counts
 from brainseg.data.splits.draw import shared_patients
-from brainseg.data.table import fingerprint
 from brainseg.evaluation.baselines import baselines
 from brainseg.records.files import write_json, write_text
 from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
 from brainseg.search.warm_start import PreviousTrial, previous_trials
+
+PLACE = ("root", "copy")  # of the data: where they lie
 
 
 def open_run(
@@ -47,10 +49,16 @@ def open_run(
         ValueError: this folder, or ``earlier``, holds a sweep with other settings.
     """
     asked = _asked(sweep, data, made_up)
-    previous = previous_trials(Run(earlier), sweep, asked) if earlier else []
+    previous = []
+    if earlier:
+        previous = previous_trials(
+            Run(earlier), sweep, asked, lambda run: what_differs(run, data.table, data.root)
+        )
     asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
+        _refuse_other_data(run, data)
         _refuse_other(run, sweep, asked)
+        _note_place(run, asked["data"])
         return previous
     about = {
         "phase": sweep.phase,
@@ -63,6 +71,7 @@ def open_run(
     }
     run.create()
     write_text(run.slices, data.table.to_csv(index=False))
+    write_json(run.files, file_contents(data.table, data.root))
     write_json(run.sweep, {**asked, **about})
     return previous
 
@@ -148,10 +157,28 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
     }
 
 
+def _refuse_other_data(run: Run, data: Data) -> None:
+    if difference := what_differs(run, data.table, data.root):
+        raise ValueError(
+            f"{run.path} holds a sweep on other data than those under {data.address}: "
+            f"{difference}; restore the files, or choose another --name"
+        )
+
+
+def _note_place(run: Run, data: dict[str, Any]) -> None:
+    """Record where the data lie now: the same data may have moved since the run started."""
+    known = run.settings()
+    place = {name: data[name] for name in PLACE}
+    if known["data"] != (moved := known["data"] | place):
+        write_json(run.sweep, known | {"data": moved})
+
+
 def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
     known = run.settings()
     known["fixed"] = with_effect(known["fixed"], sweep.space, sweep.first, draws=sweep.draws)
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
+    for name in ("fingerprint", *PLACE):  # compared by ``what_differs``
+        known["data"][name] = asked["data"][name]
     known["base"] = completed(known["base"])
     differing = []
     for key, value in asked.items():

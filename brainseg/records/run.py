@@ -3,6 +3,7 @@
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
       slices.csv     every slice with its part and, if there are folds, its fold (-1 for test)
+      files.json     the content of every file of the data, as a hash (not in older runs)
       trials.jsonl   append-only: a line for each change of a trial's state; its params are for
                      other readers, brainseg takes them from config.json
       drivers.jsonl  append-only: when each driver started and ended, and why it ended
@@ -62,6 +63,10 @@ class Run:
     @property
     def slices(self) -> Path:
         return self.path / "slices.csv"
+
+    @property
+    def files(self) -> Path:
+        return self.path / "files.json"
 
     def settings(self) -> dict[str, Any]:
         """What sweep.json says."""

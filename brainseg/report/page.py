@@ -104,7 +104,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
             f"{data['patients']} patients, {data['slices']} slices, "
             f"{data['tumour_slices']} of them with tumour",
             data["root"],
-            f"fingerprint {data['fingerprint'][:12]}",
+            f"fingerprint {data['fingerprint']}",
         ],
         "Split": [
             sentences.split_source(split),

@@ -1,6 +1,6 @@
 """What an earlier sweep has tried, for another that starts from it instead of from nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,14 @@ class PreviousTrial:
         return build(TrialConfig(), self.observation.params)
 
 
-def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[PreviousTrial]:
+def previous_trials(
+    run: Run, sweep: Sweep, asked: dict[str, Any], what_differs: Callable[[Run], str]
+) -> list[PreviousTrial]:
     """The trials of ``run`` that ``sweep`` may learn from.
 
     Args:
         asked: what the new sweep will record in its sweep.json.
+        what_differs: says how its data differ from those of a run; "" where they do not.
 
     Raises:
         ValueError: not a sweep's folder, or its space, data or split differ (the message says
@@ -48,7 +51,7 @@ def previous_trials(run: Run, sweep: Sweep, asked: dict[str, Any]) -> list[Previ
     known = run.settings()
     counted = with_effect(known.get("fixed", {}), sweep.space, sweep.first, draws=sweep.draws)
     known = {**known, "fixed": counted}
-    differing = _differing(known, asked)
+    differing = _differing(known, asked, what_differs(run))
     if differing:
         raise ValueError(
             f"--from needs a sweep of the same space, data and split, but in {run.path} "
@@ -77,7 +80,7 @@ def _previous_trial(
     )
 
 
-def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+def _differing(known: dict[str, Any], asked: dict[str, Any], other_data: str) -> list[str]:
     """What differs between two sweep.json, as `optimizer.adamw.lr is searched in ..., here ...`."""
     words = []
     for key, verb in (("space", "searched in"), ("base", "held at"), ("fixed", "held at")):
@@ -88,8 +91,8 @@ def _differing(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
                 continue
             if old.get(path) != new.get(path):
                 words.append(f"{path} is {verb} {_value(old, path)}, here {_value(new, path)}")
-    if known["data"]["fingerprint"] != asked["data"]["fingerprint"]:
-        words.append(f"the data differ ({known['data']['root']})")
+    if other_data:
+        words.append(f"the data differ ({known['data']['root']}): {other_data}")
     if known["split"] != asked["split"]:
         words.append("the split differs")
     return list(dict.fromkeys(words))

@@ -26,12 +26,13 @@ from brainseg.config.space import Space
 from brainseg.config.sweep import Split, Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import read_data
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import assign_split
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.remote import local_copy
-from brainseg.data.table import fingerprint
+from brainseg.data.table import read_slices
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
@@ -172,16 +173,13 @@ def test_changed_data_are_another_copy(address: str, s3: fs.FileSystem, tmp_path
     assert not (before / "note.txt").exists()
 
 
-def test_a_run_s_copy_is_taken_without_asking_and_no_other(
+def test_a_run_s_copy_is_taken_without_asking(
     address: str, s3: fs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = local_copy(address, tmp_path / "a", log=silent)
     assert local_copy(address, tmp_path / "b", copy=copy.name, log=silent).name == copy.name
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
-    assert (
-        "changed since the run started; restore them, or start a run with another --name"
-        in refused(lambda: local_copy(address, tmp_path / "c", copy=copy.name, log=silent))
-    )
+    assert local_copy(address, tmp_path / "c", copy=copy.name, log=silent).name != copy.name
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert local_copy(address, tmp_path / "a", copy=copy.name) == copy
 
@@ -331,11 +329,21 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
 ) -> None:
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "head"))
     run = begun(address, tmp_path / "run")
-    put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
+    one, other = (f"{address.removeprefix('s3://')}/{name}" for name in images_of(run)[:2])
+    pixels = {name: s3.open_input_stream(name).readall() for name in (one, other)}
+    put(s3, one, pixels[other])
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "worker"))
     task = task_of(run, "0000", build(TrialConfig(), read_json(run.sweep)["base"]))
     run_trial(task, lambda row: None, torch.device("cpu"))
-    assert "changed since the run started" in task.folder.failure.read_text()
+    assert "files must not change during a run" in task.folder.failure.read_text()
+    put(s3, one, pixels[one])  # written anew, with the content that it had
+    put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
+    train(task, lambda row: None, torch.device("cpu"))
+    assert len(task.folder.rows()) == 1
+
+
+def images_of(run: Run) -> list[str]:
+    return read_slices(run.slices)["image"].tolist()
 
 
 @pytest.mark.ray

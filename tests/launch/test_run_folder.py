@@ -1,6 +1,7 @@
 """A run keeps the split it began with, says what it stands beside, and is asked one thing only."""
 
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -221,3 +222,58 @@ def test_a_storage_that_is_no_folder_is_refused_before_anything_begins(tmp_path:
             pass
 
     assert refused(enter).startswith(f"{tmp_path}/file/s cannot be written to (Not a directory); ")
+
+
+def moved(patients: Path, folder: Path) -> Path:
+    """The same files elsewhere, with other times."""
+    return Path(shutil.copytree(patients, folder, copy_function=shutil.copyfile))
+
+
+def test_a_run_resumes_on_a_copy_of_its_data_and_knows_where_it_is(
+    data: Data, patients: Path, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    before = read_json(run.sweep)
+    copy = moved(patients, tmp_path / "copy")
+    begun(read_data(str(copy), "auto", silent), run)
+    now = read_json(run.sweep)
+    assert now == before | {"data": before["data"] | {"root": str(copy)}}
+
+
+def test_a_run_does_not_resume_on_other_data_and_says_what_differs(
+    data: Data, patients: Path, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    copy = moved(patients, tmp_path / "copy")
+    names = data.table["image"]
+    shutil.copyfile(copy / names[0], copy / names[1])
+    other = read_data(str(copy), "auto", silent)
+    assert refused(lambda: begun(other, run)) == (
+        f"{run.path} holds a sweep on other data than those under {copy}: 1 file is changed "
+        f"({names[1]}); restore the files, or choose another --name"
+    )
+    (copy / names[1]).unlink()
+    (copy / data.table["mask"][1]).unlink()
+    fewer = read_data(str(copy), "auto", silent)
+    assert f"2 files are gone ({names[1]}, " in refused(lambda: begun(fewer, run))
+
+
+def test_a_search_starts_from_a_sweep_on_a_copy_and_from_none_on_other_data(
+    data: Data, patients: Path, tmp_path: Path
+) -> None:
+    earlier = begun(data, Run(tmp_path / "s")).path
+    copy = moved(patients, tmp_path / "copy")
+
+    def start(name: str) -> None:
+        there = read_data(str(copy), "auto", silent)
+        there.table["part"] = assign_split(there, SWEEP.split, silent)["part"]
+        run = Run(tmp_path / name)
+        with locked_run(run):
+            open_run(run, SWEEP, there, made_up=True, command="brainseg train", earlier=earlier)
+
+    start("a")
+    names = data.table["image"]
+    shutil.copyfile(copy / names[0], copy / names[1])
+    assert f"the data differ ({patients}): 1 file is changed ({names[1]})" in refused(
+        lambda: start("b")
+    )

@@ -9,10 +9,10 @@ import torch
 
 from brainseg.config.hyperparameters import Encoder, First, Gradual, Plain, Sgd, TrialConfig, Whole
 from brainseg.config.schema import flatten
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
-from brainseg.data.table import fingerprint
 from brainseg.models.flops import work
 from brainseg.planning.cost_model import CostModel, Line, cost_key, line_through, steady, work_at
 from brainseg.planning.probe import Measured, in_own_process, measure

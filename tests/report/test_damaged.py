@@ -127,7 +127,7 @@ def confirm(run: Run) -> None:
 
 
 def start_from(run: Run) -> None:
-    previous_trials(run, SWEEP, SETTINGS)
+    previous_trials(run, SWEEP, SETTINGS, lambda run: "")
 
 
 @pytest.mark.parametrize("act", [report, resume, confirm, start_from])

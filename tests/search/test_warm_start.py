@@ -9,10 +9,12 @@ import pytest
 from optuna.trial import TrialState
 
 from brainseg.config.schema import flatten
+from brainseg.config.sweep import Sweep
 from brainseg.records.run import Run
+from brainseg.search import warm_start
 from brainseg.search.observations import Observation
 from brainseg.search.study import Study
-from brainseg.search.warm_start import previous_trials
+from brainseg.search.warm_start import PreviousTrial
 from tests.support.search_driver import SWEEP, Driver
 from tests.support.written import new_run, write_json
 
@@ -29,6 +31,12 @@ def asked(**changes: Any) -> dict[str, Any]:
         "strategy": {"kind": "bayes"},
     }
     return about | changes
+
+
+def previous_trials(
+    run: Run, sweep: Sweep, asked: dict[str, Any], other_data: str = ""
+) -> list[PreviousTrial]:
+    return warm_start.previous_trials(run, sweep, asked, lambda run: other_data)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,6 @@ def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
         ({"space": {}}, "model.encoder.name is searched in Choice"),
         ({"base": asked()["base"] | {"epochs": 30}}, "epochs is held at 9, here 30"),
         ({"fixed": {"seed": 4}}, "seed is held at nothing, here 4"),
-        ({"data": {"fingerprint": "x", "root": "/d"}}, "the data differ (/data)"),
         ({"split": {"by": "slices"}}, "the split differs"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -98,6 +105,11 @@ def test_another_space_data_or_split_is_refused_and_what_differs_is_said(
     with pytest.raises(ValueError) as refused:
         previous_trials(old, SWEEP, asked(**changes))
     assert sentence in str(refused.value) and "--try" in str(refused.value)
+
+
+def test_other_data_are_refused_and_what_differs_is_said(old: Run) -> None:
+    with pytest.raises(ValueError, match=r"the data differ \(/data\): 1 file is gone \(a\); use"):
+        previous_trials(old, SWEEP, asked(), "1 file is gone (a)")
 
 
 def test_a_hyperparameter_that_the_old_version_lacked_had_its_default(

@@ -14,9 +14,9 @@ from brainseg.config.hyperparameters import (
     Plain,
     TrialConfig,
 )
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.splits.draw import split_by_patient
-from brainseg.data.table import fingerprint
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir

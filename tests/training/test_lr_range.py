@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from brainseg.config.hyperparameters import Augmentation, Constant, Plain, TrialConfig
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
-from brainseg.data.table import fingerprint
 from brainseg.records.run import Run
 from brainseg.training.loop import NotFinite
 from brainseg.training.lr_range import RangeCurve, range_test, read_bounds, suggest, write_curve

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.data.checksums import ensure_whole
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.pack.build import Pixels, write_arrays
-from brainseg.data.table import fingerprint
 from brainseg.process import Log
 from brainseg.records.cache import default_cache
 
@@ -59,8 +59,8 @@ def open_pack(
     Args:
         root: the folder of the files, or what returns it; called only if files must be read.
         recorded: fingerprint of the files when a run started. Its trials pass it, so that all read
-            the same pack and no file is looked at (0.5 ms; a new fingerprint of 3929 slices takes
-            40 ms). If the pack must be built, changed files are refused.
+            the same pack and no file is looked at (0.5 ms). If the pack must be built, changed
+            files are refused.
         cache: its folder; default: default_cache().
 
     Raises:
@@ -93,8 +93,9 @@ def open_pack(
 
 
 def _refuse_changed(table: pd.DataFrame, root: Path, recorded: str) -> None:
-    if recorded and recorded != fingerprint(table, root):
+    if recorded and recorded != fingerprint(table, root, like=recorded):
         raise ValueError(
-            f"files must not change during a run, some under {root} have changed since it started; "
-            "restore them, or start a run with another --name"
+            f"files must not change during a run, some under {root} have changed since it started "
+            "(the sweep's command, run again, names them); restore them, or start a run with "
+            "another --name"
         )

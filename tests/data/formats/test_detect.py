@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from brainseg.cli.main import main
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import LAYOUTS, find_slices, scan
 from brainseg.data.readers.images import read_image
-from brainseg.data.table import COLUMNS, fingerprint, read_table
+from brainseg.data.table import COLUMNS, read_table
 from tests.support.scans import (
     as_lgg,
     as_manifest,

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from brainseg.config.hyperparameters import Plain, TrialConfig
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.intensity import intensity_range, to_bytes
 from brainseg.data.pack.store import open_pack
 from brainseg.data.phantom import write_phantoms
-from brainseg.data.table import fingerprint
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.trial import run_trial

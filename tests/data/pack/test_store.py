@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.pack.store import open_pack
 from brainseg.data.readers.images import read_image
-from brainseg.data.table import fingerprint
 from brainseg.records.cache import default_cache
 from tests.support.packs import packed, write_folder
 
@@ -68,9 +68,18 @@ def test_another_size_or_a_changed_file_makes_another_pack(tmp_path: Path) -> No
     root = write_folder(tmp_path / "root", 3)
     packed(root, tmp_path / "cache")
     packed(root, tmp_path / "cache", image_size=8)
-    os.utime(root / "p" / "p_2.tif", ns=(1, 1))
+    shutil.copy(root / "p" / "p_1.tif", root / "p" / "p_2.tif")
     packed(root, tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "packs").glob("[!.]*"))) == 3
+
+
+def test_a_copy_elsewhere_with_other_times_has_the_pack_of_the_original(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "root", 3)
+    packed(root, tmp_path / "cache")
+    os.utime(root / "p" / "p_2.tif", ns=(1, 1))
+    packed(root, tmp_path / "cache")
+    packed(Path(shutil.copytree(root, tmp_path / "copy")), tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "packs").glob("[!.]*"))) == 1
 
 
 def test_a_recorded_fingerprint_opens_what_the_run_began_with_and_builds_nothing_else(
@@ -80,15 +89,16 @@ def test_a_recorded_fingerprint_opens_what_the_run_began_with_and_builds_nothing
     table = find_slices(root)
     recorded = fingerprint(table, root)
     built = open_pack(table, root, image_size=16, recorded=recorded, cache=cache)
-    os.utime(root / "p" / "p_2.tif", ns=(1, 1))
+    shutil.copy(root / "p" / "p_1.tif", root / "p" / "p_2.tif")
     again = open_pack(table, root, image_size=16, recorded=recorded, cache=cache)
     assert np.array_equal(again.slices_NHWD, built.slices_NHWD)
     assert len(list((cache / "packs").glob("[!.]*"))) == 1
     with pytest.raises(ValueError) as error:
         open_pack(table, root, image_size=8, recorded=recorded, cache=cache)
     assert str(error.value) == (
-        f"files must not change during a run, some under {root} have changed since it started; "
-        "restore them, or start a run with another --name"
+        f"files must not change during a run, some under {root} have changed since it started "
+        "(the sweep's command, run again, names them); restore them, or start a run with another "
+        "--name"
     )
 
 
