@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.pack.intensity import intensity_range, to_bytes
+from brainseg.data.pack.intensity import intensity_range, require_one_type, to_bytes
 from brainseg.data.readers.images import (
     read_image,
     read_mask,
@@ -134,20 +134,24 @@ def _images(root: Path, sources: list[Source], channels: int) -> Iterator[NDArra
         image_HWC = read_image(root, source.image, source.index, source.axis)
         _refuse_other_channels(source.image, image_HWC, channels)
         dtype = dtype or image_HWC.dtype
-        if image_HWC.dtype != dtype:
-            raise ValueError(
-                f"the images of a patient must have one number type, {source.image} holds "
-                f"{image_HWC.dtype} and another image of {source.patient} {dtype}; export all alike"
-            )
+        require_one_type(source.image, image_HWC.dtype, source.patient, dtype)
         yield image_HWC
 
 
 def _packed(image_HWC: Pixels, mask_HW: Pixels, image_size: int) -> Pixels:
     """Image and mask as the pack holds them: one square, shape (H, W, D)."""
-    tumour_HW: NDArray[np.bool_] = _resized(mask_HW.astype(np.float32), image_size) > 0.5
     channels = cv2.split(_resized(image_HWC, image_size))
-    slice_HWD: NDArray[Any] = cv2.merge([*channels, tumour_HW.astype(np.uint8)])
+    slice_HWD: NDArray[Any] = cv2.merge([*channels, resized_mask(mask_HW, image_size)])
     return slice_HWD
+
+
+def resized_mask(mask_HW: Pixels, image_size: int) -> Pixels:
+    """The mask of 0 and 1 as the pack holds it: a pixel is tumour if more than half of it was.
+
+    So a tumour of less than half a pixel vanishes: data/quality/vanishing.py counts these.
+    """
+    tumour_HW: NDArray[np.bool_] = _resized(mask_HW.astype(np.float32), image_size) > 0.5
+    return tumour_HW.astype(np.uint8)
 
 
 def _histogram(image_HWC: Pixels) -> NDArray[np.uint32]:

@@ -4,6 +4,9 @@ Images of 8 bits stay as they are. All others are mapped linearly, for each pati
 separately, since MRI has no scale that scanners share: 0, or the lowest intensity if that is
 negative, becomes 0; the percentile CEILING becomes 255; anything brighter is clipped.
 
+What is not part of the picture does not set this scale (data/pack/extremes.py finds it): a few
+voxels far away, padding, and 0 itself where the picture is stored with an offset.
+
 Shapes: S slices of a patient, H rows, W columns, C channels; 2 is (what becomes 0, what 255).
 """
 
@@ -13,7 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg.data.pack.extremes import SMALLEST, Picture, without_extremes
+from brainseg.data.readers.problems import Problem, Refused
+
 CEILING = 99.9  # percentile of all pixels of a patient
+FEWEST_LEVELS = 30  # that carry a picture
+HEAD = 0.99  # share of a picture's pixels by which its grey levels are counted
+LARGEST = 1e38  # float32 has no room for a range beyond it
 
 Range = NDArray[np.float32]
 
@@ -33,12 +42,46 @@ def to_bytes(image_HWC: NDArray[Any], range_C2: Range) -> NDArray[np.uint8]:
     if image_HWC.dtype == np.uint8:
         return image_HWC
     low, high = range_C2.T
-    scaled = np.rint((image_HWC.astype(np.float32) - low) * (255 / (high - low)))
-    image_HWC = np.clip(scaled, 0, 255).astype(np.uint8)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is clipped
+        inside = np.clip(image_HWC.astype(np.float32), low, high)
+    image_HWC = np.rint((inside - low) * (255 / (high - low))).astype(np.uint8)
     return image_HWC
 
 
+def levels_in_head(histogram_256: NDArray[np.integer[Any]]) -> int:
+    """How many grey levels show the picture: the most frequent ones, with HEAD of its pixels.
+
+    Neither black nor the most frequent level, the background, count.
+    """
+    counts = histogram_256.astype(np.int64)
+    counts[0] = 0
+    counts[counts.argmax()] = 0
+    falling = np.sort(counts)[::-1].cumsum()
+    return int(np.searchsorted(falling, HEAD * falling[-1]) + 1) if falling[-1] else 0
+
+
+def require_one_type(image: str, dtype: np.dtype[Any], patient: str, first: np.dtype[Any]) -> None:
+    """Refuse an image of another number type than the first of its patient: they share a scale."""
+    if dtype != first:
+        rule = "the images of a patient must have one number type"
+        fault = f"holds {dtype} and another image of {patient} {first}"
+        raise Refused(Problem(image, rule, fault, "export all alike"))
+
+
 def _range(values: NDArray[Any]) -> tuple[float, float]:
-    low = min(0.0, float(values.min()))
-    high = float(np.percentile(values, CEILING))
-    return low, high if high > low else low + 1.0  # an empty channel stays 0
+    if values.dtype == np.float64:
+        values = np.clip(values, -LARGEST, LARGEST)
+    picture = without_extremes(values)
+    low, high = float(np.float32(picture.black)), float(np.float32(_ceiling(picture)))
+    if not high - low > abs(low) * 1e-6 + SMALLEST:  # an empty channel stays 0
+        high = low + max(1.0, abs(low) * 1e-6)
+    return low, high
+
+
+def _ceiling(picture: Picture) -> float:
+    """The percentile of all pixels; of all but 0 where these are so few that it would cut them."""
+    high = float(np.percentile(picture.rising, CEILING))
+    body = picture.body
+    if len(body) and high < body[len(body) // 2]:
+        return float(np.percentile(body, CEILING))
+    return high
