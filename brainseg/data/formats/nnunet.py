@@ -1,100 +1,134 @@
 """nnU-Net's raw data sets, of volumes or of pictures."""
 
-import json
 import re
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
 
-from brainseg.data.formats.listing import Listing, is_picture, is_volume, stem
+from brainseg.data.formats.dataset_json import DESCRIPTION, Description, read_description
+from brainseg.data.formats.listing import TEST_CASE, Listing, is_picture, is_volume, stem
 from brainseg.data.formats.pictures import add_file, read_name
 from brainseg.data.persons import composed
-from brainseg.data.readers.paths import JOINT
+from brainseg.data.readers import nifti
+from brainseg.data.readers.paths import JOINT, confined
+from brainseg.data.readers.problems import Refused
 
 NNUNET = "imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json"
-DESCRIPTION = "dataset.json"
 
 
 def looks_like_nnunet(names: list[str]) -> bool:
-    return all(any(n.startswith(part) for n in names) for part in ("imagesTr/", "labelsTr/"))
+    tops = {name.partition("/")[0] for name in names}
+    return "imagesTr" in tops and ("labelsTr" in tops or DESCRIPTION in tops)
 
 
 def list_nnunet(listing: Listing, names: list[str]) -> None:
     """A volume's case is its patient; a picture's name contains the patient, as <PATIENT>_<n>."""
-    channels = _channels(listing, names)
-    listing.channels = tuple(channels or ())
-    images: dict[str, dict[int, str]] = defaultdict(dict)
+    files = [name for name in names if is_picture(name) or is_volume(name)]
+    tests = ("imagesTs/", "labelsTs/")
+    listing.aside |= {name: TEST_CASE for name in names if name.startswith(tests)}
+    about = _description(listing, names)
+    listing.channels = about.channels if about else ()
     masks: dict[str, str] = {}
-    for name in names:
-        if not (is_picture(name) or is_volume(name)):
-            continue
+    for name in files:
         if name.startswith("labelsTr/"):
             add_file(listing, masks, stem(name), name)
-        elif name.startswith("imagesTr/"):
-            case, _, channel = stem(name).rpartition("_")
-            if not (case and re.fullmatch(r"\d{4}", channel)):
-                rule = "the name of an image must end in its channel, as _0000"
-                listing.refuse(name, rule, "does not", f"rename it like {NNUNET}")
-                continue
-            add_file(listing, images[composed(case)], int(channel), name)
+    images = _images(listing, [name for name in files if name.startswith("imagesTr/")], masks)
+    if images and not masks:
+        rule = "an nnU-Net folder must have labelsTr with the mask of each case"
+        cases = [name for case in images.values() for name in case.values()]
+        listing.refuse("labelsTr", rule, "holds none", "add the masks", files=cases)
+        return
+    single = [case for case in images.values() if list(case) == [0]]
+    whole = 2 * len(single) > len(images)
     for case in sorted(images.keys() | masks.keys()):
-        _list_case(listing, case, images.get(case, {}), masks.get(case, ""), channels)
+        _list_case(listing, case, images.get(case, {}), masks.get(case, ""), whole=whole)
+
+
+def _images(
+    listing: Listing, names: list[str], masks: Mapping[str, str]
+) -> dict[str, dict[int, str]]:
+    """The files of each case by their channel.
+
+    In the Medical Segmentation Decathlon, from which nnU-Net comes, a file without a channel in its
+    name holds all channels.
+    """
+    images: dict[str, dict[int, str]] = defaultdict(dict)
+    for name in names:
+        case, _, channel = stem(name).rpartition("_")
+        if case and re.fullmatch(r"\d{4}", channel, re.A):
+            add_file(listing, images[composed(case)], int(channel), name)
+        elif composed(stem(name)) in masks:
+            add_file(listing, images[composed(stem(name))], 0, name)
+        else:
+            rule = "the name of an image must end in its channel, as _0000"
+            listing.refuse(name, rule, "does not", f"rename it like {NNUNET}")
+    return images
 
 
 def _list_case(
-    listing: Listing, case: str, images: dict[int, str], mask: str, channels: list[str] | None
+    listing: Listing, case: str, images: dict[int, str], mask: str, *, whole: bool
 ) -> None:
+    """Add a case; ``whole``: most cases are a single file, which may hold all channels."""
     if not images:
         rule, remedy = "a mask must have its image", "add the image, or remove the mask"
         listing.refuse(mask, rule, "has none", remedy)
         return
-    joined = JOINT.join(images[channel] for channel in sorted(images))
-    expected = len(images if channels is None else channels)
+    first, *others = (images[channel] for channel in sorted(images))
+    files = [*others, mask] if mask else others
     if not mask:
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"
-        listing.refuse(images[min(images)], rule, "has none", remedy)
-    elif sorted(images) != list(range(expected)):
-        rule = f"a case must have channels 0 to {expected - 1}"
-        fault = f"has {', '.join(map(str, sorted(images)))}"
-        listing.refuse(
-            images[min(images)], rule, fault, f"add the missing ones, or correct {DESCRIPTION}"
-        )
+        listing.refuse(first, rule, "has none", remedy, files=files)
+    elif (gap := _gap(listing, images)) and not (whole and _holds_all(listing, images)):
+        remedy = f"add the missing ones, or correct {DESCRIPTION}"
+        listing.refuse(first, *gap, remedy, files=files)
     elif is_volume(mask) and all(map(is_volume, images.values())):
-        listing.volume(case, joined, mask)
+        listing.volume(case, JOINT.join((first, *others)), mask)
     elif is_picture(mask) and all(map(is_picture, images.values())):
-        if patient_and_number := read_name(listing, [*images.values(), mask], case):
-            listing.picture(*patient_and_number, joined, mask)
+        if patient_and_number := read_name(listing, [first, *files], case):
+            listing.picture(*patient_and_number, JOINT.join((first, *others)), mask)
     else:
-        rule, fault = "image and mask must be of one kind", f"is of another kind than {joined}"
-        listing.refuse(mask, rule, fault, "save both as volumes, or both as pictures")
+        rule = "image and mask must be of one kind"
+        fault = f"is of another kind than {JOINT.join((first, *others))}"
+        remedy = "save both as volumes, or both as pictures"
+        listing.refuse(mask, rule, fault, remedy, files=images.values())
 
 
-def _channels(listing: Listing, names: list[str]) -> list[str] | None:
-    """The channels' names in dataset.json; None, and a problem, where it has none."""
-    rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
+def _gap(listing: Listing, images: dict[int, str]) -> tuple[str, str] | None:
+    """The rule that a case breaks whose channels are not those of dataset.json, and how."""
+    expected = len(listing.channels or images)
+    if sorted(images) == list(range(expected)):
+        return None
+    has = ", ".join(map(str, sorted(images)))
+    return f"a case must have channels 0 to {expected - 1}", f"has {has}"
+
+
+def _holds_all(listing: Listing, images: dict[int, str]) -> bool:
+    """Whether a case is one file that can hold all channels: a picture, or a volume of so many."""
+    if list(images) != [0] or is_picture(images[0]):
+        return list(images) == [0]
+    try:
+        geometry = nifti.geometry(confined(listing.root, images[0]), images[0])
+    except Refused:
+        return True  # of what it is that cannot be read is said when it is listed
+    return geometry.channels == len(listing.channels)
+
+
+def _description(listing: Listing, names: list[str]) -> Description | None:
+    """What dataset.json says; None, and a problem, where it says too little."""
     try:
         if DESCRIPTION not in names:
             raise ValueError("is missing")
-        text = (listing.root / DESCRIPTION).read_text(encoding="utf-8")
-        try:
-            about = json.loads(text)
-            channels = about.get("channel_names", about.get("modality"))
-            if isinstance(channels, dict):
-                channels = [channels.get(str(n), "") for n in range(len(channels))]
-            declared = [str(name) for name in channels]
-            labels = _foreground(about["labels"])
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise ValueError("does not contain them") from None
-    except (OSError, ValueError) as error:
+        about = read_description(listing.root / DESCRIPTION)
+    except ValueError as error:
+        rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
         listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net documents it")
         return None
-    if labels != [1]:
-        rule, fault = "the labels must be background 0 and tumour 1", f"has {about['labels']}"
+    images = [name for name in names if name.startswith("imagesTr/")]
+    if not any(name.endswith(about.ending) for name in images):
+        rule = f"the file_ending of {DESCRIPTION} must be that of the files in imagesTr"
+        fault = f"has {about.ending!r}, none of {len(images)} files ends in it"
+        listing.refuse(DESCRIPTION, rule, fault, "correct it")
+    if about.labels != (1,):
+        rule = "the labels must be background 0 and tumour 1"
+        fault = f"has {about.legend}"
         listing.refuse(DESCRIPTION, rule, fault, "merge the labels into one, here and in labelsTr")
-    return declared
-
-
-def _foreground(labels: dict[str, Any]) -> list[Any]:
-    """The values other than 0 of {"background": 0, "tumour": 1}, or of {"0": ..., "1": ...}."""
-    old = all(key.isdigit() for key in labels)
-    values = [int(key) for key in labels] if old else list(labels.values())
-    return [value for value in values if value != 0]
+    return about
