@@ -27,6 +27,7 @@ from brainseg.data.formats.pictures import (
     looks_like_lgg,
     looks_like_pairs,
 )
+from brainseg.data.formats.roles import refuse_shared_files
 from brainseg.data.readers.images import read_mask
 from brainseg.data.readers.memo import memoised
 from brainseg.data.readers.paths import Tree, list_tree
@@ -89,7 +90,7 @@ def read_folder(root: Path, layout: str = "auto") -> Contents:
 def scan(root: Path, layout: str = "auto") -> Contents:
     """Return a folder's contents, the table without its tumour columns.
 
-    No pixel is read.
+    No pixel is read but those of a mask that has two roles.
 
     Raises:
         ValueError: root is not a folder, or holds no known layout, or more than one.
@@ -102,6 +103,7 @@ def scan(root: Path, layout: str = "auto") -> Contents:
     table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
     table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
     _refuse_repeated_slices(listing, table)
+    refuse_shared_files(listing)
     account = account_for(listing, tree)
     if refuse_lost_patients(listing, account, layout):
         account = account_for(listing, tree)

@@ -152,8 +152,8 @@ def test_a_patient_s_folder_of_pairs_whose_files_are_of_another_suffix_is_a_prob
 def test_a_problem_accounts_for_all_files_that_are_not_used_because_of_it(tmp_path: Path) -> None:
     write_slice(tmp_path, "P1", 1)
     for patient in ("P1", "P2"):
-        for name in ("flair", "seg"):
-            write_volume(tmp_path / patient / f"{name}.nii", noise(2, 8, 8))
+        for name, top in (("flair", 200), ("seg", 255)):
+            write_volume(tmp_path / patient / f"{name}.nii", np.stack([blob(8, 8, top)] * 2))
     write_volume(tmp_path / "P2" / "seg.nii", np.stack([blob(8, 9)] * 2))
     contents = scan(tmp_path, "nifti")
     assert len(contents.problems) == 1

@@ -32,10 +32,11 @@ def write_manifest(root: Path, *rows: str, header: str = "image,mask,patient") -
 def test_a_manifest_gives_all_that_file_names_do_not(tmp_path: Path) -> None:
     write_pair(tmp_path, "x")
     write_pair(tmp_path, "y")
+    write_picture(tmp_path / "images" / "z.png", noise(16, 16))
     write_manifest(
         tmp_path,
         'images/x.png,masks/x.png,"Łódź, <1>",4,Munich,0.9 x 0.8 x 5',
-        'images/y.png|images/x.png,masks/y.png,"Łódź, <1>",5,,',
+        'images/y.png|images/z.png,masks/y.png,"Łódź, <1>",5,,',
         header="Image, mask ,patient,slice,site,spacing",
     )
     slices = find_slices(tmp_path)

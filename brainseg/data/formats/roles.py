@@ -1,0 +1,127 @@
+"""One file, one role: an image of one slice, or the mask of one.
+
+Masks that mark nothing may be one file for many slices, by a link or in a manifest: they are equal
+anyway, and stores that keep equal files once (git-annex, hard links) make them so. So may equal
+images under several names, which data/quality/duplicates.py judges by what they show.
+"""
+
+import filecmp
+import os
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from typing import NamedTuple
+
+from brainseg.data.formats.listing import Listing
+from brainseg.data.readers.images import read_mask
+from brainseg.data.readers.paths import JOINT
+from brainseg.data.readers.problems import Refused
+
+NAMED = 3  # slices that a sentence names; others are counted
+
+
+class _Slice(NamedTuple):
+    """The start of a listing's row."""
+
+    patient: str
+    number: int
+    image: str
+    mask: str
+    cut: int
+    axis: int
+
+    @property
+    def images(self) -> list[str]:
+        return self.image.split(JOINT)
+
+
+def refuse_shared_files(listing: Listing) -> None:
+    """Add a problem for each file that has two roles, whatever names and links lead to it."""
+    slices = [_Slice(*row[:6]) for row in listing.rows]
+    names = dict.fromkeys(name for row in slices for name in (*row.images, row.mask))
+    identity = {name: _identity(listing, name) for name in names}
+    masks: dict[str, list[_Slice]] = defaultdict(list)
+    for row in slices:
+        masks[row.mask].append(row)
+    _refuse_images_listed_twice(listing, slices)
+    _refuse_images_as_masks(listing, masks, identity)
+    _refuse_shared_masks(listing, masks, identity)
+
+
+def _identity(listing: Listing, name: str) -> Hashable:
+    """What is equal for all names of one file; its name where the system knows no more."""
+    try:
+        stat = os.stat(f"{listing.root}/{name}")
+    except OSError:
+        return name
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else name
+
+
+def _refuse_images_listed_twice(listing: Listing, slices: Iterable[_Slice]) -> None:
+    cuts: dict[tuple[str, int], list[_Slice]] = defaultdict(list)
+    for row in slices:
+        for name in set(row.images):
+            cuts[name, row.cut].append(row)
+    rule, remedy = "an image must be listed once", "keep one of its rows"
+    refused = set()
+    for (name, _), rows in cuts.items():
+        if len(rows) > 1 and name not in refused:
+            refused.add(name)  # a volume once, by its first slice
+            numbers = [f"{row.patient} slice {row.number}" for row in rows]
+            listing.refuse(name, rule, f"is that of {_some(numbers)}", remedy)
+
+
+def _refuse_images_as_masks(
+    listing: Listing, masks: Mapping[str, list[_Slice]], identity: Mapping[str, Hashable]
+) -> None:
+    """By the file; and by its bytes where it is an image's own mask."""
+    images = {
+        identity[name]: name for rows in masks.values() for row in rows for name in row.images
+    }
+    rule, remedy = "a file must be an image or a mask", "name the mask that belongs to the image"
+    for mask, rows in masks.items():
+        image = images.get(identity[mask], "")
+        copies = (name for name in rows[0].images if _equal(listing, name, mask))
+        copy = "" if image else next(copies, "")
+        if (image and _marks(listing, rows) is not False) or (copy and _marks(listing, rows)):
+            image = image or copy
+            fault = "is both" if image == mask else f"and the image {image} are equal"
+            listing.refuse(mask, rule, fault, remedy)
+
+
+def _refuse_shared_masks(
+    listing: Listing, masks: Mapping[str, list[_Slice]], identity: Mapping[str, Hashable]
+) -> None:
+    names: dict[Hashable, list[str]] = defaultdict(list)
+    for mask in masks:
+        names[identity[mask]].append(mask)
+    rule = "a mask must be that of one image"
+    remedy = "give each image its own; join the channels of one slice by |"
+    for first, *others in names.values():
+        rows = [row for name in (first, *others) for row in masks[name]]
+        images = dict.fromkeys(row.image for row in rows)
+        if len(images) > 1 and _marks(listing, masks[first]) is not False:
+            links = f"and, as {_some(others)}, the same file, " if others else ""
+            listing.refuse(first, rule, f"{links}is that of {_some(images)}", remedy)
+
+
+def _equal(listing: Listing, image: str, mask: str) -> bool:
+    """Whether two files hold the same bytes; where their sizes differ, neither is read."""
+    try:
+        return filecmp.cmp(f"{listing.root}/{image}", f"{listing.root}/{mask}", shallow=False)
+    except OSError:
+        return False
+
+
+def _marks(listing: Listing, rows: Iterable[_Slice]) -> bool | None:
+    """Whether a mask marks any tumour; None where it cannot be read, which others refuse."""
+    places = sorted({(row.mask, row.cut, row.axis) for row in rows})
+    try:
+        return any(read_mask(listing.root, *place).any() for place in places)
+    except Refused:
+        return None
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
