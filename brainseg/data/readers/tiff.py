@@ -118,12 +118,15 @@ def _require_samples(page: TiffPage, name: str) -> None:
         rule, fault = "a palette must have one sample a pixel", f"has {page.samplesperpixel}"
     elif page.photometric in (RGB, YCBCR) and page.samplesperpixel < 3:
         rule, fault = "RGB must have three samples a pixel", f"has {page.samplesperpixel}"
-    elif page.sampleformat not in NUMBERS or page.dtype is None:
+    elif page.sampleformat not in NUMBERS or page.dtype is None or _unlike(page):
         rule, fault = "a TIFF file must hold whole numbers or floats", f"holds {_numbers(page)}"
         remedy = "convert it to 8 or 16 bits, or to floats of 32"
     elif page.compression not in LOSSLESS and not jpeg:
         rule, fault = "a TIFF file must be compressed without loss", f"is {_compression(page)}"
         remedy = "save it uncompressed, or with LZW"
+    elif page.compression == UNCOMPRESSED and page.predictor != 1:  # readers disagree on it
+        rule, fault = "differences (tag 317) must be compressed", "holds them uncompressed"
+        remedy = "save it with LZW, or without differences"
     elif page.photometric == WHITE_IS_ZERO and page.dtype.kind == "f":
         rule, fault = "white is zero must be of whole numbers", "holds floats"
         remedy = "save it with black as zero"
@@ -131,13 +134,16 @@ def _require_samples(page: TiffPage, name: str) -> None:
         raise Refused(Problem(name, rule, fault, remedy))
 
 
+def _unlike(page: TiffPage) -> bool:
+    """Whether the samples of a pixel have unlike numbers of bits, as in 5, 6, 5."""
+    return not isinstance(page.bitspersample, int)
+
+
 def _numbers(page: TiffPage) -> str:
-    if isinstance(page.bitspersample, tuple):
-        return f"samples of {', '.join(map(str, page.bitspersample))} bits"
-    number = page.sampleformat
-    known = NUMBERS | OTHER_NUMBERS
-    kind = known.get(number, "") if isinstance(number, int) else ""
-    return f"{kind or 'samples of several kinds'} of {page.bitspersample} bits"
+    if _unlike(page):
+        return f"samples of {', '.join(map(str, page.tags.valueof(258)))} bits"
+    kind = (NUMBERS | OTHER_NUMBERS).get(page.sampleformat, f"kind {page.sampleformat} (tag 339)")
+    return f"{kind} of {page.bitspersample} bits"
 
 
 def _compression(page: TiffPage) -> str:
