@@ -99,3 +99,33 @@ def test_a_slice_that_occurs_twice_in_one_patient_is_a_note(data: Data) -> None:
         "1 of 24 slices repeat another slice of their patient: "
         f"{data.name(data.image(1, 5))} equals {data.name(data.image(1, 3))}"
     ]
+
+
+def test_images_in_jpeg_are_told_once_for_all_and_a_mask_in_jpeg_is_a_problem(data: Data) -> None:
+    for path in (data.image(1, 1), data.image(2, 3), data.mask(3, 5)):
+        cv2.imwrite(str(path.with_suffix(".jpg")), read(path))
+        path.unlink()
+    findings = check(data.root)
+    assert only(findings) == (
+        data.name(data.mask(3, 5).with_suffix(".jpg")),
+        "a mask must be stored without loss",
+        "is compressed with JPEG, which blurs its edge",
+    )
+    assert findings.notes == [
+        "2 of 24 images are JPEG, which changed their pixels: use the originals where they exist: "
+        "PHANTOM_0001/PHANTOM_0001_1.jpg, PHANTOM_0002/PHANTOM_0002_3.jpg",
+    ]
+
+
+def test_transparency_that_is_taken_for_a_channel_is_told(data: Data) -> None:
+    for patient in (1, 2, 3, 4):
+        for number in range(1, SLICES + 1):
+            image_HWC = read(path := data.image(patient, number))
+            path.unlink()
+            opaque = 255 - image_HWC[..., 0]
+            cv2.imwrite(str(path.with_suffix(".png")), np.dstack([image_HWC, opaque]))
+    findings = check(data.root)
+    assert reported(findings) == [] and findings.notes[0].startswith(
+        "24 of 24 images hold transparency (alpha), which is used as a channel like the others: "
+        "PHANTOM_0001/PHANTOM_0001_1.png, "
+    )
