@@ -17,6 +17,7 @@ from brainseg.data.formats.account import Account, account_for
 from brainseg.data.formats.listing import Listing, set_copies_aside
 from brainseg.data.formats.lost import refuse_lost_patients
 from brainseg.data.formats.manifest import MANIFEST, list_manifest, manifests
+from brainseg.data.formats.nearest import nearest_layout
 from brainseg.data.formats.nifti_folders import NIFTI, list_nifti, looks_like_nifti
 from brainseg.data.formats.nnunet import NNUNET, list_nnunet, looks_like_nnunet
 from brainseg.data.formats.pictures import (
@@ -97,7 +98,7 @@ def scan(root: Path, layout: str = "auto") -> Contents:
     """
     tree = _tree(root)
     listing = Listing(root.resolve(), problems=sorted(tree.problems.values(), key=str))
-    layout = _layout(listing, tree.files, layout)
+    layout = _layout(listing, tree, layout)
     names = tree.files if layout == "manifest" else set_copies_aside(listing, tree.files)
     LISTERS[layout](listing, names)
     table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
@@ -122,27 +123,38 @@ def _tree(root: Path) -> Tree:
     return list_tree(root.resolve())
 
 
-def _layout(listing: Listing, names: list[str], layout: str) -> str:
+def _layout(listing: Listing, tree: Tree, layout: str) -> str:
     if layout in LAYOUTS:
         return layout
     if layout != "auto":
         known = ", ".join(("auto", *LAYOUTS))
         raise ValueError(f"a layout must be one of {known}, got {layout!r}; use auto")
-    if manifests(listing, names):
+    if manifests(listing, tree.files):
         return "manifest"
-    layouts = [name for name, looks in LOOKS.items() if looks(names)]
-    if len(layouts) > 1:
+    fitting = {name: files for name, looks in LOOKS.items() if (files := looks(tree.files))}
+    if len(fitting) > 1:
+        shown = (f"{name} ({len(files):,} files, as {files[0]})" for name, files in fitting.items())
         raise ValueError(
-            f"root must have one layout, {listing.root} looks like {' and '.join(layouts)}; "
-            "choose one with --layout"
+            f"root must have one layout, {listing.root} looks like {' and '.join(shown)}; "
+            "choose one with --layout, or move the others out of it"
         )
-    if not layouts:
-        known = "; ".join(f"{name}: {text}" for name, text in KNOWN.items())
-        raise ValueError(
-            f"root must hold slices in a known layout ({known}), {listing.root} holds none; "
-            "check the path, or write a manifest"
-        )
-    return layouts[0]
+    if not fitting:
+        raise ValueError(_no_layout(listing, tree))
+    return next(iter(fitting))
+
+
+def _no_layout(listing: Listing, tree: Tree) -> str:
+    """That no layout fits, which comes nearest, and what else is wrong."""
+    account = account_for(listing, tree)
+    others = account.described(tree.others)
+    near = nearest_layout(listing.root, tree.files)
+    holds = f"comes nearest to {near}" if near else f"holds {account.unused or 'no file'}"
+    beside = f", and holds {others}" if near and others else ""
+    more = f"; and {listing.problems[0]}" if listing.problems else ""
+    return (
+        f"root must hold slices in a known layout, {listing.root} {holds}{beside}; correct that, "
+        f"check the path, or write {MANIFEST}{more}"
+    )
 
 
 def _refuse_repeated_slices(listing: Listing, table: pd.DataFrame) -> None:

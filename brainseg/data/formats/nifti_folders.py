@@ -46,8 +46,10 @@ class _Patient:
         return images if len(images) == len(ends) and sorted(images) == self.images else []
 
 
-def looks_like_nifti(names: list[str]) -> bool:
-    return any(images and masks for images, masks in _folders(names).values())
+def looks_like_nifti(names: list[str]) -> list[str]:
+    """The volumes of folders that hold images and masks."""
+    folders = (parts for parts in _folders(names).values() if all(parts))
+    return [name for images, masks in folders for name in images + masks]
 
 
 def list_nifti(listing: Listing, names: list[str]) -> None:

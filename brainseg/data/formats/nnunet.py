@@ -15,9 +15,11 @@ from brainseg.data.readers.problems import Refused
 NNUNET = "imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json"
 
 
-def looks_like_nnunet(names: list[str]) -> bool:
-    tops = {name.partition("/")[0] for name in names}
-    return "imagesTr" in tops and ("labelsTr" in tops or DESCRIPTION in tops)
+def looks_like_nnunet(names: list[str]) -> list[str]:
+    """The files of such a data set; [] where it is none."""
+    images = [name for name in names if name.startswith("imagesTr/")]
+    labels = [name for name in names if name.startswith("labelsTr/")]
+    return images + labels if images and (labels or DESCRIPTION in names) else []
 
 
 def list_nnunet(listing: Listing, names: list[str]) -> None:

@@ -14,14 +14,18 @@ Key = TypeVar("Key", str, int)
 PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|fold[_-]?\d*|images?|masks?", re.I)
 
 
-def looks_like_lgg(names: list[str]) -> bool:
-    masks = (is_picture(name) and stem(name).lower().endswith("_mask") for name in names)
-    return any(masks) and not looks_like_pairs(names)
+def looks_like_lgg(names: list[str]) -> list[str]:
+    """The masks that lie beside their images; [] where images/ and masks/ hold them."""
+    if looks_like_pairs(names):
+        return []
+    return [name for name in names if is_picture(name) and stem(name).lower().endswith("_mask")]
 
 
-def looks_like_pairs(names: list[str]) -> bool:
+def looks_like_pairs(names: list[str]) -> list[str]:
+    """The pictures in images/ and masks/; [] where one of them has none."""
     pictures = [name for name in names if is_picture(name)]
-    return all(any(n.startswith(part) for n in pictures) for part in ("images/", "masks/"))
+    parts = [[n for n in pictures if n.startswith(part)] for part in ("images/", "masks/")]
+    return [name for part in parts for name in part] if all(parts) else []
 
 
 def list_lgg(listing: Listing, names: list[str]) -> None:

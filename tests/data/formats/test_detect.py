@@ -98,20 +98,82 @@ def refused(root: Path, layout: str = "auto") -> str:
     return str(error.value)
 
 
-def test_a_folder_of_no_known_layout_is_refused_with_all_that_were_tried(tmp_path: Path) -> None:
-    write_picture(tmp_path / "holiday.png", noise(8, 8))
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (
+            ["P1/P1_1.png", "P1/P1_2.png"],
+            "comes nearest to lgg, but holds 2 pictures (P1/P1_1.png, ...) without <name>_mask "
+            "beside them",
+        ),
+        (
+            ["P1/flair.nii.gz", "a.png"],
+            "comes nearest to nifti, but holds 1 volume (P1/flair.nii.gz) without one named "
+            "*mask*, *seg* or *label* in their folder",
+        ),
+        (["images/P1_1.png"], "comes nearest to pairs, but masks/ is missing beside images/"),
+        (
+            ["x/images/P1_1.png", "x/masks/P1_1.png"],
+            "comes nearest to pairs, but images/ and masks/ lie in x/",
+        ),
+        (
+            ["images/P1_1.png", "Masks/P1_1.png"],
+            "comes nearest to pairs, but Masks/ must be called masks/",
+        ),
+        (
+            ["images/P1_1.png", "masks/P1_1.nrrd"],
+            "comes nearest to pairs, but masks/ holds no image that can be read",
+        ),
+        (
+            ["Dataset1/imagesTr/P1_0000.png", "Dataset1/labelsTr/P1.png"],
+            "comes nearest to nnunet, but imagesTr/ and labelsTr/ lie in Dataset1/",
+        ),
+        (["imagesTr/P1_0000.nii"], "comes nearest to nnunet, but labelsTr/ is missing beside imag"),
+        (["P1/1.dcm", "P1/2.dcm"], "holds 2 .dcm (P1/1.dcm, ...); correct that"),
+        ([], "holds no file; correct that"),
+    ],
+)
+def test_a_folder_of_no_known_layout_is_refused_with_what_comes_nearest(
+    tmp_path: Path, names: list[str], why: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     message = refused(tmp_path)
-    assert message.startswith("root must hold slices in a known layout (")
-    assert all(f"{layout}: " in message for layout in LAYOUTS)
-    assert message.endswith(f"{tmp_path} holds none; check the path, or write a manifest")
+    assert message.startswith(f"root must hold slices in a known layout, {tmp_path} {why}")
+    assert message.endswith(
+        "; correct that, check the path, or write a CSV file with columns image, mask, patient"
+    )
+
+
+def test_a_manifest_without_a_column_comes_nearest(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a" / "1.png", noise(8, 8))
+    (tmp_path / "scans.csv").write_text("Image;Mask;Patient_ID\na/1.png;a/1.png;P1\n")
+    near = "comes nearest to manifest, but scans.csv has no column patient; correct that"
+    assert near in refused(tmp_path)
+
+
+def test_what_keeps_every_layout_from_fitting_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for patient in ("P1", "P2"):
+        write_slice(tmp_path / "elsewhere", patient, 1)
+        (root / patient).mkdir(parents=True)
+        (root / patient / f"{patient}_1.tif").symlink_to("../.annex/none")
+    assert f"{root} holds 2 links that lead nowhere (P1/P1_1.tif, ...); " in refused(root)
+    (root / "P3").symlink_to(tmp_path / "elsewhere" / "P1")
+    assert refused(root).endswith(
+        f"; and every file must lie inside the data folder, P3 leads to {tmp_path}/elsewhere/P1; "
+        "copy it there, or remove the link"
+    )
 
 
 def test_of_two_layouts_in_one_folder_one_must_be_named(tmp_path: Path, phantoms: Path) -> None:
     as_pairs(phantoms, tmp_path / "data")
     as_nifti(phantoms, tmp_path / "data")
     assert refused(tmp_path / "data") == (
-        f"root must have one layout, {tmp_path}/data looks like pairs and nifti; "
-        "choose one with --layout"
+        f"root must have one layout, {tmp_path}/data looks like pairs (30 files, as "
+        "images/PHANTOM_0001_1.png) and nifti (12 files, as PHANTOM_0001/PHANTOM_0001_a_pre.nii.gz)"
+        "; choose one with --layout, or move the others out of it"
     )
     assert len(find_slices(tmp_path / "data", "nifti")) == len(find_slices(phantoms))
 
