@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from brainseg.data.readers.problems import Problem, Refused, unreadable
+from brainseg.data.readers.problems import Problem, Refused
 
 DELIMITERS = ",;\t"
 HEADER_BYTES = 1 << 16  # at most; a header is looked for in no more
@@ -85,7 +85,8 @@ def _text(path: Path, name: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise unreadable(path, name, error) from None
+        rule, fault = "a table must be a readable file", f"is not ({error.strerror})"
+        raise Refused(Problem(name, rule, fault, "check the path")) from None
     encoding = _encoding(content) or "utf-8"
     bad = content.find(b"\0") if encoding.startswith("utf-8") else -1  # of UTF-16 without its mark
     try:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from brainseg.config.sweep import Split
 from brainseg.data.persons import composed
+from brainseg.data.readers.delimited import header, read_rows
+from brainseg.data.readers.problems import Refused
 from brainseg.data.splits.stratify import Units, deal, draw
 from brainseg.data.table import tumour_volumes
 
 PARTS = ("train", "validation", "test")
 Groups = Mapping[str, str]  # patient -> name of its group, which stays in one part
+NEEDED = ("patient", "split")  # columns of a split file
 Rows = NDArray[np.int64]
 
 
@@ -158,7 +161,9 @@ def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = 
     _refuse_any(
         named.index[named["nunique"] > 1], f"{path}: a {unit} must be in one part", "in two"
     )
-    wanted = pd.MultiIndex.from_frame(table[keys]) if len(keys) > 1 else pd.Index(table["patient"])
+    patients = table["patient"].map(_as_in_file)
+    slices = table[keys].assign(patient=patients)
+    wanted = pd.MultiIndex.from_frame(slices) if len(keys) > 1 else pd.Index(patients)
     rule = f"{path} must name every {unit} of the data and no other"
     _refuse_any(named.index[~named.index.isin(wanted)], rule, "not in the data")
     _refuse_any(wanted[~wanted.isin(named.index)].unique(), rule, "missing in the file")
@@ -204,23 +209,23 @@ def _sites(table: pd.DataFrame) -> pd.Series:
     return table["site"] if "site" in table else pd.Series("", index=table.index)
 
 
+def _as_in_file(patient: str) -> str:
+    """A patient's name as a table has it: in one spelling, without spaces around it."""
+    return composed(patient).strip()
+
+
 def _read_split_file(path: Path) -> pd.DataFrame:
     """The rows of a split file, slices as numbers; ValueError for anything else."""
-    try:
-        rows = pd.read_csv(
-            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        ).fillna("")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).strip()
-        raise ValueError(
-            f"a split must be a readable CSV file, {path} is not ({reason}); check the path"
-        ) from None
+    listed, problems = read_rows(path, str(path), NEEDED)
+    if problems:
+        raise Refused(problems[0])
+    rows = pd.DataFrame([row.cells for row in listed], columns=header(path, NEEDED), dtype=str)
     if set(rows) not in ({"patient", "split"}, {"patient", "slice", "split"}):
         raise ValueError(
             "a split file must have the columns patient,split or patient,slice,split, "
             f"{path} has {','.join(rows.columns)}; rename them"
         )
-    rows["patient"] = rows["patient"].map(composed)
+    rows["patient"] = rows["patient"].map(_as_in_file)
     odd = rows.loc[~rows["split"].isin(PARTS), "split"]
     _refuse_any(pd.Index(odd.unique()), f"{path}: split must be one of {', '.join(PARTS)}", "other")
     if "slice" in rows:

@@ -31,16 +31,18 @@ FOUR = "a,train\nb,train\nc,validation\nd,test\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a split must be a readable CSV file, {path} is not (No columns to parse from file)"),
+        ("", "a table must have the columns patient, split, {path} does not; name its columns"),
+        ("patient,part\n", "a table must have the columns patient, split, {path} does not; name"),
         (
-            "patient,part\n",
-            "must have the columns patient,split or patient,slice,split, {path} has patient,part",
+            "patient,part,split\na,1,train\n",
+            "columns patient,split or patient,slice,split, {path} has patient,part,split; rename",
         ),
         (
             "patient,split\na,val\n",
             "{path}: split must be one of train, validation, test, 1 other: val; correct the file",
         ),
-        ("patient,split\na\n" + FOUR, "must be one of train, validation, test, 1 other: "),
+        ("patient,split\na\n" + FOUR, "{path} line 2 has 1, the header has 2; correct the row"),
+        ("patient,split\na,\n" + FOUR, "must be one of train, validation, test, 1 other: "),
         (
             "patient,split\ne,train\nf,train\n" + FOUR,
             "{path} must name every patient of the data and no other, 2 not in the data: e, f",
@@ -72,8 +74,8 @@ def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, me
 def test_a_split_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no.csv"
     assert refused(lambda: split_from_file(growing(4), path)) == (
-        f"a split must be a readable CSV file, {path} is not (No such file or directory); "
-        "check the path"
+        f"a table must be a readable file, {path} is not (No such file or directory); check the "
+        "path"
     )
 
 
@@ -93,3 +95,25 @@ def test_a_patient_may_be_in_two_parts_where_the_file_goes_by_slices(tmp_path: P
     split = split_from_file(table, path)
     assert split.tolist() == ["train", "validation", "train", "train"]
     assert shared_patients(table, split) == 1
+
+
+def test_a_split_file_as_excel_and_a_mac_save_it_is_understood(tmp_path: Path) -> None:
+    table = made_up_table({name: [0, 5] for name in ("Mu\u0308ller ", "007", "c", "d")})
+    path = tmp_path / "split.csv"
+    rows = (
+        "sep=;",
+        "Patient;Split",
+        "M\u00fcller;train",
+        "007;train",
+        "c;validation",
+        "d;test",
+        "",
+    )
+    text = "\r\n".join(rows)
+    path.write_bytes(text.encode("utf-16"))
+    parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    assert split_from_file(table, path).tolist() == parts
+    path.write_bytes(text.encode("latin-1"))
+    assert f"UTF-16 with its mark, {path} line 3 is not: byte " in refused(
+        lambda: split_from_file(table, path)
+    )
