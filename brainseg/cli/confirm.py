@@ -125,6 +125,7 @@ def _job(options: ConfirmOptions, search: Run) -> "Job":
         data=_data(options, search, data),
         storage=search.path.resolve().parent,
         layout=data["layout"],
+        label=data.get("label", ""),
         resume=options.resume,
         made_up=data["made_up"],
         command=options.command,

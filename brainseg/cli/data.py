@@ -8,7 +8,7 @@ from brainseg.cli.console import ProgressBar, require_folder, terminal, writing
 from brainseg.cli.options.parser import Commands, Parser, whole_number
 from brainseg.cli.options.shared import (
     DATA,
-    add_layout_option,
+    add_layout_options,
     add_split_options,
     split_from_args,
 )
@@ -41,14 +41,16 @@ def _add_check(commands: "Commands[Parser]") -> None:
         epilog="Exit status: 0 no problem, 1 a problem, 2 bad input.",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
-    add_layout_option(parser)
+    add_layout_options(parser)
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page with everything, and pictures"
     )
     picture.add_argument("--png", type=Path, metavar="FILE", help="also write the pictures alone")
     parser.set_defaults(
-        work=lambda args: _check(args.data, args.layout, html=args.html, png=args.png)
+        work=lambda args: _check(
+            args.data, args.layout, args.label or "", html=args.html, png=args.png
+        )
     )
 
 
@@ -61,7 +63,7 @@ def _add_split(commands: "Commands[Parser]") -> None:
         "and save it as a file that --split of a sweep reads.",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
-    add_layout_option(parser)
+    add_layout_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="save the split to this file")
     parser.add_argument(
         "--folds",
@@ -73,7 +75,9 @@ def _add_split(commands: "Commands[Parser]") -> None:
     )
     add_split_options(parser, Split())
     parser.set_defaults(
-        work=lambda args: _split(args.data, args.layout, split_from_args(args), args.out)
+        work=lambda args: _split(
+            args.data, args.layout, args.label or "", split_from_args(args), args.out
+        )
     )
 
 
@@ -120,14 +124,14 @@ def _phantom(folder: Path, made_up: Phantoms) -> None:
     print(f"{made_up.patients} made-up patients in {root}")
 
 
-def _check(data: str, layout: str, *, html: Path | None, png: Path | None) -> None:
+def _check(data: str, layout: str, label: str, *, html: Path | None, png: Path | None) -> None:
     """Status 1 if anything is wrong."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged file is reported once, by us
     from brainseg.data.quality.check import check
     from brainseg.report import data_terminal
 
     page, picture = require_folder("--html", html), require_folder("--png", png)
-    findings = check(_folder(data), layout, ProgressBar("reading"))
+    findings = check(_folder(data), layout, ProgressBar("reading"), label=label)
     data_terminal.print_findings(findings, terminal())
     if file := page or picture:
         from brainseg.report import data_page
@@ -150,7 +154,7 @@ def _folder(data: str) -> Path:
     return local_copy(data, default_cache())
 
 
-def _split(root: str, layout: str, split: Split, out: Path | None) -> None:
+def _split(root: str, layout: str, label: str, split: Split, out: Path | None) -> None:
     out = require_folder("--out", out)
     if out and out.suffix.lower() != ".csv":
         raise ValueError(f"--out must name a file that ends in .csv, as --split reads, got {out}")
@@ -158,7 +162,7 @@ def _split(root: str, layout: str, split: Split, out: Path | None) -> None:
     from brainseg.data.splits.draw import split_table
     from brainseg.report import split_terminal
 
-    data = dataset.read_data(root, layout, print)
+    data = dataset.read_data(root, layout, print, label)
     groups = partition.linked_patients(data, print)
     parts = split_table(data.table, split, groups)
     if split.folds:

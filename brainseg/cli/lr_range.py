@@ -15,7 +15,7 @@ from brainseg.cli.options.parser import Commands, Parser, number, whole_number
 from brainseg.cli.options.resolve import job_from_options, sweep_from_options
 from brainseg.cli.options.shared import (
     DATA,
-    add_layout_option,
+    add_layout_options,
     add_split_options,
     split_from_args,
 )
@@ -58,7 +58,7 @@ def add_command(commands: "Commands[Parser]") -> None:
     )
     data = parser.add_argument_group("data and results")
     data.add_argument("--data", metavar="DATA", help=f"{DATA} (default: made-up patients)")
-    add_layout_option(data)
+    add_layout_options(data)
     data.add_argument(
         "--out",
         type=Path,
@@ -130,6 +130,7 @@ def _sweep_options(args: argparse.Namespace) -> SweepOptions:
     return SweepOptions(
         data=args.data,
         layout=args.layout,
+        label=args.label or "",
         split=split_from_args(args),
         image_size=args.image_size,
         weights=args.weights,
@@ -208,7 +209,8 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     from brainseg.training.task import Task
     from brainseg.training.trial import Trial
 
-    data, config = read_data(job.data, job.layout, print), sweep.space.config({})
+    data = read_data(job.data, job.layout, print, job.label)
+    config = sweep.space.config({})
     check_points([config], workers=1)
     check_weights([config])
     check_channels([config], data.table, data.root)

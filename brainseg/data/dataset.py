@@ -20,13 +20,14 @@ class Data:
     root: Path
     layout: str
     channels: tuple[str, ...]  # names, see data/channels.py
+    label: str = ""  # what of a mask is tumour, see data/labels.py
     table: pd.DataFrame
 
 
-def read_data(data: str, layout: str, log: Log) -> Data:
+def read_data(data: str, layout: str, log: Log, label: str = "") -> Data:
     """List the slices of a folder; data behind an address are copied to this node first."""
     root = local_copy(data, default_cache(), log=log)
-    contents = read_folder(root, layout)
+    contents = read_folder(root, layout, label)
     if unused := contents.account.unused:
         log(f"not used of the data: {unused}")
     address = data if is_address(data) else str(root.resolve())
@@ -35,5 +36,6 @@ def read_data(data: str, layout: str, log: Log) -> Data:
         root=root,
         layout=contents.layout,
         channels=contents.channels,
+        label=label,
         table=contents.table,
     )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainseg.data.readers.contents import contents
 from brainseg.data.readers.paths import JOINT
-from brainseg.data.table import read_slices
+from brainseg.data.table import LATER, read_slices
 from brainseg.records.files import Unreadable, read_json
 from brainseg.records.run import Run
 
@@ -35,6 +35,9 @@ def fingerprint(table: pd.DataFrame, root: Path, *, like: str = "") -> str:
     digest = hashlib.sha256()
     for column in IDENTITY:
         digest.update(repr(table[column].tolist()).encode())
+    for column in LATER:
+        if table[column].any():
+            digest.update(repr((column, table[column].tolist())).encode())
     if like and not like.startswith(FORMAT):
         for name in listed_files(table):
             stat = _stat(root, name)
@@ -98,9 +101,16 @@ def what_differs(run: Run, table: pd.DataFrame, root: Path) -> str:
             "sizes or times of files do, by which an older version of brainseg knew them "
             "(`cp -a` and `rsync -a` keep times)"
         )
+    if (label := _label(table)) != (recorded_label := _label(before)):
+        return f"the same files are read with {label} instead of {recorded_label}"
     if _numbers(table) != _numbers(before):
         return f"the same files are read as {_numbers(table)} instead of {_numbers(before)}"
     return "the same files belong to other patients, masks or cuts"
+
+
+def _label(table: pd.DataFrame) -> str:
+    label = next(iter(table["label"]), "")
+    return f"--label {label}" if label else "no --label"
 
 
 def _numbers(table: pd.DataFrame) -> str:

@@ -8,6 +8,10 @@ Sorted by patient and slice number, with these columns:
     tumour         int, 1 where the mask holds any tumour
     tumour_pixels  int, at the size on disk
     index, axis    int, where a volume is cut, counted from 0; -1 and -1 for a 2-D file
+    orientation    str, where the stored axes point in files of a volume that do not say it, as LPS
+                   (left, back, up); "" for RAS, the axes by which volumes are cut
+    label          str, what of the mask is tumour: "" where it holds nothing else, "whole" for
+                   anything above 0, or the numbers of labels, as 1+4
     site           str, where the patient was scanned; "" if unknown
     row_mm, column_mm, slice_mm
                    float, from one row, column or slice to the next; NaN if unknown
@@ -24,7 +28,9 @@ from brainseg.records.files import RESTORE, Unreadable, readable
 from brainseg.records.run import START_AGAIN
 
 MILLIMETRES = ("row_mm", "column_mm", "slice_mm")
-COLUMNS = ("patient", "slice", "image", "mask", "index", "axis", "site", *MILLIMETRES)
+CUT = ("index", "axis", "orientation")  # where a slice lies in its files
+LATER = ("orientation", "label")  # columns that tables of older runs lack: ""
+COLUMNS = ("patient", "slice", "image", "mask", "index", "axis", "site", *MILLIMETRES, *LATER)
 
 
 def read_table(
@@ -43,7 +49,7 @@ def read_table(
     Raises:
         Unreadable: it is missing, is cut short, or is no such table.
     """
-    text = {"patient": str, "image": str, "mask": str, "site": str}
+    text = dict.fromkeys(("patient", "image", "mask", "site", *LATER), str)
     blank = {name: [""] for name in MILLIMETRES}
     with readable(path, remedy):
         content = path.read_bytes().decode("utf-8")
@@ -64,12 +70,13 @@ def read_table(
 
 def read_slices(path: Path) -> pd.DataFrame:
     """The table of slices that a run keeps, with the part of each."""
-    return read_table(
+    table = read_table(
         path,
         columns=("patient", "image", "mask", "part"),
         numbers=("slice", "tumour"),
         remedy=START_AGAIN,
     )
+    return table.assign(**{name: "" for name in LATER if name not in table})
 
 
 def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:

@@ -16,6 +16,7 @@ class Job:
     data: str  # a path, or an address as s3://bucket/folder
     storage: Path
     layout: str = "auto"  # of the data, see data/formats/detect.py
+    label: str = ""  # what of a mask is tumour, see data/labels.py
     workers: int = 1  # DDP processes of one trial
     gpus_per_worker: float | None = None  # None: one if there are any
     concurrent: int | None = None  # trials at once; None: as many as there is room for

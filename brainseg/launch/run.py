@@ -23,6 +23,7 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import read_data
+from brainseg.data.labels import in_words
 from brainseg.data.partition import assign_split, counts
 from brainseg.launch.ending import faults_said
 from brainseg.launch.job import Job
@@ -57,7 +58,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
         Ended: trials found no room in a cluster, or a machine joined that does not see the run.
     """
     run = Run(job.storage / sweep.name)
-    data = read_data(job.data, job.layout, log)
+    data = read_data(job.data, job.layout, log, job.label)
     points = all_points(sweep)
     check_points(points, job.workers)
     if not (resumes := run.sweep.exists()):
@@ -189,4 +190,5 @@ def _headline(run: Run, table: pd.DataFrame) -> str:
         f"{part} {number['patients']} patients / {number['slices']} slices"
         for part, number in counts(table).items()
     )
-    return f"{run.path}: {held}"
+    label = in_words(run.settings()["data"].get("label", ""))
+    return f"{run.path}: {held}{label and '; '}{label}"

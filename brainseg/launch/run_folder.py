@@ -116,6 +116,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
             "copy": data.root.name if is_address(data.address) else "",
             "layout": data.layout,
             "channels": list(data.channels),
+            "label": data.label,
             "fingerprint": fingerprint(table, data.root),
             "patients": int(table["patient"].nunique()),
             "slices": len(table),
@@ -179,6 +180,7 @@ def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
     for name in ("fingerprint", *PLACE):  # compared by ``what_differs``
         known["data"][name] = asked["data"][name]
+    known["data"].setdefault("label", "")
     known["base"] = completed(known["base"])
     differing = []
     for key, value in asked.items():

@@ -41,7 +41,7 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
     Raises:
         ValueError: bad input, as ``run_sweep`` says, or none of the configurations can run.
     """
-    data = read_data(job.data, job.layout, log)
+    data = read_data(job.data, job.layout, log, job.label)
     points = all_points(sweep)
     check_channels(points, data.table, data.root)
     parts = assign_split(data, sweep.split, log)

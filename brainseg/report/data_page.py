@@ -6,7 +6,8 @@ from pathlib import Path
 
 from brainseg.data.quality.check import Findings
 from brainseg.data.quality.outliers import Outlier
-from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.images import read_image
+from brainseg.data.readers.masks import read_mask
 from brainseg.records.files import write_text
 from brainseg.report.data_terminal import facts, headline, verdict
 from brainseg.report.figures import data, slices, style
@@ -78,14 +79,15 @@ def _tiles(findings: Findings) -> Iterator[Tile]:
 
 def _tile(root: Path, outlier: Outlier) -> Tile | None:
     """The slice, without outline if its mask cannot be used; None if it cannot be read."""
-    place = outlier.index, outlier.axis
     try:
-        image_HWC = read_image(root, outlier.image, *place)
+        image_HWC = read_image(root, outlier.image, *outlier.cut)
     except ValueError:
         return None
     channels = [image_HWC[..., c] for c in outlier.channels if c < image_HWC.shape[2]]
     try:
-        mask_HW = read_mask(root, outlier.mask, *place) if outlier.mask else None
+        mask_HW = (
+            read_mask(root, outlier.mask, *outlier.cut, outlier.label) if outlier.mask else None
+        )
     except ValueError:
         mask_HW = None
     if mask_HW is not None and mask_HW.shape != image_HWC.shape[:2]:

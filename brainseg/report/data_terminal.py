@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from brainseg.data.labels import in_words
 from brainseg.data.quality.check import Findings
 from brainseg.data.quality.summary import counted
 from brainseg.data.readers.problems import Problem
@@ -79,11 +80,19 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         "intensities": levels,
         "a patient has": per_patient,
         "a tumour slice has": per_slice,
-        "tumour": [f"{summary['tumour_share']:.2%} of all pixels"],
+        "tumour": [f"{summary['tumour_share']:.2%} of all pixels", *_label(summary)],
         "patients by site": [_counts(summary["sites"])] if summary["sites"] else [],
         "voxels": [_shares(summary["spacing"])] if summary["spacing"] else ["of unknown size"],
     }
     return {name: lines for name, lines in described.items() if lines}
+
+
+def _label(summary: Mapping[str, Any]) -> list[str]:
+    """What of the masks is tumour, if it was chosen, and how many patients have which label."""
+    if not summary["label"]:
+        return []
+    known = ", ".join(f"{n} ({counted(k, 'patient')})" for n, k in summary["labels"].items())
+    return [f"{in_words(summary['label'])}; masks hold {known or 'none'}"]
 
 
 def by_rule(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:

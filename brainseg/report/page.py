@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg.analysis.comparison import Comparison
+from brainseg.data.labels import in_words
 from brainseg.records.files import write_text
 from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import ENDED, TrialState
@@ -103,6 +104,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
         "Data": [
             f"{data['patients']} patients, {data['slices']} slices, "
             f"{data['tumour_slices']} of them with tumour",
+            *([in_words(data["label"])] if data.get("label") else []),
             data["root"],
             f"fingerprint {data['fingerprint']}",
         ],

@@ -14,6 +14,8 @@ def replay(sweep: Mapping[str, Any], trial: str, params: Mapping[str, Any]) -> s
     options = {"--data": sweep["data"]["root"], "--name": f"{sweep['name']}-{trial}"}
     if layout := sweep["data"].get("layout"):
         options["--layout"] = layout
+    if label := sweep["data"].get("label"):
+        options["--label"] = label
     split, usual = sweep["split"], Split()
     for option, value, default in (
         ("--split", split["by"], usual.by),

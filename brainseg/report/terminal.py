@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brainseg.analysis.pareto import sentence as pareto_sentence
+from brainseg.data.labels import in_words
 from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import TrialState
 from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
@@ -55,11 +56,13 @@ def print_ranking(results: Results, console: Console) -> None:
 
 def _notes(results: Results) -> list[str]:
     run, sweep, split = results.snapshot, results.sweep, results.sweep["split"]
+    label = sweep["data"].get("label", "")
     params = [record.params for record in run.records if record.params] or [sweep["base"]]
     sides = sorted({settings["image_size"] for settings in params})
     pixels = " or ".join(f"{side}x{side}" for side in sides)
     return [
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
+        *[f"{words[:1].upper()}{words[1:]}." for words in filter(None, [in_words(label)])],
         *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * has_expected_dice(results.ranking),
         f"Split {split_source(split)}: {', '.join(parts(split))}.",
         baselines_note(sweep),

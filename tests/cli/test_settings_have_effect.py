@@ -285,6 +285,7 @@ def test_a_range_test_refuses_what_it_overrides(path: str) -> None:
 GIVEN = {
     "--data": "y",
     "--layout": "nifti",
+    "--label": "4+1",
     "--storage": "elsewhere",
     "--name": "other",
     "--split": "slices",

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from brainseg.data.formats.detect import find_slices, scan
-from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.images import read_image
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.problems import Refused
 
 UNCOMPRESSED, LZW = 1, 5

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from brainseg.config.schema import did_you_mean
+from brainseg.data.labels import parse_label
 
 T = TypeVar("T")
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns; argparse gives it no name
@@ -104,6 +105,14 @@ def seeds(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """`vgg16,resnet50`."""
     return tuple(name.strip() for name in text.split(","))
+
+
+def label(text: str) -> str:
+    """`whole`, or `1+4`."""
+    try:
+        return parse_label(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def one_of(*options: str) -> Callable[[str], str]:

@@ -38,6 +38,7 @@ def job_from_options(options: SweepOptions) -> "Job":
         data=options.data or str(made_up_patients(_seen_by_all(options), smoke=options.smoke)),
         storage=storage,
         layout=options.layout,
+        label=options.label,
         earlier=options.earlier,
         resume=options.resume,
         made_up=made_up,

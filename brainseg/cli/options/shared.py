@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options.parser import number, one_of, whole_number
+from brainseg.cli.options.parser import label, number, one_of, whole_number
 from brainseg.cli.options.resume import ResumeOptions
 from brainseg.config.sweep import Split
 from brainseg.data.address import local_path
@@ -35,6 +35,7 @@ class PlaceOptions:
         data: str,
         storage: Path,
         layout: str,
+        label: str,
         made_up: bool,
         command: str,
         resume: ResumeOptions,
@@ -48,6 +49,7 @@ class PlaceOptions:
             data=data,
             storage=storage,
             layout=layout,
+            label=label,
             workers=self.workers,
             gpus_per_worker=self.gpus_per_worker,
             concurrent=self.concurrent,
@@ -62,11 +64,19 @@ class PlaceOptions:
         )
 
 
-def add_layout_option(group: argparse._ActionsContainer) -> None:
+def add_layout_options(group: argparse._ActionsContainer) -> None:
+    """How a folder of data is read."""
     group.add_argument(
         "--layout",
         default="auto",
         help="lgg, pairs, manifest, nnunet or nifti (default: detected)",
+    )
+    group.add_argument(
+        "--label",
+        type=label,
+        metavar="whole|1|1+4|...",
+        help="what counts as tumour where masks hold several labels: all of them, or these numbers "
+        "(default: masks hold nothing but tumour)",
     )
 
 

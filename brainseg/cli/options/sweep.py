@@ -13,7 +13,7 @@ from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resum
 from brainseg.cli.options.shared import (
     DATA,
     PlaceOptions,
-    add_layout_option,
+    add_layout_options,
     add_place_options,
     add_split_options,
     place_from_args,
@@ -36,6 +36,7 @@ class SweepOptions:
 
     data: str | None = None  # None: made-up patients
     layout: str = "auto"
+    label: str = ""  # what of a mask is tumour
     storage: Path = field(default_factory=default_storage)
     name: str | None = None
     split: Split = field(default_factory=Split)
@@ -68,6 +69,7 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
     return SweepOptions(
         data=args.data,
         layout=args.layout,
+        label=args.label or "",
         storage=local_path(args.storage),
         name=args.name,
         split=split_from_args(args),
@@ -113,7 +115,7 @@ def add_sweep_options(parser: argparse.ArgumentParser, sweep: Sweep) -> None:
         metavar="DATA",
         help=f"{DATA}, which is copied to this machine once (default: made-up patients)",
     )
-    add_layout_option(data)
+    add_layout_options(data)
     data.add_argument(
         "--storage",
         type=Path,

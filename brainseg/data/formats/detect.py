@@ -7,7 +7,7 @@ lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
 nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,12 @@ from brainseg.data.formats.pictures import (
     looks_like_pairs,
 )
 from brainseg.data.formats.roles import refuse_shared_files
-from brainseg.data.readers.images import read_mask
-from brainseg.data.readers.memo import memoised
+from brainseg.data.labels import absent
+from brainseg.data.readers.masks import read_labels
+from brainseg.data.readers.memo import Place, memoised
 from brainseg.data.readers.paths import Tree, list_tree
 from brainseg.data.readers.problems import Problem
-from brainseg.data.table import COLUMNS
+from brainseg.data.table import COLUMNS, CUT
 
 LISTERS = {
     "lgg": list_lgg,
@@ -49,6 +50,7 @@ LOOKS = {
     "nnunet": looks_like_nnunet,
     "nifti": looks_like_nifti,
 }
+MEASURED = np.dtype([("area", "i8"), ("labels", "i8")])  # of a mask; labels as bits
 KNOWN = {"manifest": MANIFEST, "nnunet": NNUNET, "pairs": PAIRS, "lgg": LGG, "nifti": NIFTI}
 
 
@@ -62,33 +64,47 @@ class Contents:
     problems: list[Problem]
     account: Account  # of all that lies in the folder
     manifest: str = ""  # as in Listing
+    notes: dict[str, list[str]] = field(default_factory=dict)  # what is unusual in it; where
 
 
-def find_slices(root: Path, layout: str = "auto") -> pd.DataFrame:
+def find_slices(root: Path, layout: str = "auto", label: str = "") -> pd.DataFrame:
     """The table of ``read_folder``."""
-    return read_folder(root, layout).table
+    return read_folder(root, layout, label).table
 
 
-def read_folder(root: Path, layout: str = "auto") -> Contents:
+def read_folder(root: Path, layout: str = "auto", label: str = "") -> Contents:
     """Return a folder's contents. Masks are read, unless the cache knows them; images are not.
 
+    Args:
+        label: what of a mask is tumour, see data/labels.py.
+
     Raises:
-        ValueError: anything that ``scan`` lists or raises, or a mask that cannot be read or is
-            not binary.
+        ValueError: anything that ``scan`` lists or raises, a mask that cannot be read or is
+            not binary, or a label that no mask has.
     """
-    contents = scan(root, layout)
+    contents = scan(root, layout, label)
     table, problems = contents.table, contents.problems
     if problems:
         more = f" ({len(problems) - 1} more: brainseg check lists all)" if problems[1:] else ""
         raise ValueError(f"{problems[0]}{more}")
-    places = list(table[["mask", "index", "axis"]].itertuples(index=False, name=None))
-    area = memoised("areas", root, places, lambda place: read_mask(root, *place).sum(), np.int64)
+    places = list(table[["mask", *CUT]].itertuples(index=False, name=None))
+
+    def measure(place: Place) -> tuple[int, int]:
+        mask, index, axis, orientation = place
+        mask_HW, labels = read_labels(root, mask, index, axis, orientation, label)
+        return int(mask_HW.sum()), labels
+
+    kind = f"areas-{label}" if label else "areas"
+    measured = memoised(kind, root, places, measure, MEASURED)
+    area = measured["area"]
+    if fault := absent(label, int(np.bitwise_or.reduce(measured["labels"]))):
+        raise ValueError(f"a label must occur in some mask, --label names {fault}; choose others")
     table.insert(4, "tumour", (area > 0).astype(int))
     table.insert(5, "tumour_pixels", area)
     return contents
 
 
-def scan(root: Path, layout: str = "auto") -> Contents:
+def scan(root: Path, layout: str = "auto", label: str = "") -> Contents:
     """Return a folder's contents, the table without its tumour columns.
 
     No pixel is read but those of a mask that has two roles.
@@ -97,7 +113,8 @@ def scan(root: Path, layout: str = "auto") -> Contents:
         ValueError: root is not a folder, or holds no known layout, or more than one.
     """
     tree = _tree(root)
-    listing = Listing(root.resolve(), problems=sorted(tree.problems.values(), key=str))
+    problems = sorted(tree.problems.values(), key=str)
+    listing = Listing(root.resolve(), problems=problems, label=label)
     layout = _layout(listing, tree, layout)
     names = tree.files if layout == "manifest" else set_copies_aside(listing, tree.files)
     LISTERS[layout](listing, names)
@@ -113,7 +130,15 @@ def scan(root: Path, layout: str = "auto") -> Contents:
             f"root must hold slices as {KNOWN[layout]}, {root} holds "
             f"{account.unused or 'none'}; check the path, or use --layout auto"
         )
-    return Contents(layout, listing.channels, table, listing.problems, account, listing.manifest)
+    return Contents(
+        layout,
+        listing.channels,
+        table,
+        listing.problems,
+        account,
+        listing.manifest,
+        listing.notes,
+    )
 
 
 def _tree(root: Path) -> Tree:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from brainseg.data.persons import composed
 from brainseg.data.readers import nifti
+from brainseg.data.readers.geometry import CANONICAL, Geometry
 from brainseg.data.readers.images import PICTURES
-from brainseg.data.readers.nifti import Geometry
 from brainseg.data.readers.paths import JOINT, confined
 from brainseg.data.readers.problems import Problem, Refused
 
-SliceRow = tuple[str, int, str, str, int, int, str, float, float, float]  # as table.COLUMNS
+SliceRow = tuple[str, int, str, str, int, int, str, float, float, float, str, str]  # table.COLUMNS
 Spacing = tuple[float, float, float]  # mm from row to row, column to column, slice to slice
 UNKNOWN: Spacing = (math.nan, math.nan, math.nan)
 
@@ -38,6 +38,8 @@ class Listing:
     manifest: str = ""  # the file that lists the slices; "" where names of files do
     charged: set[str] = field(default_factory=set)  # files that are not used for a problem's sake
     aside: dict[str, str] = field(default_factory=dict)  # files that are not used: their kind
+    label: str = ""  # what of a mask is tumour, see data/labels.py
+    notes: dict[str, list[str]] = field(default_factory=dict)  # what is unusual; where
 
     def refuse(
         self, file: str, rule: str, fault: str, remedy: str, *, files: Iterable[str] = ()
@@ -45,6 +47,10 @@ class Listing:
         """Add a problem; ``files`` are those beside ``file`` that are not used because of it."""
         self.problems.append(Problem(file, rule, fault, remedy))
         self.charged.update((file, *files))
+
+    def note(self, what: str, where: str) -> None:
+        """Remember what is unusual, but no problem."""
+        self.notes.setdefault(what, []).append(where)
 
     def picture(
         self,
@@ -58,7 +64,7 @@ class Listing:
     ) -> None:
         """Add the slice of a 2-D image and its mask."""
         patient = composed(patient)
-        self.rows.append((patient, number, image, mask, -1, -1, site, *spacing))
+        self.rows.append((patient, number, image, mask, -1, -1, site, *spacing, "", self.label))
 
     def volume(
         self,
@@ -77,25 +83,38 @@ class Listing:
             self.charged.update((*image.split(JOINT), mask))
             return
         patient = composed(patient)
+        orientation = "" if first.orientation == CANONICAL else first.orientation
         counted = self.slices.get(patient, 0)
         self.slices[patient] = counted + first.shape[first.axis]
         for index in range(first.shape[first.axis]):
             where = (image, mask, index, first.axis, site)
             mm = first.slice_spacing_mm if spacing is None else spacing
-            self.rows.append((patient, counted + index + 1, *where, *mm))
+            self.rows.append((patient, counted + index + 1, *where, *mm, orientation, self.label))
 
     def _same_grid(self, image: str, mask: str) -> Geometry:
-        """The geometry of a volume's files, which must have the same grid."""
+        """The geometry of a volume's files, which must lie in one place.
+
+        It is that of the first file which says where it lies; the others are as if stored alike.
+        """
         names = [*image.split(JOINT), mask]
-        first, *others = (nifti.geometry(confined(self.root, name), name) for name in names)
-        for name, other in zip(names[1:], others, strict=True):
-            if difference := other.difference(first):
-                rule = f"a patient's volumes must share the grid of {names[0]}"
+        geometries = [self._geometry(name) for name in names]
+        place = next((k for k, geometry in enumerate(geometries) if geometry.placed), 0)
+        first = geometries[place]
+        for name, geometry in zip(names, geometries, strict=True):
+            if not geometry.placed and first.orientation != CANONICAL:
+                geometry = self._geometry(name, first.orientation)
+            if difference := geometry.difference(first, names[place]):
+                rule = "a patient's volumes must lie in one place, corners to a tenth of a voxel"
                 raise Refused(Problem(name, rule, difference, "resample it to that grid"))
-        if others[-1].channels > 1:
-            rule, channels = "a mask must have one channel", f"has {others[-1].channels}"
+            for what, values in geometry.notes:
+                self.note(what, f"{name} ({values})" if values else name)
+        if geometries[-1].channels > 1:
+            rule, channels = "a mask must have one channel", f"has {geometries[-1].channels}"
             raise Refused(Problem(mask, rule, channels, "keep only the tumour's"))
         return first
+
+    def _geometry(self, name: str, orientation: str = CANONICAL) -> Geometry:
+        return nifti.geometry(confined(self.root, name), name, orientation)
 
 
 def set_copies_aside(listing: Listing, names: list[str]) -> list[str]:

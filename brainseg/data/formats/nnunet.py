@@ -129,8 +129,10 @@ def _description(listing: Listing, names: list[str]) -> Description | None:
         rule = f"the file_ending of {DESCRIPTION} must be that of the files in imagesTr"
         fault = f"has {about.ending!r}, none of {len(images)} files ends in it"
         listing.refuse(DESCRIPTION, rule, fault, "correct it")
-    if about.labels != (1,):
+    if about.labels != (1,) and not listing.label:
         rule = "the labels must be background 0 and tumour 1"
         fault = f"has {about.legend}"
-        listing.refuse(DESCRIPTION, rule, fault, "merge the labels into one, here and in labelsTr")
+        listing.refuse(
+            DESCRIPTION, rule, fault, "choose what is tumour, as with --label whole, or merge them"
+        )
     return about

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from brainseg.data.formats.listing import Listing
-from brainseg.data.readers.images import read_mask
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.paths import JOINT
 from brainseg.data.readers.problems import Refused
 
@@ -20,7 +20,7 @@ NAMED = 3  # slices that a sentence names; others are counted
 
 
 class _Slice(NamedTuple):
-    """The start of a listing's row."""
+    """What matters here of a listing's row."""
 
     patient: str
     number: int
@@ -28,6 +28,7 @@ class _Slice(NamedTuple):
     mask: str
     cut: int
     axis: int
+    orientation: str
 
     @property
     def images(self) -> list[str]:
@@ -36,7 +37,7 @@ class _Slice(NamedTuple):
 
 def refuse_shared_files(listing: Listing) -> None:
     """Add a problem for each file that has two roles, whatever names and links lead to it."""
-    slices = [_Slice(*row[:6]) for row in listing.rows]
+    slices = [_Slice(*row[:6], row[-2]) for row in listing.rows]
     names = dict.fromkeys(name for row in slices for name in (*row.images, row.mask))
     identity = {name: _identity(listing, name) for name in names}
     masks: dict[str, list[_Slice]] = defaultdict(list)
@@ -114,9 +115,9 @@ def _equal(listing: Listing, image: str, mask: str) -> bool:
 
 def _marks(listing: Listing, rows: Iterable[_Slice]) -> bool | None:
     """Whether a mask marks any tumour; None where it cannot be read, which others refuse."""
-    places = sorted({(row.mask, row.cut, row.axis) for row in rows})
+    places = sorted({(row.mask, row.cut, row.axis, row.orientation) for row in rows})
     try:
-        return any(read_mask(listing.root, *place).any() for place in places)
+        return any(read_mask(listing.root, *place, listing.label).any() for place in places)
     except Refused:
         return None
 

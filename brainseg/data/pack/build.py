@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from brainseg.data.pack.intensity import intensity_range, require_one_type, to_bytes
 from brainseg.data.readers.images import (
     read_image,
-    read_mask,
     require_same_size,
     single_threaded,
 )
+from brainseg.data.readers.masks import read_mask
+from brainseg.data.table import CUT
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]  # of a slice: H, W, D
@@ -43,8 +44,8 @@ class Source:
     patient: str
     image: str
     mask: str
-    index: int
-    axis: int
+    cut: tuple[int, int, str]  # as table.CUT
+    label: str
 
 
 def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) -> None:
@@ -72,7 +73,7 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
                 images = iter(kept := [first, *images])
                 range_C2 = intensity_range(kept)
             for source, image_HWC in zip(sources, images, strict=True):
-                mask_HW = read_mask(root, source.mask, source.index, source.axis)
+                mask_HW = read_mask(root, source.mask, *source.cut, source.label)
                 require_same_size(source.image, image_HWC, source.mask, mask_HW)
                 slice_HWD = _packed(to_bytes(image_HWC, range_C2), mask_HW, shape[0])
                 slices[source.row] = slice_HWD
@@ -90,7 +91,7 @@ def require_channels(table: pd.DataFrame, root: Path, channels: int) -> None:
         ValueError: says how to declare the number that it has.
     """
     first = table.iloc[0]
-    image_HWC = read_image(root, first["image"], first["index"], first["axis"])
+    image_HWC = read_image(root, first["image"], *first[list(CUT)])
     _refuse_other_channels(first["image"], image_HWC, channels)
 
 
@@ -120,9 +121,12 @@ class _Rows:
 
 def _by_patient(table: pd.DataFrame) -> list[list[Source]]:
     """The rows of each patient, whose intensities are mapped together; so volumes are read once."""
-    columns = table[["patient", "image", "mask", "index", "axis"]]
-    rows = columns.itertuples(index=False, name=None)
-    sources = [Source(row, *cells) for row, cells in enumerate(rows)]
+    columns = table[["patient", "image", "mask", "label", *CUT]]
+    rows = enumerate(columns.itertuples(index=False, name=None))
+    sources = [
+        Source(row, patient, image, mask, (index, axis, orientation), label)
+        for row, (patient, image, mask, label, index, axis, orientation) in rows
+    ]
     by_patient = sorted(sources, key=lambda source: source.patient)
     return [list(rows) for _, rows in groupby(by_patient, key=lambda source: source.patient)]
 
@@ -131,7 +135,7 @@ def _images(root: Path, sources: list[Source], channels: int) -> Iterator[NDArra
     """The images of a patient, each read when it is asked for; all must be of the first's type."""
     dtype: np.dtype[Any] | None = None
     for source in sources:
-        image_HWC = read_image(root, source.image, source.index, source.axis)
+        image_HWC = read_image(root, source.image, *source.cut)
         _refuse_other_channels(source.image, image_HWC, channels)
         dtype = dtype or image_HWC.dtype
         require_one_type(source.image, image_HWC.dtype, source.patient, dtype)

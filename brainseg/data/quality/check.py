@@ -16,10 +16,19 @@ from numpy.typing import NDArray
 
 from brainseg.data.formats.detect import scan
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
+from brainseg.data.quality.labels import absent_labels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
-from brainseg.data.quality.summary import DESCRIBED, notes, picture_notes, summarise
-from brainseg.data.readers.images import read_mask, read_picture, require_same_size
+from brainseg.data.quality.summary import (
+    DESCRIBED,
+    listing_notes,
+    notes,
+    picture_notes,
+    summarise,
+)
+from brainseg.data.readers.images import read_picture, require_same_size
+from brainseg.data.readers.masks import read_labels
 from brainseg.data.readers.problems import Problem, Refused
+from brainseg.data.table import CUT
 
 Row = dict[str, Any]
 Kept = TypeVar("Kept")
@@ -51,25 +60,31 @@ Progress = Callable[[Iterable[list[Look]], int], Iterable[list[Look]]]
 
 
 def check(
-    root: Path, layout: str = "auto", progress: Progress = lambda looks, files: looks
+    root: Path,
+    layout: str = "auto",
+    progress: Progress = lambda looks, files: looks,
+    *,
+    label: str = "",
 ) -> Findings:
     """Read every image and mask under ``root``; return problems, notes, figures and outliers.
 
     Args:
+        label: what of a mask is tumour, see data/labels.py.
         progress: yields the results, one an image file, and shows how many of all are done.
 
     Raises:
         ValueError: root is not a folder, or holds no known layout.
     """
-    contents = scan(root, layout)
+    contents = scan(root, layout, label)
     listing, problems, names = contents.table, contents.problems, contents.channels
     looks = _read_all(root, listing, progress)
     readable, hashes = _readable(listing, looks)
     same = twins(readable, hashes)
-    again = repeats(readable, hashes)
+    again = [tuple(readable["image"][[k.first, k.second]]) for k in repeats(readable, hashes)]
     for look in looks:
         problems += look.problems
     problems += _inconsistent(readable)
+    problems += absent_labels(label, readable)
     problems = list(dict.fromkeys(problems))  # a volume is named once, not once a slice
     masked = readable["tumour_pixels"].notna()
     table = readable[masked].astype({"tumour": int, "tumour_pixels": int}).reset_index(drop=True)
@@ -78,12 +93,8 @@ def check(
         table=table,
         problems=[*problems, *_leaks(readable, same)],
         notes=[
-            *notes(
-                listing,
-                table,
-                names,
-                [tuple(readable["image"][[k.first, k.second]]) for k in again],
-            ),
+            *listing_notes(contents.notes),
+            *notes(listing, table, names, again),
             *picture_notes(
                 {k: look.traits for k, look in zip(listing["image"], looks, strict=True)}
             ),
@@ -91,6 +102,7 @@ def check(
         summary={
             "layout": contents.layout,
             "manifest": contents.manifest,
+            "label": label,
             "channel_names": list(names),
             "files": contents.account.used,
             "not_used": contents.account.unused,
@@ -111,16 +123,18 @@ def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Loo
 
 def _read_slice(root: Path, row: Row) -> Look:
     problems: list[Problem] = []
-    place = row["index"], row["axis"]
+    place = tuple(row[name] for name in CUT)
     picture = _read(problems, read_picture, root, row["image"], *place)
-    mask_HW = _read(problems, read_mask, root, row["mask"], *place)
+    mask = _read(problems, read_labels, root, row["mask"], *place, row["label"])
     if picture is None:
         return Look(problems, None, None)
     image_HWC = picture.samples_HWC
     described = _described(image_HWC)
-    if mask_HW is not None:
+    if mask is not None:
+        mask_HW, labels = mask
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
-        described |= {"tumour": int(mask_HW.any()), "tumour_pixels": int(np.count_nonzero(mask_HW))}
+        area = int(np.count_nonzero(mask_HW))
+        described |= {"tumour": int(area > 0), "tumour_pixels": area, "labels": labels}
     return Look(problems, described, hash_slice(image_HWC), picture.traits)
 
 
@@ -144,6 +158,7 @@ def _described(image_HWC: NDArray[Any]) -> Row:
         "low": tuple(float(plane.min()) for plane in planes_CHW),
         "mean": tuple(float(plane.mean()) for plane in planes_CHW),
         "high": tuple(float(plane.max()) for plane in planes_CHW),
+        "labels": 0,
         "copies": tuple((a, b) for a, b in pairs if np.array_equal(planes_CHW[a], planes_CHW[b])),
     }
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from brainseg.data.persons import alike_names
 from brainseg.data.readers.images import read_image
 from brainseg.data.readers.memo import memoised
+from brainseg.data.table import CUT
 
 SIDE = 48  # pixels of a thumbnail
 LOW_BITS = 12  # of 64 that may differ; up to 12 did between slices and changed copies
@@ -71,7 +72,7 @@ def hash_slices(table: pd.DataFrame, root: Path) -> list[Hash]:
 
     Images whose hashes are known, and that have not changed since, are not read.
     """
-    places = list(table[["image", "index", "axis"]].itertuples(index=False, name=None))
+    places = list(table[["image", *CUT]].itertuples(index=False, name=None))
     rows = memoised("hashes", root, places, lambda place: _row(read_image(root, *place)), ON_DISK)
     return [
         Hash(row["exact"].decode(), row["signs"], row["detail"], row["contrast"]) for row in rows

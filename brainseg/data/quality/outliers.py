@@ -26,8 +26,8 @@ class Outlier:
     name: str  # patient and slice number
     image: str
     mask: str  # "" where there is nothing to outline
-    index: int
-    axis: int
+    cut: tuple[int, int, str]  # as table.CUT
+    label: str
     channels: tuple[int, ...]  # side by side
 
 
@@ -135,8 +135,8 @@ def _outlier(
         name=_name(row),
         image=row["image"] if image is None else image,
         mask=row["mask"] if mask is None else mask,
-        index=int(row["index"]),
-        axis=int(row["axis"]),
+        cut=(int(row["index"]), int(row["axis"]), row["orientation"]),
+        label=row["label"],
         channels=(int(row.get("best", 0)),) if channels is None else channels,
     )
 

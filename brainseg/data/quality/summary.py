@@ -4,6 +4,7 @@ A table here has the columns of data/table.py and these, which describe each ima
     height, width, channels   int
     type                      str, of the numbers in the file
     low, mean, high           a tuple of floats, one a channel
+    labels                    int, the labels of its mask's file, see labels.as_bits
     copies                    a tuple of the pairs of channels that are equal
 """
 
@@ -15,10 +16,11 @@ import pandas as pd
 
 from brainseg.data.channels import flair_channel
 from brainseg.data.persons import namesakes, visits
+from brainseg.data.quality.labels import of_two_kinds, patients_by_label
 from brainseg.data.readers.picture import ALPHA, LOSSY, TRANSPARENT
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
-DESCRIBED = ("height", "width", "channels", "type", "low", "mean", "high", "copies")
+DESCRIBED = ("height", "width", "channels", "type", "low", "mean", "high", "labels", "copies")
 TRAITS = {
     LOSSY: "are JPEG, which changed their pixels: use the originals where they exist",
     ALPHA: "hold transparency (alpha), which is used as a channel like the others",
@@ -42,6 +44,7 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
         "patients": per_patient.ngroups,
         "slices": len(table),
         "tumour_slices": int(table["tumour"].sum()),
+        "labels": patients_by_label(table),
         "tumour_share": float(table["tumour_pixels"].sum() / max(pixels, 1)),
         "sizes": _counts(_sizes(table)),
         "channels": _counts(table["channels"]),
@@ -85,6 +88,11 @@ def notes(
         sentences.append(
             f"slices have {len(sizes)} sizes, all will be padded to squares and resized: {counted}"
         )
+    if patients := of_two_kinds(table):
+        sentences.append(
+            f"masks of {len(patients)} patients mark tumour by 1 in some slices and by 255 in "
+            f"others, both are read as tumour: {some(patients)}"
+        )
     if repeats:
         files = [f"{later} equals {earlier}" for earlier, later in repeats]
         sentences.append(
@@ -102,6 +110,14 @@ def picture_notes(traits: Mapping[str, frozenset[str]]) -> list[str]:
         if files:
             sentences.append(f"{len(files)} of {len(traits)} images {means}: {some(files)}")
     return sentences
+
+
+def listing_notes(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """What was noted while files were listed, by what it is, with where: a sentence each."""
+    return [
+        f"{what}, in {len(files)} file{'s' * (len(files) > 1)}: {some(files, '; ')}"
+        for what, files in found.items()
+    ]
 
 
 def copied_channels(slices: pd.DataFrame, names: Sequence[str]) -> dict[int, int]:

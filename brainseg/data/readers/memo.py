@@ -18,9 +18,9 @@ from numpy.typing import DTypeLike, NDArray
 from brainseg.data.readers.contents import contents, digest, facts_path, load_rows, save_rows
 from brainseg.data.readers.paths import JOINT
 
-FORMAT = 2  # raise it whenever the same files give other values
+FORMAT = 3  # raise it whenever the same files give other values
 
-Place = tuple[str, int, int]  # files of a slice, joined by "|"; index and axis of its cut
+Place = tuple[Any, ...]  # files of a slice, joined by "|"; its cut, as table.CUT
 
 
 def memoised(
@@ -58,7 +58,7 @@ def memoised(
 
 def _keys(root: Path, places: Sequence[Place]) -> list[str]:
     """Digests of what each place's value depends on; "" if a file cannot be read."""
-    known = contents(root, (name for joined, _, _ in places for name in joined.split(JOINT)))
+    known = contents(root, (name for joined, *_ in places for name in joined.split(JOINT)))
     keys = []
     for place in places:
         depends_on = [known[name] for name in place[0].split(JOINT)]

@@ -1,10 +1,11 @@
 """NIfTI volumes: how they lie in space, and one slice of them at a time.
 
-A volume is cut across its axis of the largest spacing (the last one if spacings are equal), since
+Stored axes are brought to canonical ones: right, front, up (data/readers/geometry.py). A volume is
+cut across the canonical axis of the largest spacing (the last one if spacings are equal), since
 slices are thick and pixels are fine. Of the other two axes, the earlier runs along a slice's
-columns and the later along its rows, as in ITK. Volumes are not rotated to a common orientation.
+columns and the later along its rows. So a head gives the same slices however it is stored.
 
-Shapes: X, Y, Z the axes of the file, C channels, H rows, W columns.
+Shapes: X, Y, Z the canonical axes, C channels, H rows, W columns.
 """
 
 import gzip
@@ -17,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +29,24 @@ from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from brainseg.data.readers.geometry import (
+    CANONICAL,
+    NEAR,
+    ROUNDED,
+    SKEW_DEGREES,
+    Affine,
+    Geometry,
+    Grid,
+    orientation_of,
+    shift_mm,
+    skew_degrees,
+    spacing_of,
+    stored_axes,
+    times,
+    turned,
+    turned_affine,
+)
+from brainseg.data.readers.geometry import fault as affine_fault
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -36,8 +56,13 @@ DAMAGE = (  # what nibabel raises on files cut short, broken streams and random 
     *(ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error),
     *(ArithmeticError, LookupError, TypeError, ValueError),
 )
+MOST_COUNTED = 2**16  # values of a histogram that is made without sorting
 KEPT = 5  # volumes that a thread keeps open: four channels and a mask
-ALIKE = 0.01  # spacings that differ by less are the same
+NOT_PLACED = (
+    "a volume does not say where it lies (the codes of its sform and qform are 0), its axes are "
+    "taken as stored, beside one that does as if stored alike",
+    "",
+)
 MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it comments on every file
@@ -45,139 +70,203 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it comments on
 _thread = threading.local()  # .volumes: those that this thread opened last
 
 
+Histogram = tuple[NDArray[Any], NDArray[np.int64]]  # values, and how often each occurs
+
+
 @dataclass(frozen=True)
-class Geometry:
-    """How a volume lies in space."""
+class Volume:
+    """A file's voxels, with canonical axes."""
 
-    shape: tuple[int, ...]  # X, Y, Z
-    channels: int
-    spacing_mm: tuple[float, ...]  # from voxel to voxel along X, Y, Z
-    orientation: str  # where X, Y, Z point: "RAS" is right, front, up
+    voxels_XYZC: NDArray[Any]
+    not_finite: int  # how many are NaN or infinite
 
-    @property
-    def axis(self) -> int:
-        """The axis that is cut across."""
-        largest = max(self.spacing_mm) * (1 - ALIKE)
-        return max(k for k in range(3) if self.spacing_mm[k] >= largest)
-
-    @property
-    def slice_spacing_mm(self) -> tuple[float, float, float]:
-        """The distance from row to row, from column to column, from slice to slice."""
-        columns, rows = (k for k in range(3) if k != self.axis)
-        return self.spacing_mm[rows], self.spacing_mm[columns], self.spacing_mm[self.axis]
-
-    def difference(self, other: "Geometry") -> str:
-        """How this grid differs from another volume's; "" if it is the same."""
-        if self.shape != other.shape:
-            return f"is {_times(self.shape)} voxels, not {_times(other.shape)}"
-        if self.orientation != other.orientation:
-            return f"has orientation {self.orientation}, not {other.orientation}"
-        if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=ALIKE):
-            return f"has voxels of {_times(self.spacing_mm)} mm, not {_times(other.spacing_mm)}"
-        return ""
+    @cached_property
+    def histogram(self) -> Histogram:
+        return histogram(self.voxels_XYZC)
 
 
-def geometry(path: Path, name: str) -> Geometry:
-    """Read only the header. Refused, under ``name``: no NIfTI, too large, not 1 to 4 channels."""
-    with _opened(path, name) as (image, _):
-        return _geometry(image, name)
+def histogram(numbers: NDArray[Any]) -> Histogram:
+    """The values that an array holds, sorted, and how often each occurs; NaN is one value."""
+    if numbers.min() >= 0 and numbers.max() < MOST_COUNTED and _are_whole(numbers):
+        counts = np.bincount(numbers.astype(np.int64).ravel(order="K"))  # 20 times faster
+        values = np.flatnonzero(counts)
+        return values.astype(numbers.dtype), counts[values]
+    return np.unique(numbers, return_counts=True)
 
 
-def cut(path: Path, name: str, index: int, axis: int) -> NDArray[Any]:
-    """Return one slice (H, W, C) in the file's own type, or as floats if the header scales it.
+def _are_whole(numbers: NDArray[Any]) -> bool:
+    return numbers.dtype.kind in "ui" or bool((numbers == np.rint(numbers)).all())
 
-    Each thread keeps the volumes that it opened last, so the next slice is read from memory.
+
+def geometry(path: Path, name: str, orientation: str = CANONICAL) -> Geometry:
+    """Read only the header.
+
+    Args:
+        orientation: of the stored axes, where the file does not say it.
+
+    Raises:
+        Refused: under ``name``; no NIfTI, too large, not 1 to 4 channels, without place or size.
     """
-    volume_XYZC = _volume(path, name)
-    if not (0 <= axis < 3 and 0 <= index < volume_XYZC.shape[axis]):
+    with _opened(path, name) as opened:
+        return _geometry(opened, name, orientation)
+
+
+def cut(path: Path, name: str, index: int, axis: int, orientation: str = "") -> NDArray[Any]:
+    """Return one slice (H, W, C) in the file's own type, or as floats if the header scales it."""
+    voxels_XYZC = read_volume(path, name, orientation).voxels_XYZC
+    if not (0 <= axis < 3 and 0 <= index < voxels_XYZC.shape[axis]):
         rule = "a volume must not change after it was listed"
         fault = f"has no slice {index} along axis {axis}"
         raise Refused(Problem(name, rule, fault, "list the folder again"))
-    image_HWC: NDArray[Any] = np.take(volume_XYZC, index, axis).swapaxes(0, 1)
+    image_HWC: NDArray[Any] = np.take(voxels_XYZC, index, axis).swapaxes(0, 1)
     return image_HWC
 
 
-def _volume(path: Path, name: str) -> NDArray[Any]:
-    """The whole volume, from memory if it is among the last of this thread."""
-    kept: OrderedDict[tuple[str, int, int], NDArray[Any]] = _thread.__dict__.setdefault(
+def read_volume(path: Path, name: str, orientation: str = "") -> Volume:
+    """The whole volume, from memory if it is among the last that this thread has opened."""
+    kept: OrderedDict[tuple[Any, ...], Volume] = _thread.__dict__.setdefault(
         "volumes", OrderedDict()
     )
     try:
         stat = path.stat()
     except OSError:
         raise unreadable(path, name) from None
-    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    key = (str(path), stat.st_mtime_ns, stat.st_size, orientation)
     if key not in kept:
         while len(kept) >= KEPT:
             kept.popitem(last=False)
-        kept[key] = _read(path, name)
+        kept[key] = _read(path, name, orientation or CANONICAL)
     kept.move_to_end(key)
     return kept[key]
 
 
-def _read(path: Path, name: str) -> NDArray[Any]:
-    with _opened(path, name) as (image, stream):
-        about = _geometry(image, name)
+def _read(path: Path, name: str, orientation: str) -> Volume:
+    with _opened(path, name) as opened:
+        about, image = _geometry(opened, name, orientation), opened.image
         scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
         with np.errstate(over="ignore"):  # what is not finite is refused
             voxels = np.asarray(image.dataobj, np.float32 if scaled else None)
-        stream.read(1)  # gzip compares its checksum only at the end
+        opened.stream.read(1)  # gzip compares its checksum only at the end
     native = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    return native.reshape(*about.shape, about.channels)
+    stored = native.reshape(*(*voxels.shape, 1, 1)[:3], about.channels)
+    finite = native.dtype.kind != "f" or np.isfinite(native).all()
+    not_finite = 0 if finite else int(np.count_nonzero(~np.isfinite(native)))
+    return Volume(turned(stored, about.orientation), not_finite)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose voxels are not read yet."""
+
+    image: Any
+    stream: BinaryIO  # of the voxels
+    pixdim: tuple[float, ...]  # as the file has it; nibabel makes 1 of 0
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[tuple[Any, BinaryIO]]:
-    """The image, its voxels unread, and the stream they come from."""
+def _opened(path: Path, name: str) -> Iterator[_Opened]:
     try:
         opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
         with opener(path, "rb") as stream:
-            kind = _kind(stream.read(184))
+            kind, pixdim = _kind(stream.read(540))
             stream.seek(0)
-            yield kind.from_file_map({"image": FileHolder(str(path), stream)}, mmap=False), stream
+            image = kind.from_file_map({"image": FileHolder(str(path), stream)}, mmap=False)
+            yield _Opened(image, stream, pixdim)
     except Refused:
         raise
     except DAMAGE as error:
         raise unreadable(path, name, error) from None
 
 
-def _kind(start: bytes) -> Any:
-    """The class for NIfTI-1 or NIfTI-2, by the size of the header; ValueError for neither."""
+def _kind(start: bytes) -> tuple[Any, tuple[float, ...]]:
+    """The class for NIfTI-1 or NIfTI-2, by the size of the header, and its pixdim.
+
+    Raises:
+        ValueError: it is neither, or its voxels lie elsewhere.
+    """
     for order in "<>":
         (size,) = struct.unpack_from(order + "i", start)
         if size == 348:
             (offset,) = struct.unpack_from(order + "f", start, 108)
-            kind = nibabel.Nifti1Image
+            pixdim = struct.unpack_from(order + "3f", start, 80)
+            kind, magic = nibabel.Nifti1Image, start[344:347]
         elif size == 540:
             (offset,) = struct.unpack_from(order + "q", start, 168)
-            kind = nibabel.Nifti2Image
+            pixdim = struct.unpack_from(order + "3d", start, 112)
+            kind, magic = nibabel.Nifti2Image, start[4:7]
         else:
             continue
-        if not offset <= MOST_OFFSET:
+        if magic in (b"ni1", b"ni2"):
+            raise ValueError("it is the header of a pair, its voxels lie in an .img file")
+        if not size <= offset <= MOST_OFFSET:
             raise ValueError(f"its header says that voxels start at byte {offset:g}")
-        return kind
+        return kind, pixdim
     raise ValueError("it is not a NIfTI file")
 
 
-def _geometry(image: Any, name: str) -> Geometry:
+def _geometry(opened: _Opened, name: str, orientation: str) -> Geometry:
     """What the header says, checked; a 2-D file is a volume of one slice."""
+    image = opened.image
     shape = tuple(int(length) for length in image.shape)
-    _refuse_size(name, shape, image.get_data_dtype())
-    units = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
-    zooms = [float(zoom) * units for zoom in image.header.get_zooms()[:3]]
-    spacing = tuple(zooms + [1.0] * (3 - len(zooms)))
-    if not all(0 < step < math.inf for step in spacing):
-        fault = f"has {_times(spacing)} mm"
-        rule = "voxels must have a size above 0 mm"
+    channels = _channels(name, shape, image.get_data_dtype())
+    mm = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    pixdim_mm = tuple(abs(size) * mm for size in opened.pixdim)
+    affine = np.diag([mm, mm, mm, 1.0]) @ image.affine
+    by_sform = int(image.header["sform_code"]) > 0
+    placed = by_sform or int(image.header["qform_code"]) > 0
+    if not by_sform and not all(0 < size < math.inf for size in pixdim_mm[: len(shape)]):
+        rule, fault = "voxels must have a size above 0 mm", f"has {times(pixdim_mm)} mm"
         raise Refused(Problem(name, rule, fault, "save it with its spacing"))
-    axes = "".join(str(code) for code in nibabel.aff2axcodes(image.affine))
-    return Geometry((*shape[:3], 1)[:3], shape[3] if len(shape) == 4 else 1, spacing, axes)
+    if why := affine_fault(affine):
+        rule = "a volume's affine must place its voxels"
+        fault = f"has one ({'sform' if by_sform else 'qform'}) that {why}"
+        raise Refused(Problem(name, rule, fault, "correct its header, or convert the scan again"))
+    stored, spacing = (*shape, 1, 1)[:3], spacing_of(affine, pixdim_mm)
+    orientation = orientation_of(affine) if placed else orientation
+    turned_by = [j for j, _ in stored_axes(orientation)]
+    spacing_mm = tuple(spacing[j] for j in turned_by)
+    known = turned_affine(affine, orientation, stored)
+    return Geometry(
+        shape=tuple(stored[j] for j in turned_by),
+        channels=channels,
+        spacing_mm=spacing_mm,
+        orientation=orientation,
+        placed=placed,
+        affine=known if placed else np.diag([*spacing_mm, 1.0]),
+        notes=tuple(_notes(opened, affine, stored, mm)) if placed else (NOT_PLACED,),
+    )
 
 
-def _refuse_size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    holds = f"holds {_times(shape)} {dtype}"
-    channels = shape[3] if len(shape) == 4 else 1
-    if len(shape) not in (2, 3, 4) or min(shape) < 1 or channels > 4:
+def _notes(opened: _Opened, affine: Affine, stored: Grid, mm: float) -> Iterator[tuple[str, str]]:
+    """Where a header says two things; ``affine`` is what counts, in mm as ``mm`` makes them."""
+    header = opened.image.header
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    pixdim_mm = np.array(opened.pixdim) * mm
+    known = len(opened.image.shape[:3])
+    if not np.allclose(abs(pixdim_mm[:known]), sides[:known], rtol=ROUNDED, atol=0):
+        values = f"pixdim {times(pixdim_mm.tolist())} mm, affine {times(sides.tolist())} mm"
+        yield "pixdim and the affine disagree on the voxels' size, the affine counts", values
+    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0:
+        try:
+            qform = np.diag([mm, mm, mm, 1.0]) @ header.get_qform()
+        except (HeaderDataError, ValueError):
+            yield "the qform is no rotation, the sform counts", ""
+        else:
+            shift = shift_mm(affine, qform, stored)
+            if not shift <= NEAR * min(sides):
+                values = f"up to {shift:.3g} mm apart"
+                yield "sform and qform place a volume differently, the sform counts", values
+    if (skew := skew_degrees(affine)) >= SKEW_DEGREES:
+        values = f"off by {skew:.3g} degrees"
+        yield "a volume's axes are not at right angles, its slices are shown as stored", values
+
+
+def _channels(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """How many channels a file holds: along its last axis, beyond three that are of space."""
+    holds = f"holds {times(shape)} {dtype}"
+    beyond = [length for length in shape[3:] if length != 1]
+    channels = math.prod(beyond)
+    if len(shape) < 2 or min(shape) < 1 or len(beyond) > 1 or channels > 4:
         rule = "a volume must have three axes, or four of which the last holds 1 to 4 channels"
         raise Refused(Problem(name, rule, holds, "save each time point or channel as a file"))
     if dtype.kind not in "uif":
@@ -186,7 +275,4 @@ def _refuse_size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
     if math.prod(shape) * dtype.itemsize > MOST_BYTES:
         rule = f"a volume must take at most {MOST_BYTES // 2**30} GiB"
         raise Refused(Problem(name, rule, holds, "check the file, or cut it into parts"))
-
-
-def _times(numbers: tuple[int, ...] | tuple[float, ...]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
+    return channels

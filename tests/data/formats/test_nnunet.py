@@ -47,8 +47,8 @@ MEND = "write it as nnU-Net documents it"
         (
             lambda root: describe(root, labels={"background": 0, "oedema": 1, "core": 2}),
             "the labels must be background 0 and tumour 1, dataset.json has "
-            '{"background": 0, "oedema": 1, "core": 2}; merge the labels into one, '
-            "here and in labelsTr",
+            '{"background": 0, "oedema": 1, "core": 2}; choose what is tumour, as with '
+            "--label whole, or merge them",
         ),
         (
             lambda root: (root / "imagesTr" / "PHANTOM_0002_0001.nii.gz").unlink(),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.images import read_image
+from brainseg.data.readers.masks import read_mask
 from tests.support.scans import blob, noise, problems, write_picture, write_volume
 
 NFC, NFD = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))

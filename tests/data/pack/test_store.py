@@ -216,7 +216,7 @@ def test_a_mask_that_turns_grey_after_it_was_listed_is_refused(tmp_path: Path) -
     root = write_folder(tmp_path / "root", 1)
     table = find_slices(root)
     cv2.imwrite(str(root / "p" / "p_1_mask.tif"), np.full((16, 16), 7, np.uint8))
-    with pytest.raises(ValueError, match=r"p_1_mask.tif holds 7 \(256 px\); threshold it"):
+    with pytest.raises(ValueError, match=r"p_1_mask.tif holds 7 \(256 px\); use --label"):
         open_pack(table, root, image_size=16, cache=tmp_path / "cache")
 
 

@@ -160,14 +160,18 @@ def test_a_hash_is_of_the_pixels_not_of_the_file(
     for name in ("a_1.tif", "a_2.png"):
         cv2.imwrite(str(tmp_path / name), patients[0][0])
     names = ["a_1.tif", "a_2.png"]
-    table = pd.DataFrame({"patient": "a", "image": names, "index": -1, "axis": -1})
+    table = pd.DataFrame(
+        {"patient": "a", "image": names, "index": -1, "axis": -1, "orientation": ""}
+    )
     first, second = hash_slices(table, tmp_path)
     assert first.exact == second.exact
     assert (tmp_path / names[0]).read_bytes() != (tmp_path / names[1]).read_bytes()
 
 
 def test_an_image_that_cannot_be_hashed_is_named(tmp_path: Path) -> None:
-    table = pd.DataFrame({"patient": ["a"], "image": ["a_1.tif"], "index": -1, "axis": -1})
+    table = pd.DataFrame(
+        {"patient": ["a"], "image": ["a_1.tif"], "index": -1, "axis": -1, "orientation": ""}
+    )
     with pytest.raises(ValueError, match=r"a_1\.tif is missing; "):
         hash_slices(table, tmp_path)
 

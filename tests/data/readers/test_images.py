@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainseg.data.readers.images import read_image, read_mask
+from brainseg.data.readers.images import read_image
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.problems import Refused
 from tests.support.scans import (
     LZW,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainseg.data.readers.images import read_image, read_mask, read_picture
+from brainseg.data.readers.images import read_image, read_picture
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.picture import LOSSY
 from tests.support.scans import blob, refused_reading
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainseg.data.readers.images import read_mask
+from brainseg.data.readers.masks import read_mask
 from tests.support.scans import blob, refused_reading, write_picture, write_volume
 
 
@@ -62,8 +62,9 @@ def coloured(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ),
         (
             blob(top=2),
-            "a mask must hold 0 and 1, or 0 and 255, or only 0, m.png holds 0 (240 px), "
-            "2 (16 px); threshold it, or redraw it",
+            "a mask must hold 0 and 1, or 0 and 255, unless --label says which labels are tumour, "
+            "m.png holds 0 (240 px), 2 (16 px); use --label whole for all of them, or join some, "
+            "as --label 1+4",
         ),
         (
             255 - blob(),

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brainseg.data.readers.images import read_image, read_mask, read_picture
+from brainseg.data.readers.images import read_image, read_picture
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.picture import ALPHA, TRANSPARENT
 from tests.support.png_bytes import (
     DEPTHS,

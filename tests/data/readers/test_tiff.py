@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from brainseg.data.readers.images import read_image, read_mask, read_picture
+from brainseg.data.readers.images import read_image, read_picture
+from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.picture import ALPHA, LOSSY
 from tests.support.scans import blob, noise, refused_reading
 from tests.support.tiff_bytes import COMPRESSORS, SHORT, Tiff, tiff

@@ -1,0 +1,35 @@
+"""Which labels the masks of a data set hold: what ``--label`` can choose from."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from brainseg.data.labels import LAST, absent, as_bits
+from brainseg.data.readers.problems import Problem
+
+
+def patients_by_label(table: pd.DataFrame) -> dict[str, int]:
+    """How many patients have each label; labels from LAST on are counted together."""
+    held = table.groupby("patient")["labels"].agg(np.bitwise_or.reduce)
+    names = {n: str(n) for n in range(1, LAST)} | {LAST: f"{LAST} or more"}
+    counts = {name: sum(int(bits) >> n & 1 for bits in held) for n, name in names.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def absent_labels(label: str, table: pd.DataFrame) -> Iterator[Problem]:
+    """The problem that a chosen label occurs nowhere."""
+    if table.empty or table["tumour"].isna().any():  # a mask that is refused may hold it
+        return
+    held = int(np.bitwise_or.reduce(table["labels"].to_numpy()))
+    if fault := absent(label, held):
+        yield Problem(
+            "--label", "a label must occur in some mask", f"names {fault}", "choose others"
+        )
+
+
+def of_two_kinds(table: pd.DataFrame) -> list[str]:
+    """Patients whose masks mark tumour by 1 in some slices, and by 255 in others."""
+    kinds = table[table["labels"].isin((as_bits([1]), as_bits([255])))]
+    differ = kinds.groupby("patient")["labels"].nunique() > 1
+    return [str(patient) for patient in differ.index[differ]]
