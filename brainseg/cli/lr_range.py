@@ -212,7 +212,7 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     data = read_data(job.data, job.layout, print, job.label)
     config = sweep.space.config({})
     check_points([config], workers=1)
-    check_weights([config])
+    check_weights([config], print)
     check_channels([config], data.table, data.root)
     data.table["part"] = assign_split(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)

@@ -62,7 +62,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     points = all_points(sweep)
     check_points(points, job.workers)
     if not (resumes := run.sweep.exists()):
-        check_weights(points)
+        check_weights(points, log)
     check_channels(points, data.table, data.root)
     parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
@@ -78,7 +78,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
             earlier=job.earlier,
         )
         if resumes:
-            check_weights(points_to_start(run, sweep))
+            check_weights(points_to_start(run, sweep), log)
         log(_headline(run, data.table))
         if off := modality_dropout_off(run.settings()["data"], points):
             log(off)

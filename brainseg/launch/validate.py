@@ -16,6 +16,7 @@ from brainseg.data.pipeline.batches import require_divisible
 from brainseg.data.pipeline.normalise import require_three_channels
 from brainseg.models import encoders, weights
 from brainseg.models.network import require_buildable, require_freezable, require_size
+from brainseg.process import Log
 from brainseg.records.checkpoint_index import has_whole
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED
@@ -56,15 +57,16 @@ def check_points(points: list[TrialConfig], workers: int) -> None:
             require_freezable(model, channels, size)
 
 
-def check_weights(points: list[TrialConfig]) -> None:
-    """Refuse weights to start from that are not available, or do not fit."""
+def check_weights(points: list[TrialConfig], log: Log) -> None:
+    """Refuse weights to start from that are not available, do not fit, or hold no numbers."""
     starts = {
         (p.model.name, p.model.weights, p.channels): 0
         for p in points
         if isinstance(p.model, Encoder)
     }
     for name, start, channels in starts:
-        weights.require_weights(name, start, channels)
+        if note := weights.require_weights(name, start, channels):
+            log(note)
 
 
 def points_to_start(run: Run, sweep: Sweep) -> list[TrialConfig]:

@@ -1,12 +1,11 @@
-"""State dicts of other authors: read from a file, unwrapped, renamed to fit an encoder."""
+"""State dicts of other authors: unwrapped, and renamed to fit an encoder."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import timm
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from brainseg.config.schema import did_you_mean
@@ -14,60 +13,96 @@ from brainseg.models.encoders import (
     TIMM,
     on_meta_device,
 )
+from brainseg.models.tensor_faults import is_short, kind_fault, value_fault
+from brainseg.models.weight_files import StateDict, read_states, two_lines
 
-StateDict = dict[str, Tensor]
-# Under which key files keep their tensors, and what they put before a tensor's name.
-CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network")
-WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network")
+# What files put before a tensor's name.
+WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "network", "net", "unet")
 # Parts beside an encoder that a file may hold: classification heads, and the rest of a network.
-HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear")
+HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear", "aux_classifier")
 REST = ("decoder", "segmentation_head", "classification_head")
 
 
-def read_state(path: Path) -> StateDict:
-    """The tensors of a file by their names, out of whatever container they lie in."""
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        raise ValueError(
-            f"{path} cannot be read as a state dict ({type(error).__name__}); only tensors are read"
-        ) from None
-    while isinstance(state, dict) and (inner := [c for c in CONTAINERS if _holds(state, c)]):
-        state = state[inner[0]]
-    if not (isinstance(state, dict) and all(map(_named_tensor, state.items()))):
-        raise ValueError(f"{path} cannot be read as a state dict: it holds no tensors by name")
-    return state
+@dataclass(frozen=True)
+class _Fit:
+    """What one state dict of a file, with one prefix before its names, gives to an encoder."""
+
+    tensors: StateDict  # by the encoder's names, of the right shape
+    names: dict[str, str]  # the same tensors' names in the file
+    missing: list[str]  # of the encoder
+    shapes: dict[str, str]  # of another shape, by the encoder's names: theirs, and the right one
+    extra: list[str]  # of the file, which belong neither to the encoder nor to what surrounds it
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.missing and not self.extra
 
 
-def _holds(state: dict[str, Any], container: str) -> bool:
-    return isinstance(state.get(container), dict)
+def the_only_state(path: Path) -> StateDict:
+    """The tensors of a file that holds one state dict."""
+    states = read_states(path)
+    if len(states) > 1:
+        raise _ambiguous(path, list(states))
+    return next(iter(states.values()))
 
 
-def load_state(encoder: nn.Module, state: StateDict, path: Path, name: str) -> None:
-    """Fill ``encoder`` with what the file at ``path`` holds, or refuse and leave it as it was."""
+def load_state(encoder: nn.Module, states: dict[str, StateDict], path: Path, name: str) -> str:
+    """Fill ``encoder`` from the one of ``states`` that fits, or refuse and leave it as it was.
+
+    Args:
+        states: what the file at ``path`` holds, see ``read_states``.
+
+    Returns:
+        What is worth telling of the weights, or nothing.
+    """
     target = encoder.state_dict()
-    fits = [_fitted(state, target, prefix) for prefix in _prefixes(state, target)]
-    fitted, extra = min(fits, key=lambda fit: (len(target) - len(fit[0]), len(fit[1])))
-    missing = [
-        key for key in target if key not in fitted and not key.endswith("num_batches_tracked")
-    ]
-    if missing:
+    fits = {place: _best_fit(state, target, name) for place, state in states.items()}
+    whole = [place for place, fit in fits.items() if fit.is_whole]
+    if len(whole) > 1:
+        raise _ambiguous(path, whole)
+    fit = fits[whole[0]] if whole else min(fits.values(), key=_distance)
+    if fit.missing:
+        first = fit.missing[0]
+        shape = f", {fit.shapes[first]}" if first in fit.shapes else ""
+        close = did_you_mean(first, [key for state in states.values() for key in state])
         raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(missing)} of its {len(target)} "
-            f"tensors are missing or of another shape, the first is {missing[0]!r}"
-            f"{did_you_mean(missing[0], state)}"
+            f"{path} does not fit the encoder {name!r}: {len(fit.missing)} of its {len(target)} "
+            f"tensors are missing or of another shape, the first is {first!r}"
+            f"{shape or close}"
         )
-    spare = _dropped_by_timm(name) if extra else set()
-    if extra := [key for key in extra if _last_name(key) not in spare]:
+    if fit.extra:
         raise ValueError(
-            f"{path} does not fit the encoder {name!r}: {len(extra)} of the file's tensors belong "
-            f"neither to it nor to a head, the first is {extra[0]!r}"
-            f"{did_you_mean(extra[0], target)}"
+            f"{path} does not fit the encoder {name!r}: {len(fit.extra)} of the file's tensors "
+            f"belong neither to it nor to a head, the first is {fit.extra[0]!r}"
+            f"{did_you_mean(fit.extra[0], target)}"
         )
-    encoder.load_state_dict(target | fitted)
+    for key, tensor in fit.tensors.items():
+        if fault := value_fault(key, tensor, target[key]):
+            raise ValueError(f"{path} holds {fit.names[key]!r}, {fault}")
+    encoder.load_state_dict(target | fit.tensors)
+    short = {str(t.dtype).removeprefix("torch.") for t in fit.tensors.values() if is_short(t)}
+    kinds = ", ".join(sorted(short))
+    return f"{path} holds weights of {kinds}; training continues in float32" if short else ""
+
+
+def _ambiguous(path: Path, places: Sequence[str]) -> ValueError:
+    shown = " and ".join(place.strip("[]").replace("][", ", ") for place in places)
+    return ValueError(
+        f"{path} holds weights in {len(places)} places ({shown}), and which are meant is not "
+        f"known; of those that are, {two_lines(path, f'held{places[-1]}')}"
+    )
+
+
+def _best_fit(state: StateDict, target: StateDict, name: str) -> _Fit:
+    fit = min((_fitted(state, target, p) for p in _prefixes(state, target)), key=_distance)
+    if not fit.extra:
+        return fit
+    spare = _dropped_by_timm(name)
+    return replace(fit, extra=[key for key in fit.extra if _last_name(key) not in spare])
+
+
+def _distance(fit: _Fit) -> tuple[int, int]:
+    return len(fit.missing), len(fit.extra)
 
 
 def _prefixes(state: StateDict, target: StateDict) -> set[str]:
@@ -82,22 +117,31 @@ def _prefixes(state: StateDict, target: StateDict) -> set[str]:
     return prefixes
 
 
-def _fitted(state: StateDict, target: StateDict, prefix: str) -> tuple[StateDict, list[str]]:
-    """Tensors for ``target`` of a file with ``prefix`` before their names, and names of the others.
-
-    The others are without heads and what surrounds an encoder.
-    """
+def _fitted(state: StateDict, target: StateDict, prefix: str) -> _Fit:
+    """What ``state`` holds for ``target`` with ``prefix`` before its names."""
     theirs = {alias: key for key in target for alias in _aliases(key)}
-    fitted: StateDict = {}
+    tensors: StateDict = {}
+    names: dict[str, str] = {}
+    shapes: dict[str, str] = {}
     extra: list[str] = []
     for key, tensor in state.items():
         mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
         if mine is None:
             if _last_name(key).split(".")[0] not in (*HEADS, *REST):
                 extra.append(key)
+            continue
+        if kind_fault(tensor, target[mine]):  # told once all else fits
+            tensors[mine], names[mine] = tensor, key
         elif (adapted := _adapted(tensor, target[mine])).shape == target[mine].shape:
-            fitted[mine] = adapted
-    return fitted, extra
+            tensors[mine], names[mine] = adapted, key
+        else:
+            shapes[mine] = f"{_in_words(tensor)} in place of {_in_words(target[mine])}"
+    missing = [k for k in target if k not in tensors and not k.endswith("num_batches_tracked")]
+    return _Fit(tensors, names, missing, shapes, extra)
+
+
+def _in_words(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
 
 
 def _aliases(key: str) -> set[str]:
@@ -125,10 +169,6 @@ def _dropped_by_timm(name: str) -> set[str]:
         return set()
     whole = on_meta_device(lambda: timm.create_model(name.removeprefix(TIMM)))
     return set(whole.state_dict())
-
-
-def _named_tensor(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def _adapted(theirs: Tensor, target: Tensor) -> Tensor:

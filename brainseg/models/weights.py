@@ -17,7 +17,8 @@ from brainseg.models.encoders import (
     published_weights,
     size_options,
 )
-from brainseg.models.state_dicts import StateDict, load_state, read_state
+from brainseg.models.state_dicts import load_state, the_only_state
+from brainseg.models.weight_files import StateDict, read_states
 from brainseg.records.files import read_json
 
 FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first that exists
@@ -29,45 +30,51 @@ def is_path(weights: str) -> bool:
     return not named and ("/" in weights or bool(Path(weights).suffix))
 
 
-def require_weights(name: str, weights: str, channels: int = 3) -> None:
+def require_weights(name: str, weights: str, channels: int = 3) -> str:
     """Make sure, before any training, that ``weights`` for ``name`` are available on this machine.
 
     Published weights of the libraries are downloaded to the hub's cache if they are missing.
     Medical ones are not, since somebody must accept their terms.
 
+    Returns:
+        What is worth telling of them, or nothing.
+
     Raises:
         ValueError: they do not exist, cannot be reached, or do not fit; says what to do.
     """
     if weights == "none":
-        return
+        return ""
     if is_path(weights) or weights.startswith(medical_weights.PREFIX) or name.startswith(TIMM):
-        fill(build_encoder(name, channels), weights, name=name)
-    else:
-        _hub_file(name, weights)
+        return fill(build_encoder(name, channels), weights, name=name)
+    _hub_file(name, weights)
+    return ""
 
 
-def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) -> None:
+def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) -> str:
     """Fill ``encoder``, built with random weights, from ``weights`` of any kind but "none".
 
     Args:
         weights: "imagenet" or another published name of this encoder, "medical:<name>" (see
             ``medical_weights``), or the path of a file or folder.
 
+    Returns:
+        What is worth telling of them, or nothing.
+
     Raises:
         ValueError: they do not exist, cannot be reached, or do not fit; says what to do.
     """
     if weights.startswith(medical_weights.PREFIX):
-        load_medical(encoder, medical_weights.named(weights), name=name)
-    elif is_path(weights):
-        load_weights(encoder, Path(weights), name=name)
-    elif name.startswith(TIMM):
+        return load_medical(encoder, medical_weights.named(weights), name=name)
+    if is_path(weights):
+        return load_weights(encoder, Path(weights), name=name)
+    if name.startswith(TIMM):
         encoder.load_state_dict(_timm_state(encoder, name, weights, image_size))
-    else:
-        file = _hub_file(name, weights)
-        load_state(encoder, read_state(file), file, name)
+        return ""
+    file = _hub_file(name, weights)
+    return load_state(encoder, read_states(file), file, name)
 
 
-def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
+def load_weights(encoder: nn.Module, path: Path, *, name: str) -> str:
     """Fill ``encoder`` from a file of tensors or a folder that holds one, which must fit exactly.
 
     Only tensors are read (``weights_only``): a file cannot run code. A first layer for colours is
@@ -75,9 +82,13 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
     removed where the rest then fits; a classification head or a decoder may remain unused. The
     folder may be a snapshot of the hub or a trial of brainseg.
 
+    Returns:
+        What is worth telling of them, or nothing.
+
     Raises:
         ValueError: there is no such file, it holds no tensors by name, or it has tensors missing,
-            of another shape or unexpected. The encoder is then as it was.
+            of another shape or unexpected, or values that are no weights. The encoder is then as it
+            was.
     """
     file = next((path / n for n in FILES if (path / n).is_file()), None) if path.is_dir() else path
     if file is None:
@@ -89,12 +100,12 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> None:
         )
     if file.name == "best.pt":
         _require_trial_of(name, file.with_name("config.json"))
-    load_state(encoder, read_state(file), file, name)
+    return load_state(encoder, read_states(file), file, name)
 
 
 def load_medical(
     encoder: nn.Module, model: medical_weights.Medical, file: Path | None = None, *, name: str
-) -> None:
+) -> str:
     """Fill ``encoder`` from published medical weights: from ``file``, else from the cache.
 
     Raises:
@@ -108,11 +119,11 @@ def load_medical(
         )
     file = medical_weights.cached(model) if file is None else file
     state = {}
-    for key, tensor in read_state(file).items():
+    for key, tensor in the_only_state(file).items():
         renames = (new + key.removeprefix(old) for old, new in model.renames if key.startswith(old))
         if not key.startswith(model.spare):
             state[next(renames, key)] = tensor
-    load_state(encoder, state, file, name)
+    return load_state(encoder, {"": state}, file, name)
 
 
 def _require_trial_of(name: str, config: Path) -> None:
