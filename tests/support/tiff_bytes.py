@@ -14,6 +14,7 @@ COMPRESSORS = {
     1: bytes,
     5: imagecodecs.lzw_encode,
     8: zlib.compress,
+    32946: zlib.compress,
     32773: imagecodecs.packbits_encode,
     34925: imagecodecs.lzma_encode,
     50000: imagecodecs.zstd_encode,
@@ -88,7 +89,7 @@ def _blocks(image_HWC: NDArray[Any], how: Tiff) -> Iterator[NDArray[Any]]:
 
 def _stored(block_HWC: NDArray[Any], how: Tiff) -> bytes:
     if how.predictor == 2:
-        unsigned = block_HWC.view(f"u{block_HWC.itemsize}")
+        unsigned = np.ascontiguousarray(block_HWC).view(f"u{block_HWC.itemsize}")
         block_HWC = np.diff(unsigned, axis=1, prepend=unsigned[:, :1] * 0)
     if how.bits < 8 * block_HWC.itemsize:
         raw = packed(block_HWC.reshape(len(block_HWC), -1), how.bits)

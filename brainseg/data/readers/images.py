@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainseg.data.readers import nifti
 from brainseg.data.readers.decode import decode
 from brainseg.data.readers.paths import JOINT, confined
-from brainseg.data.readers.picture import Picture, require_channels
+from brainseg.data.readers.picture import Picture, not_finite, require_channels
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -83,10 +83,8 @@ def _finite(root: Path, name: str, index: int, axis: int, orientation: str) -> P
     picture = read_file(root, name, index, axis, orientation)
     if name.lower().endswith(nifti.SUFFIXES):
         count = nifti.read_volume(confined(root, name), name, orientation).not_finite
-    elif picture.samples_HWC.dtype.kind == "f":
-        count = int(np.count_nonzero(~np.isfinite(picture.samples_HWC)))
     else:
-        count = 0
+        count = not_finite(picture.samples_HWC)
     if count:
         rule, fault = "an image must hold finite numbers", f"holds {count} that are not"
         raise Refused(Problem(name, rule, fault, "write 0 where nothing was measured"))

@@ -47,6 +47,7 @@ from brainseg.data.readers.geometry import (
     turned_affine,
 )
 from brainseg.data.readers.geometry import fault as affine_fault
+from brainseg.data.readers.picture import not_finite
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -78,7 +79,7 @@ class Volume:
     """A file's voxels, with canonical axes."""
 
     voxels_XYZC: NDArray[Any]
-    not_finite: int  # how many are NaN or infinite
+    not_finite: int  # how many are NaN, infinite or beyond floats of 32 bits
 
     @cached_property
     def histogram(self) -> Histogram:
@@ -149,9 +150,7 @@ def _read(path: Path, name: str, orientation: str) -> Volume:
         opened.stream.read(1)  # gzip compares its checksum only at the end
     native = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     stored = native.reshape(*(*voxels.shape, 1, 1)[:3], about.channels)
-    finite = native.dtype.kind != "f" or np.isfinite(native).all()
-    not_finite = 0 if finite else int(np.count_nonzero(~np.isfinite(native)))
-    return Volume(turned(stored, about.orientation), not_finite)
+    return Volume(turned(stored, about.orientation), not_finite(native))
 
 
 @dataclass(frozen=True)

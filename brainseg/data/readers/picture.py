@@ -9,15 +9,18 @@ Shapes: H rows, W columns, C channels.
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.data.readers.problems import Problem, Refused
 
 MOST_PIXELS = 2**26  # 8192 x 8192; a file of kilobytes can claim any number
 MOST_CHANNELS = 4
+LARGEST = float(np.finfo(np.float32).max)
 
 LOSSY = "lossy"  # JPEG: neighbouring pixels are not what was measured
 ALPHA = "alpha"  # the last channel says how opaque a pixel is
+NARROW = "narrow"  # fewer than 8 bits a sample: dark beside one of 8, which is not scaled either
 TRANSPARENT = "transparent"  # one colour is declared transparent (tRNS), which is passed over
 
 
@@ -25,6 +28,13 @@ TRANSPARENT = "transparent"  # one colour is declared transparent (tRNS), which 
 class Picture:
     samples_HWC: NDArray[Any]  # in the order of the file: red first
     traits: frozenset[str] = frozenset()
+
+
+def not_finite(numbers: NDArray[Any]) -> int:
+    """How many are NaN, infinite or beyond the floats of 32 bits, in which intensities are scaled."""
+    if numbers.dtype.kind != "f" or (np.abs(numbers) <= LARGEST).all():
+        return 0
+    return int(np.count_nonzero(~(np.abs(numbers) <= LARGEST)))
 
 
 def require_size(name: str, height: int, width: int) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainseg.data.readers.picture import (
     ALPHA,
+    NARROW,
     TRANSPARENT,
     Picture,
     require_one_slice,
@@ -58,9 +59,13 @@ def read_png(content: bytes, name: str) -> Picture:
     frames = int.from_bytes(beside.get(b"acTL", b"\0\0\0\1")[:4], "big")
     require_one_slice(name, "PNG", f"{frames} frames" if frames > 1 else "")
     require_upright(name, "PNG", exif_orientation(beside.get(b"eXIf", b"")))
-    traits = {ALPHA} if header.colour in WITH_ALPHA else set()
-    traits |= {TRANSPARENT} if b"tRNS" in beside else set()
-    return Picture(_decoded(b"".join(needed), header), frozenset(traits))
+    held = {
+        ALPHA: header.colour in WITH_ALPHA,
+        NARROW: header.colour == GREY and header.bits < 8,
+        TRANSPARENT: b"tRNS" in beside,
+    }
+    traits = frozenset(trait for trait, holds in held.items() if holds)
+    return Picture(_decoded(b"".join(needed), header), traits)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

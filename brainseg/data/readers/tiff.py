@@ -1,6 +1,6 @@
 """TIFF files: what the header promises, checked, then the samples as they are written.
 
-    taken     whole numbers, signed or not, of 1 to 64 bits and floats of 16, 24, 32 and 64 bits,
+    taken     whole numbers of 1 to 16, 32 and 64 bits, signed ones and floats of whole bytes,
               1 to 4 of them a pixel, side by side or in planes, in strips or tiles, either byte
               order, BigTIFF, uncompressed or compressed without loss
     changed   white is zero: turned, so that bright is high; a palette: its colours; floats of 16
@@ -24,6 +24,7 @@ from tifffile import COMPRESSION, TiffFile, TiffPage
 from brainseg.data.readers.picture import (
     ALPHA,
     LOSSY,
+    NARROW,
     Picture,
     require_channels,
     require_one_slice,
@@ -36,7 +37,9 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 OTHER_COLOURS = {4: "a transparency mask", 5: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab"}
 UNCOMPRESSED, JPEG = 1, 7
-LOSSLESS = (UNCOMPRESSED, 2, 3, 4, 5, 8, 32946, 32773, 34925, 50000)
+PREDICTED = (5, 8, 32946, 34925, 50000)  # LZW, deflate, LZMA, Zstandard: tag 317 applies to them
+LOSSLESS = (UNCOMPRESSED, 2, 3, 4, 32773, *PREDICTED)
+BITS = {1: (*range(1, 17), 32, 64), 2: (8, 16, 32, 64), 3: (16, 32, 64)}  # of numbers by tag 339
 NUMBERS = {1: "whole numbers", 2: "signed whole numbers", 3: "floats"}  # by tag 339
 OTHER_NUMBERS = {4: "numbers of no stated kind", 5: "complex numbers", 6: "complex numbers"}
 _LAYOUT = "254 256 257 258 259 266 273 274 277 278 279 284 317 322 323 324 325 330 347 32997"
@@ -118,35 +121,46 @@ def _require_samples(page: TiffPage, name: str) -> None:
         rule, fault = "a palette must have one sample a pixel", f"has {page.samplesperpixel}"
     elif page.photometric in (RGB, YCBCR) and page.samplesperpixel < 3:
         rule, fault = "RGB must have three samples a pixel", f"has {page.samplesperpixel}"
-    elif page.sampleformat not in NUMBERS or page.dtype is None or _unlike(page):
+    elif page.bitspersample not in BITS.get(page.sampleformat, ()):
         rule, fault = "a TIFF file must hold whole numbers or floats", f"holds {_numbers(page)}"
         remedy = "convert it to 8 or 16 bits, or to floats of 32"
     elif page.compression not in LOSSLESS and not jpeg:
         rule, fault = "a TIFF file must be compressed without loss", f"is {_compression(page)}"
         remedy = "save it uncompressed, or with LZW"
-    elif page.compression == UNCOMPRESSED and page.predictor != 1:  # readers disagree on it
-        rule, fault = "differences (tag 317) must be compressed", "holds them uncompressed"
+    elif not _predictable(page):
+        rule = "differences (tag 317) must be of whole bytes, in LZW, deflate, LZMA or Zstandard"
+        fault = f"holds kind {page.predictor} of {_numbers(page)}, {_compression(page)}"
         remedy = "save it with LZW, or without differences"
-    elif page.photometric == WHITE_IS_ZERO and page.dtype.kind == "f":
+    elif page.photometric == WHITE_IS_ZERO and page.sampleformat == 3:
         rule, fault = "white is zero must be of whole numbers", "holds floats"
         remedy = "save it with black as zero"
     if rule:
         raise Refused(Problem(name, rule, fault, remedy))
 
 
-def _unlike(page: TiffPage) -> bool:
-    """Whether the samples of a pixel have unlike numbers of bits, as in 5, 6, 5."""
-    return not isinstance(page.bitspersample, int)
-
-
 def _numbers(page: TiffPage) -> str:
-    if _unlike(page):
-        return f"samples of {', '.join(map(str, page.tags.valueof(258)))} bits"
+    bits: object = page.bitspersample
+    if isinstance(bits, tuple):
+        return f"samples of {', '.join(map(str, bits))} bits"
     kind = (NUMBERS | OTHER_NUMBERS).get(page.sampleformat, f"kind {page.sampleformat} (tag 339)")
-    return f"{kind} of {page.bitspersample} bits"
+    return f"{kind} of {bits} bits"
+
+
+def _predictable(page: TiffPage) -> bool:
+    """Whether pixels are stored as they are, or as differences that readers understand alike."""
+    if page.predictor == 1:
+        return True
+    kinds = (2, 3) if page.sampleformat == 3 else (2,)
+    return (
+        page.predictor in kinds
+        and page.compression in PREDICTED
+        and page.bitspersample in (8, 16, 32, 64)
+    )
 
 
 def _compression(page: TiffPage) -> str:
+    if page.compression == UNCOMPRESSED:
+        return "uncompressed"
     try:
         return f"compressed with {COMPRESSION(page.compression).name}"
     except ValueError:
@@ -205,5 +219,9 @@ def _coloured(page: TiffPage, index_HW: NDArray[Any]) -> NDArray[Any]:
 
 
 def _traits(page: TiffPage) -> frozenset[str]:
-    alpha = {ASSOCIATED, UNASSOCIATED} & set(page.extrasamples)
-    return frozenset([ALPHA] * bool(alpha) + [LOSSY] * (page.compression == JPEG))
+    held = {
+        ALPHA: bool({ASSOCIATED, UNASSOCIATED} & set(page.extrasamples)),
+        LOSSY: page.compression == JPEG,
+        NARROW: page.bitspersample < 8 and page.photometric != PALETTE,
+    }
+    return frozenset(trait for trait, holds in held.items() if holds)

@@ -10,6 +10,7 @@ import cv2
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from brainseg.data.readers.images import read_image
@@ -184,6 +185,16 @@ def test_an_image_with_a_number_that_is_not_finite_is_refused(tmp_path: Path, va
     write_picture(tmp_path / "a.tif", pixels)
     assert refused_reading(read_image, tmp_path, "a.tif") == (
         "an image must hold finite numbers, a.tif holds 2 that are not; "
+        "write 0 where nothing was measured"
+    )
+
+
+def test_numbers_beyond_those_that_are_scaled_are_refused(tmp_path: Path) -> None:
+    pixels = noise(7, 9, dtype=np.float64)
+    pixels[3, 3] = -1e300
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    assert refused_reading(read_image, tmp_path, "a.tif") == (
+        "an image must hold finite numbers, a.tif holds 1 that are not; "
         "write 0 where nothing was measured"
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainseg.data.readers.images import read_image, read_picture
 from brainseg.data.readers.masks import read_mask
-from brainseg.data.readers.picture import ALPHA, TRANSPARENT
+from brainseg.data.readers.picture import ALPHA, NARROW, TRANSPARENT
 from tests.support.png_bytes import (
     DEPTHS,
     GREY,
@@ -68,10 +68,12 @@ def test_any_png_is_returned_as_written(
     expected = samples_HWC if palette is None else palette[samples_HWC[..., 0]]
     assert np.array_equal(picture.samples_HWC, expected)
     assert picture.samples_HWC.dtype == (np.uint16 if bits == 16 else np.uint8)
-    traits = [ALPHA] * (colour in (GREY_ALPHA, RGB_ALPHA)) + [TRANSPARENT] * (
-        b"tRNS" in dict(beside)
-    )
-    assert picture.traits == set(traits)
+    traits = {
+        ALPHA: colour in (GREY_ALPHA, RGB_ALPHA),
+        NARROW: colour == GREY and bits < 8,
+        TRANSPARENT: b"tRNS" in dict(beside),
+    }
+    assert picture.traits == {trait for trait, holds in traits.items() if holds}
 
 
 def test_several_frames_are_refused_and_one_is_not(tmp_path: Path) -> None:
