@@ -31,7 +31,7 @@ class Picture:
 
 
 def not_finite(numbers: NDArray[Any]) -> int:
-    """How many are NaN, infinite or beyond the floats of 32 bits, in which intensities are scaled."""
+    """How many are NaN, infinite or beyond floats of 32 bits, in which intensities are scaled."""
     if numbers.dtype.kind != "f" or (np.abs(numbers) <= LARGEST).all():
         return 0
     return int(np.count_nonzero(~(np.abs(numbers) <= LARGEST)))
