@@ -9,17 +9,15 @@ from brainseg.data.persons import composed
 from brainseg.data.readers import paths
 from brainseg.data.readers.paths import printable
 
-FOLDERS = {
-    "lgg": ("",),
-    "nifti": ("",),
-    "pairs": ("images", "masks"),
-}  # that hold patients' folders
-CASES = {"pairs": ("images", "masks"), "nnunet": ("imagesTr", "labelsTr")}  # that hold their files
+# Where the folders of patients lie in each layout ("" is the root), and where their files do
+FOLDERS = {"lgg": ("",), "nifti": ("",), "pairs": ("images", "masks")}
+CASES = {"pairs": ("images", "masks"), "nnunet": ("imagesTr", "labelsTr")}
 NO_DATA = (BESIDE, COPY, paths.HIDDEN_FILE, paths.HIDDEN_FOLDER, paths.FOLDER_LINK)
 DOCUMENTS = re.compile(  # suffixes of what can be no images
     r"\.(txt|md|rst|pdf|docx?|odt|rtf|tex|bib|html|css|xml|[ct]sv|xlsx?|ods|json|ya?ml|toml|ini|cfg|"
     r"log|lock|pyc?|ipynb|r|m|c|h|cpp|sh|bat|ps1|sql|bval|bvec)"
 )
+ARCHIVES = re.compile(r"\.(zip|t?gz|tar|tar\.(gz|bz2|xz)|7z|rar|bz2|xz)")
 
 
 def refuse_lost_patients(listing: Listing, account: Account, layout: str) -> bool:
@@ -37,7 +35,7 @@ def refuse_lost_patients(listing: Listing, account: Account, layout: str) -> boo
         listing.refuse(
             printable(patient),
             "something of each patient must be used",
-            "is empty" if names == [patient] and not links else _has(account, names),
+            "is empty" if account.roles.get(patient) == paths.EMPTY else _has(account, names),
             f"{'fetch what the links lead to' if links else 'convert or add its files'}, or move "
             "it out of the data",
             files=names,
@@ -91,7 +89,7 @@ class _Folders:
             if role in NEEDED or not (folder := self._unused_folder(name, top)):
                 continue
             is_sibling = folder.rpartition("/")[0] in beside
-            if is_sibling and _shape(folder) in self.shapes:
+            if is_sibling and _shape(folder) in self.shapes:  # whatever it holds
                 held[folder].append(name)
             if role == paths.EMPTY:
                 is_data = is_sibling
@@ -114,18 +112,25 @@ class _Folders:
         parent = unused.rpartition("/")[0]
         of_patient = parent != top and parent in self.direct
         is_folder = unused != name or self._stands_for_a_folder(name)
-        folders = chain if unused == name else chain[:-1]
-        other_form = any(folder.rpartition("/")[2] in self.patients for folder in folders)
+        named = [*chain[:-1], _unpacked(name)] if is_folder else chain[:-1]
+        other_form = any(folder.rpartition("/")[2] in self.patients for folder in named)
         return unused if is_folder and not of_patient and not other_form else ""
 
     def _stands_for_a_folder(self, name: str) -> bool:
-        return self.roles[name] == paths.EMPTY or (
-            self.roles[name] == paths.NOWHERE and "." not in name.rpartition("/")[2]
-        )
+        """Whether it is empty, or a dead link or an archive of a name like a patient's folder."""
+        role = self.roles[name]
+        closed = role == paths.NOWHERE or ARCHIVES.fullmatch(role)
+        return role == paths.EMPTY or bool(closed and _shape(_unpacked(name)) in self.shapes)
 
 
 def _may_be_data(role: str) -> bool:
     return role not in NO_DATA and not DOCUMENTS.fullmatch(role)
+
+
+def _unpacked(name: str) -> str:
+    """What an archive may hold: P5 of P5.zip."""
+    end = suffix(name)
+    return name[: -len(end)] if ARCHIVES.fullmatch(end) else name
 
 
 def _shape(folder: str) -> str:

@@ -95,6 +95,18 @@ def test_a_patient_of_whom_nothing_was_used_is_a_problem(
     assert ended.value.code == 1
 
 
+@pytest.mark.parametrize("name", ["P5.zip", "P5.tar.gz", "P5"])
+def test_an_archive_or_a_dead_link_in_place_of_a_patient_is_a_problem(
+    tmp_path: Path, name: str
+) -> None:
+    write_patients(tmp_path)
+    for path, link in ((tmp_path / name, name == "P5"), (tmp_path / "latest", True)):
+        path.symlink_to("none") if link else path.touch()
+    (listed,) = problems(tmp_path)
+    assert listed.startswith(f"{LOST}, {name} has only 1 ")
+    assert scan(tmp_path).account.unused == "1 link that leads nowhere (latest)"
+
+
 def test_a_whole_site_that_was_not_used_is_one_problem(tmp_path: Path) -> None:
     write_patients(tmp_path / "siteA")
     for patient in ("P8", "P9"):
@@ -107,6 +119,7 @@ def test_a_whole_site_that_was_not_used_is_one_problem(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        *("site.zip", "P1.zip"),
         *("docs/a.pdf", "code/main.py", "dicom/P1/1.dcm", "P1/raw/1.dcm", "figures/volume.nii"),
         *("P1/P1.mha", "__MACOSX/P1/._P1_1.tif", "a.mha"),
     ],
