@@ -11,6 +11,7 @@ from brainseg.data.persons import composed, patients_of_folders
 LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
 PAIRS = "images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png"
 Key = TypeVar("Key", str, int)
+MASK_AT_END = re.compile("[_-](mask|seg|segmentation|label)$", re.I)  # of a file in masks/
 PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|fold[_-]?\d*|images?|masks?", re.I)
 
 
@@ -67,6 +68,9 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
             folder = rest.rpartition("/")[0]
             key = f"{folder}/{stem(name)}" if folder else stem(name)
             add_file(listing, images if top == "images" else masks, key, name)
+    for key in sorted(masks.keys() - images.keys()):
+        if (bare := MASK_AT_END.sub("", key)) in images.keys() - masks.keys():
+            masks[bare] = masks.pop(key)
     for key in _paired(listing, images, masks):
         if patient_and_number := read_name(listing, [images[key], masks[key]], key):
             listing.picture(*patient_and_number, images[key], masks[key])

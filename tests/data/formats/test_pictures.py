@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainseg.data.formats.detect import find_slices
+from brainseg.data.formats.detect import find_slices, scan
 from brainseg.data.table import COLUMNS, read_table
 from tests.support.scans import (
     blob,
@@ -212,3 +212,15 @@ def test_images_and_masks_are_paired_by_subfolder_and_name(tmp_path: Path) -> No
     assert problems(tmp_path) == [
         "an image must have its mask, images/b/1.png has none; add the mask, or remove the image"
     ]
+
+
+def test_a_mask_s_name_may_say_that_it_is_one(tmp_path: Path) -> None:
+    for name, end in (("P1_1", "_mask"), ("P1_2", "-seg"), ("P2/1", "_Label"), ("P2_3", "")):
+        write_picture(tmp_path / "images" / f"{name}.png", noise(16, 16))
+        write_picture(tmp_path / "masks" / f"{name}{end}.png", blob())
+    write_picture(tmp_path / "masks" / "P2_3_mask.png", blob())
+    assert problems(tmp_path) == [
+        "a mask must have its image, masks/P2_3_mask.png has none; add the image, or remove the "
+        "mask"
+    ]
+    assert scan(tmp_path).table["patient"].tolist() == ["P1", "P1", "P2", "P2"]
