@@ -22,6 +22,7 @@ class Data:
     channels: tuple[str, ...]  # names, see data/channels.py
     label: str = ""  # what of a mask is tumour, see data/labels.py
     table: pd.DataFrame
+    mask_digests: list[str]  # of the table's rows, see readers/masks.py
 
 
 def read_data(data: str, layout: str, log: Log, label: str = "") -> Data:
@@ -38,4 +39,5 @@ def read_data(data: str, layout: str, log: Log, label: str = "") -> Data:
         channels=contents.channels,
         label=label,
         table=contents.table,
+        mask_digests=contents.mask_digests,
     )

@@ -10,6 +10,7 @@ from brainseg.config.sweep import Confirms, Split
 from brainseg.data.dataset import Data
 from brainseg.data.fingerprint import what_differs
 from brainseg.data.quality.duplicates import group_patients, hash_slices
+from brainseg.data.quality.shared_masks import patients_of_one_mask
 from brainseg.data.quality.summary import counted, some
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
 from brainseg.data.table import read_slices
@@ -68,7 +69,9 @@ def _require_whole(run: Run, slices: int) -> None:
 
 def linked_patients(data: Data, log: Log) -> Groups:
     """Each patient's group: patients that share slices, or may be one person, stay in one part."""
-    groups = group_patients(data.table, hash_slices(data.table, data.root))
+    hashes = hash_slices(data.table, data.root)
+    of_one_mask = patients_of_one_mask(data.table, data.mask_digests)
+    groups = group_patients(data.table, hashes, of_one_mask)
     members = defaultdict(list)
     for patient, group in groups.items():
         members[group].append(patient)
@@ -76,9 +79,9 @@ def linked_patients(data: Data, log: Log) -> Groups:
         patients = len(groups) - len(members) + len(linked)
         persons = f"{counted(len(linked), 'person')}: {some(linked, '; ')}"
         log(
-            f"{patients} patients are linked by their images or names, and kept in one part of the "
-            f"split as {persons} (brainseg check says why; if they are different people, give them "
-            "other names in a manifest)"
+            f"{patients} patients are linked by their images, masks or names, and kept in one part "
+            f"of the split as {persons} (brainseg check says why; if they are different people, "
+            "give them other names in a manifest)"
         )
     return groups
 

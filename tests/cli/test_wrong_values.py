@@ -53,7 +53,7 @@ def script(name: str) -> Sweep:
         ("--storage=/dev/null/runs", "/dev/null/runs"),
         ("--name=a/b", "--name must start with a letter or digit"),
         ("--split=halves", "got 'halves'"),
-        ("--split=no.csv", "a split must be a readable CSV file"),
+        ("--split=no.csv", "a table must be a readable file"),
         ("--validation=x", "--validation must be a number, got 'x'"),
         ("--validation=2", "validation must be above 0, test at least 0"),
         ("--test=-1", "got 0.2 and -1.0"),

@@ -188,9 +188,9 @@ def test_patients_that_share_a_slice_are_named_and_stay_together(
     groups = linked_patients(data, printed.append)
     assert groups[first] == groups[second]
     assert printed == [
-        "2 patients are linked by their images or names, and kept in one part of the split as 1 "
-        f"person: {first}, {second} (brainseg check says why; if they are different people, give "
-        "them other names in a manifest)"
+        "2 patients are linked by their images, masks or names, and kept in one part of the split "
+        f"as 1 person: {first}, {second} (brainseg check says why; if they are different people, "
+        "give them other names in a manifest)"
     ]
     for seed in range(8):
         parts = assign_split(data, Split(seed=seed, test=0.3), silent)["part"]

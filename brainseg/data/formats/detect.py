@@ -7,7 +7,7 @@ lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
 nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from brainseg.data.formats.pictures import (
 )
 from brainseg.data.formats.roles import refuse_shared_files
 from brainseg.data.labels import absent
-from brainseg.data.readers.masks import read_labels
+from brainseg.data.readers.masks import mask_digest, read_labels
 from brainseg.data.readers.memo import Place, memoised
 from brainseg.data.readers.paths import Tree, list_tree
 from brainseg.data.readers.problems import Problem
@@ -50,7 +50,9 @@ LOOKS = {
     "nnunet": looks_like_nnunet,
     "nifti": looks_like_nifti,
 }
-MEASURED = np.dtype([("area", "i8"), ("labels", "i8")])  # of a mask; labels as bits
+MEASURED = np.dtype(  # of a mask; labels as bits
+    [("area", "i8"), ("labels", "i8"), ("digest", "S32")]
+)
 KNOWN = {"manifest": MANIFEST, "nnunet": NNUNET, "pairs": PAIRS, "lgg": LGG, "nifti": NIFTI}
 
 
@@ -65,6 +67,7 @@ class Contents:
     account: Account  # of all that lies in the folder
     manifest: str = ""  # as in Listing
     notes: dict[str, list[str]] = field(default_factory=dict)  # what is unusual in it; where
+    mask_digests: list[str] = field(default_factory=list)  # of the rows, once masks were read
 
 
 def find_slices(root: Path, layout: str = "auto", label: str = "") -> pd.DataFrame:
@@ -89,10 +92,10 @@ def read_folder(root: Path, layout: str = "auto", label: str = "") -> Contents:
         raise ValueError(f"{problems[0]}{more}")
     places = list(table[["mask", *CUT]].itertuples(index=False, name=None))
 
-    def measure(place: Place) -> tuple[int, int]:
+    def measure(place: Place) -> tuple[int, int, str]:
         mask, index, axis, orientation = place
         mask_HW, labels = read_labels(root, mask, index, axis, orientation, label)
-        return int(mask_HW.sum()), labels
+        return int(mask_HW.sum()), labels, mask_digest(mask_HW)
 
     kind = f"areas-{label}" if label else "areas"
     measured = memoised(kind, root, places, measure, MEASURED)
@@ -101,7 +104,7 @@ def read_folder(root: Path, layout: str = "auto", label: str = "") -> Contents:
         raise ValueError(f"a label must occur in some mask, --label names {fault}; choose others")
     table.insert(4, "tumour", (area > 0).astype(int))
     table.insert(5, "tumour_pixels", area)
-    return contents
+    return replace(contents, mask_digests=[digest.decode() for digest in measured["digest"]])
 
 
 def scan(root: Path, layout: str = "auto", label: str = "") -> Contents:

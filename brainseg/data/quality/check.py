@@ -18,6 +18,7 @@ from brainseg.data.formats.detect import scan
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.labels import absent_labels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
+from brainseg.data.quality.shared_masks import mask_notes, shown_mask
 from brainseg.data.quality.summary import (
     DESCRIBED,
     listing_notes,
@@ -26,7 +27,7 @@ from brainseg.data.quality.summary import (
     summarise,
 )
 from brainseg.data.readers.images import read_picture, require_same_size
-from brainseg.data.readers.masks import read_labels
+from brainseg.data.readers.masks import mask_digest, read_labels
 from brainseg.data.readers.problems import Problem, Refused
 from brainseg.data.table import CUT
 
@@ -54,6 +55,7 @@ class Look:
     described: Row | None  # columns for the table; None if the image cannot be read
     hash: Hash | None
     traits: frozenset[str] = frozenset()  # of the image's file, see readers/picture.py
+    mask_digest: str = ""  # see readers/masks.py
 
 
 Progress = Callable[[Iterable[list[Look]], int], Iterable[list[Look]]]
@@ -95,6 +97,7 @@ def check(
         notes=[
             *listing_notes(contents.notes),
             *notes(listing, table, names, again),
+            *mask_notes(listing, [look.mask_digest for look in looks], _sharing(readable, same)),
             *picture_notes(
                 {k: look.traits for k, look in zip(listing["image"], looks, strict=True)}
             ),
@@ -130,12 +133,15 @@ def _read_slice(root: Path, row: Row) -> Look:
         return Look(problems, None, None)
     image_HWC = picture.samples_HWC
     described = _described(image_HWC)
+    digest = ""
     if mask is not None:
         mask_HW, labels = mask
+        digest = mask_digest(mask_HW)
+        problems += shown_mask(row["image"], image_HWC, row["mask"], mask_HW)
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
         area = int(np.count_nonzero(mask_HW))
         described |= {"tumour": int(area > 0), "tumour_pixels": area, "labels": labels}
-    return Look(problems, described, hash_slice(image_HWC), picture.traits)
+    return Look(problems, described, hash_slice(image_HWC), picture.traits, digest)
 
 
 def _read(problems: list[Problem], read: Callable[..., Kept], *arguments: Any) -> Kept | None:
@@ -188,13 +194,18 @@ def _inconsistent(readable: pd.DataFrame) -> Iterator[Problem]:
             yield Problem(readable["image"][row], rule, held, "convert it, or leave it out")
 
 
-def _leaks(readable: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Problem]:
-    """Pairs of patients that share slices, each reported once, at its first pair of slices."""
+def _sharing(readable: pd.DataFrame, same: Sequence[Twins]) -> dict[tuple[str, str], list[Twins]]:
+    """The slices that two patients share, equal ones first."""
     patients = readable["patient"].tolist()
     pairs: dict[tuple[str, str], list[Twins]] = {}
     for pair in sorted(same, key=lambda pair: not pair.equal):
         pairs.setdefault((patients[pair.first], patients[pair.second]), []).append(pair)
-    for first, *others in pairs.values():
+    return pairs
+
+
+def _leaks(readable: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Problem]:
+    """Pairs of patients that share slices, each reported once, at its first pair of slices."""
+    for first, *others in _sharing(readable, same).values():
         how = "pixel for pixel" if first.equal else "nearly"
         more = f" ({len(others)} more such pairs of slices)" if others else ""
         yield Problem(

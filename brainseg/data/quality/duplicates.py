@@ -9,7 +9,7 @@ Shapes: H rows, W columns, C channels, N slices, P pixels of a thumbnail, B byte
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -84,15 +84,18 @@ def _row(image_HWC: NDArray[Any]) -> tuple[Any, ...]:
     return hashed.exact, hashed.signs_B, hashed.detail_P, hashed.contrast
 
 
-def group_patients(table: pd.DataFrame, hashes: Sequence[Hash]) -> dict[str, str]:
+def group_patients(
+    table: pd.DataFrame, hashes: Sequence[Hash], others: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
     """Every patient's group, named after its first patient; a split keeps a group in one part.
 
-    Patients are linked if they share a slice, or by their names, see data/persons.py.
+    Patients are linked if they share a slice, or by their names, see data/persons.py;
+    ``others`` are pairs that are linked for another reason.
     """
     patients = table["patient"].tolist()
     group = {patient: patient for patient in sorted(set(patients))}
     links = [(patients[twins.first], patients[twins.second]) for twins in twins(table, hashes)]
-    for pair in (*links, *alike_names(group)):
+    for pair in (*links, *alike_names(group), *others):
         low, high = sorted(_root(group, patient) for patient in pair)
         group[high] = low
     return {patient: _root(group, patient) for patient in group}

@@ -5,6 +5,7 @@ The values of the whole file are judged, so a volume is refused once, not once a
 Shapes: H rows, W columns, C channels.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from brainseg.data.readers.problems import Problem, Refused
 
 ROUNDED = 1e-3  # whole numbers that a header's slope has scaled are met to that
 SHOWN = 5  # values of a histogram
+SMALLEST = 32  # pixels; fewer may be equal in two people by chance
 MOST_LABELS = 100  # a mask of whole numbers below it holds labels, one of others an image
 
 
@@ -123,3 +125,12 @@ def _with_counts(values: list[str], counts: NDArray[np.int64]) -> str:
     shown = [f"{v} ({n} px)" for v, n in zip(values[:SHOWN], counts[:SHOWN], strict=False)]
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(shown) + more
+
+
+def mask_digest(mask_HW: NDArray[np.uint8]) -> str:
+    """32 hex digits that equal masks share; "" of one that marks too little to compare."""
+    if np.count_nonzero(mask_HW) < SMALLEST:
+        return ""
+    digest = hashlib.blake2b(repr(mask_HW.shape).encode(), digest_size=16)
+    digest.update(np.packbits(mask_HW != 0).data)
+    return digest.hexdigest()
