@@ -13,7 +13,6 @@ import logging
 import math
 import struct
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -52,11 +50,8 @@ from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
 MOST_BYTES = 2**32  # of a volume's voxels: 16 times a CT of 512 x 512 x 500
+MOST_DEFLATED = 1032  # bytes that one byte of a gzip file can hold
 MOST_OFFSET = 2**20  # where the voxels start in the file: before them are only comments
-DAMAGE = (  # what nibabel raises on files cut short, broken streams and random headers
-    *(ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error),
-    *(ArithmeticError, LookupError, TypeError, ValueError),
-)
 MOST_COUNTED = 2**16  # values of a histogram that is made without sorting
 KEPT = 5  # volumes that a thread keeps open: four channels and a mask
 NOT_PLACED = (
@@ -160,20 +155,23 @@ class _Opened:
     image: Any
     stream: BinaryIO  # of the voxels
     pixdim: tuple[float, ...]  # as the file has it; nibabel makes 1 of 0
+    most_bytes: int  # that the file can hold
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[_Opened]:
     try:
-        opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+        compressed = path.name.lower().endswith(".gz")
+        opener: Any = gzip.open if compressed else open
+        most_bytes = path.stat().st_size * (MOST_DEFLATED if compressed else 1)
         with opener(path, "rb") as stream:
             kind, pixdim = _kind(stream.read(540))
             stream.seek(0)
             image = kind.from_file_map({"image": FileHolder(str(path), stream)}, mmap=False)
-            yield _Opened(image, stream, pixdim)
-    except Refused:
+            yield _Opened(image, stream, pixdim, most_bytes)
+    except (Refused, MemoryError):
         raise
-    except DAMAGE as error:
+    except Exception as error:  # of any kind: nibabel meets bytes that no one foresaw
         raise unreadable(path, name, error) from None
 
 
@@ -208,6 +206,9 @@ def _geometry(opened: _Opened, name: str, orientation: str) -> Geometry:
     image = opened.image
     shape = tuple(int(length) for length in image.shape)
     channels = _channels(name, shape, image.get_data_dtype())
+    num_bytes = math.prod(shape) * image.get_data_dtype().itemsize + image.dataobj.offset
+    if num_bytes > opened.most_bytes:  # before memory is taken for them
+        raise ValueError(f"it is cut short: its header tells of {num_bytes} bytes")
     mm = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
     pixdim_mm = tuple(abs(size) * mm for size in opened.pixdim)
     affine = np.diag([mm, mm, mm, 1.0]) @ image.affine
