@@ -61,7 +61,9 @@ class Nifti:
             self._put(header, (176, "2d", scale), (344, "2i", [self.qform, self.sform]))
             self._put(header, (352, "6d", qform), (400, "12d", affine.ravel()))
             self._put(header, (500, "i", [self.units]))
-        content = bytes(header) + bytes(4 + self.offset) + stored.astype(kind).tobytes(order="F")
+        content = (
+            bytes(header) + bytes(max(0, 4 + self.offset)) + stored.astype(kind).tobytes(order="F")
+        )
         return gzip.compress(content, 1) if self.compress else content
 
     def _kind(self, stored: NDArray[Any]) -> tuple[int, int]:

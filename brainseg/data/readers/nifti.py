@@ -211,7 +211,7 @@ def _geometry(opened: _Opened, name: str, orientation: str) -> Geometry:
         raise ValueError(f"it is cut short: its header tells of {num_bytes} bytes")
     mm = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
     pixdim_mm = tuple(abs(size) * mm for size in opened.pixdim)
-    affine = np.diag([mm, mm, mm, 1.0]) @ image.affine
+    affine = image.affine * np.array([[mm], [mm], [mm], [1.0]])
     by_sform = int(image.header["sform_code"]) > 0
     placed = by_sform or int(image.header["qform_code"]) > 0
     if not by_sform and not all(0 < size < math.inf for size in pixdim_mm[: len(shape)]):
