@@ -136,7 +136,7 @@ def test_a_palette_stands_for_its_colours(tmp_path: Path, bits: int, factor: int
             "u1",
             1,
             Tiff(bits=8, tags={259: (SHORT, [34712])}),
-            "must be compressed without loss, a.tif is compressed with JPEG2000",
+            "in docs/data.md, a.tif is compressed with JPEG2000",
         ),
         (
             "u1",
@@ -223,6 +223,11 @@ def test_a_strip_that_is_not_there_is_not_read_as_zeros(tmp_path: Path) -> None:
         if len(lengths) == 1:
             replace_values(content, 273, [8])
         assert f"a.tif cannot be decoded ({fault})" in refused(tmp_path, bytes(content))
+
+
+def test_sixteen_bits_whose_number_of_bits_was_lost_are_not_read_as_one(tmp_path: Path) -> None:
+    content = tiff(noise(20, 30, 1, dtype=np.uint16), Tiff(bits=16, without=(258,)))
+    assert "(it holds 1200 of 80 bytes)" in refused(tmp_path, content)
 
 
 def replace_values(content: bytearray, tag: int, values: list[int]) -> None:
