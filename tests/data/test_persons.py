@@ -3,12 +3,21 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from brainseg.config.sweep import Split
 from brainseg.data.dataset import read_data
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.partition import assign_split, linked_patients
-from brainseg.data.persons import alike_names, namesakes, patients_of_folders, visits
+from brainseg.data.persons import (
+    alike_names,
+    composed,
+    namesakes,
+    patients_of_folders,
+    person,
+    visits,
+)
 from brainseg.data.phantom import write_phantoms
 from tests.support.scans import problems
 
@@ -129,3 +138,31 @@ def test_folders_of_one_last_part_are_two_patients_in_one_part(tmp_path: Path) -
         parts = assign_split(data, split, lines.append)
         side = parts["fold" if split.folds else "part"]
         assert (side.groupby(data.table["patient"].map(linked)).nunique() == 1).all()
+
+
+PARTS = st.sampled_from(
+    ["P1", "p1", "P2_t0", "t0", "ses-01", "anat", "x", "site1", "scan", "20190501", "é", "e\u0301"]
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=3).map("/".join), max_size=8))
+def test_two_folders_are_one_patient_only_if_they_are_one_but_for_spelling(
+    folders: list[str],
+) -> None:
+    names = patients_of_folders(folders)
+    assert set(names) == set(folders)
+    assert len(set(names.values())) == len(set(map(composed, folders)))
+    for folder, name in names.items():
+        assert f"/{composed(folder)}".endswith(f"/{name}")
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.one_of(st.text(max_size=12), st.text("_-. /t1", max_size=40)), max_size=6))
+def test_any_names_are_grouped_by_person_and_none_is_lost(names: list[str]) -> None:
+    groups = visits(names)
+    grouped = [name for group in groups for name in group]
+    assert len(grouped) == len(set(grouped))
+    assert {person(name) for name in set(names) - set(grouped)}.isdisjoint(map(person, grouped))
+    for group in groups:
+        assert len({person(name) for name in group}) == 1
