@@ -12,6 +12,7 @@ from brainseg.cli.options.shared import (
     add_split_options,
     split_from_args,
 )
+from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.sweep import Split
 from brainseg.data.address import is_address, local_path
 
@@ -42,6 +43,15 @@ def _add_check(commands: "Commands[Parser]") -> None:
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
     add_layout_options(parser)
+    usual = TrialConfig().image_size
+    parser.add_argument(
+        "--image-size",
+        type=whole_number,
+        metavar="PIXELS",
+        default=usual,
+        help="say which tumours vanish when a sweep trains on so many pixels a side (default: "
+        f"{usual})",
+    )
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page with everything, and pictures"
@@ -49,7 +59,12 @@ def _add_check(commands: "Commands[Parser]") -> None:
     picture.add_argument("--png", type=Path, metavar="FILE", help="also write the pictures alone")
     parser.set_defaults(
         work=lambda args: _check(
-            args.data, args.layout, args.label or "", html=args.html, png=args.png
+            args.data,
+            args.layout,
+            args.label or "",
+            args.image_size,
+            html=args.html,
+            png=args.png,
         )
     )
 
@@ -124,14 +139,18 @@ def _phantom(folder: Path, made_up: Phantoms) -> None:
     print(f"{made_up.patients} made-up patients in {root}")
 
 
-def _check(data: str, layout: str, label: str, *, html: Path | None, png: Path | None) -> None:
+def _check(
+    data: str, layout: str, label: str, image_size: int, *, html: Path | None, png: Path | None
+) -> None:
     """Status 1 if anything is wrong."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged file is reported once, by us
     from brainseg.data.quality.check import check
     from brainseg.report import data_terminal
 
     page, picture = require_folder("--html", html), require_folder("--png", png)
-    findings = check(_folder(data), layout, ProgressBar("reading"), label=label)
+    findings = check(
+        _folder(data), layout, ProgressBar("reading"), label=label, image_size=image_size
+    )
     data_terminal.print_findings(findings, terminal())
     if file := page or picture:
         from brainseg.report import data_page

@@ -205,6 +205,7 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
         check_points,
         check_weights,
         modality_dropout_off,
+        tumours_lost,
     )
     from brainseg.training.task import Task
     from brainseg.training.trial import Trial
@@ -214,6 +215,8 @@ def trial_for(run: Run, sweep: Sweep, job: "Job", params: Params) -> "Trial":
     check_points([config], workers=1)
     check_weights([config], print)
     check_channels([config], data.table, data.root)
+    for line in tumours_lost([config], data.table, data.root):
+        print(line)
     data.table["part"] = assign_split(data, sweep.split, print)["part"]
     open_run(run, sweep, data, made_up=job.made_up, command=job.command)
     if off := modality_dropout_off(run.settings()["data"], [config]):

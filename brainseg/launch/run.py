@@ -36,6 +36,7 @@ from brainseg.launch.validate import (
     check_weights,
     modality_dropout_off,
     points_to_start,
+    tumours_lost,
 )
 from brainseg.process import Log, restored, terminable
 from brainseg.records.repair import repair
@@ -64,6 +65,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     if not (resumes := run.sweep.exists()):
         check_weights(points, log)
     check_channels(points, data.table, data.root)
+    for line in tumours_lost(points, data.table, data.root, resumes=resumes):
+        log(line)
     parts = assign_split(data, sweep.split, log, run, sweep.confirms)
     data.table[parts.columns] = parts
     with locked_run(run):

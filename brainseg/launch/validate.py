@@ -14,6 +14,7 @@ from brainseg.data.channels import dropout_is_off
 from brainseg.data.pack.build import require_channels
 from brainseg.data.pipeline.batches import require_divisible
 from brainseg.data.pipeline.normalise import require_three_channels
+from brainseg.data.quality.vanishing import vanished
 from brainseg.models import encoders, weights
 from brainseg.models.network import require_buildable, require_freezable, require_size
 from brainseg.process import Log
@@ -107,3 +108,20 @@ def check_channels(points: list[TrialConfig], table: pd.DataFrame, data: Path) -
     for channels, how in {(p.channels, p.normalise): 0 for p in points}:
         require_channels(table, data, channels)
         require_three_channels(how, channels)
+
+
+def tumours_lost(
+    points: list[TrialConfig], table: pd.DataFrame, data: Path, *, resumes: bool = False
+) -> list[str]:
+    """What tumours vanish at the points' image sizes, a sentence for each size.
+
+    Raises:
+        ValueError: no tumour is left at one of them, and the run does not resume an older one.
+    """
+    sentences = []
+    for size in dict.fromkeys(point.image_size for point in points):
+        lost = vanished(table, data, size)
+        if (problems := lost.problems()) and not resumes:
+            raise ValueError(problems[0])
+        sentences += [*lost.notes(), *map(str, problems)]
+    return sentences

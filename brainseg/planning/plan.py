@@ -21,7 +21,7 @@ from brainseg.data.splits.draw import rows_of
 from brainseg.launch.job import Job
 from brainseg.launch.run import joined_cluster, place_trials
 from brainseg.launch.run_folder import open_run
-from brainseg.launch.validate import all_points, check_channels
+from brainseg.launch.validate import all_points, check_channels, tumours_lost
 from brainseg.planning.cost_model import cost_key, steady, work_at
 from brainseg.planning.forecast import Outcomes, Plan, Workload, estimate, obstacle
 from brainseg.planning.probe import Measured, in_own_process
@@ -44,6 +44,8 @@ def plan(sweep: Sweep, job: Job, *, measure: int = 2, log: Log = print) -> Plan:
     data = read_data(job.data, job.layout, log, job.label)
     points = all_points(sweep)
     check_channels(points, data.table, data.root)
+    for line in tumours_lost(points, data.table, data.root):
+        log(line)
     parts = assign_split(data, sweep.split, log)
     data.table[parts.columns] = parts
     train, validation = rows_of(data.table)

@@ -20,8 +20,6 @@ from brainseg.data.pack.extremes import SMALLEST, Picture, without_extremes
 from brainseg.data.readers.problems import Problem, Refused
 
 CEILING = 99.9  # percentile of all pixels of a patient
-FEWEST_LEVELS = 30  # that carry a picture
-HEAD = 0.99  # share of a picture's pixels by which its grey levels are counted
 LARGEST = 1e38  # float32 has no room for a range beyond it
 
 Range = NDArray[np.float32]
@@ -46,18 +44,6 @@ def to_bytes(image_HWC: NDArray[Any], range_C2: Range) -> NDArray[np.uint8]:
         inside = np.clip(image_HWC.astype(np.float32), low, high)
     image_HWC = np.rint((inside - low) * (255 / (high - low))).astype(np.uint8)
     return image_HWC
-
-
-def levels_in_head(histogram_256: NDArray[np.integer[Any]]) -> int:
-    """How many grey levels show the picture: the most frequent ones, with HEAD of its pixels.
-
-    Neither black nor the most frequent level, the background, count.
-    """
-    counts = histogram_256.astype(np.int64)
-    counts[0] = 0
-    counts[counts.argmax()] = 0
-    falling = np.sort(counts)[::-1].cumsum()
-    return int(np.searchsorted(falling, HEAD * falling[-1]) + 1) if falling[-1] else 0
 
 
 def require_one_type(image: str, dtype: np.dtype[Any], patient: str, first: np.dtype[Any]) -> None:

@@ -3,7 +3,7 @@
 What is unusual but can be trained on is a note, not a problem; data/quality/summary.py finds it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -14,9 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.config.hyperparameters import TrialConfig
 from brainseg.data.formats.detect import scan
+from brainseg.data.pack.intensity import require_one_type
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
+from brainseg.data.quality.kinds import differences, stored_axes
 from brainseg.data.quality.labels import absent_labels
+from brainseg.data.quality.levels import few_levels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
 from brainseg.data.quality.shared_masks import mask_notes, shown_mask
 from brainseg.data.quality.summary import (
@@ -26,6 +30,7 @@ from brainseg.data.quality.summary import (
     picture_notes,
     summarise,
 )
+from brainseg.data.quality.vanishing import vanished
 from brainseg.data.readers.images import read_picture, require_same_size
 from brainseg.data.readers.masks import mask_digest, read_labels
 from brainseg.data.readers.problems import Problem, Refused
@@ -67,12 +72,14 @@ def check(
     progress: Progress = lambda looks, files: looks,
     *,
     label: str = "",
+    image_size: int = TrialConfig().image_size,
 ) -> Findings:
     """Read every image and mask under ``root``; return problems, notes, figures and outliers.
 
     Args:
         label: what of a mask is tumour, see data/labels.py.
-        progress: yields the results, one an image file, and shows how many of all are done.
+        image_size: of the training, in pixels a side: tumours that vanish at it are noted.
+        progress: yields the results, one a patient, and shows how many of all are done.
 
     Raises:
         ValueError: root is not a folder, or holds no known layout.
@@ -85,22 +92,21 @@ def check(
     again = [tuple(readable["image"][[k.first, k.second]]) for k in repeats(readable, hashes)]
     for look in looks:
         problems += look.problems
-    problems += _inconsistent(readable)
-    problems += absent_labels(label, readable)
+    problems += [*_inconsistent(readable), *absent_labels(label, readable)]
     problems = list(dict.fromkeys(problems))  # a volume is named once, not once a slice
     masked = readable["tumour_pixels"].notna()
     table = readable[masked].astype({"tumour": int, "tumour_pixels": int}).reset_index(drop=True)
+    lost = vanished(table, root, image_size)
     return Findings(
         root=root,
         table=table,
-        problems=[*problems, *_leaks(readable, same)],
+        problems=[*problems, *lost.problems(), *_leaks(readable, same)],
         notes=[
             *listing_notes(contents.notes),
             *notes(listing, table, names, again),
             *mask_notes(listing, [look.mask_digest for look in looks], _sharing(readable, same)),
-            *picture_notes(
-                {k: look.traits for k, look in zip(listing["image"], looks, strict=True)}
-            ),
+            *_notes_on_files(root, table, dict(zip(listing["image"], looks, strict=True))),
+            *lost.notes(),
         ],
         summary={
             "layout": contents.layout,
@@ -115,16 +121,32 @@ def check(
     )
 
 
+def _notes_on_files(root: Path, table: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[str]:
+    yield from differences(table, stored_axes(root, table))
+    yield from picture_notes({name: look.traits for name, look in looks.items()})
+
+
 def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Look]:
-    """One look for each row; one thread reads all slices of a volume, and so opens it once."""
+    """One look for each row; one thread reads all slices of a patient, whose scale they share."""
     rows = listing.to_dict("records")
-    files = [list(slices) for _, slices in groupby(rows, lambda row: row["image"])]
+    patients = [list(slices) for _, slices in groupby(rows, lambda row: row["patient"])]
     with ThreadPoolExecutor() as pool:
-        looks = pool.map(lambda slices: [_read_slice(root, row) for row in slices], files)
-        return [look for slices in progress(looks, len(files)) for look in slices]
+        looks = pool.map(lambda slices: _read_patient(root, slices), patients)
+        return [look for slices in progress(looks, len(patients)) for look in slices]
 
 
-def _read_slice(root: Path, row: Row) -> Look:
+def _read_patient(root: Path, rows: Sequence[Row]) -> list[Look]:
+    images: list[NDArray[Any]] = []
+    looks = [_read_slice(root, row, images) for row in rows]
+    levels = few_levels(images)
+    for look in looks:
+        if look.described is not None:
+            look.described["levels"] = levels
+    return looks
+
+
+def _read_slice(root: Path, row: Row, earlier: list[NDArray[Any]]) -> Look:
+    """What is kept of a slice; its image is added to ``earlier``, those of its patient."""
     problems: list[Problem] = []
     place = tuple(row[name] for name in CUT)
     picture = _read(problems, read_picture, root, row["image"], *place)
@@ -132,6 +154,9 @@ def _read_slice(root: Path, row: Row) -> Look:
     if picture is None:
         return Look(problems, None, None)
     image_HWC = picture.samples_HWC
+    earlier.append(image_HWC)
+    types = image_HWC.dtype, row["patient"], earlier[0].dtype
+    _read(problems, require_one_type, row["image"], *types)
     described = _described(image_HWC)
     digest = ""
     if mask is not None:
@@ -180,17 +205,13 @@ def _readable(listing: pd.DataFrame, looks: Sequence[Look]) -> tuple[pd.DataFram
 
 
 def _inconsistent(readable: pd.DataFrame) -> Iterator[Problem]:
-    """Images that differ from most others in what must be the same for all to be trained on."""
-    size = readable["height"].astype(str) + "x" + readable["width"].astype(str)
-    everywhere = pd.Series(0, readable.index)
-    for values, among, rule in (
-        (readable["channels"], everywhere, "all images must have the same number of channels"),
-        (readable["type"], everywhere, "all images must have the same number type"),
-        (size, readable["patient"], "all slices of a patient must have the same size"),
-    ):
-        usual = values.groupby(among).transform(lambda group: group.mode().iloc[0])
-        for row in readable.index[values != usual]:
-            held = f"has {values[row]}, most have {usual[row]}"
+    """Images with another number of channels than most: a sweep trains on one number."""
+    channels = readable["channels"]
+    if len(readable):
+        usual = channels.mode().iloc[0]
+        rule = "all images must have the same number of channels"
+        for row in readable.index[channels != usual]:
+            held = f"has {channels[row]}, most have {usual}"
             yield Problem(readable["image"][row], rule, held, "convert it, or leave it out")
 
 

@@ -6,6 +6,7 @@ A table here has the columns of data/table.py and these, which describe each ima
     low, mean, high           a tuple of floats, one a channel
     labels                    int, the labels of its mask's file, see labels.as_bits
     copies                    a tuple of the pairs of channels that are equal
+    levels                    str, why its patient has too few grey levels, see levels.py; ""
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,9 @@ from brainseg.data.quality.labels import of_two_kinds, patients_by_label
 from brainseg.data.readers.picture import ALPHA, LOSSY, NARROW, TRANSPARENT
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
-DESCRIBED = ("height", "width", "channels", "type", "low", "mean", "high", "labels", "copies")
+DESCRIBED = (
+    *("height", "width", "channels", "type", "low", "mean", "high", "labels", "copies", "levels"),
+)
 TRAITS = {
     LOSSY: "are JPEG, which changed their pixels: use the originals where they exist",
     ALPHA: "hold transparency (alpha), which is used as a channel like the others",
@@ -80,15 +83,10 @@ def notes(
     sentences = [
         *_copied_channels(table, names),
         *_blank_channels(table),
+        *_levels(table),
         *_tumours(table),
         *_gaps(listing),
     ]
-    sizes = _counts(_sizes(table))
-    if len(sizes) > 1:
-        counted = ", ".join(f"{size} ({count} slices)" for size, count in sizes.items())
-        sentences.append(
-            f"slices have {len(sizes)} sizes, all will be padded to squares and resized: {counted}"
-        )
     if patients := of_two_kinds(table):
         sentences.append(
             f"masks of {len(patients)} patients mark tumour by 1 in some slices and by 255 in "
@@ -177,6 +175,15 @@ def _tumours(table: pd.DataFrame) -> Iterator[str]:
     without = [str(patient) for patient in tumour.index[tumour == 0]]
     if without:
         yield f"{len(without)} of {len(tumour)} patients have no tumour: {some(without)}"
+
+
+def _levels(table: pd.DataFrame) -> Iterator[str]:
+    """One sentence a patient; where there are many, one for all others."""
+    levels = table[table["levels"] != ""].groupby("patient")["levels"].first()
+    for patient, kept in levels.head(NAMED).items():
+        yield f"{patient} keeps only {kept}"
+    if others := levels.index[NAMED:].tolist():
+        yield f"{counted(len(others), 'more patient')} keep as few grey levels: {some(others)}"
 
 
 def _persons(patients: "pd.Series[str]") -> Iterator[str]:

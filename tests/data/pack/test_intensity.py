@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brainseg.data.pack.intensity import intensity_range, levels_in_head, to_bytes
+from brainseg.data.pack.intensity import intensity_range, to_bytes
 
 TYPES = (np.int16, np.uint16, np.int32, np.float32, np.float64)
 SHARE = 1 / 5  # of the grey levels that the head keeps, whatever lies beside it
@@ -184,17 +184,3 @@ def test_any_numbers_become_levels_that_rise_with_them(values: list[float]) -> N
     grey = to_bytes(np.sort(image_HWC, axis=0), range_C2)[:, 0, 0]
     assert (np.diff(grey.astype(int)) >= 0).all()
     assert np.array_equal(intensity_range([image_HWC[::-1]]), range_C2)
-
-
-# How many levels show the picture
-
-
-def test_levels_of_the_head_leave_out_background_and_stray_pixels() -> None:
-    histogram = np.zeros(256, np.int64)
-    histogram[[0, 60]] = 90_000, 50_000  # air, and a background
-    histogram[100:109] = 1000
-    histogram[150:256] = 0
-    histogram[200] = 10
-    assert levels_in_head(histogram) == 9
-    assert levels_in_head(np.full(256, 100)) > 200
-    assert levels_in_head(np.zeros(256, np.int64)) == 0

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainseg.data.formats.detect import find_slices
+from brainseg.data.pack.store import open_pack
 from brainseg.data.quality.check import check
 from tests.support.faults import SLICES, UNREADABLE, Data, change, only, reported
+
+CHANNELS = "all images must have the same number of channels"
 
 
 def test_nothing_is_wrong_with_made_up_patients(data: Data) -> None:
@@ -91,15 +95,16 @@ def test_mixed_sizes_of_patients_are_a_note(data: Data) -> None:
     assert "slices have 2 sizes, all will be padded to squares and resized: " in findings.notes[0]
 
 
-def test_mixed_sizes_of_one_patient_are_a_problem(data: Data) -> None:
+def test_mixed_sizes_of_one_patient_are_a_note_since_training_takes_them(data: Data) -> None:
     for path in (data.image(2, 3), data.mask(2, 3)):
         change(path, lambda pixels: pixels[:40])
-    rule = "all slices of a patient must have the same size"
-    assert only(check(data.root)) == (
-        data.name(data.image(2, 3)),
-        rule,
-        "has 40x48, most have 48x48",
-    )
+    findings = check(data.root)
+    assert reported(findings) == []
+    assert findings.notes == [
+        "slices have 2 sizes, all will be padded to squares and resized: 48x48 (3 patients), "
+        "40x48 and 48x48 (1 patient: PHANTOM_0002)"
+    ]
+    open_pack(find_slices(data.root), data.root, image_size=16)
 
 
 def grey(image_HWC: NDArray[Any]) -> NDArray[Any]:
@@ -115,20 +120,38 @@ def with_16_bits(image_HWC: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("how", "rule", "expected"),
     [
-        (grey, "has 1, most have 3"),
-        (with_alpha, "has 4, most have 3"),
-        (with_16_bits, "has uint16, most have uint8"),
+        (grey, CHANNELS, "has 1, most have 3"),
+        (with_alpha, CHANNELS, "has 4, most have 3"),
+        (
+            with_16_bits,
+            "the images of a patient must have one number type",
+            "holds uint16 and another image of PHANTOM_0003 uint8",
+        ),
     ],
 )
-def test_an_image_of_another_kind_is_named(
-    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], expected: str
+def test_an_image_of_another_kind_is_named_and_training_refuses_it_too(
+    data: Data, how: Callable[[NDArray[Any]], NDArray[Any]], rule: str, expected: str
 ) -> None:
     change(data.image(3, 2), how)
-    file, rule, sentence = only(check(data.root))
-    assert (file, sentence) == (data.name(data.image(3, 2)), expected)
-    assert rule.startswith("all images must have the same ")
+    assert only(check(data.root)) == (data.name(data.image(3, 2)), rule, expected)
+    with pytest.raises(ValueError, match=f"{data.image(3, 2).name} {expected.split()[0]}"):
+        open_pack(find_slices(data.root), data.root, image_size=16)
+
+
+def test_number_types_that_differ_between_patients_are_a_note_since_training_takes_them(
+    data: Data,
+) -> None:
+    for number in range(1, SLICES + 1):
+        change(data.image(3, number), with_16_bits)
+    findings = check(data.root)
+    assert reported(findings) == []
+    assert findings.notes == [
+        "images have 2 number types, 8 bits are taken as they are and others are scaled by "
+        "patient: uint8 (3 patients), uint16 (1 patient: PHANTOM_0003)"
+    ]
+    open_pack(find_slices(data.root), data.root, image_size=16)
 
 
 @pytest.mark.parametrize(("how", "channels"), [(grey, "1"), (with_alpha, "4"), (with_16_bits, "3")])

@@ -1,0 +1,61 @@
+"""Whether enough grey levels are left to show a patient's head, once intensities become 8 bits.
+
+Shapes: H rows, W columns, C channels; 2 is (what becomes 0, what 255).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.data.pack.intensity import intensity_range, to_bytes
+
+FEWEST = 30  # grey levels that carry a picture
+HEAD = 0.99  # share of a head's pixels by which its grey levels are counted
+MIDDLE = (5, 95)  # percentiles
+
+
+def few_levels(images_HWC: Sequence[NDArray[Any]]) -> str:
+    """The channel of a patient that keeps too few grey levels, and the likely cause; "" if none.
+
+    A channel of one value is left out: summary.py notes it.
+    """
+    if not images_HWC or len({(image.dtype, image.shape[2]) for image in images_HWC}) > 1:
+        return ""
+    range_C2 = intensity_range(images_HWC)
+    bytes_HWC = [to_bytes(image, range_C2) for image in images_HWC]
+    for channel in range(len(range_C2)):
+        values, grey = (
+            np.concatenate([image[..., channel].ravel() for image in images])
+            for images in (images_HWC, bytes_HWC)
+        )
+        left = levels_in_head(values, grey)
+        if left < FEWEST and values.min() < values.max():
+            return f"{left} grey levels in channel {channel}: {_cause(values)}"
+    return ""
+
+
+def levels_in_head(values: NDArray[Any], grey: NDArray[np.uint8]) -> int:
+    """How many grey levels hold most of a head: the most frequent ones, with HEAD of its pixels.
+
+    The head is all but the background: one value that holds half of the most frequent level.
+    """
+    counts = np.bincount(grey, minlength=256)
+    level = counts.argmax()
+    inside = values[grey == level]
+    background = np.partition(inside, len(inside) // 2)[len(inside) // 2]
+    counts[level] -= np.count_nonzero(inside == background)
+    falling = np.sort(counts)[::-1].cumsum()
+    return int(np.searchsorted(falling, HEAD * falling[-1]) + 1) if falling[-1] else 0
+
+
+def _cause(values: NDArray[Any]) -> str:
+    distinct = len(np.unique(values))
+    if distinct <= FEWEST:
+        return f"the files hold {distinct} values"
+    low, high = np.percentile(values, MIDDLE)
+    return (
+        f"intensities reach from {values.min():g} to {values.max():g}, 9 in 10 of them lie between "
+        f"{low:g} and {high:g} (padding, or single bright voxels)"
+    )
