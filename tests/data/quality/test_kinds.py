@@ -68,6 +68,13 @@ def test_another_number_type_is_noted(root: Path) -> None:
 
 
 def test_a_patient_cut_in_another_plane_is_noted(root: Path) -> None:
+    write_patient(root, "f", shape=(10, 12, 12), spacing_mm=(1.0, 1.0, 5.0))
+    assert notes(root)[0] == (
+        "patients are cut in 2 planes: axial (5 patients), sagittal (1 patient: f)"
+    )
+
+
+def test_a_patient_stored_along_other_axes_is_noted(root: Path) -> None:
     for name in ("scan", "seg"):
         path = root / "a" / f"{name}.nii.gz"
         image = nibabel.load(path)
