@@ -46,6 +46,7 @@ def refuse_shared_files(listing: Listing) -> None:
     _refuse_images_listed_twice(listing, slices)
     _refuse_images_as_masks(listing, masks, identity)
     _refuse_shared_masks(listing, masks, identity)
+    _refuse_copied_folders(listing, slices)
 
 
 def _identity(listing: Listing, name: str) -> Hashable:
@@ -105,10 +106,28 @@ def _refuse_shared_masks(
             listing.refuse(first, rule, f"{links}is that of {_some(images)}", remedy)
 
 
-def _equal(listing: Listing, image: str, mask: str) -> bool:
+def _refuse_copied_folders(listing: Listing, slices: Iterable[_Slice]) -> None:
+    """Folders of one name whose slices are equal: an archive that holds its patients twice."""
+    folders: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+    for row in slices:
+        if row.cut < 0:
+            last = row.patient.rpartition("/")[2]
+            folders[last][row.patient][row.number] = row.images[0]
+    rule, remedy = "a patient must lie in one folder", "remove one of them"
+    for patients in folders.values():
+        first, *others = sorted(patients)
+        for other in others:
+            shared = patients[first].keys() & patients[other].keys()
+            pairs = [(patients[first][n], patients[other][n]) for n in sorted(shared)]
+            if pairs and all(_equal(listing, *pair) for pair in pairs):
+                fault = f"and {first} hold the same {len(pairs)} images"
+                listing.refuse(other, rule, fault, remedy, files=[image for _, image in pairs])
+
+
+def _equal(listing: Listing, first: str, second: str) -> bool:
     """Whether two files hold the same bytes; where their sizes differ, neither is read."""
     try:
-        return filecmp.cmp(f"{listing.root}/{image}", f"{listing.root}/{mask}", shallow=False)
+        return filecmp.cmp(f"{listing.root}/{first}", f"{listing.root}/{second}", shallow=False)
     except OSError:
         return False
 

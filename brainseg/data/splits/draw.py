@@ -173,7 +173,8 @@ def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = 
             raise ValueError(f"{path} must hold a slice of part {part!r}, it holds none; add some")
     if len(keys) == 1:
         sides = split.groupby(_unit_of(table, groups)).nunique()
-        _refuse_any(sides.index[sides > 1], f"{path}: linked patients must share a part", "in two")
+        parted = pd.Index(_members(table, groups, str(name)) for name in sides.index[sides > 1])
+        _refuse_any(parted, f"{path}: linked patients must share a part", "in two")
     return _with_tumour_in_each(table, split.tolist())
 
 
@@ -203,6 +204,11 @@ def _units(table: pd.DataFrame, groups: Groups | None) -> Units:
 def _unit_of(table: pd.DataFrame, groups: Groups | None) -> pd.Series:
     """Each row's group: that of its patient, else the patient itself."""
     return table["patient"].map(lambda patient: (groups or {}).get(patient, patient))
+
+
+def _members(table: pd.DataFrame, groups: Groups | None, name: str) -> str:
+    """The patients of a group, `P1_t0 with P1_t1`."""
+    return " with ".join(sorted(set(table["patient"][_unit_of(table, groups) == name])))
 
 
 def _sites(table: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices
-from tests.support.scans import blob, noise, problems, write_picture, write_volume
+from tests.support.scans import blob, noise, problems, write_picture, write_slice, write_volume
 
 IMAGE_OR_MASK = "a file must be an image or a mask"
 REMEDY = "give each image its own; join the channels of one slice by |"
@@ -104,3 +104,18 @@ def test_masks_that_mark_nothing_may_be_one_file_and_so_may_a_black_image(tmp_pa
     manifest(tmp_path, "i_1.png,m_1.png,P1", *rows, "black_1.png,black_1.png,P5")
     assert problems(tmp_path) == []
     assert find_slices(tmp_path)["tumour"].tolist() == [1, 0, 0, 0, 0]
+
+
+def test_an_archive_that_holds_its_patients_twice_is_refused(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_slice(tmp_path / "kaggle_3m", "P1", number)
+        write_slice(tmp_path / "kaggle_3m", "P2", number)
+    shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg" / "kaggle_3m")
+    rule = "a patient must lie in one folder, lgg/kaggle_3m/"
+    assert problems(tmp_path) == [
+        f"{rule}P1 and kaggle_3m/P1 hold the same 2 images; remove one of them",
+        f"{rule}P2 and kaggle_3m/P2 hold the same 2 images; remove one of them",
+    ]
+    write_picture(tmp_path / "lgg" / "kaggle_3m" / "P1" / "P1_2.tif", noise(8, 10, 3))
+    (listed,) = problems(tmp_path)
+    assert listed.startswith(f"{rule}P2 and ")

@@ -70,9 +70,10 @@ def test_a_patient_in_two_folders_is_found_by_what_it_shows(data: Data) -> None:
 def test_two_folders_of_one_name_are_two_patients_and_a_copy_is_refused(data: Data) -> None:
     shutil.copytree(data.image(2, 1).parent, data.root / "copy" / "PHANTOM_0002")
     findings = check(data.root)
-    _, rule, sentence = only(findings)
-    assert rule == SHARED
-    assert "(5 more such pairs of slices)" in sentence
+    copied, shared = reported(findings)
+    assert copied[:2] == ("copy/PHANTOM_0002", "a patient must lie in one folder")
+    assert shared[1] == SHARED
+    assert "(5 more such pairs of slices)" in shared[2]
     assert findings.notes == [
         "2 patients have equal last folders, as 1 person would: PHANTOM_0002, copy/PHANTOM_0002; "
         f"they {KEPT}"

@@ -84,7 +84,7 @@ def test_a_split_file_that_separates_linked_patients_is_refused(tmp_path: Path) 
     path = tmp_path / "split.csv"
     path.write_text("patient,split\n" + FOUR)
     assert refused(lambda: split_from_file(table, path, groups={"a": "x", "c": "x"})) == (
-        f"{path}: linked patients must share a part, 1 in two: x; correct the file"
+        f"{path}: linked patients must share a part, 1 in two: a with c; correct the file"
     )
 
 
