@@ -44,7 +44,7 @@ class Nifti:
         mm = MILLIMETRES[self.units]
         sides = np.linalg.norm(affine_mm[:3, :3], axis=0) / mm
         pixdim = [self.qfac, *(sides if self.pixdim is None else self.pixdim), 1, 1, 1, 1]
-        affine = np.diag([1 / mm] * 3) @ affine_mm[:3]
+        affine = affine_mm[:3] / mm
         start = len(header) + 4 + self.offset
         scale, qform = (self.slope, self.inter), (*self.quaternion, *self.origin)
         if self.version == 1:

@@ -89,7 +89,7 @@ def notes(
     ]
     if patients := of_two_kinds(table):
         sentences.append(
-            f"masks of {len(patients)} patients mark tumour by 1 in some slices and by 255 in "
+            f"masks of {counted(len(patients), 'patient')} mark tumour by 1 in some slices and by 255 in "
             f"others, both are read as tumour: {some(patients)}"
         )
     if repeats:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from brainseg.data.readers.masks import read_mask
+from tests.support.nifti_bytes import Nifti
 from tests.support.scans import blob, refused_reading, write_picture, write_volume
 
 
@@ -96,3 +97,72 @@ def test_a_mask_of_floats_between_0_and_1_is_refused(tmp_path: Path) -> None:
     assert "m.nii holds 0.0 (240 px), 0.5 (16 px)" in refused_reading(
         read_mask, tmp_path, "m.nii", 0, 2
     )
+
+
+def test_nan_in_a_mask_is_told_as_such(tmp_path: Path) -> None:
+    voxels = np.stack([blob(top=1), blob(top=0)]).astype(np.float32)
+    voxels[1, 0, :2] = np.nan
+    write_volume(tmp_path / "m.nii", voxels)
+    for index in (0, 1):
+        assert refused_reading(read_mask, tmp_path, "m.nii", index, 2) == (
+            "a mask must hold finite numbers, m.nii holds 2 that are not; write 0 where nothing is "
+            "marked"
+        )
+
+
+def test_a_volume_is_judged_as_a_whole(tmp_path: Path) -> None:
+    full = np.ones((16, 16), np.uint8)  # one slice may be all tumour
+    write_volume(tmp_path / "m.nii", np.stack([full, full * 0, full * 0]))
+    assert read_mask(tmp_path, "m.nii", 0, 2).all()
+    write_volume(tmp_path / "n.nii", np.stack([blob(top=1), blob(top=255)]))
+    messages = {refused_reading(read_mask, tmp_path, "n.nii", index, 2) for index in (0, 1)}
+    assert messages == {
+        "a mask must hold 0 and 1, or 0 and 255, or only 0, n.nii holds 0 (480 px), 1 (16 px), "
+        "255 (16 px); threshold it, or redraw it"
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32, np.float64, np.int32])
+@pytest.mark.parametrize(("label", "area"), [("whole", 16), ("2", 8), ("2+4", 16), ("7", 0)])
+def test_labels_may_be_of_any_number_type(
+    tmp_path: Path, dtype: type, label: str, area: int
+) -> None:
+    mask_HW = blob(top=2)
+    mask_HW[4:6] *= 2
+    write_volume(tmp_path / "m.nii", mask_HW[None].astype(dtype))
+    assert read_mask(tmp_path, "m.nii", 0, 2, label=label).sum() == area
+    write_picture(tmp_path / "m.tif", mask_HW.astype(dtype if dtype != np.int32 else np.uint8))
+    assert read_mask(tmp_path, "m.tif", label=label).sum() == area
+
+
+@pytest.mark.parametrize("stored", [(0.5, 2), (-1.0, 1), (1 / 3, 3)])
+def test_labels_that_the_header_scales_are_read_as_scaled(
+    tmp_path: Path, stored: tuple[float, int]
+) -> None:
+    slope, factor = stored
+    voxels = (blob(top=1).T[..., None] * factor / (slope * factor)).round().astype(np.int16)
+    scaled = Nifti(slope=slope).write(voxels, np.eye(4))
+    (tmp_path / "m.nii").write_bytes(scaled)
+    assert read_mask(tmp_path, "m.nii", 0, 2).sum() == 16
+
+
+@pytest.mark.parametrize(
+    ("value", "label", "rule"),
+    [
+        (-1, "", "a mask must hold 0 and 1, or 0 and 255, or only 0"),
+        (-1, "whole", "the labels of a mask must be whole numbers from 0"),
+        (0.5, "whole", "the labels of a mask must be whole numbers from 0"),
+        (250, "", "a mask must hold 0 and 1, or 0 and 255, or only 0"),
+        (99, "", "a mask must hold 0 and 1, or 0 and 255, unless --label says which labels"),
+    ],
+)
+def test_what_is_no_label_is_refused_by_its_value(
+    tmp_path: Path, value: float, label: str, rule: str
+) -> None:
+    write_volume(tmp_path / "m.nii", (blob(top=1)[None] * np.float32(value)).astype(np.float32))
+
+    def read(root: Path, name: str) -> None:
+        read_mask(root, name, 0, 2, label=label)
+
+    message = refused_reading(read, tmp_path, "m.nii")
+    assert message.startswith(rule) and f"{float(value)} (16 px)" in message
