@@ -180,6 +180,6 @@ def test_masks_that_mark_by_1_and_by_255_in_one_patient_are_told(tmp_path: Path)
         mask_HW = (labels(0)[1] > 0).astype(np.uint8) * (255 if n else 1)
         write_picture(tmp_path / "masks" / f"P_{n}.png", mask_HW)
     assert (
-        "masks of 1 patients mark tumour by 1 in some slices and by 255 in others, both are read "
+        "masks of 1 patient mark tumour by 1 in some slices and by 255 in others, both are read "
         "as tumour: P"
     ) in check(tmp_path).notes

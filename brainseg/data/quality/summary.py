@@ -89,8 +89,8 @@ def notes(
     ]
     if patients := of_two_kinds(table):
         sentences.append(
-            f"masks of {counted(len(patients), 'patient')} mark tumour by 1 in some slices and by 255 in "
-            f"others, both are read as tumour: {some(patients)}"
+            f"masks of {counted(len(patients), 'patient')} mark tumour by 1 in some slices and by "
+            f"255 in others, both are read as tumour: {some(patients)}"
         )
     if repeats:
         files = [f"{later} equals {earlier}" for earlier, later in repeats]
