@@ -90,6 +90,8 @@ def account_for(listing: Listing, tree: Tree) -> Account:
         last = name.rpartition("/")[2]
         if name == listing.manifest or last in TOOLS or KNOWN_BESIDE.fullmatch(last):
             return BESIDE
+        if tree.others.get(name) == paths.OWN_CACHE:
+            return BESIDE
         return listing.aside.get(name) or tree.others.get(name) or suffix(name) or NO_SUFFIX
 
     roles = {name: role(name) for name in (*tree.files, *tree.others)}

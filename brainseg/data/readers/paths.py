@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from brainseg.data.readers.problems import Problem, Refused
+from brainseg.records.cache import default_cache
 
 JOINT = "|"  # between the files that hold the channels of one slice
 
@@ -15,6 +17,7 @@ FOLDER_LINK = "link to a folder"
 EMPTY = "empty folder"
 HIDDEN_FOLDER = "folder of hidden name"
 HIDDEN_FILE = "hidden file"
+OWN_CACHE = "cache of brainseg"
 SPECIAL = "thing that is neither file nor folder"
 
 
@@ -59,9 +62,9 @@ def list_tree(root: Path) -> Tree:
 
 def _sort_in(tree: Tree, root: Path, inside: Iterable[tuple[str, os.DirEntry[str]]]) -> list[str]:
     """Put each entry of a folder in its place in the tree; the folders to list next."""
-    folders = []
+    folders, own = [], _own_cache()
     for name, entry in inside:
-        kind = _other_kind(entry)
+        kind = _other_kind(entry) or OWN_CACHE * (entry.path == own)
         if kind:
             tree.others[name] = kind
         elif problem := _problem(root, name, entry.is_symlink()):
@@ -74,6 +77,13 @@ def _sort_in(tree: Tree, root: Path, inside: Iterable[tuple[str, os.DirEntry[str
         else:
             tree.files.append(name)
     return folders
+
+
+def _own_cache() -> str:
+    """Where brainseg keeps its own files, which may lie in the data; "" if it has no place."""
+    with suppress(ValueError):
+        return os.path.realpath(default_cache())
+    return ""
 
 
 def _other_kind(entry: os.DirEntry[str]) -> str:

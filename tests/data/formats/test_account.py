@@ -10,7 +10,7 @@ import pytest
 
 from brainseg.cli.main import main
 from brainseg.data.dataset import read_data
-from brainseg.data.formats.detect import scan
+from brainseg.data.formats.detect import find_slices, scan
 from tests.support.scans import blob, noise, problems, write_picture, write_slice, write_volume
 
 LOST = "something of each patient must be used"
@@ -191,3 +191,14 @@ def test_check_prints_the_account(tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "files 2 images, 2 masks" in lines
     assert r"not used 1 .mha (P1/1\x1b.mha)" in lines
+
+
+def test_the_cache_of_brainseg_may_lie_in_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for patient in "pq":
+        write_slice(tmp_path, patient, 1, 9)
+    monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "cache"))
+    first = find_slices(tmp_path)
+    assert (tmp_path / "cache").is_dir()
+    assert find_slices(tmp_path).equals(first)
