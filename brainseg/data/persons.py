@@ -11,9 +11,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+MOST_VISITS = 6  # of a name without a number; more are the patients of a place
 BETWEEN = "[-_ ./]+"
 DATE = (
-    r"(?:19|20)\d\d(?P<gap>[-_.]?)(?:0[1-9]|1[0-2])(?P=gap)(?:0[1-9]|[12]\d|3[01])"
+    r"(?:(?:19|20)\d\d(?P<gap>[-_.]?)(?:0[1-9]|1[0-2])(?P=gap)(?:0[1-9]|[12]\d|3[01])"
+    r"|\d\d(?P<other>[-_.])\d\d(?P=other)(?:19|20)\d\d|(?:19|20)\d\d-(?:0[1-9]|1[0-2])"
+    r"|(?:\d\d?[-_]?)?(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[-_]?(?:19|20)\d\d)"
     r"(?:[t_-]?\d{4}(?:\d\d)?)?"  # hours, minutes, seconds
 )
 COUNT = r"[-_ ]?\d{1,4}[a-z]?(?:[-_]\d{1,2})?"  # 2, 02, -003d, _000-1
@@ -30,11 +33,16 @@ SHORT = (
     r"|\d{1,3}[-_ ]?(?:days?|w|wks?|weeks?|m|mo|months?|y|yrs?|years?)"
 )
 SEQUENCE = "t1w|t2w|t1ce|t1c|t1gd|t1n|t2f|flair|dwi|adc|swi|pd|anat"
+FIRST = re.compile(  # visits that stand in front of the person
+    rf"(?:(?:visit|time[-_ ]?point|tp|ses){COUNT}|base[-_ ]?line|follow[-_ ]?up(?:{COUNT})?"
+    rf"|(?:pre|post)[-_ ]?(?:op)?){BETWEEN}(.*\d.*)"
+)
 # What stands before: after a time any word that is not a general one, else one with a number.
 VISITS = (
     (re.compile(rf"(.+?){BETWEEN}(?:{TIMES})"), False),
     (re.compile(rf"(.+?){BETWEEN}(?:{SHORT}|{SEQUENCE})"), True),
-    (re.compile(rf"(.*?[^\d]|.+?{BETWEEN}){DATE}"), True),
+    (re.compile(rf"(.+?){BETWEEN}{DATE}"), False),
+    (re.compile(r"(.*\D)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"), True),
 )
 SCHEMES = (  # data sets whose last number is a visit
     re.compile(r"(brats-[a-z-]+-\d{4,5})-\d{1,3}"),
@@ -59,14 +67,9 @@ def composed(name: str) -> str:
 
 def person(name: str) -> str:
     """What is left of a patient's name without its visits, in small letters."""
-    readable = (char for char in name if unicodedata.category(char) != "Cf")  # of no width
-    left = " ".join(unicodedata.normalize("NFKC", "".join(readable)).casefold().split())
-    for scheme in SCHEMES:
-        if match := scheme.fullmatch(left):
-            return match[1]
-    while shorter := _without_last_visit(left):
-        left = shorter
-    return left
+    left = _without_visits(name)
+    in_front = FIRST.fullmatch(left)
+    return in_front[1] if in_front else left
 
 
 def visits(patients: Iterable[str]) -> list[list[str]]:
@@ -74,7 +77,11 @@ def visits(patients: Iterable[str]) -> list[list[str]]:
     persons: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(set(patients)):
         persons[person(patient)].append(patient)
-    return [names for names in persons.values() if len(names) > 1]
+    return [
+        names
+        for base, names in persons.items()
+        if len(names) > 1 and (len(names) <= MOST_VISITS or re.search(r"\d", base))
+    ]
 
 
 def namesakes(patients: Iterable[str]) -> list[list[str]]:
@@ -113,7 +120,19 @@ def patients_of_folders(folders: Iterable[str]) -> dict[str, str]:
 
 def _last_person(path: str) -> str:
     """`P1` of `site/P1`, `P1/20190501` of `site/P1/20190501`."""
-    return "/".join(path.split("/")[person(path).count("/") :])
+    return "/".join(path.split("/")[_without_visits(path).count("/") :])
+
+
+def _without_visits(name: str) -> str:
+    """The start of a name, before the visits at its end, in small letters."""
+    readable = (char for char in name if unicodedata.category(char) != "Cf")  # of no width
+    left = " ".join(unicodedata.normalize("NFKC", "".join(readable)).casefold().split())
+    for scheme in SCHEMES:
+        if match := scheme.fullmatch(left):
+            return match[1]
+    while shorter := _without_last_visit(left):
+        left = shorter
+    return left
 
 
 def _without_last_visit(name: str) -> str:

@@ -49,6 +49,12 @@ VISITS = [
     ("002_S_0413_m12", "002_S_0413_sc"),
     ("Müller_baseline", "Müller_followup"),
     ("P\u200b1", "P1"),
+    ("P1_01.05.2019", "P1_31.12.2019"),
+    ("P1_2019-05", "P1_2019-12"),
+    ("P1_01May2019", "P1-aug_2020"),
+    ("baseline_001", "followup2_001"),
+    ("Müller_20190501", "Müller_20200101"),
+    ("baseline/P1", "followup/P1"),
 ]
 OTHERS = [
     ("P1", "P2"),
@@ -72,6 +78,9 @@ OTHERS = [
     ("ses-01", "ses-02"),
     ("sub-01/ses-01", "sub-02/ses-01"),
     ("sub-01/anat", "sub-02/anat"),
+    ("pre_001", "pre_002"),
+    ("baseline", "followup"),
+    ("P1_2019", "P1_2020"),
 ]
 
 
@@ -83,6 +92,12 @@ def test_visits_of_one_person_are_linked(names: tuple[str, str]) -> None:
 @pytest.mark.parametrize("names", OTHERS)
 def test_names_that_may_merely_count_are_not_linked(names: tuple[str, str]) -> None:
     assert alike_names(names) == []
+
+
+def test_many_dates_of_a_word_are_patients_of_a_place_not_visits_of_a_person() -> None:
+    names = [f"Munich_2019-05-{day:02}" for day in range(1, 8)]
+    assert visits(names[:6]) == [names[:6]]
+    assert visits(names) == []
 
 
 def test_pairs_are_in_the_order_of_the_names() -> None:

@@ -94,13 +94,20 @@ def _text(path: Path, name: str) -> str:
     except UnicodeDecodeError as error:
         bad = error.start if bad < 0 else min(bad, error.start)
     if bad >= 0:
-        before = content[:bad].decode(encoding, errors="replace")
-        line = 1 + (before.count("\n") or before.count("\r"))
+        line = _line(content[:bad].decode(encoding, errors="replace"))
         rule = "a table must be text in UTF-8, or in UTF-16 with its mark"
         fault = f"is not: byte {bad + 1} of the file is 0x{content[bad]:02x}"
         remedy = "save it as UTF-8 (Excel: CSV UTF-8)"
         raise Refused(Problem(f"{name} line {line}", rule, fault, remedy))
+    if (lost := text.find("\ufffd")) >= 0:
+        rule, fault = "a table must be whole", "holds U+FFFD, which stands for a lost character"
+        remedy = "export it anew as UTF-8"
+        raise Refused(Problem(f"{name} line {_line(text[:lost])}", rule, fault, remedy))
     return EXCEL.sub("", text.removeprefix("\ufeff"))
+
+
+def _line(before: str) -> int:
+    return 1 + (before.count("\n") or before.count("\r"))
 
 
 def _header(text: str, needed: Collection[str]) -> tuple[str, list[str]]:

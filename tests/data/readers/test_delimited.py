@@ -12,7 +12,7 @@ from brainseg.data.readers.delimited import header, read_rows
 from brainseg.data.readers.problems import Refused
 
 COLUMNS = ("image", "mask", "patient")
-NO_CONTROL = st.characters(exclude_categories=("Cs", "Cc"))
+NO_CONTROL = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffd")
 CELL = st.text(st.one_of(NO_CONTROL, st.sampled_from(",;\t\"'\n|\\ ")), max_size=8).map(str.strip)
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1", "cp1252", "utf-16-le", "cp437")
 
@@ -81,6 +81,14 @@ def test_another_encoding_is_refused_with_line_and_byte(tmp_path: Path, encoding
     assert refusals(path) == [
         f"a table must be text in UTF-8, or in UTF-16 with its mark, m.csv line {line} is not: "
         f"byte {byte} of the file is 0x{value:02x}; save it as UTF-8 (Excel: CSV UTF-8)"
+    ]
+
+
+def test_characters_that_an_earlier_program_lost_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", "image,mask,patient\na,b,c\na,b,M\ufffdller\n")
+    assert refusals(path) == [
+        "a table must be whole, m.csv line 3 holds U+FFFD, which stands for a lost character; "
+        "export it anew as UTF-8"
     ]
 
 
