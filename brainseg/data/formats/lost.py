@@ -12,10 +12,11 @@ from brainseg.data.readers.paths import printable
 # Where the folders of patients lie in each layout ("" is the root), and where their files do
 FOLDERS = {"lgg": ("",), "nifti": ("",), "pairs": ("images", "masks")}
 CASES = {"pairs": ("images", "masks"), "nnunet": ("imagesTr", "labelsTr")}
-NO_DATA = (BESIDE, COPY, paths.HIDDEN_FILE, paths.HIDDEN_FOLDER, paths.FOLDER_LINK)
-DOCUMENTS = re.compile(  # suffixes of what can be no images
+NO_DATA = (BESIDE, COPY, paths.EMPTY, paths.HIDDEN_FILE, paths.HIDDEN_FOLDER, paths.FOLDER_LINK)
+DOCUMENTS = re.compile(  # suffixes of what can be no scans: texts, programs, films, weights
     r"\.(txt|md|rst|pdf|docx?|odt|rtf|tex|bib|html|css|xml|[ct]sv|xlsx?|ods|json|ya?ml|toml|ini|cfg|"
-    r"log|lock|pyc?|ipynb|r|m|c|h|cpp|sh|bat|ps1|sql|bval|bvec)"
+    r"log|lock|pyc?|ipynb|r|m|c|h|cpp|sh|bat|ps1|sql|bval|bvec|pptx?|e?ps|svg|gif|mp[34]|avi|mov|"
+    r"pth?|ckpt|pkl|onnx|safetensors)"
 )
 ARCHIVES = re.compile(r"\.(zip|t?gz|tar|tar\.(gz|bz2|xz)|7z|rar|bz2|xz)")
 
@@ -54,7 +55,7 @@ def _lost_cases(listing: Listing, account: Account, tops: tuple[str, ...]) -> di
     lost: dict[str, list[str]] = defaultdict(list)
     for name, role in account.roles.items():
         folder, _, last = name.rpartition("/")
-        if folder not in tops or role == paths.EMPTY or not _may_be_data(role):
+        if folder not in tops or not _may_be_data(role):
             continue
         patient = last[: len(last) - len(suffix(last))]
         if folder == "imagesTr":
@@ -91,11 +92,8 @@ class _Folders:
             is_sibling = folder.rpartition("/")[0] in beside
             if is_sibling and _shape(folder) in self.shapes:  # whatever it holds
                 held[folder].append(name)
-            if role == paths.EMPTY:
-                is_data = is_sibling
-            else:  # pictures beside volumes, or volumes beside pictures, are of another layout
-                is_data = _may_be_data(role) and not (is_picture(role) or is_volume(role))
-            if is_data:
+            # Pictures beside volumes, or volumes beside pictures, are of another layout
+            if _may_be_data(role) and not (is_picture(role) or is_volume(role)):
                 data[folder].append(name)
         return {folder: data[folder] or held[folder] for folder in sorted(data | held)}
 

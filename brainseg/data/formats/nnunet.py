@@ -125,7 +125,7 @@ def _description(listing: Listing, names: list[str]) -> Description | None:
         listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net documents it")
         return None
     images = [name for name in names if name.startswith("imagesTr/")]
-    if not any(name.endswith(about.ending) for name in images):
+    if not any(name.lower().endswith(about.ending.lower()) for name in images):
         rule = f"the file_ending of {DESCRIPTION} must be that of the files in imagesTr"
         fault = f"has {about.ending!r}, none of {len(images)} files ends in it"
         listing.refuse(DESCRIPTION, rule, fault, "correct it")

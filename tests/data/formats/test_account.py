@@ -95,6 +95,14 @@ def test_a_patient_of_whom_nothing_was_used_is_a_problem(
     assert ended.value.code == 1
 
 
+def test_an_empty_folder_is_that_of_a_patient_only_by_its_name(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    for name in ("P7", "runs"):
+        (tmp_path / name).mkdir()
+    assert [listed.split("; ")[0] for listed in problems(tmp_path)] == [f"{LOST}, P7 is empty"]
+    assert scan(tmp_path).account.unused == "1 empty folder (runs)"
+
+
 @pytest.mark.parametrize("name", ["P5.zip", "P5.tar.gz", "P5"])
 def test_an_archive_or_a_dead_link_in_place_of_a_patient_is_a_problem(
     tmp_path: Path, name: str
@@ -119,7 +127,7 @@ def test_a_whole_site_that_was_not_used_is_one_problem(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("site.zip", "P1.zip"),
+        *("site.zip", "P1.zip", "runs/model.pt"),
         *("docs/a.pdf", "code/main.py", "dicom/P1/1.dcm", "P1/raw/1.dcm", "figures/volume.nii"),
         *("P1/P1.mha", "__MACOSX/P1/._P1_1.tif", "a.mha"),
     ],
