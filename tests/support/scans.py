@@ -133,7 +133,8 @@ def as_nnunet_of_pictures(phantoms: Path, root: Path) -> None:
                 path = root / "imagesTr" / f"{patient}_{n:03}_{channel:04}.png"
                 write_picture(path, image_HWC[..., channel])
             write_picture(root / "labelsTr" / f"{patient}_{n:03}.png", mask_HW)
-    describe(root, file_ending=".png")
+    cases = len(list((root / "labelsTr").iterdir()))
+    describe(root, file_ending=".png", numTraining=cases)
 
 
 def describe(root: Path, **changes: Any) -> None:

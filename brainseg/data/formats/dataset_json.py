@@ -20,6 +20,7 @@ class Description:
     labels: tuple[int, ...]  # other than the background's 0
     legend: str  # the labels as they are written
     ending: str  # of its files; "" if unknown
+    cases: int | None  # for training; None if it does not say
 
 
 def read_description(path: Path) -> Description:
@@ -33,7 +34,9 @@ def read_description(path: Path) -> Description:
     if not isinstance(ending, str):
         raise ValueError(f"has the file_ending {ending!r}, which is no text")
     channels, labels = _channels(about), _foreground(about)
-    return Description(channels, labels, json.dumps(about["labels"]), ending)
+    cases = about.get("numTraining")
+    cases = cases if isinstance(cases, int) else None
+    return Description(channels, labels, json.dumps(about["labels"]), ending, cases)
 
 
 def _object(path: Path) -> dict[str, Any]:

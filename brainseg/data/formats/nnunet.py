@@ -39,6 +39,10 @@ def list_nnunet(listing: Listing, names: list[str]) -> None:
         cases = [name for case in images.values() for name in case.values()]
         listing.refuse("labelsTr", rule, "holds none", "add the masks", files=cases)
         return
+    count = len(images.keys() | masks.keys())
+    if about and about.cases not in (None, count):
+        said = f"{DESCRIPTION} (numTraining is {about.cases})"
+        listing.note(f"{count} training cases are there, not as many as was counted", said)
     single = [case for case in images.values() if list(case) == [0]]
     whole = 2 * len(single) > len(images)
     for case in sorted(images.keys() | masks.keys()):

@@ -148,6 +148,19 @@ def test_labels_that_are_missing_altogether_are_one_problem(tmp_path: Path, phan
     ]
 
 
+def test_cases_that_dataset_json_counts_and_that_are_gone_are_noted(
+    tmp_path: Path, phantoms: Path
+) -> None:
+    as_nnunet(phantoms, tmp_path / "data")
+    assert scan(tmp_path / "data").notes == {}
+    describe(tmp_path / "data", numTraining=484)
+    assert scan(tmp_path / "data").notes == {
+        "3 training cases are there, not as many as was counted": [
+            "dataset.json (numTraining is 484)"
+        ]
+    }
+
+
 def test_a_case_in_two_files_is_a_problem(tmp_path: Path, phantoms: Path) -> None:
     as_nnunet(phantoms, tmp_path / "data")
     for name in ("imagesTr/PHANTOM_0001_0001", "labelsTr/PHANTOM_0001"):
