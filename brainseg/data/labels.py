@@ -5,9 +5,12 @@ until 2021 necrosis and enhancing tumour; since 2023 the enhancing tumour is 3.
 """
 
 import re
+from collections.abc import Iterable
 
 WHOLE = "whole"
-LAST = 62  # the last bit of a set of labels stands for all labels from it on
+SMALL = 40  # labels below have a bit of their own in a set of labels, as have those that are named
+LAST = 62  # the bit of all others
+MOST = LAST - SMALL
 
 
 def parse_label(text: str) -> str:
@@ -19,7 +22,8 @@ def parse_label(text: str) -> str:
     if text == WHOLE:
         return text
     numbers = {int(number) for number in text.split("+") if re.fullmatch("[0-9]{1,9}", number)}
-    if 0 in numbers or len(numbers) < len(set(text.split("+"))):
+    wrong = len(numbers) < len(set(text.split("+")))
+    if wrong or 0 in numbers or len(numbers) > MOST:
         raise ValueError(f"must be whole, or numbers from 1 joined by +, as 1+4, got {text!r}")
     return "+".join(map(str, sorted(numbers)))
 
@@ -36,16 +40,29 @@ def in_words(label: str) -> str:
     return f"tumour is label {label}"
 
 
-def as_bits(numbers: list[int]) -> int:
-    """A set of labels as the bits of one number."""
-    return sum({1 << min(number, LAST) for number in numbers if number > 0})
+def as_bits(numbers: Iterable[int], label: str) -> int:
+    """A set of labels as the bits of one number; ``label`` is what counts as tumour."""
+    return sum({1 << _bit(number, label) for number in numbers if number > 0})
 
 
-def absent(label: str, held: int) -> str:
-    """What ``label`` names and masks that hold ``held``, a set of labels, lack; "" if nothing."""
-    lacking = [n for n in numbers_of(label) if not held >> min(n, LAST) & 1]
+def held_by(bits: int, label: str) -> list[str]:
+    """The labels of a set, in words."""
+    names = {_bit(n, label): str(n) for n in (*range(1, SMALL), *numbers_of(label))}
+    return [
+        name for bit, name in (names | {LAST: f"others from {SMALL} on"}).items() if bits >> bit & 1
+    ]
+
+
+def absent(label: str, bits: int) -> str:
+    """What ``label`` names and masks that hold the set ``bits`` lack; "" if nothing."""
+    lacking = [str(n) for n in numbers_of(label) if not bits >> _bit(n, label) & 1]
     if not lacking:
         return ""
-    known = [str(n) for n in range(1, LAST) if held >> n & 1] + ["others"] * (held >> LAST & 1)
+    known = held_by(bits, label)
     holds = f"they hold {', '.join(known)}" if known else "they are empty"
-    return f"label {' and '.join(map(str, lacking))}, which no mask holds ({holds})"
+    return f"label {' and '.join(lacking)}, which no mask holds ({holds})"
+
+
+def _bit(number: int, label: str) -> int:
+    named = [n for n in numbers_of(label) if n >= SMALL]
+    return number if number < SMALL else SMALL + named.index(number) if number in named else LAST

@@ -132,6 +132,21 @@ def test_what_is_no_label_is_refused(text: str) -> None:
     assert refused(lambda: parse_label(text)) == message
 
 
+@pytest.mark.parametrize(("label", "lacks"), [("77", ""), ("77+99", "99"), ("1+50", "1 and 50")])
+def test_labels_of_large_numbers_are_told_apart(tmp_path: Path, label: str, lacks: str) -> None:
+    for n in range(3):
+        write_picture(tmp_path / "images" / f"P_{n}.png", noise(16, 16 + n)[:, :16])
+        mask_HW = np.where(labels(n)[1] == 2, 77, 2 * (labels(n)[1] == 1)).astype(np.uint8)
+        write_picture(tmp_path / "masks" / f"P_{n}.png", mask_HW)
+    if not lacks:
+        assert find_slices(tmp_path, label=label)["tumour_pixels"].tolist() == [20, 20, 20]
+        assert check(tmp_path, label=label).summary["labels"] == {"2": 1, "77": 1}
+        return
+    known = "2, 77" if "77" in label else "2, others from 40 on"
+    message = f"--label names label {lacks}, which no mask holds (they hold {known})"
+    assert message in refused(lambda: find_slices(tmp_path, label=label))
+
+
 def begun(data: Data, run: Run) -> Run:
     parts = assign_split(data, SWEEP.split, print, run)
     data.table[parts.columns] = parts

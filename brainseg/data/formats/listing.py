@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brainseg.data.persons import composed
 from brainseg.data.readers import nifti
-from brainseg.data.readers.geometry import CANONICAL, Geometry
+from brainseg.data.readers.geometry import ALIKE, CANONICAL, Geometry, times
 from brainseg.data.readers.images import PICTURES
 from brainseg.data.readers.paths import JOINT, confined
 from brainseg.data.readers.problems import Problem, Refused
@@ -82,6 +82,11 @@ class Listing:
             self.problems.append(refusal.problem)
             self.charged.update((*image.split(JOINT), mask))
             return
+        pairs = zip(spacing or (), first.slice_spacing_mm, strict=False)
+        if spacing and any(abs(mm - of_file) > ALIKE * of_file for mm, of_file in pairs):
+            values = f"{times(spacing)} mm, affine {times(first.slice_spacing_mm)} mm"
+            what = "the manifest and the affine disagree on the spacing, the manifest counts"
+            self.note(what, f"{image} (manifest {values})")
         patient = composed(patient)
         orientation = "" if first.orientation == CANONICAL else first.orientation
         counted = self.slices.get(patient, 0)
@@ -105,7 +110,11 @@ class Listing:
                 geometry = self._geometry(name, first.orientation)
             if difference := geometry.difference(first, names[place]):
                 rule = "a patient's volumes must lie in one place, corners to a tenth of a voxel"
-                raise Refused(Problem(name, rule, difference, "resample it to that grid"))
+                remedy = (
+                    "resample it to that grid, or copy that volume's affine if only the header is "
+                    "wrong"
+                )
+                raise Refused(Problem(name, rule, difference, remedy))
             for what, values in geometry.notes:
                 self.note(what, f"{name} ({values})" if values else name)
         if geometries[-1].channels > 1:

@@ -1,20 +1,21 @@
 """Which labels the masks of a data set hold: what ``--label`` can choose from."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from brainseg.data.labels import LAST, absent, as_bits
+from brainseg.data.labels import absent, as_bits, held_by
 from brainseg.data.readers.problems import Problem
 
 
 def patients_by_label(table: pd.DataFrame) -> dict[str, int]:
-    """How many patients have each label; labels from LAST on are counted together."""
+    """How many patients have each label."""
     held = table.groupby("patient")["labels"].agg(np.bitwise_or.reduce)
-    names = {n: str(n) for n in range(1, LAST)} | {LAST: f"{LAST} or more"}
-    counts = {name: sum(int(bits) >> n & 1 for bits in held) for n, name in names.items()}
-    return {name: count for name, count in counts.items() if count}
+    label = next(iter(table["label"]), "")
+    names = Counter(name for bits in held for name in held_by(int(bits), label))
+    return {name: names[name] for name in held_by(-1, label) if names[name]}
 
 
 def absent_labels(label: str, table: pd.DataFrame) -> Iterator[Problem]:
@@ -30,6 +31,6 @@ def absent_labels(label: str, table: pd.DataFrame) -> Iterator[Problem]:
 
 def of_two_kinds(table: pd.DataFrame) -> list[str]:
     """Patients whose masks mark tumour by 1 in some slices, and by 255 in others."""
-    kinds = table[table["labels"].isin((as_bits([1]), as_bits([255])))]
+    kinds = table[table["labels"].isin((as_bits([1], ""), as_bits([255], "")))]
     differ = kinds.groupby("patient")["labels"].nunique() > 1
     return [str(patient) for patient in differ.index[differ]]

@@ -56,7 +56,7 @@ def read_labels(
         fault = f"marks {share:.0%} and holds {_in_words(*held)}"
         raise Refused(Problem(mask, rule, fault, "invert it if it marks the background"))
     whole = np.rint(values).astype(np.int64).tolist()
-    return _is_tumour(numbers_HW, label).astype(np.uint8), as_bits(whole)
+    return _is_tumour(numbers_HW, label).astype(np.uint8), as_bits(whole, label)
 
 
 def _require_labels(mask: str, held: Histogram, label: str) -> None:

@@ -12,6 +12,7 @@ from tests.support.scans import as_nifti, blob, noise, problems, write_volume
 
 SEG = "PHANTOM_0002/PHANTOM_0002_seg.nii.gz"
 PLACE = "a patient's volumes must lie in one place, corners to a tenth of a voxel"
+RESAMPLE = "resample it to that grid, or copy that volume's affine if only the header is wrong"
 PRE = "PHANTOM_0002/PHANTOM_0002_a_pre.nii.gz"
 FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
 
@@ -42,18 +43,16 @@ FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
         ),
         (
             lambda root: write_volume(root / FLAIR, noise(5, 32, 30)),
-            f"{PLACE}, {FLAIR} is 30 x 32 x 5 voxels, {PRE} is 32 x 32 x 5; "
-            "resample it to that grid",
+            f"{PLACE}, {FLAIR} is 30 x 32 x 5 voxels, {PRE} is 32 x 32 x 5; " + RESAMPLE,
         ),
         (
             lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, 0.5)),
             f"{PLACE}, {SEG} has voxels of 0.5 x 0.9 x 5 mm, {PRE} of 0.8 x 0.9 x 5, and lies up "
-            "to 9.3 mm away (0.08 mm is allowed); resample it to that grid",
+            "to 9.3 mm away (0.08 mm is allowed); " + RESAMPLE,
         ),
         (
             lambda root: write_volume(root / SEG, np.stack([blob(32, 32)] * 5), (5, 0.9, -0.8)),
-            f"{PLACE}, {SEG} lies up to 24.8 mm from {PRE} (0.08 mm is allowed); "
-            "resample it to that grid",
+            f"{PLACE}, {SEG} lies up to 24.8 mm from {PRE} (0.08 mm is allowed); " + RESAMPLE,
         ),
         (
             lambda root: write_volume(root / SEG, np.zeros((5, 32, 32, 2), np.uint8)),

@@ -27,7 +27,7 @@ USUAL = Nifti()
 AS_IT_IS: Flips = ((0, 1, 2), (1, 1, 1))
 LPS: Flips = ((0, 1, 2), (-1, -1, 1))
 RULE = "a patient's volumes must lie in one place, corners to a tenth of a voxel, P/"
-MEND = "; resample it to that grid"
+MEND = "; resample it to that grid, or copy that volume's affine if only the header is wrong"
 
 
 def write(
@@ -153,3 +153,16 @@ def test_slices_of_a_volume_lie_one_above_the_other(tmp_path: Path) -> None:
     table, found = slices(write(tmp_path, LPS, LPS, LPS))
     assert table["slice"].tolist() == [1, 2, 3, 4]
     assert not any(np.array_equal(a, b) for a, b in pairwise(found))
+
+
+def test_a_spacing_of_the_manifest_that_the_affine_denies_is_told(tmp_path: Path) -> None:
+    write(tmp_path, AS_IT_IS, AS_IT_IS, AS_IT_IS)
+    row = "P/a.nii|P/b.nii,P/seg.nii,P,{}\n"
+    (tmp_path / "m.csv").write_text("image,mask,patient,spacing\n" + row.format("1x1x1"))
+    assert scan(tmp_path).notes == {
+        "the manifest and the affine disagree on the spacing, the manifest counts": [
+            "P/a.nii|P/b.nii (manifest 1 x 1 x 1 mm, affine 0.9 x 0.8 x 5 mm)"
+        ]
+    }
+    (tmp_path / "m.csv").write_text("image,mask,patient,spacing\n" + row.format("0.9x0.8x5"))
+    assert not scan(tmp_path).notes
