@@ -17,6 +17,11 @@ INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 STOPPING = b"\nbrainseg: stopping in good order; press Ctrl-C again to end at once\n"
 
 
+def plain(text: str) -> str:
+    """``text`` on one line, without what would command a terminal: a name may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def in_main_thread() -> bool:
     """Whether this is the main thread: only there may signal handlers be set, and do they run."""
     return threading.current_thread() is threading.main_thread()

@@ -8,7 +8,7 @@ import pandas as pd
 from brainseg.data.address import is_address
 from brainseg.data.formats.detect import read_folder
 from brainseg.data.remote import local_copy
-from brainseg.process import Log
+from brainseg.process import Log, plain
 from brainseg.records.cache import default_cache
 
 
@@ -30,7 +30,7 @@ def read_data(data: str, layout: str, log: Log, label: str = "") -> Data:
     root = local_copy(data, default_cache(), log=log)
     contents = read_folder(root, layout, label)
     if unused := contents.account.unused:
-        log(f"not used of the data: {unused}")
+        log(plain(f"not used of the data: {unused}"))
     address = data if is_address(data) else str(root.resolve())
     return Data(
         address=address,

@@ -8,11 +8,11 @@ from brainseg.data.quality.check import Findings
 from brainseg.data.quality.outliers import Outlier
 from brainseg.data.readers.images import read_image
 from brainseg.data.readers.masks import read_mask
+from brainseg.process import plain
 from brainseg.records.files import write_text
 from brainseg.report.data_terminal import facts, headline, verdict
 from brainseg.report.figures import data, slices, style
 from brainseg.report.figures.slices import Picture, Tile
-from brainseg.report.formatting import plain
 from brainseg.report.html import Figure, render
 
 

@@ -11,7 +11,7 @@ from brainseg.data.labels import in_words
 from brainseg.data.quality.check import Findings
 from brainseg.data.quality.summary import counted
 from brainseg.data.readers.problems import Problem
-from brainseg.report.formatting import plain
+from brainseg.process import plain
 
 LISTED = 20  # files shown per rule in a terminal; all in a pipe
 

@@ -3,11 +3,6 @@
 import math
 
 
-def plain(text: str) -> str:
-    """``text`` on one line, without what would command a terminal: a name may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def number(value: float) -> str:
     """A score to three decimals; empty if there is none."""
     return f"{value:.3f}" if math.isfinite(value) else ""

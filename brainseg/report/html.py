@@ -8,8 +8,9 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from brainseg.process import plain
 from brainseg.report.figures.style import Svg
-from brainseg.report.formatting import duration, number, plain
+from brainseg.report.formatting import duration, number
 
 __all__ = ["Figure", "Markup", "render"]
 

@@ -14,9 +14,9 @@ from brainseg.data.splits.draw import (
     split_rows,
 )
 from brainseg.data.table import tumour_volumes
+from brainseg.process import plain
 from brainseg.records.files import write_text
 from brainseg.report.columns import plain_table
-from brainseg.report.formatting import plain
 from brainseg.report.sentences import LEAK
 
 

@@ -56,7 +56,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _channels(about: dict[str, Any]) -> tuple[str, ...]:
-    key = "channel_names" if "channel_names" in about else "modality"
+    key = "channel_names" if about.get("channel_names") else "modality"
     channels = about.get(key)
     if not channels:
         raise ValueError("lacks channel_names, which version 1 calls modality")

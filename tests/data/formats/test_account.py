@@ -187,9 +187,9 @@ def test_a_sweep_begins_with_one_line_of_what_it_leaves_unused(tmp_path: Path) -
     write_patients(tmp_path)
     read_data(str(tmp_path), "auto", said.append)
     assert said == []
-    (tmp_path / "P1" / "1.mha").touch()
+    (tmp_path / "P1" / "1\x1b.mha").touch()
     read_data(str(tmp_path), "auto", said.append)
-    assert said == ["not used of the data: 1 .mha (P1/1.mha)"]
+    assert said == [r"not used of the data: 1 .mha (P1/1\x1b.mha)"]
 
 
 def test_check_prints_the_account(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
