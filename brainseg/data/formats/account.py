@@ -31,7 +31,7 @@ PLURALS = {
 KINDS = 8  # of what is not used that are named; others are counted
 KNOWN_BESIDE = re.compile(  # what comes with data sets and file systems, and is no part of the data
     r"(readme|licen[cs]e|citation|changes|authors|copying)(\.\w{1,8})?|dataset\.json|data\.csv|"
-    r"dataset_description\.json|participants\.(tsv|json)|thumbs\.db|desktop\.ini|"
+    r"phantoms\.json|dataset_description\.json|participants\.(tsv|json)|thumbs\.db|desktop\.ini|"
     r"(md5|sha\d+)sums?(\.txt)?",
     re.I,
 )

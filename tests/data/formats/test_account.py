@@ -182,8 +182,11 @@ def test_a_problem_accounts_for_all_files_that_are_not_used_because_of_it(tmp_pa
     assert contents.account.unused == "2 .tif (P1/P1_1.tif, ...)"
 
 
-def test_a_sweep_begins_with_one_line_of_what_it_leaves_unused(tmp_path: Path) -> None:
+def test_a_sweep_begins_with_one_line_of_what_it_leaves_unused(
+    tmp_path: Path, phantoms: Path
+) -> None:
     said: list[str] = []
+    read_data(str(phantoms), "auto", said.append)
     write_patients(tmp_path)
     read_data(str(tmp_path), "auto", said.append)
     assert said == []
