@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from math import isfinite
 from types import UnionType
 from typing import (
     Annotated,
@@ -29,6 +30,13 @@ from typing import (
 from brainseg.config.distributions import Choice, Distribution, Params, Rule, Value
 
 T = TypeVar("T")
+KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+TOO_LARGE = 2**31  # what neither an epoch nor a rate comes near, and arrays of 32 bits cannot hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +246,9 @@ def require_legal(value: Value, leaf: Leaf) -> Value:
     if leaf.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not leaf.kind:
-        raise ValueError(f"{leaf.path} takes a value of type {leaf.kind.__name__}, got {value!r}")
+        raise _wrong_kind(leaf, value)
+    if isinstance(value, int) and abs(value) >= TOO_LARGE:
+        raise ValueError(f"{leaf.path} must be a number below {TOO_LARGE}, got {value}")
     if leaf.options and value not in leaf.options:
         raise ValueError(
             f"{leaf.path} must be one of {', '.join(leaf.options)}, got {value!r}"
@@ -246,6 +256,8 @@ def require_legal(value: Value, leaf: Leaf) -> Value:
         )
     if leaf.rule and not leaf.rule.allows(float(value)):
         raise ValueError(f"{leaf.path} must be {leaf.rule}, got {value}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{leaf.path} must be a finite number, got {value}")
     return value
 
 
@@ -258,6 +270,8 @@ def _read(text: str, leaf: Leaf) -> Value:
         value: Value = leaf.kind(text)
         return value
     except (KeyError, ValueError):
-        raise ValueError(
-            f"{leaf.path} takes a value of type {leaf.kind.__name__}, got {text!r}"
-        ) from None
+        raise _wrong_kind(leaf, text) from None
+
+
+def _wrong_kind(leaf: Leaf, value: Value) -> ValueError:
+    return ValueError(f"{leaf.path} must be {KINDS[leaf.kind]}, got {value!r}")

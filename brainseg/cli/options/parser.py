@@ -5,9 +5,10 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
-from brainseg.config.schema import did_you_mean
+from brainseg.config.schema import TOO_LARGE, did_you_mean
 from brainseg.data.labels import parse_label
 
 T = TypeVar("T")
@@ -73,6 +74,13 @@ class Parser(argparse.ArgumentParser):
                 None, f"there is no command {value!r}{close or self._see_help()}"
             )
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse an empty word, as a shell makes of a variable that is not set."""
+        of_a_command = action.nargs == argparse.PARSER  # its own parser reads the words
+        if not of_a_command and not all(word.strip() for word in arg_strings):
+            raise argparse.ArgumentError(action, "needs a value, got an empty one")
+        return super()._get_values(action, arg_strings)
+
     def _see_help(self) -> str:
         return f"; see `{self.prog} --help`"
 
@@ -86,11 +94,17 @@ def parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def whole_number(text: str) -> int:
-    return _read(int, text, "a whole number")
+    value = _read(int, text, "a whole number")
+    if abs(value) >= TOO_LARGE:
+        raise argparse.ArgumentTypeError(f"must be a number below {TOO_LARGE}, got {text!r}")
+    return value
 
 
 def number(text: str) -> float:
-    return _read(float, text, "a number")
+    value = _read(float, text, "a number")
+    if not isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
 
 
 def seeds(text: str) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from brainseg.launch.job import Job
 
 Point = Mapping[str, Value]
+LONGEST_NAME = 128
 WEIGHTS = "model.encoder.weights"  # `--weights none` is true of a plain U-Net too, and no slip
 
 
@@ -217,5 +218,10 @@ def _name(text: str) -> str:
         raise ValueError(
             "--name must start with a letter or digit and hold only letters, digits, '.', '_' and "
             f"'-', got {text!r}"
+        )
+    if len(text) > LONGEST_NAME:
+        raise ValueError(
+            f"--name must have at most {LONGEST_NAME} characters, it names a folder; got "
+            f"{len(text)}: {text[:20]}..."
         )
     return text
