@@ -7,12 +7,14 @@ OSError of a writer names the file, so that whoever catches it knows whose fault
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from brainseg.records.fields import ANY, Fields
 
 RESTORE = "restore it from a copy"
 BLOCK_BYTES = 1 << 16  # read at once to find the last line break
@@ -87,13 +89,13 @@ def read_text(path: Path, remedy: str = RESTORE) -> str:
 
 
 def read_json(
-    path: Path, *, kind: type = object, keys: Collection[str] = (), remedy: str = RESTORE
+    path: Path, *, kind: type = object, fields: Fields = ANY, remedy: str = RESTORE
 ) -> Any:
     """The value that the file holds.
 
     Args:
         kind: what it must be: dict or list.
-        keys: that it must have, or each item of a list.
+        fields: of it if it is a dict, or of each item of a list.
 
     Raises:
         Unreadable: there is no such file, or it holds no such value.
@@ -106,10 +108,10 @@ def read_json(
         raise Unreadable(path, fault, remedy) from None
     if not isinstance(value, kind):
         raise Unreadable(path, f"it holds no {'list' if kind is list else 'object'}", remedy)
-    for item in value if isinstance(value, list) else [value]:
-        held = item if isinstance(item, dict) else {}
-        if lacking := [key for key in keys if held.get(key) is None]:
-            raise Unreadable(path, f"it lacks {', '.join(lacking)}", remedy)
+    items = value if isinstance(value, list) else [value]
+    faults = [fields.fault(item) for item in items] if fields != ANY else []
+    if fault := next(filter(None, faults), ""):
+        raise Unreadable(path, f"it {fault}", remedy)
     return value
 
 
@@ -171,14 +173,17 @@ def _end_last_line(file: FileIO) -> None:
         file.write(b"\n")
 
 
-def parsed(line: bytes, keys: Collection[str] = ()) -> dict[str, Any] | None:
-    """The row that a line holds; None if it holds none, or none with all these keys."""
+def parsed(line: bytes, fields: Fields = ANY) -> dict[str, Any] | None:
+    """The row that a line holds; None if it holds none, or none with these fields."""
+    row = _value(line)
+    return None if fields.fault(row) else row
+
+
+def _value(line: bytes) -> Any:
     try:
-        row = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    holds = isinstance(row, dict) and all(row.get(key) is not None for key in keys)
-    return row if holds else None
 
 
 def is_cut(line: bytes) -> bool:
@@ -197,9 +202,9 @@ def is_cut(line: bytes) -> bool:
     return False
 
 
-def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
+def read_lines(path: Path, fields: Fields = ANY) -> list[dict[str, Any]]:
     """The rows of a .jsonl file; none if it does not exist. See ``Lines.new``."""
-    return Lines(path, keys).new()
+    return Lines(path, fields).new()
 
 
 @contextmanager
@@ -221,11 +226,11 @@ class Lines:
     A file that was replaced, shortened or removed is read from its start again.
 
     Args:
-        keys: that every row has.
+        fields: of every row.
     """
 
-    def __init__(self, path: Path, keys: Collection[str] = ()) -> None:
-        self.path, self.keys = path, keys
+    def __init__(self, path: Path, fields: Fields = ANY) -> None:
+        self.path, self.fields = path, fields
         self.from_start = False  # whether the last call read from the start of the file
         self._end = 0  # bytes read so far
         self._count = 0  # lines of them
@@ -248,7 +253,7 @@ class Lines:
                 raise
             self.from_start, self._end, self._count, self._last = True, 0, 0, b""
             return []
-        rows, size, count = whole_rows(self.path, lines, self.keys, before=self._count)
+        rows, size, count = whole_rows(self.path, lines, self.fields, before=self._count)
         if count:
             self._end, self._count = self._end + size, self._count + count
             self._last = lines[count - 1]
@@ -264,12 +269,12 @@ class Lines:
 
 
 def whole_rows(
-    path: Path, lines: Sequence[bytes], keys: Collection[str] = (), *, before: int = 0
+    path: Path, lines: Sequence[bytes], fields: Fields = ANY, *, before: int = 0
 ) -> tuple[list[dict[str, Any]], int, int]:
     """The rows in lines of ``path``, and the bytes and the number of lines up to the last row.
 
     Args:
-        keys: that every row has.
+        fields: of every row.
         before: how many lines of the file are before these.
 
     Raises:
@@ -280,7 +285,7 @@ def whole_rows(
     end = size = count = damaged = 0
     for number, line in enumerate(lines, start=1):
         end += len(line)
-        row = parsed(line, keys)
+        row = parsed(line, fields)
         if row is not None and damaged:
             break
         if row is not None:
@@ -291,9 +296,5 @@ def whole_rows(
     else:
         if not damaged or before + count:
             return rows, size, count
-    required = f" with {', '.join(keys)}" if keys else ""
-    raise Unreadable(
-        path,
-        f"its line {before + damaged} is no JSON object{required}",
-        f"{RESTORE}, or remove that line",
-    )
+    fault = f"its line {before + damaged} {fields.fault(_value(lines[damaged - 1]))}"
+    raise Unreadable(path, fault, f"{RESTORE}, or remove that line")

@@ -11,6 +11,7 @@ from pathlib import Path
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.records.checkpoint_index import has_whole
+from brainseg.records.fields import ANY, Fields
 from brainseg.records.files import (
     Unreadable,
     parsed,
@@ -20,9 +21,9 @@ from brainseg.records.files import (
     write_text,
 )
 from brainseg.records.locks import removed_if_abandoned
-from brainseg.records.rows import ROW_KEYS
-from brainseg.records.run import DRIVER_KEYS, TRIAL_KEYS, Run
-from brainseg.records.timing import COST_KEYS
+from brainseg.records.rows import ROW_FIELDS
+from brainseg.records.run import DRIVER_FIELDS, TRIAL_FIELDS, Run
+from brainseg.records.timing import COST_FIELDS
 from brainseg.records.trial_folder import TrialDir
 
 
@@ -72,13 +73,15 @@ def _lives(pid: int) -> bool:
 
 def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:
     """End every append-only file at its last whole line."""
-    files = {run.changes: TRIAL_KEYS, run.driver_events: DRIVER_KEYS}
+    files = {run.changes: TRIAL_FIELDS, run.driver_events: DRIVER_FIELDS}
     for trial in trials:
         yield from _curve(trial)
-        files |= {trial.metrics: ROW_KEYS, trial.costs_path: COST_KEYS, trial.starts: ()}
-    dropped = {path: end_whole(path, keys) for path, keys in files.items() if path.exists()}
+        files |= {trial.metrics: ROW_FIELDS, trial.costs_path: COST_FIELDS, trial.starts: ANY}
+    dropped = {path: end_whole(path, fields) for path, fields in files.items() if path.exists()}
     try:
-        dropped[run.journal] = end_whole(run.journal, ("op_code",)) if run.journal.exists() else 0
+        dropped[run.journal] = (
+            end_whole(run.journal, Fields(("op_code",))) if run.journal.exists() else 0
+        )
     except Unreadable as error:
         aside = _set_aside(run.journal)
         yield f"{run.journal} could not be read ({error.fault}) and is now {aside.name}"
@@ -97,23 +100,23 @@ def _curve(trial: TrialDir) -> Iterator[str]:
         if not has_whole(trial.path):
             return
         lines = trial.metrics.read_bytes().splitlines(keepends=True)
-        whole = [line.decode() for line in lines if parsed(line, ROW_KEYS) is not None]
+        whole = [line.decode() for line in lines if parsed(line, ROW_FIELDS) is not None]
         write_text(trial.metrics, "".join(whole))
         yield f"{error.path}: {error.fault}; it is dropped, a checkpoint of the trial has the rows"
 
 
-def end_whole(path: Path, keys: Collection[str] = ()) -> int:
+def end_whole(path: Path, fields: Fields = ANY) -> int:
     """Cut off what follows the last row of a .jsonl file; return how many bytes that was.
 
     Args:
-        keys: that every row has.
+        fields: of every row.
 
     Raises:
         Unreadable: a line before another is no row, or no line is one.
     """
     with readable(path):
         content = path.read_bytes()
-    _, size, _ = whole_rows(path, BytesIO(content).readlines(), keys)
+    _, size, _ = whole_rows(path, BytesIO(content).readlines(), fields)
     with path.open("ab") as file:
         if size and content[size - 1 : size] != b"\n":
             file.write(b"\n")

@@ -10,7 +10,7 @@ from functools import cache
 from math import nan
 from typing import Annotated, Any, get_type_hints
 
-ROW_KEYS = ("epoch", "dice", "seconds")  # what every row has
+from brainseg.records.fields import OPTIONAL_NUMBER, Fields
 
 
 @dataclass(frozen=True)
@@ -141,3 +141,14 @@ def columns() -> Mapping[str, Column]:
     """Every column by its name, in the order in which they stand on disk."""
     hints = get_type_hints(EpochRow, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if name != "later"}
+
+
+def _fields() -> Fields:
+    """What a line must hold; a null counts as a column that is not there."""
+    kinds = dict.fromkeys(columns(), OPTIONAL_NUMBER)
+    hints = get_type_hints(EpochRow)
+    whole = [name for name in columns() if hints[name] in (int, int | None)]
+    return Fields(("epoch", "dice", "seconds"), kinds | dict.fromkeys(whole, int | None))
+
+
+ROW_FIELDS = _fields()

@@ -22,14 +22,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from brainseg.records.fields import NUMBER, OPTIONAL_NUMBER, Fields
 from brainseg.records.files import Lines, Unreadable, append_line, read_json, read_lines
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED, TrialState
 
 # What every row has, and what the settings have.
-TRIAL_KEYS = ("time", "trial", "state")
-DRIVER_KEYS = ("time", "event")
-SWEEP_KEYS = ("name", "data", "split", "strategy", "space", "base", "fixed")
+TRIAL_FIELDS = Fields(
+    ("time", "trial", "state"),
+    dict.fromkeys(("time", "trial", "state", "arm", "reason", "retry"), str)
+    | dict.fromkeys(("epoch", "best_epoch"), int)
+    | {"params": dict, "dice": OPTIONAL_NUMBER, "device_seconds": NUMBER},
+)
+DRIVER_FIELDS = Fields(("time", "event"), {"time": str, "event": str, "whole": bool})
+SWEEP_FIELDS = Fields(
+    (
+        *("name", "data", "split", "strategy", "space", "base", "fixed"),
+        *("data.made_up", "split.shared_patients", "baselines.predictors"),
+    ),
+    dict.fromkeys(("data", "split", "split.counts", "strategy", "space", "base", "fixed"), dict)
+    | dict.fromkeys(("name", "question", "phase", "data.root", "data.fingerprint"), str)
+    | dict.fromkeys(("data.patients", "data.slices", "split.shared_patients"), int)
+    | {"data.made_up": bool, "baselines": dict, "baselines.predictors": list}
+    | {"objectives": list, "first": list},
+)
 LIST = "run the sweep's command again, which lists the trials that have folders"
 START_AGAIN = "restore it from a copy, or start the sweep again under another --name"
 
@@ -70,7 +86,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """What sweep.json says."""
-        return dict(read_json(self.sweep, kind=dict, keys=SWEEP_KEYS, remedy=START_AGAIN))
+        return dict(read_json(self.sweep, kind=dict, fields=SWEEP_FIELDS, remedy=START_AGAIN))
 
     @property
     def changes(self) -> Path:
@@ -118,11 +134,11 @@ class Run:
         return any(driver.get("whole", False) for driver in self.drivers()[-1:])
 
     def drivers(self) -> list[dict[str, Any]]:
-        return read_lines(self.driver_events, DRIVER_KEYS)
+        return read_lines(self.driver_events, DRIVER_FIELDS)
 
     def events(self) -> list[dict[str, Any]]:
         """Every change of a trial's state, in order, with its ``time``."""
-        return read_lines(self.changes, TRIAL_KEYS)
+        return read_lines(self.changes, TRIAL_FIELDS)
 
     def trials(self) -> list[TrialRecord]:
         """The latest record of every trial, in the order of their first records."""
@@ -170,4 +186,4 @@ class Run:
     @cached_property
     def _read(self) -> tuple[Lines, dict[str, TrialRecord]]:
         """The reader of ``changes``, and the trials as of what it has read."""
-        return Lines(self.changes, TRIAL_KEYS), {}
+        return Lines(self.changes, TRIAL_FIELDS), {}

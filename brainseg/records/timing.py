@@ -5,12 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brainseg.records.fields import NUMBER, Fields
 from brainseg.records.files import Lines
-from brainseg.records.rows import ROW_KEYS, EpochRow
+from brainseg.records.rows import ROW_FIELDS, EpochRow
 
 # The phases of an epoch, and what costs.jsonl calls each.
 PHASES = {"setup": "start", "train": "train", "validate": "score", "save": "keep"}
-COST_KEYS = ("epoch", "devices", *PHASES.values())  # what every row of costs.jsonl has
+COST_FIELDS = Fields(  # of costs.jsonl
+    ("epoch", "devices", *PHASES.values()),
+    dict.fromkeys(PHASES.values(), NUMBER)
+    | {"epoch": int, "devices": int, "device": str, "threads": int},
+)
 
 
 class PhaseTimer:
@@ -62,7 +67,7 @@ class DeviceSeconds:
     """The sum of a trial's ``costs``; each call reads only new records."""
 
     def __init__(self, costs: Path, metrics: Path) -> None:
-        self._costs, self._rows = Lines(costs, COST_KEYS), Lines(metrics, ROW_KEYS)
+        self._costs, self._rows = Lines(costs, COST_FIELDS), Lines(metrics, ROW_FIELDS)
         self._noted, self._epochs = 0.0, set[int]()  # seconds, and their epochs
         self._unnoted: dict[int, float] = {}  # by epoch
 

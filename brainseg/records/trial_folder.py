@@ -9,6 +9,7 @@ from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
+from brainseg.records.fields import Fields
 from brainseg.records.files import (
     Unreadable,
     append_line,
@@ -18,8 +19,8 @@ from brainseg.records.files import (
     write_json,
     write_text,
 )
-from brainseg.records.rows import ROW_KEYS, EpochRow
-from brainseg.records.timing import COST_KEYS, DeviceSeconds, complete_costs
+from brainseg.records.rows import ROW_FIELDS, EpochRow
+from brainseg.records.timing import COST_FIELDS, DeviceSeconds, complete_costs
 from brainseg.records.trial_state import ENDED, TrialState
 
 
@@ -62,7 +63,7 @@ class TrialDir:
     def params(self) -> dict[str, Any]:
         """The trial's configuration as one flat dict."""
         remedy = "repeat the sweep's command, which writes it again"
-        params = dict(read_json(self.config, kind=dict, keys=("epochs",), remedy=remedy))
+        params = dict(read_json(self.config, kind=dict, fields=Fields(("epochs",)), remedy=remedy))
         try:
             build(TrialConfig(), params)
         except ValueError as error:
@@ -163,16 +164,17 @@ class TrialDir:
 
     def audit(self) -> list[dict[str, Any]]:
         """A row for each stage: what was frozen, until which epoch, and what of it changed."""
-        keys = ("epoch", "blocks", "tensors", "changed")
+        names = ("epoch", "blocks", "tensors", "changed")
+        fields = Fields(names, {"epoch": int, "tensors": int, "changed": list})
         path = self.audit_path
-        return list(read_json(path, kind=list, keys=keys)) if path.exists() else []
+        return list(read_json(path, kind=list, fields=fields)) if path.exists() else []
 
     def write_audit(self, stages: list[dict[str, Any]]) -> None:
         write_json(self.audit_path, stages)
 
     def rows(self) -> list[EpochRow]:
         """A row for each epoch."""
-        return [EpochRow.from_json(line) for line in read_lines(self.metrics, ROW_KEYS)]
+        return [EpochRow.from_json(line) for line in read_lines(self.metrics, ROW_FIELDS)]
 
     def costs(self) -> list[dict[str, Any]]:
         """See ``complete_costs``."""
@@ -180,7 +182,7 @@ class TrialDir:
 
     def noted_costs(self) -> list[dict[str, Any]]:
         """The lines of costs.jsonl."""
-        return read_lines(self.costs_path, COST_KEYS)
+        return read_lines(self.costs_path, COST_FIELDS)
 
     def device_seconds(self) -> float:
         """Seconds that the trial used, summed over its devices."""

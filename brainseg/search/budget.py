@@ -10,7 +10,7 @@ from typing import Any
 
 from brainseg.config.sweep import Budget
 from brainseg.records.files import Lines
-from brainseg.records.run import TRIAL_KEYS, Run
+from brainseg.records.run import TRIAL_FIELDS, Run
 from brainseg.records.timing import DeviceSeconds
 from brainseg.records.trial_state import TrialState
 
@@ -24,7 +24,7 @@ class BudgetTracker:
         self.run, self.budget = run, budget
         self._before = earlier_hours(run)
         self._began = time.monotonic()
-        self._changes, self._judged = Lines(run.changes, TRIAL_KEYS), list[dict[str, Any]]()
+        self._changes, self._judged = Lines(run.changes, TRIAL_FIELDS), list[dict[str, Any]]()
         self._late: dict[str, float | None] = {}  # noise of Dice late in each whole training
         self._meters: dict[str, DeviceSeconds] = {}
         self._device_seconds: dict[str, float] = {}

@@ -8,6 +8,7 @@ earlier versions, which were written too early and have no ``server``.
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from brainseg.records.fields import Fields
 from brainseg.records.files import Unreadable, read_json, write_json
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
@@ -31,7 +32,7 @@ class Mark:
 def read_mark(folder: TrialDir) -> Mark | None:
     names = [field.name for field in fields(Mark)]
     try:
-        known = read_json(_path(folder), kind=dict, keys=names)
+        known = read_json(_path(folder), kind=dict, fields=Fields(tuple(names)))
     except (Unreadable, OSError):
         return None
     return Mark(**{name: known[name] for name in names})

@@ -29,6 +29,7 @@ from brainseg.data.splits.draw import rows_of
 from brainseg.data.table import read_slices
 from brainseg.process import Log
 from brainseg.records.cache import default_cache
+from brainseg.records.fields import Fields
 from brainseg.records.files import read_json
 from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.run import Run
@@ -61,7 +62,7 @@ class TrialData:
         self.config, self.machine, self.threads = config, machine, threads
         self.heartbeat, self.parts = heartbeat, parts
         table = read_slices(run.slices)
-        source = read_json(run.sweep, kind=dict, keys=("data",))["data"]
+        source = read_json(run.sweep, kind=dict, fields=Fields(("data",), {"data": dict}))["data"]
         self.pack = open_pack(
             table,
             lambda: local_copy(source["root"], default_cache(), copy=source.get("copy", "")),

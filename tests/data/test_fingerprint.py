@@ -10,8 +10,7 @@ import pytest
 
 from brainseg.data.fingerprint import file_contents, fingerprint, what_differs
 from brainseg.data.formats.detect import find_slices
-from brainseg.data.table import COLUMNS
-from brainseg.records.run import SWEEP_KEYS, Run
+from brainseg.records.run import Run
 from tests.support.scans import blob, noise, write_picture, write_slice
 from tests.support.written import write_json
 
@@ -49,8 +48,10 @@ def test_every_file_of_joined_channels_is_in_the_fingerprint(tmp_path: Path) -> 
     for n in range(2):
         write_picture(tmp_path / f"{n}.png", noise(8, 8))
     write_picture(tmp_path / "m.png", blob(8, 8))
-    table = pd.DataFrame([["p", 1, "0.png|1.png", "m.png", -1, -1]])
-    table.columns = pd.Index(COLUMNS[:6])
+    where = {"index": -1, "axis": -1, "orientation": ""}
+    table = pd.DataFrame(
+        [{"patient": "p", "slice": 1, "image": "0.png|1.png", "mask": "m.png", **where}]
+    )
     before = fingerprint(table, tmp_path)
     write_picture(tmp_path / "1.png", noise(8, 9))
     assert fingerprint(table, tmp_path) != before
@@ -82,8 +83,10 @@ def run_on(root: Path) -> Run:
     run.create()
     table.assign(part="train").to_csv(run.slices, index=False)
     write_json(run.files, file_contents(table, root))
-    keys: dict[str, object] = {key: {} for key in SWEEP_KEYS}
-    write_json(run.sweep, {**keys, "data": {"fingerprint": fingerprint(table, root)}})
+    settings: dict[str, object] = {key: {} for key in ("strategy", "space", "base", "fixed")}
+    data = {"fingerprint": fingerprint(table, root), "made_up": False}
+    split = {"shared_patients": 0}
+    write_json(run.sweep, {**settings, "name": "run", "data": data, "split": split})
     return run
 
 
@@ -129,7 +132,7 @@ def test_of_a_run_that_recorded_no_content_what_can_be_known_is_said(root: Path)
     run.files.unlink()
     known = run.settings()
     old = fingerprint(find_slices(root), root, like="0" * 16)
-    write_json(run.sweep, known | {"data": {"fingerprint": old}})
+    write_json(run.sweep, known | {"data": {"fingerprint": old, "made_up": False}})
     assert differs(run, root) == ""
     os.utime(root / "p" / "p_1.tif", ns=(1, 1))
     assert differs(run, root).startswith("sizes or times of files do, by which an older version")

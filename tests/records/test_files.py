@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from brainseg.records.fields import Fields
 from brainseg.records.files import (
     Unreadable,
     append_line,
@@ -37,16 +38,17 @@ def test_json_that_is_not_what_it_should_be_is_named(
 ) -> None:
     path = tmp_path / "value.json"
     path.write_bytes(content)
-    said = refused(lambda: read_json(path, kind=dict, keys=("a", "b"), remedy="take another"))
+    said = refused(
+        lambda: read_json(path, kind=dict, fields=Fields(("a", "b")), remedy="take another")
+    )
     assert said == f"{path} cannot be read: {fault}; take another"
 
 
-def test_each_item_of_a_list_has_the_keys(tmp_path: Path) -> None:
-    path = tmp_path / "value.json"
-    write_json(path, [{"a": 1}, {}])
-    assert "it lacks a" in refused(lambda: read_json(path, kind=list, keys=("a",)))
-    write_json(path, [{"a": 1}, 3])
-    assert "it lacks a" in refused(lambda: read_json(path, kind=list, keys=("a",)))
+def test_each_item_of_a_list_has_the_fields(tmp_path: Path) -> None:
+    path, fields = tmp_path / "value.json", Fields(("a",))
+    for items, fault in (([{"a": 1}, {}], "it lacks a"), ([{"a": 1}, 3], "it is no JSON object")):
+        write_json(path, items)
+        assert fault in refused(lambda: read_json(path, kind=list, fields=fields))
     assert "it holds no list" in refused(lambda: read_json(_written(path, {}), kind=list))
 
 
@@ -109,14 +111,31 @@ def test_a_folder_where_a_file_should_be_written_is_named(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("keys", [(), ("epoch",)])
-def test_rows_that_lack_what_every_row_has_are_no_rows(
-    tmp_path: Path, keys: tuple[str, ...]
-) -> None:
+def test_rows_that_lack_a_field_or_hold_another_kind_are_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ({"epoch": 1}, {"epoch": None}, {})))
-    assert len(read_lines(path, keys)) == (1 if keys else 3)
+    assert len(read_lines(path)) == 3
+    required, whole = Fields(("epoch",)), Fields(("epoch",), {"epoch": str})
+    assert len(read_lines(path, required)) == 1
     append_line(path, {"epoch": 2})
-    if keys:
-        said = refused(lambda: read_lines(path, keys))
-        assert "its line 2 is no JSON object with epoch; restore it from a copy, or" in said
+    said = refused(lambda: read_lines(path, required))
+    assert "its line 2 lacks epoch; restore it from a copy, or remove that line" in said
+    said = refused(lambda: read_lines(path, whole))
+    assert "its line 1 has 1 as its epoch, not text; restore it from a copy" in said
+
+
+def test_a_field_within_a_field_is_named_in_full(tmp_path: Path) -> None:
+    fields = Fields(("data",), {"data": dict, "data.made_up": bool, "data.slices": int})
+    path = tmp_path / "sweep.json"
+    for value, fault in (
+        ({"data": {"slices": 3}}, ""),
+        ({"data": {"slices": "3"}}, "it has '3' as its data.slices, not a whole number; "),
+        ({"data": {"made_up": []}}, "it has [] as its data.made_up, not true or false; "),
+        ({"data": "x" * 99}, f"it has '{'x' * 36}... as its data, not an object; "),
+        ([], "it holds no object; "),
+    ):
+        write_json(path, value)
+        if fault:
+            assert fault in refused(lambda: read_json(path, kind=dict, fields=fields))
+        else:
+            assert read_json(path, kind=dict, fields=fields) == value
