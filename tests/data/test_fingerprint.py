@@ -48,7 +48,7 @@ def test_every_file_of_joined_channels_is_in_the_fingerprint(tmp_path: Path) -> 
     for n in range(2):
         write_picture(tmp_path / f"{n}.png", noise(8, 8))
     write_picture(tmp_path / "m.png", blob(8, 8))
-    where = {"index": -1, "axis": -1, "orientation": ""}
+    where = {"index": -1, "axis": -1, "orientation": "", "label": ""}
     table = pd.DataFrame(
         [{"patient": "p", "slice": 1, "image": "0.png|1.png", "mask": "m.png", **where}]
     )
