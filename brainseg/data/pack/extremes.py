@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FEW = 0.001  # share of the voxels, at least 10 of them
+FEW = 0.005  # share of the voxels, at least 10 of them
 BELOW, ABOVE, OFFSET = 1.0, 3.0, 7.5  # times the width of the rest; 255 / (1 + 7.5) is 30 levels
 BLENDS = 0.1  # share of the rest that may lie between it and its padding
 ROUNDING = 0.001  # of its value: a picture that is narrower shows rounding, nothing else
@@ -95,11 +95,11 @@ def _fences(low: float, high: float) -> tuple[float, float]:
 
 def _without_padding(picture: Picture) -> Picture:
     """Without the value at either end that many voxels hold, and that is far from all others."""
-    few = _few(len(picture.rising))
+    few = _few(len(picture.body))
     low, high = picture.rising[few], picture.rising[-1 - few]
     start, stop = bisect_right(picture.rising, low), bisect_left(picture.rising, high)
-    at_low = start > 2 * few and low < 0
-    at_high = len(picture.rising) - stop > 2 * few
+    at_low = start - bisect_left(picture.rising, low) > few and low < 0
+    at_high = bisect_right(picture.rising, high) - stop > few
     for first, last in ((start, stop), (start, None), (0, stop)):
         if (first and not at_low) or (last is not None and not at_high):
             continue

@@ -20,7 +20,7 @@ from brainseg.data.pack.intensity import require_one_type
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.kinds import differences, stored_axes
 from brainseg.data.quality.labels import absent_labels
-from brainseg.data.quality.levels import few_levels
+from brainseg.data.quality.levels import faults_of_levels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
 from brainseg.data.quality.shared_masks import mask_notes, shown_mask
 from brainseg.data.quality.summary import (
@@ -138,7 +138,7 @@ def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Loo
 def _read_patient(root: Path, rows: Sequence[Row]) -> list[Look]:
     images: list[NDArray[Any]] = []
     looks = [_read_slice(root, row, images) for row in rows]
-    levels = few_levels(images)
+    levels = faults_of_levels(images)
     for look in looks:
         if look.described is not None:
             look.described["levels"] = levels

@@ -1,4 +1,4 @@
-"""Whether enough grey levels are left to show a patient's head, once intensities become 8 bits.
+"""Whether enough grey levels are left to show a patient's head once intensities become 8 bits.
 
 Shapes: H rows, W columns, C channels; 2 is (what becomes 0, what 255).
 """
@@ -14,10 +14,11 @@ from brainseg.data.pack.intensity import intensity_range, to_bytes
 FEWEST = 30  # grey levels that carry a picture
 HEAD = 0.99  # share of a head's pixels by which its grey levels are counted
 MIDDLE = (5, 95)  # percentiles
+WHITE = 0.01  # share of pixels above the range; of an ordinary picture it is a tenth of that
 
 
-def few_levels(images_HWC: Sequence[NDArray[Any]]) -> str:
-    """The channel of a patient that keeps too few grey levels, and the likely cause; "" if none.
+def faults_of_levels(images_HWC: Sequence[NDArray[Any]]) -> str:
+    """What is wrong with the grey levels of a patient's channel, the likely cause; "" if nothing.
 
     A channel of one value is left out: summary.py notes it.
     """
@@ -25,14 +26,21 @@ def few_levels(images_HWC: Sequence[NDArray[Any]]) -> str:
         return ""
     range_C2 = intensity_range(images_HWC)
     bytes_HWC = [to_bytes(image, range_C2) for image in images_HWC]
-    for channel in range(len(range_C2)):
+    for channel, (_, high) in enumerate(range_C2):
         values, grey = (
             np.concatenate([image[..., channel].ravel() for image in images])
             for images in (images_HWC, bytes_HWC)
         )
-        left = levels_in_head(values, grey)
-        if left < FEWEST and values.min() < values.max():
-            return f"{left} grey levels in channel {channel}: {_cause(values)}"
+        if values.min() == values.max():
+            continue
+        if (left := levels_in_head(values, grey)) < FEWEST:
+            return f"keeps only {left} grey levels in channel {channel}: {_cause(values)}"
+        if (share := np.count_nonzero(values > high) / values.size) > WHITE:
+            return (
+                f"has {share:.0%} of its pixels in channel {channel} far above all others, up to "
+                f"{values.max():g}: padding, which becomes white; write 0 where nothing was "
+                "measured"
+            )
     return ""
 
 

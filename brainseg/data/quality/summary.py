@@ -6,7 +6,7 @@ A table here has the columns of data/table.py and these, which describe each ima
     low, mean, high           a tuple of floats, one a channel
     labels                    int, the labels of its mask's file, see labels.as_bits
     copies                    a tuple of the pairs of channels that are equal
-    levels                    str, why its patient has too few grey levels, see levels.py; ""
+    levels                    str, what is wrong with its patient's grey levels, see levels.py; ""
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -180,10 +180,11 @@ def _tumours(table: pd.DataFrame) -> Iterator[str]:
 def _levels(table: pd.DataFrame) -> Iterator[str]:
     """One sentence a patient; where there are many, one for all others."""
     levels = table[table["levels"] != ""].groupby("patient")["levels"].first()
-    for patient, kept in levels.head(NAMED).items():
-        yield f"{patient} keeps only {kept}"
+    for patient, fault in levels.head(NAMED).items():
+        yield f"{patient} {fault}"
     if others := levels.index[NAMED:].tolist():
-        yield f"{counted(len(others), 'more patient')} keep as few grey levels: {some(others)}"
+        more = counted(len(others), "more patient")
+        yield f"so it is with the grey levels of {more}: {some(others)}"
 
 
 def _persons(patients: "pd.Series[str]") -> Iterator[str]:

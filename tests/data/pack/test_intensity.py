@@ -48,6 +48,16 @@ def test_a_few_voxels_far_away_do_not_set_the_scale(dtype: Any, values: tuple[fl
     assert levels(as_type(image, dtype), inside) > 0.9 * levels(as_type(head(), dtype), inside)
 
 
+@pytest.mark.parametrize("count", [1, 10, 19, 20, 30, 40, 90, 97, 150, 1000])
+@pytest.mark.parametrize("value", [-1e5, 1e5, -32768.0, 65535.0])
+def test_there_is_no_number_of_voxels_between_an_outlier_and_padding(
+    count: int, value: float
+) -> None:
+    image, inside = head().ravel(), (head() > 100).ravel()
+    image[:count], inside[:count] = value, False
+    assert levels(image.reshape(48, 40, 10), inside.reshape(48, 40, 10)) > 60
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("ends", [(-32768,), (-1024,), (-1,), (65535,), (4095,), (-32768, 32767)])
 def test_padding_does_not_set_the_scale(dtype: Any, ends: tuple[float, ...]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from brainseg.data.quality.check import check
-from brainseg.data.quality.levels import few_levels, levels_in_head
+from brainseg.data.quality.levels import faults_of_levels, levels_in_head
 from tests.support.faults import Data, change
 from tests.support.scans import write_volume
 
@@ -54,6 +54,27 @@ def test_outliers_and_padding_are_no_reason_for_a_note(tmp_path: Path) -> None:
     assert notes(tmp_path, scan) == []
 
 
+def test_bright_padding_is_told_since_it_becomes_white(tmp_path: Path) -> None:
+    scan = head()
+    scan[:, :8] = 32_767
+    assert notes(tmp_path, scan) == [
+        "p has 17% of its pixels in channel 0 far above all others, up to 32767: padding, which "
+        "becomes white; write 0 where nothing was measured"
+    ]
+
+
+def test_many_patients_of_few_levels_are_counted(tmp_path: Path) -> None:
+    for n in range(9):
+        scan, tumour = head(n + 5) // 100 * 100, np.zeros((4, 48, 48), np.uint8)
+        tumour[1, 12 + n : 16 + n, 12:16] = 1
+        write_volume(tmp_path / f"z{'abcdefghi'[n]}" / "scan.nii.gz", scan)
+        write_volume(tmp_path / f"z{'abcdefghi'[n]}" / "seg.nii.gz", tumour)
+    told = [note for note in notes(tmp_path, head()) if "grey levels" in note]
+    assert len(told) == 7 and told[-1] == (
+        "so it is with the grey levels of 3 more patients: zg, zh, zi"
+    )
+
+
 def test_a_channel_of_one_value_is_not_told_twice(tmp_path: Path) -> None:
     (sentence,) = notes(tmp_path, np.full((4, 48, 48), 7, np.int16))[1:]
     assert sentence.startswith("channel 0 holds a single value")
@@ -76,4 +97,4 @@ def test_one_value_is_the_background_whatever_its_grey_level() -> None:
 
 
 def test_images_of_several_types_have_no_levels_in_common() -> None:
-    assert few_levels([np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4, 1), np.uint16)]) == ""
+    assert faults_of_levels([np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4, 1), np.uint16)]) == ""
