@@ -15,8 +15,7 @@ from pathlib import Path
 import xxhash
 
 from brainseg.process import Log
-from brainseg.records.cache import CacheFault, fill_once
-from brainseg.records.checked import read_checked, save_checked
+from brainseg.records.cache import CacheFault, fill_once, read_checked, save_checked
 
 CHECKSUMS = ".checksums"
 MISSING = "it is missing"

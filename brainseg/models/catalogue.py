@@ -17,8 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainseg.models import encoders, freezing
-from brainseg.records.cache import default_cache
-from brainseg.records.checked import read_checked, save_checked
+from brainseg.records.cache import default_cache, read_checked, save_checked
 
 PIXELS = 256  # a side of the image on which all is measured
 FORMAT = 1  # raise it whenever a figure changes for the same versions of the libraries

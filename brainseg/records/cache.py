@@ -1,5 +1,9 @@
-"""A node's cache: where it is, and how one of its folders is filled exactly once."""
+"""A node's cache: where it is, how one of its folders is filled exactly once, and its files.
 
+A file starts with a checksum of the rest: a damaged one counts as missing.
+"""
+
+import hashlib
 import os
 import shutil
 import time
@@ -7,8 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from brainseg.records.files import replacing
 from brainseg.records.locks import locked
 from brainseg.records.storage import StorageFault
+
+DIGEST_BYTES = 16
 
 
 class CacheFault(StorageFault, ValueError):
@@ -130,3 +137,25 @@ def _require_room(folder: Path, num_bytes: int) -> None:
             f"{megabytes(num_bytes)} are needed, {megabytes(free)} are free",
             f"the cache must have {needed}; free some, or set BRAINSEG_CACHE to another disk",
         )
+
+
+def save_checked(path: Path, content: bytes) -> None:
+    """Replace what ``path`` holds with ``content`` and its checksum, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # in a cache, which may be emptied at any time
+    with replacing(path) as file:
+        file.write(_checksum(content))
+        file.write(content)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """What ``save_checked`` wrote; None where the file is missing, damaged or another's."""
+    try:
+        whole = path.read_bytes()
+    except OSError:
+        return None
+    checksum, content = whole[:DIGEST_BYTES], whole[DIGEST_BYTES:]
+    return content if checksum == _checksum(content) else None
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()

@@ -17,7 +17,7 @@ from brainseg.models.catalogue import (
     measure,
     whole_modules,
 )
-from brainseg.records.checked import read_checked
+from brainseg.records.cache import read_checked
 from tests.support.encoders import ONE_A_CLASS, shared
 
 torch.set_num_threads(1)

@@ -22,8 +22,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from brainseg.records.cache import default_cache
-from brainseg.records.checked import read_checked, save_checked
+from brainseg.records.cache import default_cache, read_checked, save_checked
 
 SETTLED_NS = 2 * 10**9  # file times may be as coarse as 2 s: a younger file could change unnoticed
 ROWS = np.dtype([("name", "S32"), ("stamp", np.int64, 3), ("content", "S32")])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
-from brainseg.records.checked import read_checked
+from brainseg.records.cache import read_checked
 from tests.support.scans import as_nifti, blob, write_picture
 
 READ = """
