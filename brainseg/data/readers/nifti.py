@@ -114,7 +114,8 @@ def cut(path: Path, name: str, index: int, axis: int, orientation: str = "") -> 
         rule = "a volume must not change after it was listed"
         fault = f"has no slice {index} along axis {axis}"
         raise Refused(Problem(name, rule, fault, "list the folder again"))
-    image_HWC: NDArray[Any] = np.take(voxels_XYZC, index, axis).swapaxes(0, 1)
+    cut_across = (slice(None),) * axis + (index,)  # np.take would copy the whole volume first
+    image_HWC: NDArray[Any] = voxels_XYZC[cut_across].swapaxes(0, 1).copy()
     return image_HWC
 
 
