@@ -95,6 +95,13 @@ def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[st
         first, *others = images + masks
         listing.refuse(first, rule, f"lies in {folder or 'the root'!r}", remedy, files=others)
         return False
+    by_stem: dict[str, str] = {}
+    for name in images + masks:
+        if (other := by_stem.setdefault(composed(stem(name)), name)) != name:
+            fault = f"and {other} are the same volume"
+            files = [*images, *masks]
+            listing.refuse(name, "a volume must be one file", fault, "remove one", files=files)
+            return False
     if not images or len(masks) != 1:
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
         which = f" ({', '.join(name.rpartition('/')[2] for name in masks)})" if masks[1:] else ""

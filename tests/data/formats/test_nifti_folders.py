@@ -1,5 +1,6 @@
 """What does not fit a folder of volumes is a problem, never a guess."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,15 @@ def test_one_patient_of_other_channels_is_refused_alone(tmp_path: Path, odd: str
         "rename, add or remove volumes"
     ]
     assert scan(tmp_path).table["patient"].nunique() == 2
+
+
+def test_a_volume_that_is_there_twice_is_a_problem(tmp_path: Path) -> None:
+    write_patients(tmp_path, "P1", "P2", "P3")
+    shutil.copy(tmp_path / "P1" / "P1_t1.nii", tmp_path / "P1" / "P1_t1.NII")
+    assert problems(tmp_path) == [
+        "a volume must be one file, P1/P1_t1.nii and P1/P1_t1.NII are the same volume; remove one"
+    ]
+    assert scan(tmp_path).account.used == "4 images, 2 masks, 4 files in problems"
 
 
 def test_a_patient_s_name_may_contain_seg_and_two_masks_are_named(tmp_path: Path) -> None:
