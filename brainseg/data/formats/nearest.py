@@ -55,6 +55,8 @@ def _misfit(twins: tuple[str, str], names: Sequence[str]) -> str:
         return f"{empty[0]}/ holds no image that can be read"
     if wrong := [twin for twin in twins if both[twin] != twin]:
         return f"{paths[wrong[0]]}/ must be called {wrong[0]}/"
+    if not above:
+        return f"{twins[0]}/ and {twins[1]}/ hold volumes: a manifest can list them"
     folders = [folder for folder, both in at.items() if len(both) == len(twins)]
     more = f" and {len(folders) - 1} more" if folders[1:] else ""
     return f"{' and '.join(f'{twin}/' for twin in twins)} lie in {above}/{more}"

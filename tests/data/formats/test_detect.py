@@ -117,6 +117,10 @@ def refused(root: Path, layout: str = "auto") -> str:
             "comes nearest to pairs, but images/ and masks/ lie in x/",
         ),
         (
+            ["images/P1_1.nii.gz", "masks/P1_1.nii.gz"],
+            "comes nearest to pairs, but images/ and masks/ hold volumes: a manifest can list them",
+        ),
+        (
             [f"{top}/{part}/P1_1.png" for top in ("val", "train") for part in ("images", "masks")],
             "comes nearest to pairs, but images/ and masks/ lie in val/ and 1 more; correct that",
         ),
