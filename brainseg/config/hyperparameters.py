@@ -63,7 +63,7 @@ Freeze = Nothing | First | Whole | Gradual
 class Plain:
     """The U-Net of Ronneberger et al. (2015), from random weights: the report's first model."""
 
-    width: Annotated[int, Within(1)] = 64  # channels of the top level, doubled at each below
+    width: Annotated[int, Within(1, 2048)] = 64  # channels of the top level, doubled at each below
     depth: Annotated[int, Within(1, 6)] = 4  # poolings
     dropout: Annotated[float, Uniform(0.0, 0.5), Within(0, 0.95)] = 0.1
     norm: Literal["batch", "instance", "none"] = "batch"
@@ -230,8 +230,9 @@ class TrialConfig:
         "patient"  # over whose grey levels intensity is scaled
     )
     channels: Annotated[int, Within(1, 4)] = 3  # of an image: as the files have them
-    image_size: Annotated[int, Within(1)] = 256  # pixels a side
-    batch_size: Annotated[int, Choice(8, 16, 32), Within(1)] = 16  # images a step, over all workers
+    image_size: Annotated[int, Within(1, 8192)] = 256  # pixels a side
+    # images a step, over all workers
+    batch_size: Annotated[int, Choice(8, 16, 32), Within(1, 65536)] = 16
     epochs: Annotated[int, Integers(10, 100), Within(1)] = 30
     clip_norm: Annotated[float, Within(0)] = (
         1.0  # gradients are scaled down to this Euclidean norm; 0 leaves them alone

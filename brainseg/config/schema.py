@@ -249,6 +249,8 @@ def require_legal(value: Value, leaf: Leaf) -> Value:
         raise _wrong_kind(leaf, value)
     if isinstance(value, int) and abs(value) >= TOO_LARGE:
         raise ValueError(f"{leaf.path} must be a number below {TOO_LARGE}, got {value}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{leaf.path} must be a finite number, got {value}")
     if leaf.options and value not in leaf.options:
         raise ValueError(
             f"{leaf.path} must be one of {', '.join(leaf.options)}, got {value!r}"
@@ -256,8 +258,6 @@ def require_legal(value: Value, leaf: Leaf) -> Value:
         )
     if leaf.rule and not leaf.rule.allows(float(value)):
         raise ValueError(f"{leaf.path} must be {leaf.rule}, got {value}")
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"{leaf.path} must be a finite number, got {value}")
     return value
 
 

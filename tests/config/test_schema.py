@@ -150,8 +150,8 @@ def test_a_field_s_own_range_stays_within_what_is_legal(leaf: Leaf) -> None:
             "deeplabv3plus, segformer, got 'unet++'; did you mean 'unet'?",
         ),
         ({"optimizer.adamw.lr": 0}, "optimizer.adamw.lr must be above 0, got 0.0"),
-        ({"optimizer.adamw.lr": nan}, "optimizer.adamw.lr must be above 0, got nan"),
-        ({"optimizer.adamw.lr": inf}, "optimizer.adamw.lr must be above 0, got inf"),
+        ({"optimizer.adamw.lr": nan}, "optimizer.adamw.lr must be a finite number, got nan"),
+        ({"optimizer.adamw.lr": inf}, "optimizer.adamw.lr must be a finite number, got inf"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         (
             {"model": "plain", "model.plain.depth": 9},
