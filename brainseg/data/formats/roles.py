@@ -35,27 +35,40 @@ class _Slice(NamedTuple):
         return self.image.split(JOINT)
 
 
+class _File(NamedTuple):
+    identity: Hashable  # equal for all names of one file; its name where the system knows no more
+    size: int
+    path: str
+
+    @classmethod
+    def of(cls, listing: Listing, name: str) -> "_File":
+        path = f"{listing.root}/{name}"
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return cls(name, -1, path)
+        return cls((stat.st_dev, stat.st_ino) if stat.st_ino else name, stat.st_size, path)
+
+    def equals(self, other: "_File") -> bool:
+        """Whether both hold the same bytes; where their sizes differ, neither is read."""
+        try:
+            return self.size == other.size and filecmp.cmp(self.path, other.path, shallow=False)
+        except OSError:
+            return False
+
+
 def refuse_shared_files(listing: Listing) -> None:
     """Add a problem for each file that has two roles, whatever names and links lead to it."""
     slices = [_Slice(*row[:6], row[-2]) for row in listing.rows]
-    names = dict.fromkeys(name for row in slices for name in (*row.images, row.mask))
-    identity = {name: _identity(listing, name) for name in names}
+    names = {name for row in slices for name in (*row.images, row.mask)}
+    files = {name: _File.of(listing, name) for name in names}
     masks: dict[str, list[_Slice]] = defaultdict(list)
     for row in slices:
         masks[row.mask].append(row)
     _refuse_images_listed_twice(listing, slices)
-    _refuse_images_as_masks(listing, masks, identity)
-    _refuse_shared_masks(listing, masks, identity)
-    _refuse_copied_folders(listing, slices)
-
-
-def _identity(listing: Listing, name: str) -> Hashable:
-    """What is equal for all names of one file; its name where the system knows no more."""
-    try:
-        stat = os.stat(f"{listing.root}/{name}")
-    except OSError:
-        return name
-    return (stat.st_dev, stat.st_ino) if stat.st_ino else name
+    _refuse_images_as_masks(listing, masks, files)
+    _refuse_shared_masks(listing, masks, files)
+    _refuse_copied_folders(listing, slices, files)
 
 
 def _refuse_images_listed_twice(listing: Listing, slices: Iterable[_Slice]) -> None:
@@ -73,16 +86,16 @@ def _refuse_images_listed_twice(listing: Listing, slices: Iterable[_Slice]) -> N
 
 
 def _refuse_images_as_masks(
-    listing: Listing, masks: Mapping[str, list[_Slice]], identity: Mapping[str, Hashable]
+    listing: Listing, masks: Mapping[str, list[_Slice]], files: Mapping[str, _File]
 ) -> None:
     """By the file; and by its bytes where it is an image's own mask."""
     images = {
-        identity[name]: name for rows in masks.values() for row in rows for name in row.images
+        files[name].identity: name for rows in masks.values() for row in rows for name in row.images
     }
     rule, remedy = "a file must be an image or a mask", "name the mask that belongs to the image"
     for mask, rows in masks.items():
-        image = images.get(identity[mask], "")
-        copies = (name for name in rows[0].images if _equal(listing, name, mask))
+        image = images.get(files[mask].identity, "")
+        copies = (name for name in rows[0].images if files[name].equals(files[mask]))
         copy = "" if image else next(copies, "")
         if (image and _marks(listing, rows) is not False) or (copy and _marks(listing, rows)):
             image = image or copy
@@ -91,11 +104,11 @@ def _refuse_images_as_masks(
 
 
 def _refuse_shared_masks(
-    listing: Listing, masks: Mapping[str, list[_Slice]], identity: Mapping[str, Hashable]
+    listing: Listing, masks: Mapping[str, list[_Slice]], files: Mapping[str, _File]
 ) -> None:
     names: dict[Hashable, list[str]] = defaultdict(list)
     for mask in masks:
-        names[identity[mask]].append(mask)
+        names[files[mask].identity].append(mask)
     rule = "a mask must be that of one image"
     remedy = "give each image its own; join the channels of one slice by |"
     for first, *others in names.values():
@@ -106,7 +119,9 @@ def _refuse_shared_masks(
             listing.refuse(first, rule, f"{links}is that of {_some(images)}", remedy)
 
 
-def _refuse_copied_folders(listing: Listing, slices: Iterable[_Slice]) -> None:
+def _refuse_copied_folders(
+    listing: Listing, slices: Iterable[_Slice], files: Mapping[str, _File]
+) -> None:
     """Folders of one name whose slices are equal: an archive that holds its patients twice."""
     folders: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
     for row in slices:
@@ -119,17 +134,9 @@ def _refuse_copied_folders(listing: Listing, slices: Iterable[_Slice]) -> None:
         for other in others:
             shared = patients[first].keys() & patients[other].keys()
             pairs = [(patients[first][n], patients[other][n]) for n in sorted(shared)]
-            if pairs and all(_equal(listing, *pair) for pair in pairs):
+            if pairs and all(files[image].equals(files[copy]) for image, copy in pairs):
                 fault = f"and {first} hold the same {len(pairs)} images"
                 listing.refuse(other, rule, fault, remedy, files=[image for _, image in pairs])
-
-
-def _equal(listing: Listing, first: str, second: str) -> bool:
-    """Whether two files hold the same bytes; where their sizes differ, neither is read."""
-    try:
-        return filecmp.cmp(f"{listing.root}/{first}", f"{listing.root}/{second}", shallow=False)
-    except OSError:
-        return False
 
 
 def _marks(listing: Listing, rows: Iterable[_Slice]) -> bool | None:
