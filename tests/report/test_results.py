@@ -241,7 +241,7 @@ def test_a_seed_of_which_a_fold_is_missing_does_not_count(tmp_path: Path) -> Non
 def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout: str) -> None:
     sweep = read_json(in_folds(tmp_path, {}).sweep)
     sweep["split"] |= {"seed": 7, "test": 0.15, "by": "patients"}
-    sweep["data"] |= {"layout": layout}
+    sweep["data"] |= {"layout": layout, "label": "1+4"}
     config = TrialConfig(seed=1, fold=1, epochs=7, optimizer=Sgd(lr=0.3))
     command = replay.replay(sweep, "0005", flatten(config)).replace("\\\n", " ")
     verb, *words = shlex.split(command)[1:]
@@ -250,6 +250,7 @@ def test_the_command_of_a_fold_s_trial_asks_the_very_same(tmp_path: Path, layout
     options = sweep_options(parsed(parser, words))
     asked = sweep_from_options(single(), options)
     assert (verb, options.layout, options.data) == ("train", layout, "/data/my scans")
+    assert options.label == "1+4"
     assert asked.split == Split(by="patients", validation=0.2, test=0.15, seed=7, folds=2)
     assert asked.space.config({}) == config and asked.trials == 1
 
