@@ -43,9 +43,17 @@ def test_a_head_that_lies_in_a_corner_of_its_range_is_told(tmp_path: Path) -> No
     scan = head() // 8
     scan[0, 8:10, 8:30] = np.random.default_rng(0).integers(4000, 30_000, (2, 22))
     assert notes(tmp_path, scan) == [
-        "p keeps only 3 grey levels in channel 0: intensities reach from 0 to 29239, 9 in 10 of "
+        "p keeps only 2 grey levels in channel 0: intensities reach from 0 to 29239, 9 in 10 of "
         "them lie between 0 and 103 (padding, or single bright voxels)"
     ]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.03])
+def test_scattered_voxels_that_crowd_the_head_are_told(tmp_path: Path, share: float) -> None:
+    rng, scan = np.random.default_rng(0), head()
+    spread = rng.integers(-32_768, 32_767, scan.shape)
+    scan = np.where(rng.random(scan.shape) < share, spread, scan).astype(np.int16)
+    assert notes(tmp_path, scan)[0].startswith("p keeps only ")
 
 
 def test_outliers_and_padding_are_no_reason_for_a_note(tmp_path: Path) -> None:
