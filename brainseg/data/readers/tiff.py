@@ -75,6 +75,9 @@ def _require_one_upright_slice(file: TiffFile, page: TiffPage, name: str) -> Non
     lost = sorted((tags & NEEDED) - set(page.tags.keys()))
     if lost:
         raise ValueError(f"tag {lost[0]} of its header cannot be read")
+    for tag in (266, 284):  # fill order and planes: any other number would be read as one of these
+        if page.tags.valueof(tag, default=1) not in (1, 2):
+            raise ValueError(f"tag {tag} of its header is {page.tags.valueof(tag)}, not 1 or 2")
     require_size(name, page.imagelength, page.imagewidth)
     require_size(name, max(page.tilelength, 1), max(page.tilewidth, 1))
     require_one_slice(name, "TIFF", "several pages" if following else _beside(file, page))

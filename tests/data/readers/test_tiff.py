@@ -225,6 +225,12 @@ def test_a_strip_that_is_not_there_is_not_read_as_zeros(tmp_path: Path) -> None:
         assert f"a.tif cannot be decoded ({fault})" in refused(tmp_path, bytes(content))
 
 
+@pytest.mark.parametrize("tag", [266, 284])
+def test_a_layout_of_samples_that_is_none_is_refused(tmp_path: Path, tag: int) -> None:
+    content = tiff(noise(7, 9, 3), Tiff(bits=8, photometric=RGB, tags={tag: (SHORT, [3])}))
+    assert f"(tag {tag} of its header is 3, not 1 or 2)" in refused(tmp_path, content)
+
+
 def test_sixteen_bits_whose_number_of_bits_was_lost_are_not_read_as_one(tmp_path: Path) -> None:
     content = tiff(noise(20, 30, 1, dtype=np.uint16), Tiff(bits=16, without=(258,)))
     assert "(it holds 1200 of 80 bytes)" in refused(tmp_path, content)
