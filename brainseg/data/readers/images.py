@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainseg.data.readers import nifti
 from brainseg.data.readers.decode import decode
 from brainseg.data.readers.paths import JOINT, confined
-from brainseg.data.readers.picture import Picture, not_finite, require_channels
+from brainseg.data.readers.picture import LARGEST, Picture, not_finite, require_channels
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -86,7 +86,8 @@ def _finite(root: Path, name: str, index: int, axis: int, orientation: str) -> P
     else:
         count = not_finite(picture.samples_HWC)
     if count:
-        rule, fault = "an image must hold finite numbers", f"holds {count} that are not"
+        rule = f"an image must hold finite numbers up to {LARGEST:g}"
+        fault = f"holds {count} that are not"
         raise Refused(Problem(name, rule, fault, "write 0 where nothing was measured"))
     return picture
 

@@ -74,7 +74,7 @@ class Volume:
     """A file's voxels, with canonical axes."""
 
     voxels_XYZC: NDArray[Any]
-    not_finite: int  # how many are NaN, infinite or beyond floats of 32 bits
+    not_finite: int  # how many are NaN, infinite or above picture.LARGEST
 
     @cached_property
     def histogram(self) -> Histogram:

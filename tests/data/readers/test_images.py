@@ -184,19 +184,27 @@ def test_an_image_with_a_number_that_is_not_finite_is_refused(tmp_path: Path, va
     pixels[2, 3:5] = value
     write_picture(tmp_path / "a.tif", pixels)
     assert refused_reading(read_image, tmp_path, "a.tif") == (
-        "an image must hold finite numbers, a.tif holds 2 that are not; "
+        "an image must hold finite numbers up to 1e+15, a.tif holds 2 that are not; "
         "write 0 where nothing was measured"
     )
 
 
-def test_numbers_beyond_those_that_are_scaled_are_refused(tmp_path: Path) -> None:
-    pixels = noise(7, 9, dtype=np.float64)
-    pixels[3, 3] = -1e300
+@pytest.mark.parametrize(
+    ("dtype", "mark"), [("f8", -1e300), ("f4", np.finfo("f4").min), ("f4", 1e30), ("i8", -(2**63))]
+)
+def test_marks_of_pixels_without_a_value_are_refused(
+    tmp_path: Path, dtype: str, mark: float
+) -> None:
+    pixels = np.zeros((7, 9), dtype)
+    pixels[3, 3] = mark
     tifffile.imwrite(tmp_path / "a.tif", pixels)
-    assert refused_reading(read_image, tmp_path, "a.tif") == (
-        "an image must hold finite numbers, a.tif holds 1 that are not; "
-        "write 0 where nothing was measured"
-    )
+    image = nibabel.Nifti1Image(pixels.T[..., None], np.eye(4), dtype=pixels.dtype)
+    nibabel.save(image, tmp_path / "a.nii")
+    for name, where in (("a.tif", ()), ("a.nii", (0, 2))):
+        assert refused_reading(read_image, tmp_path, name, *where) == (
+            f"an image must hold finite numbers up to 1e+15, {name} holds 1 that are not; "
+            "write 0 where nothing was measured"
+        )
 
 
 @pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "{absolute}", "link.png"])
