@@ -50,6 +50,7 @@ from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
 MOST_BYTES = 2**32  # of a volume's voxels: 16 times a CT of 512 x 512 x 500
+GZIP = b"\x1f\x8b"
 MOST_DEFLATED = 1032  # bytes that one byte of a gzip file can hold
 MOST_OFFSET = 2**20  # where the voxels start in the file: before them are only comments
 MOST_COUNTED = 2**16  # values of a histogram that is made without sorting
@@ -162,7 +163,8 @@ class _Opened:
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[_Opened]:
     try:
-        compressed = path.name.lower().endswith(".gz")
+        with path.open("rb") as file:
+            compressed = file.read(2) == GZIP  # whatever its suffix says
         opener: Any = gzip.open if compressed else open
         most_bytes = path.stat().st_size * (MOST_DEFLATED if compressed else 1)
         with opener(path, "rb") as stream:

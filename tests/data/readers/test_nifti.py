@@ -138,3 +138,13 @@ def test_a_header_with_any_bytes_spoiled_is_read_or_refused(tmp_path: Path, seed
         read_image(tmp_path, "a.nii", 0, nifti.geometry(path, "a.nii").axis)
     except Refused as error:
         assert error.problem.file == "a.nii"
+
+
+def test_a_volume_is_unpacked_if_it_is_packed_whatever_its_suffix_says(tmp_path: Path) -> None:
+    packed, plain = tmp_path / "packed.nii.gz", tmp_path / "plain.nii"
+    for path in (packed, plain):
+        write_volume(path, noise(4, 7, 9))
+    packed.rename(tmp_path / "a.nii")
+    plain.rename(tmp_path / "b.nii.gz")
+    for name in ("a.nii", "b.nii.gz"):
+        assert np.array_equal(read_image(tmp_path, name, 3, 2)[..., 0], noise(4, 7, 9)[3])
