@@ -25,7 +25,7 @@ from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.cli.runs import NoScore
 from brainseg.cli.wandb_sync import NotUploaded
 from brainseg.config.sweep import Sweep
-from brainseg.process import INTERRUPTED, restored
+from brainseg.process import INTERRUPTED, plain, restored
 from brainseg.records.storage import MachineFault, is_fault
 
 # Each command imports what it needs by itself: Ray, PyTorch and matplotlib take 8 CPU-seconds,
@@ -113,7 +113,8 @@ def _answer(work: Callable[[], None]) -> None:
         if (ending := _ending(error)) is None:
             raise
         sentence, status = ending
-        print(f"brainseg: {sentence}", file=sys.stderr)
+        lines = "\n".join(map(plain, sentence.splitlines()))  # of code, in some
+        print(f"brainseg: {lines}", file=sys.stderr)
         raise SystemExit(status) from None
 
 

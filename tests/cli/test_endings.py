@@ -36,6 +36,11 @@ def test_a_home_folder_that_nobody_has_is_one_sentence() -> None:
     )
 
 
+def test_a_name_in_a_sentence_cannot_command_the_terminal() -> None:
+    done = brainseg("check", "/nowhere/\x1b[2Jfolder")
+    assert done.returncode == 2 and "\\x1b[2Jfolder does not exist" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["--html", "--png"])
 def test_a_page_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
     patients: Path, tmp_path: Path, option: str
