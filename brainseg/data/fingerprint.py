@@ -92,11 +92,12 @@ def what_differs(run: Run, table: pd.DataFrame, root: Path) -> str:
         files = read_json(run.files, kind=dict)
     except Unreadable:  # no older run has one
         files = {}
-    now = file_contents(table, root)
-    difference = _differing_files({name: files.get(name, "") for name in listed_files(before)}, now)
-    if difference:
+    known = {name: _text(files.get(name)) for name in listed_files(before)}
+    if difference := _differing_files(known, file_contents(table, root)):
         return difference
-    if not recorded.startswith(FORMAT):
+    if _slices(before) == _slices(table):
+        if recorded.startswith(FORMAT):
+            return f"some files do, and {run.files} cannot be read, which would tell which"
         return (
             "sizes or times of files do, by which an older version of brainseg knew them "
             "(`cp -a` and `rsync -a` keep times)"
@@ -106,6 +107,14 @@ def what_differs(run: Run, table: pd.DataFrame, root: Path) -> str:
     if _numbers(table) != _numbers(before):
         return f"the same files are read as {_numbers(table)} instead of {_numbers(before)}"
     return "the same files belong to other patients, masks or cuts"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _slices(table: pd.DataFrame) -> list[list[object]]:
+    return [table[column].tolist() for column in (*IDENTITY, *LATER)]
 
 
 def _label(table: pd.DataFrame) -> str:
@@ -126,7 +135,8 @@ def _differing_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     for name in reversed(gone):
         unmatched.setdefault(before[name], []).append(name)
     renamed = {unmatched[now[name]].pop(): name for name in new if unmatched.get(now[name])}
-    new = [name for name in new if name not in set(renamed.values())]
+    found = set(renamed.values())
+    new = [name for name in new if name not in found]
     gone = [name for name in gone if name not in renamed]
     kinds = {
         "new": new,

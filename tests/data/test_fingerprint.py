@@ -136,5 +136,19 @@ def test_of_a_run_that_recorded_no_content_what_can_be_known_is_said(root: Path)
     assert differs(run, root) == ""
     os.utime(root / "p" / "p_1.tif", ns=(1, 1))
     assert differs(run, root).startswith("sizes or times of files do, by which an older version")
+    said = what_differs(run, find_slices(root).assign(patient="q"), root)
+    assert said == "the same files belong to other patients, masks or cuts"
     write_slice(root, "q", 11, tumour_pixels=9)
     assert differs(run, root) == "2 files are new (q/q_11.tif, q/q_11_mask.tif)"
+
+
+def test_a_damaged_list_of_files_ends_nothing(root: Path) -> None:
+    run, names = run_on(root), find_slices(root)["image"]
+    write_picture(root / names[1], noise(16, 16, 3))
+    whole = differs(run, root)
+    write_json(run.files, {names[0]: [1], names[1]: "0", names[2]: None})
+    assert differs(run, root) == whole == f"1 file is changed ({names[1]})"
+    run.files.write_text("{")
+    assert differs(run, root) == (
+        f"some files do, and {run.files} cannot be read, which would tell which"
+    )
