@@ -85,3 +85,24 @@ def test_a_set_without_tumour_loses_none(root: Path) -> None:
     table = find_slices(root)
     lost = vanished(table[table["tumour"] == 0], root, 8)
     assert lost.notes() == [] and lost.problems() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("train", "--set", "model=plain"), ("plan", "sweeps/encoders.py"), ("lr-range",)],
+    ids=lambda words: words[0],
+)
+def test_training_refuses_such_a_set_before_anything_starts(
+    command: tuple[str, ...], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for patient in "pqrs":
+        for number in (1, 2):
+            write_slice(root, patient, number, 2)
+    storage = ["--storage", str(tmp_path / "runs")] * (command[0] == "train")
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--data", str(root), "--image-size", "32", *storage])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "brainseg: some tumour must be left at --image-size 32, p/p_1_mask.tif loses its own, "
+    )
+    assert not list(tmp_path.glob("runs/*/slices.csv"))
