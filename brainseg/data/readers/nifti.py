@@ -165,9 +165,9 @@ def _opened(path: Path, name: str) -> Iterator[_Opened]:
     try:
         with path.open("rb") as file:
             compressed = file.read(2) == GZIP  # whatever its suffix says
-        opener: Any = gzip.open if compressed else open
-        most_bytes = path.stat().st_size * (MOST_DEFLATED if compressed else 1)
-        with opener(path, "rb") as stream:
+            file.seek(0)
+            stream: Any = gzip.open(file) if compressed else file
+            most_bytes = path.stat().st_size * (MOST_DEFLATED if compressed else 1)
             kind, pixdim = _kind(stream.read(540))
             stream.seek(0)
             image = kind.from_file_map({"image": FileHolder(str(path), stream)}, mmap=False)
