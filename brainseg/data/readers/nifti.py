@@ -166,7 +166,7 @@ def _opened(path: Path, name: str) -> Iterator[_Opened]:
         with path.open("rb") as file:
             compressed = file.read(2) == GZIP  # whatever its suffix says
             file.seek(0)
-            stream: Any = gzip.open(file) if compressed else file
+            stream: Any = gzip.GzipFile(fileobj=file) if compressed else file
             most_bytes = path.stat().st_size * (MOST_DEFLATED if compressed else 1)
             kind, pixdim = _kind(stream.read(540))
             stream.seek(0)
