@@ -89,7 +89,11 @@ def test_a_set_without_tumour_loses_none(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("train", "--set", "model=plain"), ("plan", "sweeps/encoders.py"), ("lr-range",)],
+    [
+        ("train", "--set", "model=plain"),
+        ("plan", "sweeps/encoders.py"),
+        ("lr-range", "--set", "model=plain"),
+    ],
     ids=lambda words: words[0],
 )
 def test_training_refuses_such_a_set_before_anything_starts(
