@@ -1,6 +1,7 @@
 """What lies under the root of a data set: listed once, and never read from outside its folder."""
 
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -119,7 +120,10 @@ def _resolved(root: str) -> str:
 
 def _problem(root: Path, name: str, is_link: bool) -> Problem | None:
     if name != printable(name):
-        return Problem(printable(name), "a path must be UTF-8 text", "is not", "rename it")
+        encoding = sys.getfilesystemencoding()
+        remedy = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1 to have names read so"
+        fault = "is not" if encoding == "utf-8" else f"is read as {encoding}"
+        return Problem(printable(name), "a path must be UTF-8 text", fault, remedy)
     if JOINT in name:
         rule = f"a path must not contain {JOINT!r}, which joins the files of channels"
         return Problem(name, rule, "does", "rename it")
