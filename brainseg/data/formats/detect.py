@@ -4,7 +4,7 @@ manifest  a CSV file with columns image, mask, patient; takes precedence over th
 nnunet    imagesTr/<CASE>_0000.*, labelsTr/<CASE>.* and dataset.json
 pairs     images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png
 lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
-nifti     <PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*
+nifti     <PATIENT>/*.nii.gz at any depth, one of them named *mask*, *seg* or *label*
 """
 
 from dataclasses import dataclass, field, replace

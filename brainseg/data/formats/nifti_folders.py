@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from brainseg.data.formats.listing import Listing, is_volume, stem
-from brainseg.data.persons import composed
+from brainseg.data.persons import composed, patients_of_folders
 from brainseg.data.readers.paths import JOINT
 
 NIFTI = "<PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*"
@@ -53,7 +53,7 @@ def looks_like_nifti(names: list[str]) -> list[str]:
 
 
 def list_nifti(listing: Listing, names: list[str]) -> None:
-    """The patient is the folder; its images are the channels, in the order of most patients."""
+    """The patient is the folder, at any depth; its images are the channels, as most have them."""
     patients = [
         _Patient(folder, images, masks[0])
         for folder, (images, masks) in sorted(_folders(names).items())
@@ -65,9 +65,10 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
     usual = votes.most_common(1)[0][0]
     listing.channels = tuple(filter(None, usual))
     example = next(patient.folder for patient in patients if usual in patient.channels())
+    called = patients_of_folders(patient.folder for patient in patients)
     for patient in patients:
         if images := patient.in_order(usual):
-            listing.volume(patient.folder, JOINT.join(images), patient.mask)
+            listing.volume(called[patient.folder], JOINT.join(images), patient.mask)
         else:
             rule = f"every patient must have the channels of {example} ({_listed(usual)})"
             fault = f"has {_listed(patient.channels()[0])}"
@@ -90,10 +91,10 @@ def _folders(names: Sequence[str]) -> dict[str, tuple[list[str], list[str]]]:
 def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[str]) -> bool:
     """Whether a folder holds one patient; it is a problem where it does not."""
     remedy = "move the files, or list them in a CSV manifest"
-    if not folder or "/" in folder:
-        rule = "each patient's volumes must lie in a folder of its own directly under the root"
+    if not folder:
+        rule = "each patient's volumes must lie in a folder of its own"
         first, *others = images + masks
-        listing.refuse(first, rule, f"lies in {folder or 'the root'!r}", remedy, files=others)
+        listing.refuse(first, rule, f"lies in none{_and_others(others)}", remedy, files=others)
         return False
     by_stem: dict[str, str] = {}
     for name in images + masks:
@@ -105,7 +106,9 @@ def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[st
     if not images or len(masks) != 1:
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
         which = f" ({', '.join(name.rpartition('/')[2] for name in masks)})" if masks[1:] else ""
-        fault = f"holds {len(images)} images and {len(masks)} masks{which}"
+        fault = f"holds {_counted(images, 'image')} and {_counted(masks, 'mask')}{which}"
+        if not masks:
+            remedy = "add its mask, or move it out of the data"
         listing.refuse(folder, rule, fault, remedy, files=images + masks)
         return False
     return True
@@ -126,3 +129,11 @@ def _after_shared(images: list[list[str]], alike: list[list[str]]) -> tuple[str,
 
 def _listed(channels: tuple[str, ...]) -> str:
     return ", ".join(channels) if channels != ("",) else "one image"
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    return f"{len(names) or 'no'} {what}{'s' * (len(names) != 1)}"
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return f", nor {'do' if names[1:] else 'does'} {_counted(names, 'other')}" if names else ""

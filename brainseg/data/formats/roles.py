@@ -125,17 +125,16 @@ def _refuse_copied_folders(
     """Folders of one name whose slices are equal: an archive that holds its patients twice."""
     folders: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
     for row in slices:
-        if row.cut < 0:
-            last = row.patient.rpartition("/")[2]
-            folders[last][row.patient][row.number] = row.images[0]
+        last = row.patient.rpartition("/")[2]
+        folders[last][row.patient][row.number] = row.images[0]
     rule, remedy = "a patient must lie in one folder", "remove one of them"
     for patients in folders.values():
         first, *others = sorted(patients)
         for other in others:
             shared = patients[first].keys() & patients[other].keys()
-            pairs = [(patients[first][n], patients[other][n]) for n in sorted(shared)]
+            pairs = dict.fromkeys((patients[first][n], patients[other][n]) for n in sorted(shared))
             if pairs and all(files[image].equals(files[copy]) for image, copy in pairs):
-                fault = f"and {first} hold the same {len(pairs)} images"
+                fault = f"and {first} hold the same {len(pairs)} image{'s' * (len(pairs) > 1)}"
                 listing.refuse(other, rule, fault, remedy, files=[image for _, image in pairs])
 
 

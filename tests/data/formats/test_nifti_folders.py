@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from brainseg.data.formats.detect import find_slices, scan
+from brainseg.data.persons import visits
 from tests.support.scans import as_nifti, blob, noise, problems, write_volume
 
 SEG = "PHANTOM_0002/PHANTOM_0002_seg.nii.gz"
@@ -24,8 +25,7 @@ FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
         (
             lambda root: (root / SEG).unlink(),
             "a patient's folder must hold images and one mask (*mask*, *seg* or *label*), "
-            "PHANTOM_0002 holds 3 images and 0 masks; move the files, or list them in a CSV "
-            "manifest",
+            "PHANTOM_0002 holds 3 images and no masks; add its mask, or move it out of the data",
         ),
         (
             lambda root: (root / FLAIR).unlink(),
@@ -39,8 +39,8 @@ FLAIR = "PHANTOM_0002/PHANTOM_0002_b_flair.nii.gz"
         ),
         (
             lambda root: write_volume(root / "P" / "ses-1" / "flair.nii", noise(2, 8, 8)),
-            "each patient's volumes must lie in a folder of its own directly under the root, "
-            "P/ses-1/flair.nii lies in 'P/ses-1'; move the files, or list them in a CSV manifest",
+            "a patient's folder must hold images and one mask (*mask*, *seg* or *label*), "
+            "P/ses-1 holds 1 image and no masks; add its mask, or move it out of the data",
         ),
         (
             lambda root: write_volume(root / FLAIR, noise(5, 32, 30)),
@@ -151,4 +151,50 @@ def test_a_patient_s_name_may_contain_seg_and_two_masks_are_named(tmp_path: Path
         "a patient's folder must hold images and one mask (*mask*, *seg* or *label*), P2 holds "
         "2 images and 2 masks (P2_brainmask.nii, P2_seg.nii); move the files, or list them in a "
         "CSV manifest"
+    ]
+
+
+def test_folders_of_patients_lie_at_any_depth_and_visits_of_one_person_are_linked(
+    tmp_path: Path,
+) -> None:
+    folders = {
+        "TrainingData/BraTS-GLI-00002-000": "BraTS-GLI-00002-000",
+        "TrainingData/BraTS-GLI-00002-001": "BraTS-GLI-00002-001",
+        "sub-01/ses-01/anat": "sub-01/ses-01/anat",
+        "sub-01/ses-02/anat": "sub-01/ses-02/anat",
+        "Meyer/2019-05-01": "Meyer/2019-05-01",
+        "Meyer/2020-05-01": "Meyer/2020-05-01",
+        "sub-02/anat": "sub-02/anat",
+        "P7": "P7",
+    }
+    for k, folder in enumerate(folders):
+        last = folder.rpartition("/")[2]
+        write_volume(tmp_path / folder / f"{last}_flair.nii", noise(2, 16, 16 + k)[:, :, :16])
+        write_volume(tmp_path / folder / f"{last}_seg.nii", np.stack([blob()] * 2))
+    contents = scan(tmp_path)
+    assert (contents.layout, contents.problems) == ("nifti", [])
+    patients = set(contents.table["patient"])
+    assert patients == set(folders.values())
+    assert [names[0] for names in visits(patients)] == [
+        "BraTS-GLI-00002-000",
+        "Meyer/2019-05-01",
+        "sub-01/ses-01/anat",
+    ]
+
+
+def test_a_folder_of_volumes_that_is_there_twice_is_a_problem(tmp_path: Path) -> None:
+    write_patients(tmp_path / "set", "P1", "P2")
+    shutil.copytree(tmp_path / "set" / "P2", tmp_path / "old" / "P2")
+    assert problems(tmp_path) == [
+        "a patient must lie in one folder, set/P2 and old/P2 hold the same 1 image; "
+        "remove one of them"
+    ]
+
+
+def test_volumes_that_lie_in_no_folder_are_counted(tmp_path: Path) -> None:
+    for name in ("P1_flair.nii", "P1_seg.nii", "P2_flair.nii"):
+        write_volume(tmp_path / name, noise(2, 16, 16))
+    assert problems(tmp_path) == [
+        "each patient's volumes must lie in a folder of its own, P1_flair.nii lies in none, nor "
+        "do 2 others; move the files, or list them in a CSV manifest"
     ]
