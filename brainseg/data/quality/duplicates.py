@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.data.pack.extremes import FEW, without_extremes
 from brainseg.data.persons import alike_names
 from brainseg.data.readers.images import read_image
 from brainseg.data.readers.memo import memoised
@@ -122,11 +123,26 @@ def repeats(table: pd.DataFrame, hashes: Sequence[Hash]) -> list[Twins]:
 
 def _thumbnail(planes_CHW: NDArray[Any]) -> NDArray[np.float32]:
     """The mean of the channels at SIDE x SIDE pixels, each the mean of those it covers."""
-    if planes_CHW.dtype not in (np.uint8, np.uint16):
-        planes_CHW = np.nan_to_num(planes_CHW.astype(np.float32))
-    small = [cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for p in planes_CHW]
+    planes = [_without_padding(plane_HW) for plane_HW in planes_CHW]
+    small = [cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for p in planes]
     mean: NDArray[np.float32] = np.mean(small, axis=0, dtype=np.float32)
     return mean
+
+
+def _without_padding(plane_HW: NDArray[Any]) -> NDArray[Any]:
+    """The plane with its padding black: two patients may share it. Two values show nothing."""
+    low, high = plane_HW.min(), plane_HW.max()
+    if ((plane_HW == low) | (plane_HW == high)).all():
+        return np.zeros(plane_HW.shape, np.float32)
+    if plane_HW.dtype == np.uint8:  # no value is far enough from the others
+        return plane_HW
+    picture = without_extremes(plane_HW)
+    low, high = picture.rising[0], picture.rising[-1]
+    above = plane_HW > high
+    shown_HW = np.clip(plane_HW, low, high).astype(np.float32)
+    if np.count_nonzero(above) > FEW * above.size:  # as padding; fewer are bright
+        shown_HW[above] = picture.black
+    return shown_HW
 
 
 def _signs(thumbnail: NDArray[np.float32]) -> NDArray[np.uint8]:

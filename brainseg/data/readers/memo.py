@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from brainseg.data.readers.contents import contents, digest, facts_path, load_rows, save_rows
 from brainseg.data.readers.paths import JOINT
 
-FORMAT = 3  # raise it whenever the same files give other values
+FORMAT = 4  # raise it whenever the same files give other values
 
 Place = tuple[Any, ...]  # files of a slice, joined by "|"; its cut, as table.CUT
 

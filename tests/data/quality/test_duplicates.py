@@ -104,6 +104,26 @@ def test_no_two_real_patients_are_taken_for_one(lgg: Path) -> None:
     assert group_patients(table, hashes) == {name: name for name in table["patient"]}
 
 
+@pytest.mark.parametrize("padding", [-32768, -1024, 65535, 1e6])
+def test_padding_that_patients_share_makes_no_twins_and_hides_none(
+    patients: list[list[Image]], padding: float
+) -> None:
+    """Nor do slices of which only the padding has a value, nor padding of every third slice."""
+
+    def padded(images: list[Image], every: int = 1) -> list[Image]:
+        scans = [image[..., :1] * np.float32(5) for image in images]
+        for scan_HWC in scans[::every]:
+            scan_HWC[:20] = scan_HWC[:, -10:] = padding
+        return scans
+
+    a, b, c = patients
+    black = [np.zeros_like(a[0])]
+    pairs = twins(*named(padded(a + black), padded(b + black), padded([*c, b[3]])))
+    assert [(pair.first, pair.second) for pair in pairs] == [(SLICES + 4, 3 * SLICES + 2)]
+    pairs = twins(*named(padded(a, every=3), padded(b, every=3), padded([a[1], a[2]], every=2)))
+    assert [(pair.first, pair.second) for pair in pairs][-1:] == [(2, 2 * SLICES + 1)]
+
+
 def test_neighbouring_slices_of_one_patient_are_no_twins(patients: list[list[Image]]) -> None:
     a = patients[0]
     again = [as_bytes(image * 1.1) for image in a]
