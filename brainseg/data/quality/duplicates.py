@@ -139,7 +139,7 @@ def _without_padding(plane_HW: NDArray[Any]) -> NDArray[Any]:
     picture = without_extremes(plane_HW)
     low, high = picture.rising[0], picture.rising[-1]
     above = plane_HW > high
-    shown_HW = np.clip(plane_HW, low, high).astype(np.float32)
+    shown_HW: NDArray[np.float32] = np.clip(plane_HW, low, high).astype(np.float32)
     if np.count_nonzero(above) > FEW * above.size:  # as padding; fewer are bright
         shown_HW[above] = picture.black
     return shown_HW

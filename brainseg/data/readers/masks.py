@@ -89,7 +89,7 @@ def _is_tumour(numbers: NDArray[Any], label: str) -> NDArray[np.bool_]:
 
 
 def _read_exact(root: Path, name: str, index: int, axis: int, orientation: str) -> NDArray[Any]:
-    """The samples of a file, shape (H, W, C), that were stored without loss."""
+    """The samples of a file, or its labels, shape (H, W, C), that were stored without loss."""
     picture = read_file(root, name, index, axis, orientation)
     if LOSSY in picture.traits:
         rule = "a mask must be stored without loss"
@@ -97,7 +97,7 @@ def _read_exact(root: Path, name: str, index: int, axis: int, orientation: str) 
         raise Refused(
             Problem(name, rule, fault, "export it again, as PNG, from where it was drawn")
         )
-    return picture.samples_HWC
+    return picture.samples_HWC if picture.labels_HW is None else picture.labels_HW[..., None]
 
 
 def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:

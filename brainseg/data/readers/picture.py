@@ -28,6 +28,15 @@ TRANSPARENT = "transparent"  # one colour is declared transparent (tRNS), which 
 class Picture:
     samples_HWC: NDArray[Any]  # in the order of the file: red first
     traits: frozenset[str] = frozenset()
+    labels_HW: NDArray[Any] | None = None  # places in the palette, if that is not of greys alone
+
+
+def of_palette(index_HW: NDArray[Any], colours_N3: NDArray[Any], traits: frozenset[str]) -> Picture:
+    """The picture in its palette's colours; ValueError for a pixel beyond the palette."""
+    if index_HW.max() >= len(colours_N3):
+        raise ValueError(f"a pixel has colour {index_HW.max()} of a palette of {len(colours_N3)}")
+    grey = (colours_N3 == colours_N3[:, :1]).all()
+    return Picture(np.ascontiguousarray(colours_N3[index_HW]), traits, None if grey else index_HW)
 
 
 def not_finite(numbers: NDArray[Any]) -> int:

@@ -19,6 +19,7 @@ from brainseg.data.readers.picture import (
     NARROW,
     TRANSPARENT,
     Picture,
+    of_palette,
     require_one_slice,
     require_size,
     require_upright,
@@ -26,9 +27,9 @@ from brainseg.data.readers.picture import (
 from brainseg.data.readers.tiff import exif_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # of each colour type; a palette is of colours
+CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # that libpng makes of each colour type
 BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-GREY, WITH_ALPHA = 0, (4, 6)
+GREY, PALETTE, WITH_ALPHA = 0, 3, (4, 6)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,24 @@ def read_png(content: bytes, name: str) -> Picture:
         TRANSPARENT: b"tRNS" in beside,
     }
     traits = frozenset(trait for trait, holds in held.items() if holds)
+    if header.colour == PALETTE:
+        numbered, colours_N3 = _numbered(needed)
+        return of_palette(_decoded(numbered, header)[..., 0], colours_N3, traits)
     return Picture(_decoded(b"".join(needed), header), traits)
+
+
+def _numbered(chunks: list[bytes]) -> tuple[bytes, NDArray[np.uint8]]:
+    """The file with a palette in which each colour is its own place, and its true colours."""
+    palettes = [place for place, chunk in enumerate(chunks) if chunk[4:8] == b"PLTE"]
+    if len(palettes) != 1:
+        raise ValueError(f"it holds {len(palettes)} palettes")
+    colours = np.frombuffer(chunks[palettes[0]][8:-4], np.uint8)
+    if not 0 < colours.size <= 3 * 256 or colours.size % 3:
+        raise ValueError(f"its palette has {colours.size} numbers")
+    body = b"PLTE" + np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes()
+    places = struct.pack(">I", 3 * 256) + body + struct.pack(">I", zlib.crc32(body))
+    numbered = [places if place == palettes[0] else chunk for place, chunk in enumerate(chunks)]
+    return b"".join(numbered), colours.reshape(-1, 3)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -26,6 +26,7 @@ from brainseg.data.readers.picture import (
     LOSSY,
     NARROW,
     Picture,
+    of_palette,
     require_channels,
     require_one_slice,
     require_size,
@@ -57,8 +58,10 @@ def read_tiff(content: BinaryIO, name: str, size: int) -> Picture:
         _require_one_upright_slice(file, page, name)
         _require_samples(page, name)
         _require_whole(page, size)
-        samples = page.asarray(maxworkers=1)
-        return Picture(_meaning(page, samples, name), _traits(page))
+        samples_HWC = _meaning(page, page.asarray(maxworkers=1))
+        if page.photometric == PALETTE:
+            return of_palette(samples_HWC[..., 0], _palette(page), _traits(page))
+        return Picture(samples_HWC, _traits(page))
 
 
 def exif_orientation(content: bytes) -> object:
@@ -189,7 +192,7 @@ def _require_whole(page: TiffPage, size: int) -> None:
             raise ValueError(f"it holds {held} of {expected} bytes")
 
 
-def _meaning(page: TiffPage, samples: NDArray[Any], name: str) -> NDArray[Any]:
+def _meaning(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     """The samples, shape (H, W, C), so that a higher number is brighter."""
     height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
     if samples.size != height * width * channels or samples.dtype != page.dtype:
@@ -204,8 +207,6 @@ def _meaning(page: TiffPage, samples: NDArray[Any], name: str) -> NDArray[Any]:
         samples_HWC = samples_HWC.astype(np.uint8)
     elif samples.dtype == np.float16:  # the same numbers, in a type that all can work with
         samples_HWC = samples_HWC.astype(np.float32)
-    if page.photometric == PALETTE:
-        return _coloured(page, samples_HWC[..., 0])
     if page.photometric == WHITE_IS_ZERO:  # only grey: what is beside it has no white
         grey_HW = samples_HWC[..., 0]
         top = 2**page.bitspersample - 1 if samples_HWC.dtype.kind == "u" else -1
@@ -213,14 +214,14 @@ def _meaning(page: TiffPage, samples: NDArray[Any], name: str) -> NDArray[Any]:
     return samples_HWC
 
 
-def _coloured(page: TiffPage, index_HW: NDArray[Any]) -> NDArray[Any]:
-    """The colours of a palette: in 8 bits where it was made of 8 bits, else in its own 16."""
+def _palette(page: TiffPage) -> NDArray[Any]:
+    """Its colours, shape (N, 3): in 8 bits where it was made of 8 bits, else in its own 16."""
     colours = np.asarray(page.colormap)
-    if colours.shape != (3, 2**page.bitspersample) or index_HW.dtype.kind != "u":
+    if colours.shape != (3, 2**page.bitspersample) or page.sampleformat != 1:
         raise ValueError(f"its palette has {colours.size} numbers")
     if not (colours % 257).any() or not (colours % 256).any():
         colours = (colours >> 8).astype(np.uint8)
-    return np.ascontiguousarray(colours.T[index_HW])
+    return colours.T
 
 
 def _traits(page: TiffPage) -> frozenset[str]:

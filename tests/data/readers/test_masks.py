@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainseg.data.readers.masks import read_mask
+from brainseg.data.readers.masks import read_labels, read_mask
 from tests.support.nifti_bytes import Nifti
+from tests.support.png_bytes import PALETTE, png
 from tests.support.scans import blob, refused_reading, write_picture, write_volume
+from tests.support.tiff_bytes import SHORT, Tiff, tiff
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,37 @@ def test_the_slices_of_a_mask_volume_are_masks(tmp_path: Path, dtype: type, top:
     write_volume(tmp_path / "m.nii.gz", voxels)
     areas = [int(read_mask(tmp_path, "m.nii.gz", index, 2).sum()) for index in (0, 1)]
     assert areas == [0, 16 if top else 0]
+
+
+VOC = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_the_places_in_a_palette_with_colours_are_labels(tmp_path: Path, kind: str) -> None:
+    """As LabelMe, ITK-SNAP and PASCAL VOC write them; a palette of greys stands for these."""
+
+    def write(labels_HW: NDArray[Any], colours_N3: NDArray[Any]) -> None:
+        labels_HW1 = labels_HW[..., None].astype(np.uint8)
+        if kind == "PNG":
+            content = png(labels_HW1, PALETTE, 8, palette=colours_N3)
+        else:
+            full = np.zeros((256, 3), int)
+            full[: len(colours_N3)] = colours_N3 * 257
+            content = tiff(
+                labels_HW1,
+                Tiff(bits=8, photometric=3, tags={320: (SHORT, full.T.ravel().tolist())}),
+            )
+        (tmp_path / "m").write_bytes(content)
+
+    write(blob(top=1), VOC)
+    assert np.array_equal(read_mask(tmp_path, "m"), blob(top=1))
+    write(blob(top=3) - blob(top=1), VOC)
+    with pytest.raises(ValueError, match=r"m holds 0 \(240 px\), 2 \(16 px\); use --label"):
+        read_mask(tmp_path, "m")
+    assert np.array_equal(read_mask(tmp_path, "m", label="2"), blob(top=1))
+    assert not read_mask(tmp_path, "m", label="1+3").any()
+    write(blob(top=1), np.array([[0] * 3, [255] * 3]))
+    assert read_labels(tmp_path, "m", label="255")[0].any()
 
 
 def with_edge(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:

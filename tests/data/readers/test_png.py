@@ -121,3 +121,20 @@ def test_a_transparent_colour_does_not_make_a_mask_coloured(tmp_path: Path) -> N
     content = png(blob(top=1)[..., None], GREY, 1, beside=((b"tRNS", bytes(2)),))
     (tmp_path / "m.png").write_bytes(content)
     assert np.array_equal(read_mask(tmp_path, "m.png"), blob(top=1))
+
+
+@pytest.mark.parametrize(
+    ("palette", "why"),
+    [
+        (noise(4, 3), "a pixel has colour 9 of a palette of 4"),
+        (None, "it holds 0 palettes"),
+        (noise(1, 2), "its palette has 2 numbers"),
+    ],
+)
+def test_a_pixel_without_a_colour_is_refused(
+    tmp_path: Path, palette: NDArray[Any] | None, why: str
+) -> None:
+    samples_HW1 = np.zeros((7, 9, 1), np.uint8)
+    samples_HW1[2, 3] = 9
+    (tmp_path / "a.png").write_bytes(png(samples_HW1, PALETTE, 4, palette=palette))
+    assert why in refused_reading(read_image, tmp_path, "a.png")
