@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from brainseg.data.labels import with_label
 from brainseg.data.readers.contents import contents
 from brainseg.data.readers.paths import JOINT
 from brainseg.data.table import LATER, read_slices
@@ -102,8 +103,8 @@ def what_differs(run: Run, table: pd.DataFrame, root: Path) -> str:
             "sizes or times of files do, by which an older version of brainseg knew them "
             "(`cp -a` and `rsync -a` keep times)"
         )
-    if (label := _label(table)) != (recorded_label := _label(before)):
-        return f"the same files are read with {label} instead of {recorded_label}"
+    if (asked := with_label(_label(table))) != (given := with_label(_label(before))):
+        return f"the same files are read {asked} instead of {given}"
     if _numbers(table) != _numbers(before):
         return f"the same files are read as {_numbers(table)} instead of {_numbers(before)}"
     return "the same files belong to other patients, masks or cuts"
@@ -118,8 +119,7 @@ def _slices(table: pd.DataFrame) -> list[list[object]]:
 
 
 def _label(table: pd.DataFrame) -> str:
-    label = next(iter(table["label"]), "")
-    return f"--label {label}" if label else "no --label"
+    return str(next(iter(table["label"]), ""))
 
 
 def _numbers(table: pd.DataFrame) -> str:

@@ -40,6 +40,11 @@ def in_words(label: str) -> str:
     return f"tumour is label {label}"
 
 
+def with_label(label: str) -> str:
+    """`with --label 1+4`, as a command has it."""
+    return f"with --label {label}" if label else "without --label"
+
+
 def as_bits(numbers: Iterable[int], label: str) -> int:
     """A set of labels as the bits of one number; ``label`` is what counts as tumour."""
     return sum({1 << _bit(number, label) for number in numbers if number > 0})

@@ -18,6 +18,7 @@ from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import Data
 from brainseg.data.fingerprint import file_contents, fingerprint, what_differs
+from brainseg.data.labels import with_label
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import counts
 from brainseg.data.splits.draw import shared_patients
@@ -159,6 +160,13 @@ def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
 
 
 def _refuse_other_data(run: Run, data: Data) -> None:
+    known, asked = run.settings()["data"].get("label", ""), data.label
+    if asked != known:
+        remedy = f"give --label {known}" if known else "leave --label out"
+        raise ValueError(
+            f"{run.path} holds a sweep {with_label(known)}, not {with_label(asked)}; {remedy} as "
+            "before, or choose another --name"
+        )
     if difference := what_differs(run, data.table, data.root):
         raise ValueError(
             f"{run.path} holds a sweep on other data than those under {data.address}: "

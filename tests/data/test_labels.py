@@ -165,8 +165,8 @@ def test_a_run_keeps_its_label_and_resumes_with_no_other(brats: Path, tmp_path: 
     begun(read_data(str(brats), "auto", print, "1+4"), run)
     other = read_data(str(brats), "auto", print, "whole")
     assert refused(lambda: begun(other, run)) == (
-        f"{run.path} holds a sweep on other data than those under {brats}: the same files are read "
-        "with --label whole instead of --label 1+4; restore the files, or choose another --name"
+        f"{run.path} holds a sweep with --label 1+4, not with --label whole; give --label 1+4 as "
+        "before, or choose another --name"
     )
     whole = open_pack(other.table, brats, image_size=16, channels=1)
     assert whole.masks_NHW.sum() > pack.masks_NHW.sum()
