@@ -18,7 +18,7 @@ import pandas as pd
 from brainseg.data.channels import flair_channel
 from brainseg.data.persons import namesakes, visits
 from brainseg.data.quality.labels import of_two_kinds, patients_by_label
-from brainseg.data.readers.picture import ALPHA, LOSSY, NARROW, TRANSPARENT
+from brainseg.data.readers.picture import ALPHA, LOSSY, NARROW, PADDED, TRANSPARENT
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
 DESCRIBED = (
@@ -28,6 +28,7 @@ TRAITS = {
     LOSSY: "are JPEG, which changed their pixels: use the originals where they exist",
     ALPHA: "hold transparency (alpha), which is used as a channel like the others",
     NARROW: "have fewer than 8 bits a sample: they are dark beside images of 8 bits",
+    PADDED: "hold NaN up to a corner: taken as padding, all of it is black",
     TRANSPARENT: "declare one colour transparent (tRNS), which is passed over",
 }
 NAMED = 6  # patients or files that a note names; others are counted

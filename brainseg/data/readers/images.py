@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainseg.data.readers import nifti
 from brainseg.data.readers.decode import decode
 from brainseg.data.readers.paths import JOINT, confined
-from brainseg.data.readers.picture import LARGEST, Picture, not_finite, require_channels
+from brainseg.data.readers.picture import LARGEST, PADDED, Picture, require_channels, unmeasured
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -79,17 +79,21 @@ def require_same_size(
 
 
 def _finite(root: Path, name: str, index: int, axis: int, orientation: str) -> Picture:
-    """As ``read_file``; refused if the whole file holds numbers that are not finite."""
+    """As ``read_file``, black where NaN is padding; refused for other numbers that are none."""
     picture = read_file(root, name, index, axis, orientation)
     if name.lower().endswith(nifti.SUFFIXES):
-        count = nifti.read_volume(confined(root, name), name, orientation).not_finite
+        lacks = nifti.read_volume(confined(root, name), name, orientation).unmeasured
     else:
-        count = not_finite(picture.samples_HWC)
-    if count:
+        lacks = unmeasured(picture.samples_HWC, 2)
+    if lacks.faults:
         rule = f"an image must hold finite numbers up to {LARGEST:g}"
-        fault = f"holds {count} that are not"
+        fault = f"holds {lacks.faults} that are not"
         raise Refused(Problem(name, rule, fault, "write 0 where nothing was measured"))
-    return picture
+    if lacks.black is None or not (nan_HWC := np.isnan(picture.samples_HWC)).any():
+        return picture
+    samples_HWC = picture.samples_HWC.copy()
+    samples_HWC[nan_HWC] = lacks.black
+    return Picture(samples_HWC, picture.traits | {PADDED})
 
 
 def read_file(root: Path, name: str, index: int, axis: int, orientation: str) -> Picture:

@@ -45,7 +45,7 @@ from brainseg.data.readers.geometry import (
     turned_affine,
 )
 from brainseg.data.readers.geometry import fault as affine_fault
-from brainseg.data.readers.picture import not_finite
+from brainseg.data.readers.picture import Unmeasured, unmeasured
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -75,7 +75,7 @@ class Volume:
     """A file's voxels, with canonical axes."""
 
     voxels_XYZC: NDArray[Any]
-    not_finite: int  # how many are NaN, infinite or above picture.LARGEST
+    unmeasured: Unmeasured
 
     @cached_property
     def histogram(self) -> Histogram:
@@ -147,7 +147,7 @@ def _read(path: Path, name: str, orientation: str) -> Volume:
         opened.stream.read(1)  # gzip compares its checksum only at the end
     native = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     stored = native.reshape(*(*voxels.shape, 1, 1)[:3], about.channels)
-    return Volume(turned(stored, about.orientation), not_finite(native))
+    return Volume(turned(stored, about.orientation), unmeasured(stored, 3))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ LARGEST = 1e15  # sums of squares have room in floats of 32 bits; no scanner mea
 LOSSY = "lossy"  # JPEG: neighbouring pixels are not what was measured
 ALPHA = "alpha"  # the last channel says how opaque a pixel is
 NARROW = "narrow"  # fewer than 8 bits a sample: dark beside one of 8, which is not scaled either
+PADDED = "padded"  # NaN around the picture
 TRANSPARENT = "transparent"  # one colour is declared transparent (tRNS), which is passed over
 
 
@@ -37,6 +38,25 @@ def of_palette(index_HW: NDArray[Any], colours_N3: NDArray[Any], traits: frozens
         raise ValueError(f"a pixel has colour {index_HW.max()} of a palette of {len(colours_N3)}")
     grey = (colours_N3 == colours_N3[:, :1]).all()
     return Picture(np.ascontiguousarray(colours_N3[index_HW]), traits, None if grey else index_HW)
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """What of a file's numbers is none."""
+
+    faults: int  # infinite, above LARGEST as marks of pixels without a value are, or NaN inside
+    black: float | None = None  # what NaN around the picture becomes; None: there is none
+
+
+def unmeasured(numbers: NDArray[Any], axes: int) -> Unmeasured:
+    """NaN is padding if it reaches a corner of the file, whose first ``axes`` are of space."""
+    faults = not_finite(numbers)
+    corners = tuple(slice(None, None, max(length - 1, 1)) for length in numbers.shape[:axes])
+    if not faults or not np.isnan(numbers[corners]).any():
+        return Unmeasured(faults)
+    if (count := int(np.count_nonzero(np.isnan(numbers)))) == numbers.size:
+        return Unmeasured(faults)
+    return Unmeasured(faults - count, min(0.0, float(np.nanmin(numbers))))
 
 
 def not_finite(numbers: NDArray[Any]) -> int:

@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from brainseg.data.readers.images import read_image
+from brainseg.data.readers.images import read_image, read_picture
 from brainseg.data.readers.masks import read_mask
+from brainseg.data.readers.picture import PADDED
 from brainseg.data.readers.problems import Refused
 from tests.support.scans import (
     LZW,
@@ -187,6 +188,30 @@ def test_an_image_with_a_number_that_is_not_finite_is_refused(tmp_path: Path, va
         "an image must hold finite numbers up to 1e+15, a.tif holds 2 that are not; "
         "write 0 where nothing was measured"
     )
+
+
+@pytest.mark.parametrize("offset", [0, -300])
+def test_nan_around_a_picture_is_black_and_said(tmp_path: Path, offset: float) -> None:
+    """As SPM, FSL and SynthStrip leave it outside the head; NaN in every corner, or in one."""
+    voxels = noise(3, 7, 9, dtype=np.float32) + np.float32(offset)
+    known = voxels.copy()
+    voxels[:, :2] = voxels[:, :, 7:] = voxels[1] = np.nan
+    black = min(0, np.nanmin(voxels))
+    known[np.isnan(voxels)] = black
+    write_volume(tmp_path / "a.nii", voxels)
+    write_picture(tmp_path / "a.tif", voxels[0])
+    for name, where in (("a.tif", ()), ("a.nii", (0, 2)), ("a.nii", (1, 2))):
+        picture = read_picture(tmp_path, name, *where)
+        if name == "a.nii":
+            assert np.array_equal(picture.samples_HWC[..., 0], known[where[0]])
+        assert picture.traits == {PADDED} and np.isfinite(picture.samples_HWC).all()
+    voxels[2, 4, 4] = np.inf
+    write_volume(tmp_path / "b.nii", voxels)
+    write_volume(tmp_path / "c.nii", np.full_like(voxels, np.nan))
+    for name, count in (("b.nii", 1), ("c.nii", voxels.size)):
+        assert f"{name} holds {count} that are not" in refused_reading(
+            read_image, tmp_path, name, 0, 2
+        )
 
 
 @pytest.mark.parametrize(
