@@ -87,15 +87,17 @@ def visits(patients: Iterable[str]) -> list[list[str]]:
 def namesakes(patients: Iterable[str]) -> list[list[str]]:
     """Patients of equal last folders, A/P1 and B/P1: one person, or two hospitals' first.
 
-    Where few last folders occur in many others, as `anat`, it is the others that are persons.
+    Where few last folders occur in many others, as `anat`, it is the others that are persons;
+    unless only the last ones are numbered, or the others are places: A/P1, B/P1, site 3/P1.
     """
     paths = {patient: person(patient) for patient in sorted(set(patients))}
     last: dict[str, list[str]] = defaultdict(list)
     for patient, path in paths.items():
         last[path.rpartition("/")[2]].append(patient)
+    groups = [names for names in last.values() if len({paths[name] for name in names}) > 1]
     if len(last) < len({path.rpartition("/")[0] for path in paths.values()}):
-        return []
-    return [names for names in last.values() if len({paths[name] for name in names}) > 1]
+        return [names for names in groups if all(_is_of_a_place(paths[name]) for name in names)]
+    return groups
 
 
 def alike_names(patients: Iterable[str]) -> list[tuple[str, str]]:
@@ -116,6 +118,14 @@ def patients_of_folders(folders: Iterable[str]) -> dict[str, str]:
     return {
         folder: path if used[names[path]] > 1 else names[path] for folder, path in paths.items()
     }
+
+
+def _is_of_a_place(path: str) -> bool:
+    """Whether the last folder is named as a person is, and the one above as no person is."""
+    above, _, last = path.rpartition("/")
+    above = above.rpartition("/")[2]
+    is_place = COLLECTION.fullmatch(above) or not re.search(r"\d", above)
+    return bool(is_place and re.search(r"[^\W\d_].*\d", last))
 
 
 def _last_person(path: str) -> str:

@@ -132,6 +132,23 @@ def test_a_folder_is_called_by_its_last_part_unless_that_is_a_visit_or_another_s
     assert namesakes(folders.values()) == [["A/P1", "B/P1"]]
 
 
+NAMESAKES = [
+    (["A/P1", "B/P1", "C/P1"], ["A/P1", "B/P1", "C/P1"]),
+    (["A/P1", "A/P2", "B/P1", "C/P1"], ["A/P1", "B/P1", "C/P1"]),
+    (["site 1/sub-07", "site 2/sub-07", "site 3/sub-07"], ["site 1/sub-07", "site 2/sub-07"]),
+    (["Mueller/1", "Schmidt/1", "Huber/1"], []),
+    (["P1/left2", "P2/left2", "P3/left2"], []),
+    (["P1/brain", "P2/brain", "P3/brain"], []),
+]
+
+
+@pytest.mark.parametrize(("names", "linked"), NAMESAKES)
+def test_one_name_in_more_places_than_there_are_names_is_linked_if_the_places_are_no_persons(
+    names: list[str], linked: list[str]
+) -> None:
+    assert [group[: len(linked)] for group in namesakes(names)] == [linked] * bool(linked)
+
+
 def test_folders_of_one_last_part_are_two_patients_in_one_part(tmp_path: Path) -> None:
     root = write_phantoms(tmp_path / "d", patients=6, slices=4, size=32)
     for number, name in ((1, "A/P1"), (2, "B/P1"), (3, "P4/20190501"), (4, "P4/20200101")):
