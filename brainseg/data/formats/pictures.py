@@ -12,6 +12,11 @@ LGG = "<PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it"
 PAIRS = "images/ and masks/ with equal names, <PATIENT>_<n>.png or <PATIENT>/<n>.png"
 Key = TypeVar("Key", str, int)
 MASK_AT_END = re.compile("[_-](mask|seg|segmentation|label)$", re.I)  # of a file in masks/
+CLASSES = re.compile(  # folders by what the slices show; the slices of many patients lie in each
+    r"(low|high)?[_-]?(gliomas?|meningiomas?|pituitary|metasta[st][ie]s)([_-]?tumou?rs?)?|[lh]gg|gbm|"
+    r"(no|with)?[_-]?tumou?rs?|normal|healthy|controls?|benign|malignant|yes|no",
+    re.I,
+)
 PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|fold[_-]?\d*|images?|masks?", re.I)
 
 
@@ -45,7 +50,12 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
     for key in paired:
         patient = patients[folders[key]]
         number = number_at_end(images[key])
-        if number is None:
+        last = folders[key].rpartition("/")[2]
+        if PARTS.fullmatch(last) or CLASSES.fullmatch(last):
+            rule = "a folder of slices must be one patient"
+            remedy = "give each patient a folder, or list the files in a CSV manifest"
+            listing.refuse(images[key], rule, f"lies in {last!r}", remedy, files=[masks[key]])
+        elif number is None:
             rule = "the name of a slice must end in its number"
             remedy = f"rename it like {LGG}"
             listing.refuse(images[key], rule, "does not", remedy, files=[masks[key]])
@@ -54,7 +64,7 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
             remedy = f"move it, as in {LGG}"
             listing.refuse(images[key], rule, "lies in none", remedy, files=[masks[key]])
         else:
-            site = tissue_source_site(folders[key].rpartition("/")[2])
+            site = tissue_source_site(last)
             listing.picture(patient, number, images[key], masks[key], site=site)
 
 

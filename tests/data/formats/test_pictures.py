@@ -26,6 +26,18 @@ def refused(root: Path) -> str:
 # LGG
 
 
+@pytest.mark.parametrize("folder", ["glioma", "x/Meningioma_tumor", "no_tumour", "train", "HGG"])
+def test_a_folder_of_a_class_or_part_is_no_patient(tmp_path: Path, folder: str) -> None:
+    write_slice(tmp_path, "P1", 1)
+    write_picture(tmp_path / folder / "7.tif", noise(8, 8))
+    write_picture(tmp_path / folder / "7_mask.tif", blob(8, 8))
+    last = folder.rpartition("/")[2]
+    assert problems(tmp_path) == [
+        f"a folder of slices must be one patient, {folder}/7.tif lies in {last!r}; give each "
+        "patient a folder, or list the files in a CSV manifest"
+    ]
+
+
 def test_the_table_has_a_row_for_each_slice_in_numeric_order(tmp_path: Path) -> None:
     for number in (10, 9, 1):
         write_slice(tmp_path, "b", number)
