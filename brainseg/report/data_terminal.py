@@ -1,5 +1,6 @@
 """What a check of a data set reports: the terminal's output, and facts for the page."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from brainseg.data.quality.summary import counted
 from brainseg.data.readers.problems import Problem
 from brainseg.process import plain
 
+LINE = re.compile(r" line \d+$")  # of a table, after the file's name
 LISTED = 20  # files shown per rule in a terminal; all in a pipe
 
 
@@ -23,9 +25,9 @@ def print_findings(findings: Findings, console: Console) -> None:
     lines = Table.grid(padding=(0, 2, 0, 0))
     for name, texts in facts(findings.summary).items():
         for n, line in enumerate(texts):
-            lines.add_row(Text("" if n else name, style="dim"), Text(plain(line)))
+            lines.add_row(Text("" if n else name, style="dim"), Text(plain(line), overflow="fold"))
     for note in findings.notes:
-        lines.add_row(Text("note", style="cyan"), Text(plain(note)))
+        lines.add_row(Text("note", style="cyan"), Text(plain(note), overflow="fold"))
     console.print(lines)
     for (rule, remedy), group in by_rule(findings.problems).items():
         console.print(Text(f"\n{rule}; {remedy}", style="red"), soft_wrap=True)
@@ -36,14 +38,21 @@ def print_findings(findings: Findings, console: Console) -> None:
 
 def headline(findings: Findings) -> str:
     count = findings.summary
+    usable, listed = count["slices"], count["listed"]
+    if usable < listed["slices"]:
+        return (
+            f"{count['patients']:,} of {counted(listed['patients'], 'patient')} and {usable:,} of "
+            f"{counted(listed['slices'], 'slice')} can be used, {count['tumour_slices']:,} with "
+            "tumour"
+        )
     return (
-        f"{counted(count['patients'], 'patient')}, {counted(count['slices'], 'slice')}, "
+        f"{counted(count['patients'], 'patient')}, {counted(usable, 'slice')}, "
         f"{count['tumour_slices']:,} with tumour"
     )
 
 
 def verdict(findings: Findings) -> str:
-    files = len({problem.file for problem in findings.problems})
+    files = len({LINE.sub("", problem.file) for problem in findings.problems})
     if not files:
         return "no problem found"
     return f"{counted(len(findings.problems), 'problem')} in {counted(files, 'file')}"
@@ -51,9 +60,15 @@ def verdict(findings: Findings) -> str:
 
 def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     """Lines of each fact by its name; smallest and largest values in brackets."""
-    files = {"files": [summary["files"]], "not used": [summary["not_used"]]}
+    manifest = f" {summary['manifest']}" if summary["manifest"] else ""
+    files = {
+        "layout": [summary["layout"] + manifest],
+        "files": [summary["files"]],
+        "not used": [summary["not_used"]],
+    }
+    files = {name: lines for name, lines in files.items() if any(lines)}
     if not summary["slices"]:
-        return {name: lines for name, lines in files.items() if any(lines)}
+        return files
     area, unit = summary["tumour_area"], summary["tumour_volume_unit"]
     per_patient = [
         f"median {_range(summary['slices_per_patient'])} slices, "
@@ -70,11 +85,7 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         else []
     )
     kinds = ("sizes", " pixels"), ("channels", " channels"), ("types", "")
-    manifest = f" {summary['manifest']}" if summary["manifest"] else ""
     described = {
-        "layout": [summary["layout"] + manifest],
-        "files": files["files"],
-        "not used": [summary["not_used"]] if summary["not_used"] else [],
         "images": [", ".join(_shares(summary[name]) + unit for name, unit in kinds)],
         "channels": [_channels(summary["channel_names"], len(summary["intensities"]))],
         "intensities": levels,
@@ -84,7 +95,7 @@ def facts(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         "patients by site": [_counts(summary["sites"])] if summary["sites"] else [],
         "voxels": [_shares(summary["spacing"])] if summary["spacing"] else ["of unknown size"],
     }
-    return {name: lines for name, lines in described.items() if lines}
+    return files | {name: lines for name, lines in described.items() if lines}
 
 
 def _label(summary: Mapping[str, Any]) -> list[str]:

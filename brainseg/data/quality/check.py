@@ -115,6 +115,7 @@ def check(
             "channel_names": list(names),
             "files": contents.account.used,
             "not_used": contents.account.unused,
+            "listed": {"patients": listing["patient"].nunique(), "slices": len(listing)},
             **summarise(table),
         },
         outliers=outlier_slices(listing, readable, problems, same, names),

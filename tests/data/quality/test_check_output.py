@@ -1,5 +1,6 @@
 """What check prints, writes and returns; names cannot command the page or the terminal."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from brainseg.cli.main import main
 from brainseg.data.quality.check import check
 from brainseg.report.data_page import write_page, write_picture
 from tests.support.faults import SHARED, SLICES, UNREADABLE, Data, change, reported
+from tests.support.scans import blob, noise, write_volume
 
 HOSTILE = '=1+1,"<img src=x onerror=alert(1)>&\x1b[31m\nÜ 脳'
 
@@ -47,6 +49,38 @@ def test_the_command_ends_with_0_where_nothing_is_wrong(
     printed = capsys.readouterr().out
     assert "4 patients, 24 slices" in printed and "no problem found" in printed
     assert (data.root.parent / "page.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_what_cannot_be_used_the_command_says_how_much_it_is_and_how_it_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for patient in ("BraTS_1", "BraTS_2"):
+        folder = tmp_path / "TrainingData" / patient
+        write_volume(folder / f"{patient}_flair.nii", noise(4, 16, 16))
+        write_volume(
+            folder / f"{patient}_seg.nii", np.stack([blob(top=label) for label in (1, 2, 4, 1)])
+        )
+    (tmp_path / "TrainingData" / ("names" * 20 + ".csv")).touch()
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 1
+    assert "0 of 2 patients and 0 of 8 slices can be used, 0 with tumour" in printed
+    assert re.search(r"^layout +nifti *$", printed, re.M)
+    assert "TrainingData/" + "names" * 20 + ".csv" in re.sub(r"\s+", "", printed)
+
+
+def test_lines_of_a_manifest_are_counted_as_one_file(
+    data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"x{n}.tif,y{n}.tif,P{n}\n" for n in range(3))
+    (data.root / "list.csv").write_text(f"image,mask,patient\n{rows}")
+    with pytest.raises(SystemExit):
+        main(["check", str(data.root)])
+    printed = capsys.readouterr().out
+    assert re.search(r"^layout +manifest list\.csv *$", printed, re.M)
+    assert "3 problems in 1 file\n" in printed
 
 
 def test_the_command_lists_every_problem_under_its_rule_and_ends_with_1(
