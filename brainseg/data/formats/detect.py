@@ -32,7 +32,7 @@ from brainseg.data.formats.roles import refuse_shared_files
 from brainseg.data.labels import absent
 from brainseg.data.readers.masks import mask_digest, read_labels
 from brainseg.data.readers.memo import Place, memoised
-from brainseg.data.readers.paths import Tree, list_tree
+from brainseg.data.readers.paths import NOWHERE, Tree, list_tree
 from brainseg.data.readers.problems import Problem
 from brainseg.data.table import COLUMNS, CUT
 
@@ -176,12 +176,19 @@ def _no_layout(listing: Listing, tree: Tree) -> str:
     account = account_for(listing, tree)
     others = account.described(tree.others)
     near = nearest_layout(listing.root, tree.files)
+    if near:
+        remedy = f"correct that, check the path, or write {MANIFEST}"
+    elif tree.files:
+        remedy = "check the path, or convert the files to NIfTI, PNG or TIFF (DICOM: with dcm2niix)"
+    elif NOWHERE in tree.others.values():
+        remedy = "fetch what the links lead to, as with datalad get, or check the path"
+    else:
+        remedy = "check the path"
     holds = f"comes nearest to {near}" if near else f"holds {account.unused or 'no file'}"
     beside = f", and holds {others}" if near and others else ""
     more = f"; and {listing.problems[0]}" if listing.problems else ""
     return (
-        f"root must hold slices in a known layout, {listing.root} {holds}{beside}; correct that, "
-        f"check the path, or write {MANIFEST}{more}"
+        f"root must hold slices in a known layout, {listing.root} {holds}{beside}; {remedy}{more}"
     )
 
 

@@ -22,7 +22,7 @@ NUMBER = re.compile(r"(?<!\d)\d{1,9}$")
 COPY = "copy of the file beside it"
 TEST_CASE = "file of a test case"
 COPIED = re.compile(  # what systems add to the name of a copy
-    r"(?P<name>.+?)(( -|_)? ?copy( ?\(?\d+\)?)?| \((\d+|copy)\))|copy of (?P<original>.+)", re.I
+    r"(?P<name>.+?)(( -|_)? ?copy( ?\(?\d+\)?)?| ?\((\d+|copy)\))|copy of (?P<original>.+)", re.I
 )
 
 

@@ -105,7 +105,8 @@ class _Names:
         small = composed(name).casefold()
         near = [known for known in self.by_spelling if composed(known).casefold() == small]
         case = f", which differs from {near[0]} by case" if near else ""
-        raise _BadRow("a row must name files of this data folder", f"names {cell!r}{case}")
+        rule = "a row must name files of this data folder by their paths in it"
+        raise _BadRow(rule, f"names '{cell}'{case}")
 
 
 def _list_row(listing: Listing, row: dict[str, str], on_disk: _Names) -> None:
@@ -161,7 +162,7 @@ def _spacing(row: dict[str, str]) -> Spacing | None:
     try:
         height, width, depth = (float(cell) if cell else math.nan for cell in cells)
     except ValueError:
-        rule = "a spacing must be three numbers in mm"
+        rule = "a spacing must be three numbers in mm, as 0.9 x 0.9 x 5"
         raise _BadRow(rule, f"has {text or cells!r}") from None
     if not all(math.isnan(mm) or 0 < mm < math.inf for mm in (height, width, depth)):
         raise _BadRow("a spacing must be above 0 mm", f"has {text or cells!r}")

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from brainseg.data.formats.listing import is_picture, is_volume
+from brainseg.data.formats.listing import is_picture, is_volume, stem
 from brainseg.data.formats.manifest import NEEDED, tables
+from brainseg.data.formats.nifti_folders import MASK
 from brainseg.data.readers.delimited import header
 
 TWINS = {"nnunet": ("imagesTr", "labelsTr"), "pairs": ("images", "masks")}
@@ -27,6 +28,14 @@ def _misfits(root: Path, names: Sequence[str]) -> Iterator[str]:
         if misfit := _misfit(twins, names):
             yield f"{layout}, but {misfit}"
     if volumes and len(volumes) >= len(pictures):
+        masks = [name for name in volumes if MASK.search(stem(name))]
+        if masks and len(masks) < len(volumes):
+            lie = (
+                "lies in another folder than its image"
+                if len(masks) == 1
+                else ("lie in other folders than their images")
+            )
+            yield f"nifti, but {_counted(masks, 'mask')} {lie}"
         lack = "without one named *mask*, *seg* or *label* in their folder"
         yield f"nifti, but holds {_counted(volumes, 'volume')} {lack}"
     if pictures:

@@ -34,7 +34,7 @@ def test_all_that_was_not_used_is_counted_by_kind_with_an_example(tmp_path: Path
     (tmp_path / "latest").symlink_to("P2")
     os.mkfifo(tmp_path / "P1" / "pipe")
     (tmp_path / "P1" / "P1_1 copy.tif").touch()
-    (tmp_path / "P1" / "P1_1_mask (2).tif").touch()
+    (tmp_path / "P1" / "P1_1_mask(2).tif").touch()
     account = scan(tmp_path).account
     assert account.used == "2 images, 2 masks, 4 files beside the data, 1 hidden file"
     assert account.unused.split(", ", 3)[0] == "2 .bmp (P1/a.bmp"

@@ -137,8 +137,16 @@ def refused(root: Path, layout: str = "auto") -> str:
             "comes nearest to nnunet, but imagesTr/ and labelsTr/ lie in Dataset1/",
         ),
         (["imagesTr/P1_0000.nii"], "comes nearest to nnunet, but labelsTr/ is missing beside imag"),
-        (["P1/1.dcm", "P1/2.dcm"], "holds 2 .dcm (P1/1.dcm, ...); correct that"),
-        ([], "holds no file; correct that"),
+        (
+            ["sub-01/anat/sub-01_T1w.nii", "derivatives/sub-01/anat/sub-01_lesion_mask.nii"],
+            "comes nearest to nifti, but 1 mask (derivatives/sub-01/anat/sub-01_lesion_mask.nii) "
+            "lies in another folder than its image",
+        ),
+        (
+            ["t1/P1.nii", "t1/P2.nii", "segm/P1_segm.nii", "segm/P2_segm.nii"],
+            "comes nearest to nifti, but 2 masks (segm/P1_segm.nii, ...) lie in other folders than "
+            "their images",
+        ),
     ],
 )
 def test_a_folder_of_no_known_layout_is_refused_with_what_comes_nearest(
@@ -151,6 +159,22 @@ def test_a_folder_of_no_known_layout_is_refused_with_what_comes_nearest(
     assert message.startswith(f"root must hold slices in a known layout, {tmp_path} {why}")
     assert message.endswith(
         "; correct that, check the path, or write a CSV file with columns image, mask, patient"
+    )
+
+
+def test_what_cannot_be_read_at_all_is_to_be_converted_and_links_to_be_fetched(
+    tmp_path: Path,
+) -> None:
+    known = f"root must hold slices in a known layout, {tmp_path} holds"
+    assert refused(tmp_path) == f"{known} no file; check the path"
+    (tmp_path / "P1.tif").symlink_to(".git/annex/P1.tif")
+    assert refused(tmp_path) == (
+        f"{known} 1 link that leads nowhere (P1.tif); fetch what the links lead to, as with "
+        "datalad get, or check the path"
+    )
+    (tmp_path / "IM1.dcm").touch()
+    assert refused(tmp_path).endswith(
+        "; check the path, or convert the files to NIfTI, PNG or TIFF (DICOM: with dcm2niix)"
     )
 
 

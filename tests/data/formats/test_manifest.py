@@ -78,11 +78,20 @@ def test_spacing_may_stand_in_columns_of_its_own(tmp_path: Path) -> None:
     ("cells", "message"),
     [
         ("images/P_1.png,masks/P_1.png,,,", "a row must have an image, a mask and a patient, "),
-        ("images/P_2.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
-        ("../P_1.png,masks/P_1.png,P,,", "a row must name files of this data folder, "),
+        (
+            "images/P_2.png,masks/P_1.png,P,,",
+            "a row must name files of this data folder by their paths in it, ",
+        ),
+        (
+            "../P_1.png,masks/P_1.png,P,,",
+            "a row must name files of this data folder by their paths in it, ",
+        ),
         ("images/P_1.png,masks/P_1.png,P,x,", "a row must have a slice number, "),
         ("images/Q.png,masks/P_1.png,P,,", "a row must have a slice number, "),
-        ("images/P_1.png,masks/P_1.png,P,,1 x 2", "a spacing must be three numbers in mm, "),
+        (
+            "images/P_1.png,masks/P_1.png,P,,1 x 2",
+            "a spacing must be three numbers in mm, as 0.9 x 0.9 x 5, ",
+        ),
         ("images/P_1.png,masks/P_1.png,P,,1 x 0 x 2", "a spacing must be above 0 mm, "),
         ("a.nii,masks/P_1.png,P,,", "image and mask must both be pictures, or both volumes, "),
         ("a.nii,a.nii,P,3,", "a volume must have no slice number, "),
@@ -163,5 +172,15 @@ def test_an_excel_of_the_continent_is_understood(tmp_path: Path) -> None:
     assert slices[["patient", "row_mm", "slice_mm"]].values.tolist() == [["007", 1.0, 5.0]]
     (tmp_path / "m.csv").write_bytes(text.replace("1 x 2", "1,5 x 2").replace(" x 5", "").encode())
     assert problems(tmp_path) == [
-        "a spacing must be three numbers in mm, m.csv line 3 has '1,5 x 2'; correct the row"
+        "a spacing must be three numbers in mm, as 0.9 x 0.9 x 5, m.csv line 3 has '1,5 x 2'; "
+        "correct the row"
+    ]
+
+
+def test_a_path_of_windows_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    write_pair(tmp_path, "P_1")
+    write_manifest(tmp_path, "C:\\data\\P_1.png,masks/P_1.png,P")
+    assert problems(tmp_path) == [
+        "a row must name files of this data folder by their paths in it, scans.csv line 2 names "
+        "'C:\\data\\P_1.png'; correct the row"
     ]
