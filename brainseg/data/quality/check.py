@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.data.formats.detect import scan
 from brainseg.data.pack.intensity import require_one_type
+from brainseg.data.quality.backgrounds import backgrounds, bright_among_dark
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.kinds import differences, stored_axes
 from brainseg.data.quality.labels import absent_labels
@@ -124,6 +125,7 @@ def check(
 
 def _notes_on_files(root: Path, table: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[str]:
     yield from differences(table, stored_axes(root, table))
+    yield from bright_among_dark(table)
     yield from picture_notes({name: look.traits for name, look in looks.items()})
 
 
@@ -139,10 +141,10 @@ def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Loo
 def _read_patient(root: Path, rows: Sequence[Row]) -> list[Look]:
     images: list[NDArray[Any]] = []
     looks = [_read_slice(root, row, images) for row in rows]
-    levels = faults_of_levels(images)
+    levels, sides = faults_of_levels(images), backgrounds(images)
     for look in looks:
         if look.described is not None:
-            look.described["levels"] = levels
+            look.described.update(levels=levels, background=sides)
     return looks
 
 

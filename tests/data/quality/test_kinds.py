@@ -100,3 +100,27 @@ def test_many_kinds_are_counted(root: Path) -> None:
     (sentence,) = notes(root)
     assert sentence.startswith("pixels have 10 sizes: 1 mm x 1 mm (5 patients), 0.5 mm x 1 mm (1 ")
     assert sentence.endswith(", and 4 more kinds")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_patient_whose_background_is_bright_among_dark_ones_is_noted(
+    root: Path, dtype: type
+) -> None:
+    """A picture saved in negative, whatever becomes black; a head that fills it is neither."""
+    for patient, top in (("a", 0), ("b", 0), ("c", 0), ("d", 200), ("e", 0)):
+        scan = np.random.default_rng(ord(patient)).integers(10, 190, (4, 24, 24))
+        scan[:, :4] = scan[:, -4:] = scan[:, :, :4] = scan[:, :, -4:] = 0
+        write_volume(root / patient / "scan.nii.gz", (abs(top - scan)).astype(dtype))
+        tumour = np.zeros(scan.shape, np.uint8)
+        tumour[1, 8:16, 8:16] = 1
+        write_volume(root / patient / "seg.nii.gz", tumour)
+    sentence = (
+        "1 of 5 patients have a bright background, others a dark one (inverted, or padded with "
+        "white): d"
+    )
+    assert sentence in notes(root)
+    write_volume(
+        root / "d" / "scan.nii.gz",
+        scan[:, 4:-4, 4:-4].repeat(2, 1)[:, :24].repeat(2, 2)[:, :, :24].astype(dtype),
+    )
+    assert not [note for note in check(root).notes if "background" in note]
