@@ -142,6 +142,36 @@ def test_arrays_of_a_bare_pickle_are_saved_as_tensors(tmp_path: Path, protocol: 
     loaded_as_told(refused(path), tmp_path / "arrays.tensors.pth")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_arrays_that_torch_saved_are_saved_as_tensors(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "arrays.pth"
+    arrays = {key: tensor.numpy() for key, tensor in state().items()}
+    torch.save(arrays, path, _use_new_zipfile_serialization=zipped)
+    loaded_as_told(refused(path), tmp_path / "arrays.tensors.pth")
+
+
+def test_a_flipped_bit_in_a_tensor_is_damage_and_a_file_without_checksums_is_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "w.pth"
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert re.search(
+        r"it is damaged \(Bad CRC-32 for file 'w/data/\d+'\); copy or d", refused(path)
+    )
+    checksums = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        saved(path)
+    finally:
+        torch.serialization.set_crc32_options(checksums)
+    network = other(encoder())
+    load_weights(network, path, name="resnet18")
+    assert same(network, shared("resnet18"))
+
+
 def test_a_program_of_torchscript_is_refused_with_the_lines_for_its_tensors(tmp_path: Path) -> None:
     path = tmp_path / "program.pt"
     torch.jit.trace(shared("resnet18").eval(), torch.zeros(1, 3, 64, 64)).save(path)
