@@ -21,6 +21,7 @@ WRAPPERS = ("module", "_orig_mod", "body", "encoder", "backbone", "model", "netw
 # Parts beside an encoder that a file may hold: classification heads, and the rest of a network.
 HEADS = ("fc", "_fc", "classifier", "head", "last_linear", "linear", "aux_classifier")
 REST = ("decoder", "segmentation_head", "classification_head")
+COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def load_state(encoder: nn.Module, states: dict[str, StateDict], path: Path, nam
     if fit.missing:
         first = fit.missing[0]
         shape = f", {fit.shapes[first]}" if first in fit.shapes else ""
-        close = did_you_mean(first, [key for state in states.values() for key in state])
+        names = [key for state in states.values() for key in state]
+        close = did_you_mean(first, names) or f"; those of the file begin with {names[0]!r}"
         raise ValueError(
             f"{path} does not fit the encoder {name!r}: {len(fit.missing)} of its {len(target)} "
             f"tensors are missing or of another shape, the first is {first!r}"
@@ -127,7 +129,7 @@ def _fitted(state: StateDict, target: StateDict, prefix: str) -> _Fit:
     for key, tensor in state.items():
         mine = theirs.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
         if mine is None:
-            if _last_name(key).split(".")[0] not in (*HEADS, *REST):
+            if _last_name(key).split(".")[0] not in (*HEADS, *REST, COUNTER):
                 extra.append(key)
             continue
         if kind_fault(tensor, target[mine]):  # told once all else fits

@@ -74,7 +74,10 @@ def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "head",
-    ["fc.weight", "module.fc.bias", "head.weight", "classifier.1.weight", "last_linear.bias"],
+    [
+        *("fc.weight", "module.fc.bias", "head.weight", "classifier.1.weight", "last_linear.bias"),
+        "n_averaged",  # a counter of torch's AveragedModel
+    ],
 )
 def test_a_classification_head_is_passed_over(tmp_path: Path, head: str) -> None:
     state = shared("resnet18").state_dict() | {head: torch.zeros(1000)}
@@ -114,6 +117,13 @@ def test_a_missing_tensor_is_refused_by_name_with_what_may_be_meant(tmp_path: Pa
         f"{path} does not fit the encoder 'resnet18': 100 of its 120 tensors are missing or of "
         "another shape, the first is 'conv1.weight'; did you mean 'theirs.conv1.weight'"
     )
+
+
+def test_where_no_name_is_alike_the_message_shows_how_the_file_s_begin(tmp_path: Path) -> None:
+    query = {f"module.encoder_q.{key}": value for key, value in encoder().state_dict().items()}
+    path = save(query, tmp_path / "moco.pth")
+    with pytest.raises(ValueError, match=r"'conv1\.weight'; those of the file begin with 'module"):
+        load_weights(encoder(), path, name="resnet18")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
