@@ -47,7 +47,8 @@ def mask_notes(
     counts = rows.groupby("patient")["digest"].agg(["size", "nunique"])
     few = counts[counts["size"] >= COPIES * counts["nunique"]]
     if len(few):
-        named = [f"{patient} ({n} slices, {k} masks)" for patient, n, k in few.itertuples()]
+        rows_of = few.itertuples()
+        named = [f"{patient} ({n} slices, {counted(k, 'mask')})" for patient, n, k in rows_of]
         yield (
             f"the masks of many slices are equal to the pixel in {len(few)} of "
             f"{table['patient'].nunique()} patients: {some(named)}; check that each was drawn for "

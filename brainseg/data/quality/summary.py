@@ -155,15 +155,17 @@ def _copied_channels(table: pd.DataFrame, names: Sequence[str]) -> Iterator[str]
 def _blank_channels(table: pd.DataFrame) -> Iterator[str]:
     """Slices, and channels, that hold a single value."""
     always: dict[str, set[int]] = {}
-    blank = []
+    blank: dict[str, list[int]] = {}
     for row in table.to_dict("records"):
         levels = zip(row["low"], row["high"], strict=True)
         constant = {channel for channel, (low, high) in enumerate(levels) if low == high}
         always[row["patient"]] = always.get(row["patient"], constant) & constant
         if len(constant) == row["channels"]:
-            blank.append(row["image"])
+            blank.setdefault(row["patient"], []).append(row["slice"])
     if blank:
-        yield f"{len(blank)} of {len(table)} slices are blank: {some(blank)}"
+        count = sum(map(len, blank.values()))
+        where = [f"{patient} ({some(map(str, slices))})" for patient, slices in blank.items()]
+        yield f"{count} of {len(table)} slices are blank: {some(where, '; ')}"
     for channel in sorted(set().union(*always.values())):
         patients = [patient for patient, constant in always.items() if channel in constant]
         yield (

@@ -169,6 +169,13 @@ def test_what_all_images_share_is_no_problem(
         )
 
 
+def test_blank_slices_are_named_by_patient_and_number(data: Data) -> None:
+    for patient, number in ((1, 1), (3, 1), (3, 2)):
+        change(data.image(patient, number), np.zeros_like)
+    said = [note for note in check(data.root).notes if "blank" in note]
+    assert said == ["3 of 24 slices are blank: PHANTOM_0001 (1); PHANTOM_0003 (1, 2)"]
+
+
 # Masks
 
 

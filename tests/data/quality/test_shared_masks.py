@@ -52,7 +52,7 @@ def test_one_mask_copied_to_all_slices_of_a_patient_is_noted(data: Data) -> None
         shutil.copy(data.mask(1, 1), data.mask(1, number))
     assert check(data.root).notes == [
         "the masks of many slices are equal to the pixel in 1 of 4 patients: PHANTOM_0001 (6 "
-        "slices, 1 masks); check that each was drawn for its slice"
+        "slices, 1 mask); check that each was drawn for its slice"
     ]
 
 
