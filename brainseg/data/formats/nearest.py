@@ -36,6 +36,8 @@ def _misfits(root: Path, names: Sequence[str]) -> Iterator[str]:
                 else ("lie in other folders than their images")
             )
             yield f"nifti, but {_counted(masks, 'mask')} {lie}"
+        if len(masks) == len(volumes):
+            yield f"nifti, but holds {_counted(masks, 'mask')} and no image (.nii, .nii.gz)"
         lack = "without one named *mask*, *seg* or *label* in their folder"
         yield f"nifti, but holds {_counted(volumes, 'volume')} {lack}"
     if pictures:

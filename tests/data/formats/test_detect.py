@@ -111,6 +111,10 @@ def refused(root: Path, layout: str = "auto") -> str:
             "comes nearest to nifti, but holds 1 volume (P1/flair.nii.gz) without one named "
             "*mask*, *seg* or *label* in their folder",
         ),
+        (
+            ["P1/seg.nii.gz", "P1/flair.mgz", "P2/seg.nii.gz", "P2/flair.nrrd"],
+            "comes nearest to nifti, but holds 2 masks (P1/seg.nii.gz, ...) and no image (.nii, ",
+        ),
         (["images/P1_1.png"], "comes nearest to pairs, but masks/ is missing beside images/"),
         (
             ["x/images/P1_1.png", "x/masks/P1_1.png"],
