@@ -107,7 +107,22 @@ def what_differs(run: Run, table: pd.DataFrame, root: Path) -> str:
         return f"the same files are read {asked} instead of {given}"
     if _numbers(table) != _numbers(before):
         return f"the same files are read as {_numbers(table)} instead of {_numbers(before)}"
-    return "the same files belong to other patients, masks or cuts"
+    return _other_roles(before, table) or "the same files are cut in another way"
+
+
+def _other_roles(before: pd.DataFrame, now: pd.DataFrame) -> str:
+    """Which images belong to another patient or mask than before, in words."""
+    both = before.merge(now, on=["image", "index", "axis"], suffixes=("_before", "_now"))
+    phrases = []
+    for role in ("patient", "mask"):
+        moved = both[both[f"{role}_before"] != both[f"{role}_now"]]
+        pairs = dict.fromkeys(zip(moved[f"{role}_before"], moved[f"{role}_now"], strict=True))
+        if pairs:
+            first = ", ".join(f"{old} is now {new}" for old, new in list(pairs)[:SHOWN])
+            more = ", ..." if len(pairs) > SHOWN else ""
+            slices = f"{len(moved)} slice{'s' * (len(moved) > 1)}"
+            phrases.append(f"the {role} of {slices} is another ({first}{more})")
+    return "; ".join(phrases)
 
 
 def _text(value: object) -> str:

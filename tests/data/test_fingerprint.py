@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from brainseg.data.fingerprint import file_contents, fingerprint, what_differs
+from brainseg.data.fingerprint import _other_roles, file_contents, fingerprint, what_differs
 from brainseg.data.formats.detect import find_slices
 from brainseg.records.run import Run
 from tests.support.scans import blob, noise, write_picture, write_slice
@@ -120,7 +120,15 @@ def test_what_differs_is_counted_and_named(root: Path) -> None:
 def test_the_same_files_with_another_meaning_are_other_data(root: Path) -> None:
     run, table = run_on(root), find_slices(root)
     said = what_differs(run, table.assign(patient="q"), root)
-    assert said == "the same files belong to other patients, masks or cuts"
+    assert said == "the patient of 3 slices is another (p is now q)"
+    first = table["slice"] == table["slice"].min()
+    patients, masks = table["patient"].mask(first, "q"), table["mask"].mask(first, "other.tif")
+    assert _other_roles(table, table.assign(patient=patients, mask=masks)) == (
+        "the patient of 1 slice is another (p is now q); the mask of 1 slice is another "
+        "(p/p_1_mask.tif is now other.tif)"
+    )
+    said = what_differs(run, table.assign(axis=2), root)
+    assert said == "the same files are cut in another way"
     twice = pd.concat([table, table.assign(axis=1)])
     assert what_differs(run, twice, root) == (
         "the same files are read as 6 slices of 1 patients instead of 3 slices of 1 patients"
@@ -137,7 +145,7 @@ def test_of_a_run_that_recorded_no_content_what_can_be_known_is_said(root: Path)
     os.utime(root / "p" / "p_1.tif", ns=(1, 1))
     assert differs(run, root).startswith("sizes or times of files do, by which an older version")
     said = what_differs(run, find_slices(root).assign(patient="q"), root)
-    assert said == "the same files belong to other patients, masks or cuts"
+    assert said == "the patient of 3 slices is another (p is now q)"
     write_slice(root, "q", 11, tumour_pixels=9)
     assert differs(run, root) == "2 files are new (q/q_11.tif, q/q_11_mask.tif)"
 
