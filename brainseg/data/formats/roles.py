@@ -16,6 +16,7 @@ from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.paths import JOINT
 from brainseg.data.readers.problems import Refused
 
+IN_ONE_FOLDER = "a patient must lie in one folder"
 NAMED = 3  # slices that a sentence names; others are counted
 
 
@@ -33,6 +34,15 @@ class _Slice(NamedTuple):
     @property
     def images(self) -> list[str]:
         return self.image.split(JOINT)
+
+
+class _Copy(NamedTuple):
+    """A patient whose folder is there twice."""
+
+    first: str
+    other: str
+    name: str
+    images: list[str]  # of the other
 
 
 class _File(NamedTuple):
@@ -127,15 +137,31 @@ def _refuse_copied_folders(
     for row in slices:
         last = row.patient.rpartition("/")[2]
         folders[last][row.patient][row.number] = row.images[0]
-    rule, remedy = "a patient must lie in one folder", "remove one of them"
-    for patients in folders.values():
+    copies: dict[tuple[str, str], list[_Copy]] = defaultdict(list)
+    for last, patients in folders.items():
         first, *others = sorted(patients)
         for other in others:
             shared = patients[first].keys() & patients[other].keys()
             pairs = dict.fromkeys((patients[first][n], patients[other][n]) for n in sorted(shared))
             if pairs and all(files[image].equals(files[copy]) for image, copy in pairs):
-                fault = f"and {first} hold the same {len(pairs)} image{'s' * (len(pairs) > 1)}"
-                listing.refuse(other, rule, fault, remedy, files=[image for _, image in pairs])
+                places = first.rpartition("/")[0], other.rpartition("/")[0]
+                copies[places].append(_Copy(first, other, last, [copy for _, copy in pairs]))
+    for places, found in copies.items():
+        _refuse_copies(listing, places, found)
+
+
+def _refuse_copies(listing: Listing, places: tuple[str, str], copies: list[_Copy]) -> None:
+    """Add a problem: for a patient who is there twice, or for a folder with all its patients."""
+    if len(copies) == 1:
+        first, file, _, images = copies[0]
+        held = f"{len(images)} image{'s' * (len(images) > 1)}"
+    else:
+        first, file = sorted(places)  # "" is the root, which cannot be removed
+        first = first or "the root"
+        images = [image for copy in copies for image in copy.images]
+        held = f"{len(copies)} patients ({copies[0].name}, ...)"
+    fault = f"and {first} hold the same {held}"
+    listing.refuse(file, IN_ONE_FOLDER, fault, "remove one of them", files=images)
 
 
 def _marks(listing: Listing, rows: Iterable[_Slice]) -> bool | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.data.formats.detect import scan
+from brainseg.data.formats.roles import IN_ONE_FOLDER
 from brainseg.data.pack.intensity import require_one_type
 from brainseg.data.quality.backgrounds import backgrounds, bright_among_dark
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
@@ -101,7 +102,7 @@ def check(
     return Findings(
         root=root,
         table=table,
-        problems=[*problems, *lost.problems(), *_leaks(readable, same)],
+        problems=[*problems, *lost.problems(), *_leaks(readable, same, _copied(problems))],
         notes=[
             *listing_notes(contents.notes),
             *notes(listing, table, names, again),
@@ -227,9 +228,22 @@ def _sharing(readable: pd.DataFrame, same: Sequence[Twins]) -> dict[tuple[str, s
     return pairs
 
 
-def _leaks(readable: pd.DataFrame, same: Sequence[Twins]) -> Iterator[Problem]:
-    """Pairs of patients that share slices, each reported once, at its first pair of slices."""
-    for first, *others in _sharing(readable, same).values():
+def _copied(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Folders that are refused as copies of others."""
+    return tuple(f"{problem.file}/" for problem in problems if problem.rule == IN_ONE_FOLDER)
+
+
+def _leaks(
+    readable: pd.DataFrame, same: Sequence[Twins], copied: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Pairs of patients that share slices, each reported once, at its first pair of slices.
+
+    Not those of one last folder of which one lies in ``copied``: they are reported already.
+    """
+    for patients, (first, *others) in _sharing(readable, same).items():
+        last = {patient.rpartition("/")[2] for patient in patients}
+        if len(last) == 1 and any(f"{patient}/".startswith(copied) for patient in patients):
+            continue
         how = "pixel for pixel" if first.equal else "nearly"
         more = f" ({len(others)} more such pairs of slices)" if others else ""
         yield Problem(
