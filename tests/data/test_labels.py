@@ -22,7 +22,8 @@ from brainseg.data.table import read_slices
 from brainseg.launch.run_folder import open_run
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
-from tests.support.scans import describe, noise, write_picture, write_volume
+from tests.support.png_bytes import PALETTE, png
+from tests.support.scans import blob, describe, noise, write_picture, write_volume
 from tests.support.tables import refused
 from tests.support.written import write_json
 
@@ -198,3 +199,20 @@ def test_masks_that_mark_by_1_and_by_255_in_one_patient_are_told(tmp_path: Path)
         "masks of 1 patient mark tumour by 1 in some slices and by 255 in others, both are read "
         "as tumour: P"
     ) in check(tmp_path).notes
+
+
+def test_palettes_that_give_a_label_another_colour_are_noted(tmp_path: Path) -> None:
+    """As programs write them that number the colours of each picture anew."""
+    red, green = [255, 0, 0], [0, 255, 0]
+    labels_HW1 = blob(top=1)[..., None] + 2 * np.roll(blob(top=1), 5, 0)[..., None]
+    for n, colours in enumerate(([red, green], [red, green], [green, red])):
+        write_picture(tmp_path / "images" / f"P{n}_1.png", noise(16, 16))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        content = png(labels_HW1, PALETTE, 8, palette=np.array([[0, 0, 0], *colours]))
+        (tmp_path / "masks" / f"P{n}_1.png").write_bytes(content)
+    unlike = (
+        "1 of 3 masks have other colours for their labels than the first one with them, so --label "
+        "may choose other tissue: masks/P2_1.png has #00ff00 for 1, masks/P0_1.png #ff0000"
+    )
+    assert unlike in check(tmp_path, label="1").notes
+    assert unlike not in check(tmp_path, label="whole").notes

@@ -94,8 +94,8 @@ def read_folder(root: Path, layout: str = "auto", label: str = "") -> Contents:
 
     def measure(place: Place) -> tuple[int, int, str]:
         mask, index, axis, orientation = place
-        mask_HW, labels = read_labels(root, mask, index, axis, orientation, label)
-        return int(mask_HW.sum()), labels, mask_digest(mask_HW)
+        read = read_labels(root, mask, index, axis, orientation, label)
+        return int(read.mask_HW.sum()), read.labels, mask_digest(read.mask_HW)
 
     kind = f"areas-{label}" if label else "areas"
     measured = memoised(kind, root, places, measure, MEASURED)

@@ -21,7 +21,7 @@ from brainseg.data.pack.intensity import require_one_type
 from brainseg.data.quality.backgrounds import backgrounds, bright_among_dark
 from brainseg.data.quality.duplicates import Hash, Twins, hash_slice, repeats, twins
 from brainseg.data.quality.kinds import differences, stored_axes
-from brainseg.data.quality.labels import absent_labels
+from brainseg.data.quality.labels import absent_labels, unlike_palettes
 from brainseg.data.quality.levels import faults_of_levels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
 from brainseg.data.quality.shared_masks import mask_notes, shown_mask
@@ -127,6 +127,7 @@ def check(
 def _notes_on_files(root: Path, table: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[str]:
     yield from differences(table, stored_axes(root, table))
     yield from bright_among_dark(table)
+    yield from unlike_palettes(table)
     yield from picture_notes({name: look.traits for name, look in looks.items()})
 
 
@@ -164,12 +165,12 @@ def _read_slice(root: Path, row: Row, earlier: list[NDArray[Any]]) -> Look:
     described = _described(image_HWC)
     digest = ""
     if mask is not None:
-        mask_HW, labels = mask
-        digest = mask_digest(mask_HW)
+        mask_HW, digest = mask.mask_HW, mask_digest(mask.mask_HW)
         problems += shown_mask(row["image"], image_HWC, row["mask"], mask_HW)
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
         area = int(np.count_nonzero(mask_HW))
-        described |= {"tumour": int(area > 0), "tumour_pixels": area, "labels": labels}
+        described |= {"tumour": int(area > 0), "tumour_pixels": area}
+        described |= {"labels": mask.labels, "colours": mask.colours}
     return Look(problems, described, hash_slice(image_HWC), picture.traits, digest)
 
 
@@ -194,6 +195,7 @@ def _described(image_HWC: NDArray[Any]) -> Row:
         "mean": tuple(float(plane.mean()) for plane in planes_CHW),
         "high": tuple(float(plane.max()) for plane in planes_CHW),
         "labels": 0,
+        "colours": {},
         "copies": tuple((a, b) for a, b in pairs if np.array_equal(planes_CHW[a], planes_CHW[b])),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from brainseg.data.labels import absent, as_bits, held_by
+from brainseg.data.labels import absent, as_bits, held_by, numbers_of
 from brainseg.data.readers.problems import Problem
 
 
@@ -26,6 +26,24 @@ def absent_labels(label: str, table: pd.DataFrame) -> Iterator[Problem]:
     if fault := absent(label, held):
         yield Problem(
             "--label", "a label must occur in some mask", f"names {fault}", "choose others"
+        )
+
+
+def unlike_palettes(table: pd.DataFrame) -> Iterator[str]:
+    """The note that a chosen label has two colours: it may be other tissue in other masks."""
+    if not numbers_of(next(iter(table["label"]), "")):
+        return
+    known: dict[int, tuple[str, str]] = {}
+    unlike: dict[str, str] = {}
+    for mask, colours in zip(table["mask"], table["colours"], strict=True):
+        for label, colour in colours.items():
+            usual, first = known.setdefault(label, (colour, mask))
+            if colour != usual:
+                unlike.setdefault(mask, f"{mask} has {colour} for {label}, {first} {usual}")
+    for example in list(unlike.values())[:1]:
+        yield (
+            f"{len(unlike)} of {len(table)} masks have other colours for their labels than the "
+            f"first one with them, so --label may choose other tissue: {example}"
         )
 
 

@@ -23,7 +23,7 @@ from brainseg.data.table import MILLIMETRES, tumour_volumes
 
 DESCRIBED = (
     *("height", "width", "channels", "type", "low", "mean", "high", "labels", "copies", "levels"),
-    "background",
+    *("background", "colours"),
 )
 TRAITS = {
     LOSSY: "are JPEG, which changed their pixels: use the originals where they exist",

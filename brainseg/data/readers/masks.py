@@ -6,6 +6,7 @@ Shapes: H rows, W columns, C channels.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from brainseg.data.readers import nifti
 from brainseg.data.readers.images import read_file
 from brainseg.data.readers.nifti import Histogram, histogram
 from brainseg.data.readers.paths import confined
-from brainseg.data.readers.picture import LOSSY
+from brainseg.data.readers.picture import LOSSY, Picture
 from brainseg.data.readers.problems import Problem, Refused
 
 ROUNDED = 1e-3  # whole numbers that a header's slope has scaled are met to that
@@ -36,14 +37,27 @@ def read_mask(
             finite, or anything but 0 and 1, or 0 and 255, or, with a label, anything but whole
             numbers from 0; or marks more than half of all pixels, as an inverted mask does.
     """
-    return read_labels(root, mask, index, axis, orientation, label)[0]
+    return read_labels(root, mask, index, axis, orientation, label).mask_HW
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A mask, and what its file says of its labels."""
+
+    mask_HW: NDArray[np.uint8]
+    labels: int  # all of its file, as ``labels.as_bits`` has them
+    colours: dict[int, str]  # of those here, if a palette says so: red is #ff0000
 
 
 def read_labels(
     root: Path, mask: str, index: int = -1, axis: int = -1, orientation: str = "", label: str = ""
-) -> tuple[NDArray[np.uint8], int]:
-    """The mask of ``read_mask``, and all labels of its file as ``labels.as_bits`` has them."""
-    numbers_HW = _grey(mask, _read_exact(root, mask, index, axis, orientation))
+) -> Labelled:
+    """The mask of ``read_mask``, and its labels."""
+    picture = _read_exact(root, mask, index, axis, orientation)
+    if picture.labels_HW is None:
+        numbers_HW = _grey(mask, picture.samples_HWC)
+    else:
+        numbers_HW = picture.labels_HW
     if mask.lower().endswith(nifti.SUFFIXES):
         held = nifti.read_volume(confined(root, mask), mask, orientation).histogram
     else:
@@ -56,7 +70,16 @@ def read_labels(
         fault = f"marks {share:.0%} and holds {_in_words(*held)}"
         raise Refused(Problem(mask, rule, fault, "invert it if it marks the background"))
     whole = np.rint(values).astype(np.int64).tolist()
-    return _is_tumour(numbers_HW, label).astype(np.uint8), as_bits(whole, label)
+    mask_HW = _is_tumour(numbers_HW, label).astype(np.uint8)
+    return Labelled(mask_HW, as_bits(whole, label), _colours(picture))
+
+
+def _colours(picture: Picture) -> dict[int, str]:
+    if picture.labels_HW is None:
+        return {}
+    labels, first = np.unique(picture.labels_HW, return_index=True)
+    colours = picture.samples_HWC.reshape(-1, 3)[first]
+    return {int(n): f"#{bytes(colour).hex()}" for n, colour in zip(labels, colours, strict=True)}
 
 
 def _require_labels(mask: str, held: Histogram, label: str) -> None:
@@ -88,8 +111,8 @@ def _is_tumour(numbers: NDArray[Any], label: str) -> NDArray[np.bool_]:
     return whole > 0 if label in ("", WHOLE) else np.isin(whole, numbers_of(label))
 
 
-def _read_exact(root: Path, name: str, index: int, axis: int, orientation: str) -> NDArray[Any]:
-    """The samples of a file, or its labels, shape (H, W, C), that were stored without loss."""
+def _read_exact(root: Path, name: str, index: int, axis: int, orientation: str) -> Picture:
+    """A file's share of a slice that was stored without loss."""
     picture = read_file(root, name, index, axis, orientation)
     if LOSSY in picture.traits:
         rule = "a mask must be stored without loss"
@@ -97,7 +120,7 @@ def _read_exact(root: Path, name: str, index: int, axis: int, orientation: str) 
         raise Refused(
             Problem(name, rule, fault, "export it again, as PNG, from where it was drawn")
         )
-    return picture.samples_HWC if picture.labels_HW is None else picture.labels_HW[..., None]
+    return picture
 
 
 def _grey(name: str, pixels_HWC: NDArray[Any]) -> NDArray[Any]:

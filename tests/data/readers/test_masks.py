@@ -72,7 +72,7 @@ def test_the_places_in_a_palette_with_colours_are_labels(tmp_path: Path, kind: s
     assert np.array_equal(read_mask(tmp_path, "m", label="2"), blob(top=1))
     assert not read_mask(tmp_path, "m", label="1+3").any()
     write(blob(top=1), np.array([[0] * 3, [255] * 3]))
-    assert read_labels(tmp_path, "m", label="255")[0].any()
+    assert read_labels(tmp_path, "m", label="255").mask_HW.any()
 
 
 def with_edge(mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
