@@ -115,10 +115,7 @@ def test_an_archive_that_holds_its_patients_twice_is_refused(tmp_path: Path) -> 
     assert problems(tmp_path) == [
         f"{rule} and kaggle_3m hold the same 2 patients (P1, ...); remove one of them"
     ]
-    shutil.rmtree(tmp_path / "lgg" / "kaggle_3m" / "P2")
-    assert problems(tmp_path) == [
-        f"{rule}/P1 and kaggle_3m/P1 hold the same 2 images; remove one of them"
-    ]
     write_picture(tmp_path / "lgg" / "kaggle_3m" / "P1" / "P1_2.tif", noise(8, 10, 3))
-    (listed,) = problems(tmp_path)
-    assert listed.startswith(f"{rule}P2 and ")
+    assert problems(tmp_path) == [
+        f"{rule}/P2 and kaggle_3m/P2 hold the same 2 images; remove one of them"
+    ]
