@@ -99,9 +99,13 @@ def _other_kind(entry: os.DirEntry[str]) -> str:
 def confined(root: Path, name: str) -> Path:
     """Return the path of a file of the data; refused where it lies outside root."""
     path = os.path.realpath(os.path.join(root, name))
-    if not path.startswith(_real(root) + os.sep):
+    if not _is_inside(path, root):
         raise Refused(_outside(name, path))
     return Path(path)
+
+
+def _is_inside(path: str, root: Path) -> bool:
+    return path.startswith(os.path.join(_real(root), ""))  # with one slash at its end, also for /
 
 
 def printable(name: str) -> str:
@@ -129,7 +133,7 @@ def _problem(root: Path, name: str, is_link: bool) -> Problem | None:
         return Problem(name, rule, "does", "rename it")
     if is_link:
         path = os.path.realpath(os.path.join(root, name))
-        if not f"{path}{os.sep}".startswith(_real(root) + os.sep):
+        if path != _real(root) and not _is_inside(path, root):
             return _outside(name, path)
     return None
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from brainseg.data.readers.paths import confined
+from brainseg.data.readers.problems import Refused
 from tests.support.scans import write_slice
 
 
@@ -22,3 +26,14 @@ def test_a_name_that_this_python_reads_in_another_encoding_is_not_the_name_s_fau
     )
     assert done.returncode in (1, 2), done
     assert "is read as ascii; set PYTHONUTF8=1" in done.stdout + done.stderr
+
+
+def test_a_root_may_be_the_root_of_the_file_system_and_a_name_that_only_begins_like_it_is_outside(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data 2").touch()
+    inside = (tmp_path / "data 2").relative_to("/")
+    assert confined(Path("/"), str(inside)) == (tmp_path / "data 2").resolve()
+    with pytest.raises(Refused, match="every file must lie inside the data folder"):
+        confined(tmp_path / "data", "../data 2")
