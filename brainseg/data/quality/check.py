@@ -24,7 +24,7 @@ from brainseg.data.quality.kinds import differences, stored_axes
 from brainseg.data.quality.labels import absent_labels, unlike_palettes
 from brainseg.data.quality.levels import faults_of_levels
 from brainseg.data.quality.outliers import Outlier, outlier_slices
-from brainseg.data.quality.shared_masks import mask_notes, shown_mask
+from brainseg.data.quality.shared_masks import mask_notes, padded_tumour, shown_mask
 from brainseg.data.quality.summary import (
     DESCRIBED,
     listing_notes,
@@ -167,6 +167,7 @@ def _read_slice(root: Path, row: Row, earlier: list[NDArray[Any]]) -> Look:
     if mask is not None:
         mask_HW, digest = mask.mask_HW, mask_digest(mask.mask_HW)
         problems += shown_mask(row["image"], image_HWC, row["mask"], mask_HW)
+        problems += padded_tumour(row["image"], picture.padded_HW, row["mask"], mask_HW)
         _read(problems, require_same_size, row["image"], image_HWC, row["mask"], mask_HW)
         area = int(np.count_nonzero(mask_HW))
         described |= {"tumour": int(area > 0), "tumour_pixels": area}

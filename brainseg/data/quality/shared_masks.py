@@ -71,6 +71,16 @@ def shown_mask(
             yield Problem(image, rule, fault, "name the scan, or leave that channel out")
 
 
+def padded_tumour(
+    image: str, padded_HW: NDArray[np.bool_] | None, mask: str, mask_HW: NDArray[np.uint8]
+) -> Iterator[Problem]:
+    """The problem of an image without numbers where its mask marks tumour."""
+    if padded_HW is None or padded_HW.shape != mask_HW.shape or not mask_HW[padded_HW].any():
+        return
+    rule, fault = "an image must hold numbers in the tumour", f"holds NaN where {mask} marks it"
+    yield Problem(image, rule, fault, "correct what made them, or the mask")
+
+
 def _owners(table: pd.DataFrame, digests: Sequence[str]) -> dict[str, list[str]]:
     """The patients of each mask that several have."""
     rows = pd.DataFrame({"patient": table["patient"].to_numpy(), "digest": list(digests)})

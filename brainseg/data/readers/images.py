@@ -65,7 +65,9 @@ def read_picture(
             raise Refused(Problem(name, rule, fault, "export all at one size"))
     image_HWC = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)
     require_channels(image, image_HWC.shape[2])
-    return Picture(image_HWC, frozenset().union(*(picture.traits for picture in pictures)))
+    traits = frozenset().union(*(picture.traits for picture in pictures))
+    padded = [picture.padded_HW for picture in pictures if picture.padded_HW is not None]
+    return Picture(image_HWC, traits, padded_HW=np.any(padded, axis=0) if padded else None)
 
 
 def require_same_size(
@@ -93,7 +95,7 @@ def _finite(root: Path, name: str, index: int, axis: int, orientation: str) -> P
         return picture
     samples_HWC = picture.samples_HWC.copy()
     samples_HWC[nan_HWC] = lacks.black
-    return Picture(samples_HWC, picture.traits | {PADDED})
+    return Picture(samples_HWC, picture.traits | {PADDED}, padded_HW=nan_HWC.any(axis=2))
 
 
 def read_file(root: Path, name: str, index: int, axis: int, orientation: str) -> Picture:

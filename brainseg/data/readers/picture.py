@@ -30,6 +30,7 @@ class Picture:
     samples_HWC: NDArray[Any]  # in the order of the file: red first
     traits: frozenset[str] = frozenset()
     labels_HW: NDArray[Any] | None = None  # places in the palette, if that is not of greys alone
+    padded_HW: NDArray[np.bool_] | None = None  # where NaN became black
 
 
 def of_palette(index_HW: NDArray[Any], colours_N3: NDArray[Any], traits: frozenset[str]) -> Picture:

@@ -15,6 +15,7 @@ from brainseg.data.quality.check import check
 from brainseg.data.quality.shared_masks import mask_notes, patients_of_one_mask
 from brainseg.data.readers.masks import SMALLEST, mask_digest
 from tests.support.faults import SLICES, Data, read, reported
+from tests.support.scans import blob, write_volume
 
 
 def silent(line: str) -> None:
@@ -84,3 +85,20 @@ def test_no_two_real_patients_share_a_mask() -> None:
     contents = read_folder(real)
     assert patients_of_one_mask(contents.table, contents.mask_digests) == []
     assert list(mask_notes(contents.table, contents.mask_digests)) == []
+
+
+def test_nan_in_the_tumour_is_a_problem_and_around_the_head_a_note(tmp_path: Path) -> None:
+    scan = np.random.default_rng(0).random((3, 16, 16), np.float32)
+    tumour = np.stack([blob(top=1)] * 2 + [blob() * 0])
+    scan[:, :2] = np.nan
+    for patient, nan in (("a", False), ("b", True)):
+        scan[:2, 6, 6] = np.nan if nan else 1
+        write_volume(tmp_path / patient / "scan.nii.gz", scan + (patient == "b"))
+        write_volume(tmp_path / patient / "seg.nii.gz", tumour)
+    findings = check(tmp_path)
+    assert [str(problem) for problem in findings.problems] == [
+        "an image must hold numbers in the tumour, b/scan.nii.gz holds NaN where b/seg.nii.gz "
+        "marks it; correct what made them, or the mask"
+    ]
+    padded = "2 of 2 images hold NaN up to a corner: taken as padding, all of it is black: "
+    assert f"{padded}a/scan.nii.gz, b/scan.nii.gz" in findings.notes
