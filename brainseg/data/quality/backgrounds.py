@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.data.pack.extremes import without_extremes
 from brainseg.data.quality.summary import some
 
 DARK, BRIGHT = 0.25, 0.75  # of the way from the 5th to the 95th percentile, of a slice's rim
@@ -28,13 +29,17 @@ def backgrounds(images_HWC: Sequence[NDArray[Any]]) -> tuple[int, ...]:
     return tuple(sum(side * held for side, held in agree).tolist())
 
 
-def _sides(image_HWC: NDArray[Any]) -> NDArray[np.int64]:
+def _sides(image_HWC: NDArray[Any]) -> list[int]:
     rims = (image_HWC[[0, -1]], image_HWC[:, [0, -1]].swapaxes(0, 1))
     rim_C = np.median(np.concatenate(rims, axis=1), axis=(0, 1))
-    low_C, high_C = np.percentile(image_HWC[::STEP, ::STEP], (5, 95), axis=(0, 1))
-    wide_C = high_C > low_C
-    share_C = (rim_C - low_C) / np.where(wide_C, high_C - low_C, 1)
-    return np.where(wide_C, np.sign((share_C > BRIGHT) * 1 - (share_C < DARK) * 1), 0)
+    planes = np.moveaxis(image_HWC[::STEP, ::STEP], 2, 0)
+    return [_side(plane_HW, float(rim)) for plane_HW, rim in zip(planes, rim_C, strict=True)]
+
+
+def _side(plane_HW: NDArray[Any], rim: float) -> int:
+    low, high = np.percentile(without_extremes(plane_HW).rising, (5, 95))
+    share = (rim - low) / (high - low) if high > low else 0.5
+    return int(share > BRIGHT) - int(share < DARK)
 
 
 def bright_among_dark(table: pd.DataFrame) -> Iterator[str]:
