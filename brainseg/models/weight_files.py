@@ -11,7 +11,7 @@ import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import torch
@@ -140,9 +140,9 @@ def _torch(path: Path, file: BinaryIO, head: bytes) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # damaged files make the reader raise nearly anything
         pickled.seek(0)
-        classes, strings = _names_in(pickled)
-    if classes:
-        raise _runs_code(path, classes, strings, head) from None
+        names = _names_in(pickled, skip=3 if head.startswith(OLDER_TORCH) else 0)
+    if names.classes:
+        raise _runs_code(path, names, head) from None
     kind = "it is damaged" if head.startswith((b"PK", PICKLE)) else "it is no file of PyTorch's"
     raise unreadable(path, f"{kind}; {AGAIN}") from None
 
@@ -180,13 +180,28 @@ def _pickle_of_zip(path: Path) -> bytes:
         raise unreadable(path, f"{fault}; {AGAIN}") from None
 
 
-def _names_in(file: BinaryIO) -> tuple[list[str], list[str]]:
-    """Classes and functions that a pickle would call, and its strings; nothing of it is run."""
+class _Names(NamedTuple):
+    """What a pickle says without being run."""
+
+    classes: list[str]  # and functions, which it would call
+    strings: list[str]
+    is_dict: bool  # what it holds, and no object of another class
+
+
+def _names_in(file: BinaryIO, skip: int) -> _Names:
+    """The names in a file of pickles, of which ``skip`` stand before the one that matters."""
     classes: list[str] = []
     strings: list[str] = []
+    is_dict = False
     try:
         while _is_pickle_ahead(file):  # older files of PyTorch are several pickles
+            first = True
             for code, value, _ in pickletools.genops(file):
+                if first and code.name not in ("PROTO", "FRAME"):
+                    first, skip = False, skip - 1
+                    if skip == -1:
+                        strings.clear()
+                        is_dict = code.name == "EMPTY_DICT" or value == "collections OrderedDict"
                 if code.name == "GLOBAL":
                     classes.append(str(value).replace(" ", ".", 1))
                 elif code.name == "STACK_GLOBAL":
@@ -195,7 +210,22 @@ def _names_in(file: BinaryIO) -> tuple[list[str], list[str]]:
                     strings.append(value)
     except Exception:  # damaged, or past the last of its pickles
         pass
-    return [name for name in dict.fromkeys(classes) if not HARMLESS.fullmatch(name)], strings
+    classes = [name for name in dict.fromkeys(classes) if not HARMLESS.fullmatch(name)]
+    return _Names(classes, strings, is_dict)
+
+
+def _tensors_held(names: _Names, container: str) -> str:
+    """The Python that takes the tensors of ``held``, what a pickle holds."""
+    if not names.is_dict:
+        return "held.state_dict()"
+    if container:
+        holds_module = "state" not in container and any(
+            name.startswith("torch.nn.modules") for name in names.classes
+        )
+        return f"held[{container!r}]" + ".state_dict()" * holds_module
+    if names.strings and names.strings[0].endswith((".weight", ".bias")):
+        return "{k: v for k, v in held.items() if isinstance(v, torch.Tensor)}"
+    return "max((v for v in held.values() if isinstance(v, dict)), key=len)"
 
 
 def _is_pickle_ahead(file: BinaryIO) -> bool:
@@ -205,10 +235,11 @@ def _is_pickle_ahead(file: BinaryIO) -> bool:
     return first == PICKLE
 
 
-def _runs_code(path: Path, classes: list[str], strings: list[str], head: bytes) -> ValueError:
+def _runs_code(path: Path, names: _Names, head: bytes) -> ValueError:
+    classes = names.classes
     shown = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
-    container = next((name for name in CONTAINERS if name in strings), "")
-    tensors = f"held[{container!r}]" if container else "held.state_dict()"
+    container = next((name for name in CONTAINERS if name in names.strings), "")
+    tensors = _tensors_held(names, container)
     load = f"torch.load({str(path)!r}, map_location='cpu', weights_only=False)"
     is_of_torch = head.startswith((b"PK", OLDER_TORCH))
     if not is_of_torch:

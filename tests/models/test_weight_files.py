@@ -97,6 +97,14 @@ def test_weights_in_two_places_are_refused_with_the_lines_that_choose(tmp_path: 
     loaded_as_told(said, tmp_path / "twice.tensors.pth")
 
 
+class Wrapped(nn.Module):
+    """A network in a network, as Lightning's users write them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
 def loaded_as_told(said: str, tensors: Path) -> None:
     """The two lines of a refusal save tensors that are accepted."""
     lines = [line.strip() for line in said.splitlines()[1:]]
@@ -117,8 +125,15 @@ def loaded_as_told(said: str, tensors: Path) -> None:
         ),
         (lambda: {"model": state(), "loss": np.float64(0.5)}, r"numpy[\w.]*\.scalar, numpy.dtype,"),
         (lambda: shared("resnet18"), r"segmentation_models_pytorch\.[\w.]*\.ResNetEncoder, .*,"),
+        (lambda: Wrapped(shared("resnet18")), r"tests\.models\.test_weight_files\.Wrapped, .*,"),
+        (lambda: {"model": shared("resnet18"), "epoch": 1}, r"segmentation_models_pytorch\..*,"),
+        (
+            lambda: {"config": {"lr": 1}, "weights": state(), "args": argparse.Namespace(lr=1)},
+            "argparse.Namespace,",
+        ),
+        (lambda: {**state(), "args": argparse.Namespace(lr=1)}, "argparse.Namespace,"),
     ],
-    ids=["lightning", "numpy", "module"],
+    ids=["lightning", "numpy", "module", "wrapped", "model", "another key", "beside"],
 )
 def test_what_would_run_code_is_named_and_two_lines_save_the_tensors(
     tmp_path: Path, held: Callable[[], object], names: str, zipped: bool
