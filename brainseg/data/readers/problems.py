@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+NOT_ALLOWED, CHMOD = "is not readable by this user", "change its permissions"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -33,11 +35,12 @@ def unreadable(path: Path, name: str, error: Exception | None = None) -> Refused
     elif not path.is_file():
         fault = "is not a file"
     elif not os.access(path, os.R_OK):
-        fault = "is not readable by this user"
+        fault = NOT_ALLOWED
     elif path.stat().st_size == 0:
         fault = "is empty"
     else:
         why = str(error).splitlines()[0] if error and str(error) else ""
         fault = "cannot be decoded" + (f" ({why})" if why else "")
     rule = "every image and mask must be readable"
-    return Refused(Problem(name, rule, fault, "restore it, or remove the slice"))
+    remedy = "restore it, or remove the slice"
+    return Refused(Problem(name, rule, fault, CHMOD if fault == NOT_ALLOWED else remedy))
