@@ -336,6 +336,7 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
     task = task_of(run, "0000", build(TrialConfig(), read_json(run.sweep)["base"]))
     run_trial(task, lambda row: None, torch.device("cpu"))
     assert "files must not change during a run" in task.folder.failure.read_text()
+    time.sleep(1.1)  # buckets tell times in whole seconds
     put(s3, one, pixels[one])  # written anew, with the content that it had
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
     train(task, lambda row: None, torch.device("cpu"))

@@ -205,7 +205,7 @@ def test_samples_within_and_across_blocks_have_different_moves() -> None:
         ("shift", 0.95, "shift must be from 0 to 0.9, got 0.95"),
         ("zoom", 0.95, "zoom must be from 0 to 0.9, got 0.95"),
         ("hflip", 1.5, "hflip must be from 0 to 1, got 1.5"),
-        ("vflip", float("nan"), "vflip must be from 0 to 1, got nan"),
+        ("vflip", float("nan"), "vflip must be a finite number, got nan"),
     ],
 )
 def test_a_strength_out_of_the_config_s_range_is_refused(
