@@ -26,8 +26,8 @@ def asked(**changes: Any) -> dict[str, Any]:
         "space": space,
         "base": flatten(SWEEP.space.config({})),
         "fixed": {},
-        "data": {"fingerprint": "abc", "root": "/data"},
-        "split": {"by": "patients", "seed": 0},
+        "data": {"fingerprint": "abc", "root": "/data", "made_up": False},
+        "split": {"by": "patients", "seed": 0, "shared_patients": 0},
         "strategy": {"kind": "bayes"},
     }
     return about | changes
