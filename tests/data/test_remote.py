@@ -331,12 +331,13 @@ def test_a_trial_does_not_begin_on_data_that_have_changed(
     run = begun(address, tmp_path / "run")
     one, other = (f"{address.removeprefix('s3://')}/{name}" for name in images_of(run)[:2])
     pixels = {name: s3.open_input_stream(name).readall() for name in (one, other)}
+    time.sleep(1.1)  # buckets tell times in whole seconds
     put(s3, one, pixels[other])
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "worker"))
     task = task_of(run, "0000", build(TrialConfig(), read_json(run.sweep)["base"]))
     run_trial(task, lambda row: None, torch.device("cpu"))
     assert "files must not change during a run" in task.folder.failure.read_text()
-    time.sleep(1.1)  # buckets tell times in whole seconds
+    time.sleep(1.1)
     put(s3, one, pixels[one])  # written anew, with the content that it had
     put(s3, address.removeprefix("s3://") + "/note.txt", b"more")
     train(task, lambda row: None, torch.device("cpu"))
