@@ -1,6 +1,7 @@
 """A picture's samples, by a decoder that its first bytes choose, whatever its name ends in."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,7 +45,7 @@ def _decode(file: BinaryIO, name: str) -> Picture:
         fault, remedy = f"takes {size / 2**30:.1f}", "check the file, or cut it into parts"
         raise Refused(Problem(name, rule, fault, remedy))
     if start.startswith(tiff.SIGNATURES):
-        return tiff.read_tiff(file, name, size)
+        return tiff.read_tiff(BytesIO(file.read()), name, size)
     if start.startswith(png.SIGNATURE):
         return png.read_png(file.read(), name)
     if start.startswith(jpeg.SIGNATURE):
