@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.data.pack.intensity import intensity_range, require_one_type, to_bytes
+from brainseg.data.readers.decode import DECODERS
 from brainseg.data.readers.images import (
     read_image,
     require_same_size,
@@ -62,7 +63,7 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
         closing(_Rows(folder / "histograms.npy", "<u4", (count, channels, 256))) as histograms,
         closing(_Rows(folder / "levels.npy", "<f4", (count, channels, 2))) as all_ranges,
         single_threaded(),
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(DECODERS) as pool,
     ):
 
         def write(sources: list[Source]) -> None:

@@ -33,6 +33,7 @@ from brainseg.data.quality.summary import (
     summarise,
 )
 from brainseg.data.quality.vanishing import vanished
+from brainseg.data.readers.decode import DECODERS
 from brainseg.data.readers.images import read_picture, require_same_size
 from brainseg.data.readers.masks import mask_digest, read_labels
 from brainseg.data.readers.problems import Problem, Refused
@@ -135,7 +136,7 @@ def _read_all(root: Path, listing: pd.DataFrame, progress: Progress) -> list[Loo
     """One look for each row; one thread reads all slices of a patient, whose scale they share."""
     rows = listing.to_dict("records")
     patients = [list(slices) for _, slices in groupby(rows, lambda row: row["patient"])]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         looks = pool.map(lambda slices: _read_patient(root, slices), patients)
         return [look for slices in progress(looks, len(patients)) for look in slices]
 

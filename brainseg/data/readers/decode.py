@@ -10,6 +10,7 @@ from brainseg.data.readers.picture import Picture
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 
 MOST_BYTES = 2**31
+DECODERS = os.cpu_count() or 1  # threads that decode at once; more would wait for Python's lock
 OTHERS = {  # first bytes of files that come under a picture's name
     b"GIF8": "a GIF file",
     b"BM": "a BMP file",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from brainseg.data.readers.contents import contents, digest, facts_path, load_rows, save_rows
+from brainseg.data.readers.decode import DECODERS
 from brainseg.data.readers.paths import JOINT
 
 FORMAT = 4  # raise it whenever the same files give other values
@@ -47,7 +48,7 @@ def memoised(
     rows["value"][old] = known["value"][[position[key] for key in rows["key"][old].tolist()]]
     missing = sorted(set(range(len(places))) - set(old))
     by_file = [list(slices) for _, slices in groupby(missing, key=lambda row: places[row][0])]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         computed = pool.map(lambda file: [compute(places[row]) for row in file], by_file)
         for file, values in zip(by_file, computed, strict=True):
             rows["value"][file] = values
