@@ -11,7 +11,7 @@ from brainseg.data.dataset import Data
 from brainseg.data.fingerprint import what_differs
 from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.quality.shared_masks import patients_of_one_mask
-from brainseg.data.quality.summary import counted, some
+from brainseg.data.readers.problems import counted, some
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
 from brainseg.data.table import read_slices
 from brainseg.process import Log

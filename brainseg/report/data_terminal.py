@@ -10,8 +10,7 @@ from rich.text import Text
 
 from brainseg.data.labels import in_words
 from brainseg.data.quality.check import Findings
-from brainseg.data.quality.summary import counted
-from brainseg.data.readers.problems import Problem
+from brainseg.data.readers.problems import Problem, counted
 from brainseg.process import plain
 
 LINE = re.compile(r" line \d+$")  # of a table, after the file's name

@@ -7,6 +7,7 @@ from brainseg.data.formats.listing import is_picture, is_volume, stem
 from brainseg.data.formats.manifest import NEEDED, tables
 from brainseg.data.formats.nifti_folders import MASK
 from brainseg.data.readers.delimited import header
+from brainseg.data.readers.problems import counted
 
 TWINS = {"nnunet": ("imagesTr", "labelsTr"), "pairs": ("images", "masks")}
 
@@ -79,5 +80,4 @@ def _hold_images(names: Sequence[str], folder: str) -> bool:
 
 
 def _counted(names: Sequence[str], what: str) -> str:
-    plural = "s" * (len(names) > 1)
-    return f"{len(names):,} {what}{plural} ({names[0]}{', ...' * (len(names) > 1)})"
+    return f"{counted(len(names), what)} ({names[0]}{', ...' * (len(names) > 1)})"

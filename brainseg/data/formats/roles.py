@@ -14,7 +14,7 @@ from typing import NamedTuple
 from brainseg.data.formats.listing import Listing
 from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.paths import JOINT
-from brainseg.data.readers.problems import Refused
+from brainseg.data.readers.problems import Refused, some
 
 IN_ONE_FOLDER = "a patient must lie in one folder"
 NAMED = 3  # slices that a sentence names; others are counted
@@ -174,6 +174,4 @@ def _marks(listing: Listing, rows: Iterable[_Slice]) -> bool | None:
 
 
 def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return some(names, last=" ", most=NAMED)

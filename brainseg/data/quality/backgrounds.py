@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainseg.data.pack.extremes import without_extremes
-from brainseg.data.quality.summary import some
+from brainseg.data.readers.problems import some
 
 DARK, BRIGHT = 0.25, 0.75  # of the way from the 5th to the 95th percentile, of a slice's rim
 STEP = 4  # every fourth pixel of a side tells as much

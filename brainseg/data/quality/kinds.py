@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainseg.data.quality.summary import counted, some
 from brainseg.data.readers import nifti
 from brainseg.data.readers.geometry import CANONICAL
 from brainseg.data.readers.paths import JOINT, confined
+from brainseg.data.readers.problems import counted, some
 from brainseg.data.table import MILLIMETRES
 
 PLANES = ("sagittal", "coronal", "axial")  # by the canonical axis that is cut across

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.quality.summary import KEPT, counted, some
-from brainseg.data.readers.problems import Problem
+from brainseg.data.quality.summary import KEPT
+from brainseg.data.readers.problems import Problem, counted, some
 
 COPIES = 3  # tumour slices with one mask, on average, from which a patient is named
 

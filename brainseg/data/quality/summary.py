@@ -9,7 +9,7 @@ A table here has the columns of data/table.py and these, which describe each ima
     levels                    str, what is wrong with its patient's grey levels, see levels.py; ""
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from brainseg.data.channels import flair_channel
 from brainseg.data.persons import namesakes, visits
 from brainseg.data.quality.labels import of_two_kinds, patients_by_label
 from brainseg.data.readers.picture import ALPHA, LOSSY, NARROW, PADDED, TRANSPARENT
+from brainseg.data.readers.problems import NAMED, counted, some
 from brainseg.data.table import MILLIMETRES, tumour_volumes
 
 DESCRIBED = (
@@ -32,7 +33,6 @@ TRAITS = {
     PADDED: "hold NaN up to a corner: taken as padding, all of it is black",
     TRANSPARENT: "declare one colour transparent (tRNS), which is passed over",
 }
-NAMED = 6  # patients or files that a note names; others are counted
 KEPT = (
     "each such person in one part; if they are different people, give them other names in a "
     "manifest"
@@ -245,13 +245,3 @@ def _counts(values: "pd.Series[Any]") -> dict[str, int]:
 
 def _percentiles(values: "pd.Series[Any]", *percent: int) -> dict[str, float]:
     return {str(p): float(values.quantile(p / 100)) for p in percent} if len(values) else {}
-
-
-def some(names: Iterable[str], between: str = ", ") -> str:
-    names = list(names)
-    more = f"{between}and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return between.join(names[:NAMED]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from brainseg.data.pack.build import resized_mask
-from brainseg.data.quality.summary import counted, some
 from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.memo import Place, memoised
-from brainseg.data.readers.problems import Problem
+from brainseg.data.readers.problems import Problem, counted, some
 from brainseg.data.table import CUT
 
 REMEDY = "use a larger --image-size"

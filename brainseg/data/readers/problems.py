@@ -1,10 +1,13 @@
-"""What is wrong with one file of a data set: in the list of a check, or as an error."""
+"""What is wrong with one file of a data set, in a check's list or as an error; and its words."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 NOT_ALLOWED, CHMOD = "is not readable by this user", "change its permissions"
+
+NAMED = 6  # patients or files that a sentence names; others are counted
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,15 @@ def unreadable(path: Path, name: str, error: Exception | None = None) -> Refused
     rule = "every image and mask must be readable"
     remedy = "restore it, or remove the slice"
     return Refused(Problem(name, rule, fault, CHMOD if fault == NOT_ALLOWED else remedy))
+
+
+def some(names: Iterable[str], between: str = ", ", *, last: str = "", most: int = NAMED) -> str:
+    """The first names, and how many more there are, after ``last`` if that is not ``between``."""
+    names = list(names)
+    more = f"{last or between}and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 slice`, `2 slices`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
