@@ -33,6 +33,7 @@ from brainseg.launch.job import Ended, Job
 from brainseg.launch.run import run_sweep
 from brainseg.process import environment, restored, terminable
 from brainseg.records.run import Run
+from tests.support.waiting import is_gone, until
 
 SWEEP = Sweep(
     name="again",
@@ -226,7 +227,7 @@ def test_a_second_signal_ends_a_process_and_all_that_it_started_at_once(
     assert process.stdout.readline() == "in good order\n"
     process.send_signal(second)
     assert process.wait(10) == 130
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    until(lambda: is_gone(child))
 
 
 def test_a_signal_that_was_ignored_before_stays_so() -> None:

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from brainseg.process import Log
@@ -19,14 +17,6 @@ PAUSES = Pauses(first=0.1, longest=0.5, check=0.2)
 
 def mirror(run: Run, log: Log, mode: Mode = "online") -> Mirror:
     return Mirror(run, mode, log, SENDING, PAUSES)
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never became true"
-        time.sleep(0.02)
 
 
 def offline_records(run: Run, trial: str, kind: str) -> list[Any]:

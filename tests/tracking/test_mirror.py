@@ -12,9 +12,10 @@ import pytest
 
 from brainseg.records.run import Run
 from brainseg.tracking.marks import OFFLINE, lacking, read_mark
-from tests.support.mirroring import mirror, offline_records, offline_steps, until
+from tests.support.mirroring import mirror, offline_records, offline_steps
 from tests.support.small_run import begin, end, train
 from tests.support.sweeps import ROOT
+from tests.support.waiting import until
 from tests.support.wandb_server import KEY, WandbServer
 from tests.support.written import append_line
 

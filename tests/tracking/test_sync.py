@@ -12,9 +12,10 @@ from brainseg.records.locks import locked
 from brainseg.records.run import Run
 from brainseg.tracking import sync
 from brainseg.tracking.marks import OFFLINE, lacking
-from tests.support.mirroring import SENDING, mirror, offline_steps, until
+from tests.support.mirroring import SENDING, mirror, offline_steps
 from tests.support.small_run import end, four_trials
 from tests.support.sweeps import ROOT, brainseg
+from tests.support.waiting import until
 from tests.support.wandb_server import KEY, WandbServer
 from tests.tracking.test_mirror import add_rows, id_of
 
