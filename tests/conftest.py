@@ -1,6 +1,7 @@
 """What every test shares, and real material that lies beside the repository on some machines."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("RAY_ADDRESS", None)  # sweeps in processes of their own begin a Ray of their own
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what it runs with & so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a CPU
     os.environ["OMP_NUM_THREADS"] = "1"
 
