@@ -12,8 +12,9 @@ import pytest
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("RAY_ADDRESS", None)  # sweeps in processes of their own begin a Ray of their own
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what it runs with & so
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell runs with & ignores Ctrl-C, with nohup a hang-up, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a CPU
     os.environ["OMP_NUM_THREADS"] = "1"
 
