@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +23,31 @@ from brainseg.records.trial_state import TrialState
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftRace:
+    """A configuration that no longer takes part, since another one beat it."""
+
+    name: str
+    by: str
+    seeds: tuple[int, ...]  # after which it left
+    dice: float  # its mean over them
+    difference: float  # its Dice less that of the one that beat it
+    bound: float  # the corrected upper bound of that difference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The Dice of configurations (C) with the same seeds (S) of the same patients (P)."""
+    """The Dice of configurations (C), best first, with the same seeds (S) of the same patients (P).
+
+    A person of whom several patients are (visits, scans) counts once, with their mean.
+    """
 
     groups: tuple[tuple[TrialRecord, ...], ...]  # the trials of each configuration
     names: tuple[str, ...]
     dice_CSP: NDArray[np.float64]
-    fold_P: NDArray[np.int64]
+    fold_SP: NDArray[np.int64]
+    searched_P: NDArray[np.bool_]  # whether the patient validated the search
     seeds: tuple[int, ...]
+    left: tuple[LeftRace, ...]
     notes: tuple[str, ...]  # what is missing or left out, and why
 
 
@@ -44,28 +63,62 @@ def gather(run: RunSnapshot, *, folds: int) -> Scores:
     """
     records = [record for record in run.records if record.params]
     paths = varied_between_configurations(records)
+    gone = {line["trial"]: line for line in run.race}
     groups = by_configuration(records)
+    racing = [group for group in groups if not _trials(group) & gone.keys()]
     # Whatever the order in which trials came, the same figures.
-    groups.sort(key=lambda group: _name(group, paths))
-    names = [_name(group, paths) for group in groups]
-    tables = [_by_patient(run, group, max(folds, 1)) for group in groups]
+    racing.sort(key=lambda group: _name(group, paths))
+    names = [_name(group, paths) for group in racing]
+    tables = [_by_person(run, group, max(folds, 1)) for group in racing]
     kept, seeds = _largest_common(tables)
     if len(kept) < 2:
         raise ValueError(_too_few(run, records, len(kept)))
-    notes = _missing(run, groups, names, tables, kept, seeds)
+    notes = _missing(run, racing, names, tables, kept, seeds)
     cells = [[tables[n][seed] for seed in seeds] for n in kept]
-    patients = sorted(set.intersection(*(set(cell.index) for row in cells for cell in row)))
+    persons = sorted(set.intersection(*(set(cell.index) for row in cells for cell in row)))
     most = max(len(cell) for row in cells for cell in row)
-    if most > len(patients):
-        notes.append(f"{most - len(patients)} patients are left out: "
+    if most > len(persons):
+        notes.append(f"{most - len(persons)} patients are left out: "
                      "some configurations did not score them.")  # fmt: skip
+    dice_CSP = np.array([[cell.loc[persons, "dice"] for cell in row] for row in cells], float)
+    order = np.argsort(-dice_CSP.mean((1, 2)), kind="stable")
     return Scores(
-        groups=tuple(tuple(groups[n]) for n in kept),
-        names=tuple(names[n] for n in kept),
-        dice_CSP=np.array([[cell.loc[patients, "dice"] for cell in row] for row in cells], float),
-        fold_P=cells[0][0].loc[patients, "fold"].to_numpy(np.int64),
+        groups=tuple(tuple(racing[kept[c]]) for c in order),
+        names=tuple(names[kept[c]] for c in order),
+        dice_CSP=dice_CSP[order],
+        fold_SP=np.array([cell.loc[persons, "fold"] for cell in cells[0]], np.int64),
+        searched_P=np.array([person in run.validated_search for person in persons]),
         seeds=tuple(seeds),
+        left=tuple(
+            _left(run, group, groups, paths, gone, folds) for group in groups if group not in racing
+        ),
         notes=tuple(notes),
+    )
+
+
+def _trials(group: Sequence[TrialRecord]) -> set[str]:
+    return {record.trial for record in group}
+
+
+def _left(
+    run: RunSnapshot,
+    group: Sequence[TrialRecord],
+    groups: Sequence[Sequence[TrialRecord]],
+    paths: Sequence[str],
+    gone: Mapping[str, Mapping[str, Any]],
+    folds: int,
+) -> LeftRace:
+    """What the race noted of a configuration that left it."""
+    note = next(gone[trial] for trial in sorted(_trials(group)) if trial in gone)
+    by = next(other for other in groups if note["by"] in _trials(other))
+    tables = _by_person(run, group, max(folds, 1))
+    return LeftRace(
+        name=_name(group, paths),
+        by=_name(by, paths),
+        seeds=tuple(note["seeds"]),
+        dice=fmean(tables[seed]["dice"].mean() for seed in note["seeds"]),
+        difference=note["difference"],
+        bound=note["bound"],
     )
 
 
@@ -73,11 +126,14 @@ def _name(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
     return full_name(group[0].configuration, in_words(group[0].params, paths))
 
 
-def _by_patient(
+def _by_person(
     run: RunSnapshot, group: Sequence[TrialRecord], folds: int
 ) -> dict[int, pd.DataFrame]:
-    tables = out_of_fold(run, group, folds)
-    return {seed: table.set_index("patient") for seed, table in tables.items()}
+    """The Dice and the fold of each person by seed; their scans are in one fold."""
+    return {
+        seed: table.groupby(table["patient"].map(run.person))[["dice", "fold"]].mean()
+        for seed, table in out_of_fold(run, group, folds).items()
+    }
 
 
 def _largest_common(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from brainseg.data.table import read_table
+from brainseg.data.table import read_slices, read_table
 from brainseg.records.files import Unreadable
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
@@ -81,6 +81,8 @@ class RunSnapshot:
     sweep: Mapping[str, Any]  # sweep.json
     trials: Mapping[str, TrialSnapshot]  # by name, in the order in which they were first noted
     drivers: list[dict[str, Any]]
+    race: list[dict[str, Any]]  # who left it, see ``Run.race``
+    slices: pd.DataFrame  # the table of slices; no rows where it cannot be read
     unlisted: list[str]  # trials that have rows, of which trials.jsonl has lost every line
 
     @classmethod
@@ -93,12 +95,32 @@ class RunSnapshot:
             sweep=run.settings(),
             trials=trials,
             drivers=run.drivers(),
+            race=run.left_race(),
+            slices=_read_slices(run),
             unlisted=[trial for trial in trained if trial not in trials],
         )
 
     @property
     def records(self) -> list[TrialRecord]:
         return [trial.record for trial in self.trials.values()]
+
+    @cached_property
+    def validated_search(self) -> frozenset[str]:
+        """The persons on whose scores the search chose what this run confirms."""
+        if "confirms" not in self.sweep or self.slices.empty:
+            return frozenset()
+        chosen = self.slices.loc[self.slices["part"] == "validation", "patient"]
+        return frozenset(map(self.person, chosen.unique()))
+
+    @cached_property
+    def _persons(self) -> dict[str, str]:
+        if "person" not in self.slices:
+            return {}
+        return dict(zip(self.slices["patient"], self.slices["person"], strict=True))
+
+    def person(self, patient: str) -> str:
+        """Who a patient is: several of them may be scans of one person."""
+        return self._persons.get(patient, patient)
 
     @cached_property
     def expected_dice(self) -> dict[str, float]:
@@ -127,3 +149,10 @@ def _read_patients(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     return read_table(path, numbers=("dice",))
+
+
+def _read_slices(run: Run) -> pd.DataFrame:
+    try:
+        return read_slices(run.slices)
+    except (Unreadable, OSError):
+        return pd.DataFrame()

@@ -6,6 +6,8 @@ from brainseg.config.distributions import Params, Value
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 
+FEWEST_REPEATS = 4  # folds x (seeds - 1) of a comparison
+
 
 def require_points(
     space: Space[TrialConfig], points: Sequence[Mapping[str, Value]], repeats: Sequence[Params]
@@ -45,3 +47,22 @@ def require_points(
                 f"{dict(earlier[config])} are the same; leave one out"
             )
         earlier[config] = point
+
+
+def too_few_trainings(folds: int, seeds: int) -> str:
+    """Why so few cannot tell how much trainings vary, and what to add; "" if they can.
+
+    Source: simulated, see ``benchmarks/coverage.py``; with fewer, equal configurations differ in
+    more than one of ten studies.
+    """
+    folds = max(folds, 1)
+    have = folds * (seeds - 1)
+    if have >= FEWEST_REPEATS:
+        return ""
+    more = -(-FEWEST_REPEATS // folds) + 1
+    listed = ",".join(map(str, range(1, more + 1)))
+    return (
+        f"a comparison takes folds x (seeds - 1) of {FEWEST_REPEATS} or more, to tell how much "
+        f"trainings vary, got {folds} x {seeds - 1} = {have}; take {more} seeds, such as "
+        f"--seeds {listed}" + (f", or {FEWEST_REPEATS} folds" if seeds == 2 else "")
+    )

@@ -7,6 +7,8 @@
       trials.jsonl   append-only: a line for each change of a trial's state; its params are for
                      other readers, brainseg takes them from config.json
       drivers.jsonl  append-only: when each driver started and ended, and why it ended
+      race.jsonl     append-only: a line for each configuration that left a confirmation, named
+                     by a trial of it; after which seeds, and beaten by whose configuration
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
                      begins.jsonl (when and where each worker started; what was found
@@ -33,6 +35,10 @@ TRIAL_FIELDS = Fields(
     dict.fromkeys(("time", "trial", "state", "arm", "reason", "retry"), str)
     | dict.fromkeys(("epoch", "best_epoch"), int)
     | {"params": dict, "dice": OPTIONAL_NUMBER, "device_seconds": NUMBER},
+)
+RACE_FIELDS = Fields(
+    ("time", "seeds", "trial", "by", "difference", "bound"),
+    {"time": str, "seeds": list, "trial": str, "by": str, "difference": NUMBER, "bound": NUMBER},
 )
 DRIVER_FIELDS = Fields(("time", "event"), {"time": str, "event": str, "whole": bool})
 SWEEP_FIELDS = Fields(
@@ -97,6 +103,10 @@ class Run:
         return self.path / "drivers.jsonl"
 
     @property
+    def race(self) -> Path:
+        return self.path / "race.jsonl"
+
+    @property
     def journal(self) -> Path:
         return self.path / "study.journal"
 
@@ -132,6 +142,10 @@ class Run:
     def is_whole(self) -> bool:
         """Whether the last driver finished the sweep."""
         return any(driver.get("whole", False) for driver in self.drivers()[-1:])
+
+    def left_race(self) -> list[dict[str, Any]]:
+        """Which configurations left the race of a confirmation, in order."""
+        return read_lines(self.race, RACE_FIELDS)
 
     def drivers(self) -> list[dict[str, Any]]:
         return read_lines(self.driver_events, DRIVER_FIELDS)

@@ -1,0 +1,245 @@
+"""Mean Dice, or a mean difference of Dice, with its interval: one estimator for every comparison.
+
+Every configuration scores the same patients once with each seed, by the network of the fold that
+held the patient out. What is estimated is the mean over patients of the mean over seeds. A score is
+modelled as
+
+    y[s, i] = mean + patient[i] + training[s, fold of i under s] + rest[s, i]
+
+and the variance of the mean has two parts:
+
+    patients   the variance between patients' means over seeds, divided by the number of patients.
+               Its degrees of freedom fall as the kurtosis grows, since a few patients then make up
+               the variance.
+    training   the variance between trainings, times the sum of their squared shares of all scores.
+               A training is a seed and a fold: all patients of the fold share its luck. Where the
+               folds are cut anew for each seed, it includes what another training set would give.
+               It comes from two moments, see ``between_trainings``; negative ones count as 0.
+               ``best_set.pairwise`` draws it towards the mean over all pairs, since it has few
+               degrees of freedom of its own.
+
+The interval is Student's with the degrees of freedom of Satterthwaite (1946) for the sum of both.
+For a balanced design this is the analysis of variance, and its estimates are those of REML as long
+as no part is negative (Searle, Casella and McCulloch 1992).
+
+It holds for new patients of the same kind, scored by networks trained with new seeds and, where the
+folds are cut anew, on other training sets of the same size from the same source. How often the
+intervals cover the true value: ``benchmarks/coverage.py``.
+
+Shapes: S seeds, P patients, T trainings.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+FEWEST_FREEDOM = 3.0  # of the patients' variance, however heavy the tails
+
+
+@dataclass(frozen=True, eq=False)
+class Trainings:
+    """Which training scored which patient: ``fold_SP`` holds each patient's fold under each seed.
+
+    Without folds every patient has the same fold under all seeds.
+    """
+
+    fold_SP: NDArray[np.int64]
+
+    @property
+    def seeds(self) -> int:
+        return len(self.fold_SP)
+
+    @property
+    def patients(self) -> int:
+        return self.fold_SP.shape[1]
+
+    @cached_property
+    def training_SP(self) -> NDArray[np.int64]:
+        """The number of the training that gave each score, counted from 0."""
+        labels_SP = self.fold_SP + np.arange(self.seeds)[:, None] * (self.fold_SP.max() + 1)
+        return np.unique(labels_SP, return_inverse=True)[1].reshape(labels_SP.shape)
+
+    @cached_property
+    def share_T(self) -> Floats:
+        """Each training's share of all scores."""
+        return np.bincount(self.training_SP.ravel()) / self.training_SP.size
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the variance between trainings: folds x (seeds - 1).
+
+        Of one seed folds - 1: its folds hold different patients, which are alike but for chance.
+        """
+        trainings = len(self.share_T)
+        return trainings - (1 if self.seeds == 1 else trainings // self.seeds)
+
+    @cached_property
+    def traces(self) -> tuple[float, float]:
+        """Traces of M and of M^2, where M = Z'CZ, see ``between_trainings``."""
+        size_T = self.share_T * self.training_SP.size
+        if self.seeds == 1:
+            m_TT = np.diag(size_T) - np.outer(size_T, self.share_T)
+        else:
+            seen_PT = np.zeros((self.patients, len(size_T)))
+            np.add.at(seen_PT, (np.arange(self.patients), self.training_SP), 1.0)
+            m_TT = np.diag(size_T) - seen_PT.T @ seen_PT / self.seeds
+        return float(np.trace(m_TT)), float((m_TT**2).sum())
+
+    def left(self, value_SP: Floats) -> tuple[Floats, int]:
+        """Scores less what C takes away, and the degrees of freedom that remain."""
+        if self.seeds == 1:
+            return value_SP - value_SP.mean(), self.patients - 1
+        return value_SP - value_SP.mean(0), self.patients * (self.seeds - 1)
+
+    def sums(self, value_SP: Floats) -> Floats:
+        """The sum of the scores of each training."""
+        return np.asarray(np.bincount(self.training_SP.ravel(), value_SP.ravel()), np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean with what its uncertainty consists of.
+
+    Attributes:
+        error_patients: variance of the mean that patients bring, the rest included.
+        error_training: variance of the mean that trainings bring.
+        training: variance between trainings, of what all patients of one share; at least 0.
+        rest: variance of one score beyond patient and training; at least 0.
+    """
+
+    mean: float
+    error_patients: float
+    error_training: float
+    freedom_patients: float
+    freedom_training: int
+    training: float
+    rest: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return math.sqrt(self.error_patients + self.error_training)
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite's degrees of freedom of the error; infinite where it is 0."""
+        parts = (
+            (self.error_patients, self.freedom_patients),
+            (self.error_training, self.freedom_training),
+        )
+        weight = sum(part**2 / freedom for part, freedom in parts if part)
+        return self.error**4 / weight if weight else math.inf
+
+    def reach(self, tail: float) -> float:
+        """How far a bound lies from the mean that is wrong with a probability of ``tail``."""
+        return float(stats.t.ppf(1 - tail, self.freedom)) * self.error if self.error else 0.0
+
+    def of_difference(self, level: float = LEVEL) -> "Interval":
+        """Two-sided; cut to -1 to 1, between which any difference of Dice lies."""
+        reach = self.reach((1 - level) / 2)
+        return Interval.of_difference(self.mean, self.mean - reach, self.mean + reach)
+
+    def of_dice(self, level: float = LEVEL) -> "Interval":
+        """Two-sided, on the scale of the logistic function (delta method), so within 0 to 1.
+
+        Dice has a long tail to 0, and there the interval reaches further than above the mean.
+        """
+        slope = self.mean * (1 - self.mean)
+        if slope <= 0:  # all scores are 0, or all are 1
+            return Interval(mean=self.mean, low=self.mean, high=self.mean)
+        reach = self.reach((1 - level) / 2) / slope
+        low, high = special.expit(special.logit(self.mean) + np.array([-reach, reach]))
+        return Interval(mean=self.mean, low=float(low), high=float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean and the interval that holds the true one with the stated confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_difference(cls, mean: float, low: float, high: float) -> "Interval":
+        """Cut to what a difference of Dice can be, which loses no true value."""
+        return cls(mean=mean, low=max(low, -1.0), high=min(high, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What other configurations show of the variance between trainings, and how much it counts."""
+
+    training: float = 0.0
+    freedom: int = 0  # 0: nothing is known
+
+
+UNKNOWN = Prior()
+
+
+def estimate(value_SP: Floats, trainings: Trainings, prior: Prior = UNKNOWN) -> Estimate:
+    """The mean of scores, or of differences of scores, and its error.
+
+    Args:
+        value_SP: a row a seed, a column a patient.
+        prior: its variance and the scores' own are averaged, weighted by their degrees of freedom.
+    """
+    mean_P = value_SP.mean(0)
+    training, rest = between_trainings(value_SP, trainings)
+    freedom = trainings.freedom + prior.freedom
+    if freedom:
+        training = trainings.freedom * training + prior.freedom * prior.training
+        training = max(training / freedom, 0.0)
+    return Estimate(
+        mean=float(mean_P.mean()),
+        error_patients=float(mean_P.var(ddof=1)) / len(mean_P),
+        error_training=training * float((trainings.share_T**2).sum()),
+        freedom_patients=_freedom(mean_P),
+        freedom_training=freedom,
+        training=training,
+        rest=rest,
+    )
+
+
+def between_trainings(value_SP: Floats, trainings: Trainings) -> tuple[float, float]:
+    """The variance between trainings, which may come out below 0, and that of the rest.
+
+    With ``left`` the scores less their patient's mean over seeds, Z the indicators of the training
+    that gave each score, and C the projection that takes patients' means away,
+
+        E |Z' left|^2 = tr(M^2) training + tr(M)     rest
+        E |left|^2    = tr(M)   training + P (S - 1) rest        M = Z'CZ
+
+    Of one seed C takes the mean of all scores away instead, and the rest is what patients bring.
+    """
+    left_SP, free = trainings.left(value_SP)
+    trace, trace_of_square = trainings.traces
+    of_sums, of_all = float((trainings.sums(left_SP) ** 2).sum()), float((left_SP**2).sum())
+    scale = trace_of_square * free - trace**2
+    if scale <= 0:  # one training, or one patient a training: the two cannot be told apart
+        return 0.0, of_all / free
+    training = (of_sums * free - of_all * trace) / scale
+    return training, max((of_all - trace * max(training, 0.0)) / free, 0.0)
+
+
+def _freedom(mean_P: Floats) -> float:
+    """Degrees of freedom of a sample variance, from the sample's kurtosis.
+
+    The variance of s^2 is sigma^4 (excess / n + 2 / (n - 1)), that of a chi-square with f degrees
+    is 2 / f. A kurtosis below the normal's counts as the normal's.
+    """
+    n = len(mean_P)
+    off_P = mean_P - mean_P.mean()
+    second = float((off_P**2).mean())
+    if n < 4 or second == 0:
+        return float(n - 1)
+    excess = float((off_P**4).mean()) / second**2 - 3
+    excess = ((n + 1) * excess + 6) * (n - 1) / ((n - 2) * (n - 3))  # unbiased if normal
+    freedom = 2 / (max(excess, 0.0) / n + 2 / (n - 1))
+    return min(max(freedom, FEWEST_FREEDOM), n - 1.0)
