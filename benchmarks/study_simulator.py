@@ -4,8 +4,8 @@ Dice is the logistic function of
 
     patient + configuration x patient + training set + seed + rest
 
-and 0 where the configuration fails on the patient. One patient in eight is hard. Over patients, Dice
-has a mean of 0.83, quartiles of 0.81 and 0.93, and a 5 % quantile of 0.43, as U-Nets have on
+and 0 where the configuration fails on the patient. One patient in eight is hard. Over patients,
+Dice has a mean of 0.83, quartiles of 0.81 and 0.93, and a 5 % quantile of 0.43, as U-Nets have on
 LGG MRI. A patient's own difference between two configurations has Student's distribution with 5
 degrees of freedom, and a standard deviation of 0.07 Dice.
 

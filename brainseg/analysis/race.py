@@ -1,9 +1,9 @@
 """Which configurations of a confirmation cannot be the best: no further seed is spent on them.
 
 After each seed but the last, whoever is beaten by another configuration leaves. Half of the error
-that the comparison may make is spent on these looks, in equal parts, the other half at the end; each
-is divided by the number of configurations less one (see ``best_set``). The two highest always stay: a
-leader needs somebody to be compared with.
+that the comparison may make is spent on these looks, in equal parts, the other half at the end;
+each is divided by the number of configurations less one (see ``best_set``). The two highest always
+stay: a leader needs somebody to be compared with.
 
 Shapes: C configurations, S seeds, P patients.
 """
