@@ -180,6 +180,19 @@ class Sweep:
         return draws(self.space, self.first, self.strategy)
 
     @property
+    def fold_seeds(self) -> tuple[int, ...]:
+        """The seeds for each of which folds are cut anew; none in a search, which has one cut.
+
+        So a comparison averages over training sets as well. A single configuration that `train`
+        repeats is trained on the fold that its seed had in the list.
+        """
+        if isinstance(self.strategy, Points):
+            return self.strategy.seeds
+        if self.space.distributions():
+            return ()
+        return tuple({self.space.config(point).seed: 0 for point in self.first or ({},)})
+
+    @property
     def trials(self) -> int:
         """How many trials there will be."""
         if isinstance(self.strategy, Bayes):

@@ -1,9 +1,9 @@
 """Which slices train, validate or are locked for the test: as recorded by the run, or drawn now."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from brainseg.config.sweep import Confirms, Split
@@ -13,6 +13,7 @@ from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.quality.shared_masks import patients_of_one_mask
 from brainseg.data.readers.problems import counted, some
 from brainseg.data.splits.draw import Groups, locked_and_folds, split_table
+from brainseg.data.splits.folds import FOLD, fold_column, rows_of, seeds_of_folds
 from brainseg.data.table import read_slices
 from brainseg.process import Log
 from brainseg.records.files import Unreadable
@@ -20,32 +21,78 @@ from brainseg.records.run import START_AGAIN, Run
 
 
 def assign_split(
-    data: Data, split: Split, log: Log, run: Run | None = None, confirms: Confirms | None = None
+    data: Data,
+    split: Split,
+    log: Log,
+    run: Run | None = None,
+    confirms: Confirms | None = None,
+    seeds: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """Return the part of each slice and, if the split has folds, its fold.
+    """Return the part of each slice, who is one person where patients are linked, and the folds.
 
-    A run that exists keeps the split that it recorded, even if this version of brainseg would draw
-    another, or if the split file has changed. A confirmation keeps the parts of its search, so
-    the search's test patients stay locked. With folds, the part is 'test' (fold -1) or 'train'.
+    A run that exists keeps what it recorded, even if this version of brainseg would draw another
+    split, or if the split file has changed; folds are drawn for seeds that it did not have. A
+    confirmation keeps the parts of its search, so the search's test patients stay locked. With
+    folds, the part of any other sweep is 'test' (fold -1) or 'train'.
+
+    Args:
+        seeds: for each of which the folds are cut anew, in a column of its own; none: once.
     """
     if run and run.sweep.exists():
         recorded = read_slices(run.slices)
         _require_whole(run, len(recorded))
         if recorded[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
-            return recorded[[name for name in ("part", "fold") if name in recorded]]
+            return _as_recorded(data, split, log, run, recorded, seeds)
     groups = None if split.by == "slices" else linked_patients(data, log)
     if confirms:
         part = _as_searched(data, Run(Path(confirms.search)))
     else:
         part = split_table(data.table, split, groups)
+    parts = part.to_frame("part")
+    if groups and len(set(groups.values())) < len(groups):
+        parts["person"] = data.table["patient"].map(groups)
     if not split.folds:
-        return part.to_frame("part")
-    fold = locked_and_folds(data.table, part, split.folds, split.seed, groups)
-    return pd.DataFrame({"part": np.where(fold < 0, "test", "train"), "fold": fold})
+        return parts
+    for seed in seeds:
+        drawn_from = (split.seed, seed)
+        parts[fold_column(seed)] = locked_and_folds(
+            data.table, part, split.folds, drawn_from, groups
+        )
+    if not seeds:
+        parts[FOLD] = locked_and_folds(data.table, part, split.folds, split.seed, groups)
+    if not confirms:
+        parts["part"] = part.where(part == "test", "train")
+    return parts
+
+
+def _as_recorded(
+    data: Data, split: Split, log: Log, run: Run, recorded: pd.DataFrame, seeds: Sequence[int]
+) -> pd.DataFrame:
+    """The split of a run; with folds for those of ``seeds`` that it has not been trained with.
+
+    A seed of an earlier version's run keeps the folds that all its seeds had.
+    """
+    known = run.settings()["strategy"].get("seeds", seeds)
+    columns = [fold_column(seed) for seed in seeds]
+    parts = recorded[[name for name in ("part", "person", FOLD, *columns) if name in recorded]]
+    new = [seed for seed in seeds if seed not in known and fold_column(seed) not in recorded]
+    if not (split.folds and new):
+        return parts
+    if "person" in recorded:
+        groups: Groups = dict(zip(recorded["patient"], recorded["person"], strict=True))
+    else:
+        groups = linked_patients(data, log)
+    cuts = {
+        fold_column(seed): locked_and_folds(
+            data.table, recorded["part"], split.folds, (split.seed, seed), groups
+        )
+        for seed in new
+    }
+    return parts.assign(**cuts)
 
 
 def _as_searched(data: Data, search: Run) -> pd.Series:
-    """The parts that a search recorded.
+    """The parts that a search recorded; in folds, those validate of which it trained a trial.
 
     Raises:
         ValueError: the data are not the search's.
@@ -57,7 +104,11 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
         )
     table = read_slices(search.slices)
     _require_whole(search, len(table))
-    return table["part"]
+    part = table["part"].copy()
+    params = [record.params for record in search.trials()]
+    for fold, seed in {(of.get("fold", 0), of.get("seed", 0)) for of in params}:
+        part.iloc[rows_of(table, fold, seed)[1]] = "validation"
+    return part
 
 
 def _require_whole(run: Run, slices: int) -> None:
@@ -87,13 +138,27 @@ def linked_patients(data: Data, log: Log) -> Groups:
 
 
 def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Patients and slices of each part, or of the test part and each fold."""
-    part = table["part"]
-    if "fold" in table:
-        part = part.where(table["fold"] < 0, "fold " + table["fold"].astype(str))
+    """Patients and slices of each part, or of the test part and each fold.
+
+    Where folds are cut for each seed, of the test part and of all folds together: `folds` of them,
+    of `fewest` to `most` patients.
+    """
+    part, cuts = table["part"], [table[fold_column(seed)] for seed in seeds_of_folds(table)]
+    if cuts:
+        part = part.where(cuts[0] < 0, "folds")
+    elif FOLD in table:
+        part = part.where(table[FOLD] < 0, "fold " + table[FOLD].astype(str))
     order = sorted(set(part), key=lambda name: (len(name), name))  # fold 2 before fold 10
     rows = {str(name): table[part == name] for name in order}
-    return {
+    held = {
         name: {"patients": int(slices["patient"].nunique()), "slices": len(slices)}
         for name, slices in rows.items()
     }
+    if cuts:
+        sizes = [table["patient"].groupby(cut[cut >= 0]).nunique() for cut in cuts]
+        held["folds"] |= {
+            "folds": len(sizes[0]),
+            "fewest": min(int(size.min()) for size in sizes),
+            "most": max(int(size.max()) for size in sizes),
+        }
+    return held

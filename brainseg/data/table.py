@@ -49,7 +49,7 @@ def read_table(
     Raises:
         Unreadable: it is missing, is cut short, or is no such table.
     """
-    text = dict.fromkeys(("patient", "image", "mask", "site", *LATER), str)
+    text = dict.fromkeys(("patient", "person", "image", "mask", "site", *LATER), str)
     blank = {name: [""] for name in MILLIMETRES}
     with readable(path, remedy):
         content = path.read_bytes().decode("utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.splits.draw import Rows, rows_of
+from brainseg.data.splits.folds import Rows, folds_of, rows_of, seeds_of_folds
 from brainseg.evaluation.metrics import Counts, summary
 
 Bits = NDArray[np.uint64]
@@ -33,12 +33,15 @@ class Baseline:
 def baselines(masks_NHW: NDArray[np.uint8], table: pd.DataFrame) -> list[Baseline]:
     """Score each predictor on the validation slices of ``table``; masks hold 0 and 1.
 
-    Where the split has folds each slice is scored out of its fold, by what the others teach. The
-    scores are those of ``metrics.summary``, so that they stand beside a network's.
+    Where the split has folds each slice is scored out of its fold, by what the others teach; where
+    they were cut for each seed, out of those of the first. The scores are those of
+    ``metrics.summary``, so that they stand beside a network's.
     """
     bits_NB = as_bits(masks_NHW)
-    folds = sorted(set(table["fold"]) - {-1}) if "fold" in table else [0]
-    rows = [rows_of(table, fold) for fold in folds]
+    seed = next(iter(seeds_of_folds(table)), 0)
+    folds = folds_of(table, seed)
+    names = [0] if folds is None else sorted(set(folds) - {-1})
+    rows = [rows_of(table, fold, seed) for fold in names]
     patients = table["patient"].iloc[np.concatenate([scored for _, scored in rows])].tolist()
     nearest = [nearest_slices(table, scored, train) for train, scored in rows]
     means = [mean_mask(bits_NB[train], masks_NHW.shape[1:]) for train, _ in rows]

@@ -39,6 +39,7 @@ from brainseg.launch.validate import (
     tumours_lost,
 )
 from brainseg.process import Log, restored, terminable
+from brainseg.records.queries import parts_in_words
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
 from brainseg.training.guards.carried import restore_rows
@@ -67,7 +68,7 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     check_channels(points, data.table, data.root)
     for line in tumours_lost(points, data.table, data.root, resumes=resumes):
         log(line)
-    parts = assign_split(data, sweep.split, log, run, sweep.confirms)
+    parts = assign_split(data, sweep.split, log, run, sweep.confirms, sweep.fold_seeds)
     data.table[parts.columns] = parts
     with locked_run(run):
         for line in (*repair(run), *_restored_rows(run)):
@@ -189,9 +190,6 @@ def place_trials(
 
 
 def _headline(run: Run, table: pd.DataFrame) -> str:
-    held = ", ".join(
-        f"{part} {number['patients']} patients / {number['slices']} slices"
-        for part, number in counts(table).items()
-    )
+    held = ", ".join(parts_in_words(counts(table)))
     label = in_words(run.settings()["data"].get("label", ""))
     return f"{run.path}: {held}{label and '; '}{label}"

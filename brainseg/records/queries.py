@@ -30,6 +30,29 @@ def fold_count(sweep: Mapping[str, Any]) -> int:
     return int(sweep["strategy"].get("folds", 0))
 
 
+def parts_in_words(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What each part of a split holds, from the ``counts`` of sweep.json: a line a part."""
+    folds = [name for name in counts if name.startswith("fold")]
+    return [
+        f"{_folds_in_words(counts[name]) if name == 'folds' else name} "
+        f"{_counted(counts[name]['patients'], 'patient')} / "
+        f"{_counted(counts[name]['slices'], 'slice')}"
+        for name in ("train", "validation", "test", *folds)
+        if name in counts
+    ]
+
+
+def _folds_in_words(folds: Mapping[str, int]) -> str:
+    """`5 folds of 17 to 18 patients, cut anew for each seed:`."""
+    fewest, most = folds["fewest"], folds["most"]
+    size = _counted(most, "patient") if fewest == most else f"{fewest} to {most} patients"
+    return f"{folds['folds']} folds of {size}, cut anew for each seed:"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def has_score(records: Sequence[TrialRecord]) -> bool:
     """Whether some trial that has not failed has a Dice."""
     return any(r.dice is not None and r.state != TrialState.FAILED for r in records)

@@ -2,7 +2,9 @@
 
     <storage>/<sweep>/
       sweep.json     question, resolved config, split, baselines, data fingerprint, versions
-      slices.csv     every slice with its part and, if there are folds, its fold (-1 for test)
+      slices.csv     every slice with its part; if there are folds, its fold under each seed
+                     (fold_<seed>, -1 for test), or under all (fold); where patients are linked,
+                     their person
       files.json     the content of every file of the data, as a hash (not in older runs)
       trials.jsonl   append-only: a line for each change of a trial's state; its params are for
                      other readers, brainseg takes them from config.json

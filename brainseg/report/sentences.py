@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records.queries import fold_count, full_name, leaks
+from brainseg.records.queries import fold_count, full_name, leaks, parts_in_words
 from brainseg.records.run import LIST
 from brainseg.records.trial_state import ENDED
 from brainseg.report.results import Results
@@ -114,17 +114,7 @@ def split_source(split: Mapping[str, Any]) -> str:
 
 def parts(split: Mapping[str, Any]) -> list[str]:
     """How many patients and slices each part of the split holds, a line a part."""
-    counts = split["counts"]
-    return [
-        f"{part} {_count(counts[part]['patients'], 'patient')} / "
-        f"{_count(counts[part]['slices'], 'slice')}"
-        for part in (*("train", "validation", "test"), *(p for p in counts if "fold" in p))
-        if part in counts
-    ]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
+    return parts_in_words(split["counts"])
 
 
 def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ from brainseg.data.pipeline.batches import (
 from brainseg.data.pipeline.modality_dropout import shown_channels
 from brainseg.data.pipeline.normalise import scaling
 from brainseg.data.remote import local_copy
-from brainseg.data.splits.draw import rows_of
+from brainseg.data.splits.folds import rows_of
 from brainseg.data.table import read_slices
 from brainseg.process import Log
 from brainseg.records.cache import default_cache
@@ -75,7 +75,7 @@ class TrialData:
         self.slice_numbers: list[int] = table["slice"].tolist()
         levels = scaling(self.pack.histograms_NC256, self.patients, config.normalise)
         self.scaling_NC3 = machine.to_device(torch.from_numpy(levels))
-        self.train_rows, self.validation_rows = rows_of(table, config.fold)
+        self.train_rows, self.validation_rows = rows_of(table, config.fold, config.seed)
         self._flair = stand_in(source, config.channels)
 
     @cached_property

@@ -5,12 +5,12 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from brainseg.analysis.paired import NORMAL
 from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import coverage
 from brainseg.analysis import paired, power, variance
-from brainseg.analysis.paired import NORMAL
 
 Z = 1.959963984540054
 

@@ -11,7 +11,7 @@ import pytest
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
-from brainseg.config.sweep import Split, Sweep
+from brainseg.config.sweep import Points, Split, Sweep
 from brainseg.data.dataset import Data, read_data
 from brainseg.data.partition import assign_split, linked_patients
 from brainseg.data.phantom import write_phantoms
@@ -40,7 +40,7 @@ def data(patients: Path) -> Data:
 
 
 def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
-    parts = assign_split(data, sweep.split, silent, run, sweep.confirms)
+    parts = assign_split(data, sweep.split, silent, run, sweep.confirms, sweep.fold_seeds)
     data.table[parts.columns] = parts
     with locked_run(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")
@@ -135,8 +135,11 @@ def test_under_a_split_by_slices_copying_is_a_baseline(data: Data, tmp_path: Pat
     assert sweep["split"]["shared_patients"] > 0
 
 
-def test_folds_are_recorded_slice_by_slice_and_counted(data: Data, tmp_path: Path) -> None:
-    sweep = replace(SWEEP, split=Split(folds=3, test=0.2))
+def test_folds_of_a_search_are_recorded_slice_by_slice_and_counted(
+    data: Data, tmp_path: Path
+) -> None:
+    space = Space(SWEEP.space.base, search=("optimizer.adamw.lr",))
+    sweep = replace(SWEEP, space=space, split=Split(folds=3, test=0.2))
     run = begun(data, Run(tmp_path / "s"), sweep)
     table, known = read_table(run.slices), read_json(run.sweep)
     assert set(table["part"]) == {"train", "test"} and set(table["fold"]) == {-1, 0, 1, 2}
@@ -148,6 +151,35 @@ def test_folds_are_recorded_slice_by_slice_and_counted(data: Data, tmp_path: Pat
     assert ((table["part"] == "test") == (without == "test")).all(), "as without folds"
     again = assign_split(data, sweep.split, silent, run)
     pd.testing.assert_frame_equal(again, table[["part", "fold"]])
+
+
+LIST = replace(
+    SWEEP,
+    first=({"batch_size": 4}, {"batch_size": 8}),
+    strategy=Points(seeds=(1, 2), folds=3),
+    split=Split(folds=3, test=0.2),
+)
+
+
+def test_folds_of_a_list_are_cut_for_each_seed_and_counted_together(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"), LIST)
+    table, known = read_table(run.slices), read_json(run.sweep)
+    assert "fold" not in table and set(table["part"]) == {"train", "test"}
+    for column in ("fold_1", "fold_2"):
+        assert set(table[column]) == {-1, 0, 1, 2}
+        assert ((table["part"] == "test") == (table[column] == -1)).all()
+    assert not table["fold_1"].equals(table["fold_2"])
+    assert known["split"]["counts"] == {
+        "test": {"patients": 2, "slices": 12},
+        "folds": {"patients": 6, "slices": 36, "folds": 3, "fewest": 2, "most": 2},
+    }
+    begun(data, run, LIST)  # the same command resumes
+    assert read_json(run.sweep) == known
+    alone = replace(LIST, strategy=replace(LIST.strategy, seeds=(2,)))
+    other = begun(data, Run(tmp_path / "other"), alone)
+    assert read_table(other.slices)["fold_2"].equals(table["fold_2"])
 
 
 def test_more_folds_than_patients_are_refused_before_anything_is_written(

@@ -5,7 +5,13 @@ from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten
-from brainseg.records.queries import by_configuration, failures, has_score, varied_paths
+from brainseg.records.queries import (
+    by_configuration,
+    failures,
+    has_score,
+    parts_in_words,
+    varied_paths,
+)
 from brainseg.records.run import TrialRecord
 from brainseg.records.trial_state import TrialState
 
@@ -48,3 +54,19 @@ def test_failed_trials_are_named_with_their_reasons_shortened() -> None:
     assert sentence.endswith(" ...)") and len(sentence) < 200
     failed = [replace(r, state=TrialState.FAILED, reason="no") for r in records]
     assert failures(failed).endswith("0004 (no) and 4 more") and not has_score(failed)
+
+
+def test_the_parts_of_a_split_are_said_of_old_records_and_of_folds_cut_for_each_seed() -> None:
+    test = {"patients": 1, "slices": 20}
+    folds = {"patients": 88, "slices": 1760, "folds": 5, "fewest": 17, "most": 18}
+    assert parts_in_words({"test": test, "folds": folds}) == [
+        "test 1 patient / 20 slices",
+        "5 folds of 17 to 18 patients, cut anew for each seed: 88 patients / 1760 slices",
+    ]
+    assert parts_in_words({"folds": folds | {"fewest": 18}})[0].startswith("5 folds of 18 patients")
+    each = {"patients": 3, "slices": 60}
+    assert parts_in_words({"fold 0": each, "fold 1": each, "test": test}) == [
+        "test 1 patient / 20 slices",
+        "fold 0 3 patients / 60 slices",
+        "fold 1 3 patients / 60 slices",
+    ]

@@ -24,12 +24,46 @@ SIZES = {"vgg16": 23_000_000, "resnet50": 32_000_000, "resnet18": 14_000_000}
 
 
 def confirmation(
-    folder: Path, *, folds: int = 5, seeds: Sequence[int] = (0, 1), **more: Any
+    folder: Path,
+    *,
+    folds: int = 5,
+    seeds: Sequence[int] = (1, 2),
+    patients: int = 0,
+    validated: int = 0,
+    persons: Mapping[int, int] | None = None,
+    **more: Any,
 ) -> Run:
-    """A confirmation in which no trial has begun; without folds a list of points."""
+    """A confirmation in which no trial has begun; without folds a list of points.
+
+    Args:
+        patients: how many slices.csv lists, in folds that are cut anew for each seed; 0: there is
+            no slices.csv, as if all seeds had the folds of the first.
+        validated: how many of them, the last ones, validated the search.
+        persons: which patients are another one as well, by number.
+    """
     strategy = {"kind": "points", "seeds": list(seeds), **({"folds": folds} if folds else {})}
-    phase = "confirm" if folds else "search"
-    return begin(folder / "run", strategy=strategy, phase=phase, **more)
+    confirms = {"confirms": {"search": "runs/search", "name": "search", "top": 3}} if folds else {}
+    run = begin(folder / "run", strategy=strategy, **{"phase": "confirm" if folds else "search"},
+                **confirms, **more)  # fmt: skip
+    if patients:
+        names = _names(patients)
+        table = pd.DataFrame({"patient": names, "slice": 1, "image": "i.tif", "mask": "m.tif"})
+        table = table.assign(tumour=1, site="", part="train")
+        table.loc[patients - validated :, "part"] = "validation"
+        if persons:
+            table["person"] = names[[persons.get(n, n) for n in range(patients)]]
+        for seed in seeds if folds else ():
+            table[f"fold_{seed}"] = _anew(patients, folds, seed)
+        table.to_csv(run.slices, index=False)
+    return run
+
+
+def _names(patients: int) -> NDArray[np.str_]:
+    return np.array([f"p{n:03d}" for n in range(patients)])
+
+
+def _anew(patients: int, folds: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(patients) % folds
 
 
 def add_configuration(
@@ -44,10 +78,15 @@ def add_configuration(
     """Its trials, a seed and fold each, with these Dice at the last epoch, higher ones before.
 
     Args:
+        dice_SP: of the run's first seeds.
         fails: why the trial of a (seed, fold) failed.
     """
-    names = np.array([f"p{n:03d}" for n in range(dice_SP.shape[1])])
-    for seed, own_P in enumerate(dice_SP):
+    patients = dice_SP.shape[1]
+    names, anew = _names(patients), run.slices.exists()
+    seeds = run.settings()["strategy"]["seeds"][: len(dice_SP)]
+    for seed, own_P in zip(seeds, dice_SP, strict=True):
+        fold_P = np.arange(patients) % max(folds, 1)
+        fold_P = _anew(patients, folds, seed) if anew and folds else fold_P
         for fold in range(max(folds, 1)):
             trial = f"{len(run.trials()):04d}"
             config = build(TrialConfig(), {**point, "seed": seed, "fold": fold})
@@ -57,7 +96,7 @@ def add_configuration(
             if reason := (fails or {}).get((seed, fold)):
                 run.note(trial, "failed", reason=reason)
                 continue
-            held = np.arange(len(own_P)) % max(folds, 1) == fold
+            held = fold_P == fold
             _finish(run, trial, names[held], own_P[held], config.model.name if sizes else "")
 
 

@@ -4,12 +4,11 @@ Shapes: U units of patients that stay together, see data/splits/stratify.py.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from brainseg.config.sweep import Split
 from brainseg.data.persons import composed
@@ -21,7 +20,6 @@ from brainseg.data.table import tumour_volumes
 PARTS = ("train", "validation", "test")
 Groups = Mapping[str, str]  # patient -> name of its group, which stays in one part
 NEEDED = ("patient", "split")  # columns of a split file
-Rows = NDArray[np.int64]
 
 
 def split_table(table: pd.DataFrame, split: Split, groups: Groups | None = None) -> pd.Series:
@@ -94,11 +92,14 @@ def split_by_slice(
 
 
 def fold_patients(
-    table: pd.DataFrame, k: int, seed: int, groups: Groups | None = None
+    table: pd.DataFrame, k: int, seed: int | Sequence[int], groups: Groups | None = None
 ) -> pd.Series:
     """Return each row's fold, 0 to k - 1; no patient is in two folds, every fold has tumour.
 
     Folds are alike in size (to one patient if none are linked), tumour volume and site.
+
+    Args:
+        seed: of the split; or that and a training's, which cuts other folds for each.
 
     Raises:
         ValueError: fewer patients than folds, or fewer with tumour.
@@ -119,7 +120,11 @@ def fold_patients(
 
 
 def locked_and_folds(
-    table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups | None = None
+    table: pd.DataFrame,
+    parts: pd.Series,
+    k: int,
+    seed: int | Sequence[int],
+    groups: Groups | None = None,
 ) -> pd.Series:
     """Return each row's fold, 0 to k - 1, or -1 if ``parts`` locks it for the test.
 
@@ -130,20 +135,6 @@ def locked_and_folds(
         raise ValueError("folds divide patients, this split is by slices; use --split patients")
     folds = fold_patients(table[parts != "test"], k, seed, groups)
     return folds.reindex(table.index, fill_value=-1)
-
-
-def rows_of(table: pd.DataFrame, fold: int = 0) -> tuple[Rows, Rows]:
-    """Positions of the training rows and of the validation rows, those of ``fold``.
-
-    ``table`` has the column part and, if the split has folds, the column fold.
-    """
-    if "fold" not in table:
-        assert fold == 0, "a split without folds has only one to validate with"
-        return np.flatnonzero(table["part"] == "train"), np.flatnonzero(
-            table["part"] == "validation"
-        )
-    unlocked, validates = table["part"] != "test", table["fold"] == fold
-    return np.flatnonzero(unlocked & ~validates), np.flatnonzero(unlocked & validates)
 
 
 def split_from_file(table: pd.DataFrame, path: Path, *, groups: Groups | None = None) -> pd.Series:
