@@ -17,7 +17,7 @@ from brainseg.config.schema import flatten
 from brainseg.config.sweep import Sweep
 from brainseg.data.dataset import read_data
 from brainseg.data.partition import assign_split
-from brainseg.data.splits.draw import rows_of
+from brainseg.data.splits.folds import rows_of
 from brainseg.launch.job import Job
 from brainseg.launch.run import joined_cluster, place_trials
 from brainseg.launch.run_folder import open_run
