@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from brainseg.analysis.curves import first_epoch
+from brainseg.analysis.claims.curves import first_epoch
 from brainseg.records.run import Run
 
 

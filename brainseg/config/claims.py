@@ -3,9 +3,9 @@
 A claim names its configuration by some paths and their values: every trial that has these values
 matches. A claim about several models holds if it holds for each of them.
 
-A curve is the validation Dice after each epoch of a trial. Three numbers are taken from it:
+Dice is that of the last epoch, which no score chose. A curve is the validation Dice after each
+epoch of a trial. Two numbers are taken from it:
 
-    best         its highest value
     convergence  the first epoch at which it reaches 0.9 of the lower best value of the two
                  curves that are compared
     roughness    its mean absolute change from one epoch to the next in the second half of training
@@ -22,7 +22,7 @@ Point = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Best:
-    """The configuration's best Dice, mean over seeds, is above that of every other."""
+    """The configuration's Dice, mean over patients and seeds, is above that of every other."""
 
     text: str
     configuration: Point
@@ -30,7 +30,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Worst:
-    """The configuration's best Dice, mean over seeds, is below that of every other."""
+    """The configuration's Dice, mean over patients and seeds, is below that of every other."""
 
     text: str
     configuration: Point

@@ -9,7 +9,8 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from brainseg.analysis.verdicts import MEASURES, Contrast, Verdict
+from brainseg.analysis.claims.contrasts import MEASURES, Contrast
+from brainseg.analysis.claims.verdicts import Verdict
 from brainseg.records import queries
 from brainseg.records.files import write_text
 from brainseg.report import sentences
@@ -17,10 +18,13 @@ from brainseg.report.results import Results
 
 TITLE = "What the report concluded, tested"
 METHOD = (
-    "Best and worst: mean over seeds of the best validation Dice, paired by patient and seed. "
-    "Converging and oscillating: measured on the curves of validation Dice, paired by seed. The "
-    "95 % intervals are Student's, from the spread over patients and over seeds. A difference "
-    "whose interval contains zero leaves a claim inconclusive."
+    "Best and worst: mean Dice over patients and seeds at the last epoch, which no score chose, "
+    "compared as in a comparison; for new patients and new trainings. Converging and oscillating: "
+    "measured on the curves of validation Dice, paired by training; Student's intervals over "
+    "trainings, for new trainings on these patients. A claim is supported if the interval of every "
+    "comparison that it makes lies on its side of zero, refuted if that of one lies on the other. "
+    "The bound on its side is corrected for the number of these comparisons, since one is enough "
+    "to refute it. Verdicts are not corrected for the number of claims."
 )
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from brainseg.analysis.claims.verdicts import Verdict, verdicts
 from brainseg.analysis.comparison import Comparison, compare
 from brainseg.analysis.configurations import over_seeds
 from brainseg.analysis.cost_summary import CostSummary, summarise_costs
 from brainseg.analysis.pareto import pareto_rows
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
-from brainseg.analysis.verdicts import Verdict, verdicts
 from brainseg.records.files import write_text
 from brainseg.records.queries import by_configuration, fold_count, in_words, leaks, varied_paths
 from brainseg.records.rows import EpochRow

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from brainseg.analysis.curves import convergence, roughness, student_interval
+from brainseg.analysis.claims.curves import convergence, over_trainings, roughness
 from brainseg.config.claims import (
     Best,
     Faster,
@@ -71,36 +71,12 @@ def test_the_roughness_of_two_epochs_is_undefined(dice: list[float]) -> None:
     assert math.isnan(roughness(dice))
 
 
-def test_the_interval_over_one_axis_is_student_s() -> None:
-    gaps = [0.1, 0.3, 0.2, 0.4]
-    reach = stats.t.ppf(0.975, 3) * np.std(gaps, ddof=1) / 2
-    low, high = student_interval([[gap] for gap in gaps])
-    assert (low, high) == pytest.approx((0.25 - reach, 0.25 + reach))
-    assert student_interval([gaps]) == pytest.approx((low, high))
-
-
-def test_more_patients_narrow_the_interval_and_seeds_that_disagree_widen_it() -> None:
-    rng = np.random.default_rng(0)
-    patients = rng.normal(0.02, 0.03, 40)
-
-    def width(gaps: list[list[float]]) -> float:
-        low, high = student_interval(gaps)
-        return high - low
-
-    assert width([patients.tolist()]) < width([patients[:8].tolist()])
-    wild = [(patients + shift).tolist() for shift in (-0.1, 0.0, 0.1)]
-    assert width(wild) > width([patients.tolist()])
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_stated() -> None:
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(400):
-        gaps = rng.normal(0, 0.05, 10) + rng.normal(0, 0.02, (3, 10)) + rng.normal(0, 0.01, (3, 1))
-        low, high = student_interval(gaps.tolist())
-        held += low <= 0 <= high
-    assert 0.92 <= held / 400 <= 1
+def test_the_interval_over_trainings_is_student_s() -> None:
+    gaps = np.array([0.1, 0.3, 0.2, 0.4])
+    gap = over_trainings(gaps)
+    assert gap.mean == pytest.approx(0.25)
+    assert gap.reach(0.025) == pytest.approx(stats.t.ppf(0.975, 3) * gaps.std(ddof=1) / 2)
 
 
 def test_identical_differences_give_an_interval_without_width() -> None:
-    assert student_interval([[2.0], [2.0], [2.0]]) == (2.0, 2.0)
+    assert over_trainings(np.array([2.0, 2.0, 2.0])).reach(0.025) == 0

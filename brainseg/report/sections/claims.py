@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from brainseg.analysis import verdicts
+from brainseg.analysis.claims.contrasts import MEASURES
+from brainseg.analysis.claims.verdicts import Verdict
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.analysis.verdicts import Verdict
 from brainseg.config.claims import Faster, Rougher
 from brainseg.report import claims, sentences
 from brainseg.report.figures import curves as curve_figures
@@ -62,10 +62,10 @@ def _differences(verdict: Verdict) -> list[Figure]:
     ]
     if not rows:
         return []
-    measure, _ = verdicts.MEASURES[type(verdict.claim)]
+    measure, _ = MEASURES[type(verdict.claim)]
     caption = (
         "Dot: the difference, the first minus the second. Line: its 95 % interval, where there is "
-        "one; a difference whose interval crosses zero is not significant."
+        "one; where it crosses zero, the difference settles nothing."
     )
     return [Figure(difference_plot(rows, measure), caption)]
 
