@@ -1,208 +1,265 @@
-"""How often do the comparison's 95 % intervals cover the true difference, and its tests err?
+"""Do the comparison's intervals, sets, races and promises hold where the truth is known?
 
-Run    python -m benchmarks.coverage [STUDIES]          (default 1000: four minutes of one core)
-Gives  for 20, 50 and 110 patients and 1, 2 and 5 seeds, in percent of the simulated studies whose
-       interval covers the true difference: percentiles and BCa of ``paired.interval``, Student's of
-       ``curves.student_interval``, and the plain percentile bootstrap of patients and seeds; and in
-       which the sign-flip test is significant where there is no difference. Then, for 8 equal
-       configurations: how often any pair is significant, after Holm over all pairs and after Holm
-       over those with the leader alone; and, where 7 of them are worse by 0.02, how often one is
-       claimed to be "not worse by more than 0.02". Last, intervals of one configuration's own mean
-       Dice, and of a difference that only a rare failure makes: where they do not cover it.
+Run    python -m benchmarks.coverage [PART ...] [--studies 400]     (all parts: MINUTES of one core)
+Gives  in percent of the simulated studies of ``study_simulator``, each part a table:
 
-A patient's Dice is drawn near 0.9, with a tail to 0 (15 % are hard). Configurations fail on the
-same patients and each on some others, one of two on more of them, so that differences are skewed
-with heavy tails; Dice is cut off at 0 and 1. `sd`: standard deviations, as drawn, of patients'
-differences and of trainings; that of the rest is 0.05. Three designs: 5 folds with a training for
-each seed and fold; no folds; 5 folds in which a seed acts alike in every fold, which ``paired``
-does not assume. With one seed, the true difference is that of these very trainings.
+       intervals  95 % intervals that cover: of a difference, and of one configuration's own Dice
+       equal      false claims among 7 equal configurations
+       ladders    the set that holds the best with 95 %, and its simultaneous intervals
+       power      which difference of one better configuration among 7 is told with 80 %
+       race       what is trained and lost when beaten configurations leave after each seed
+       first      whether P(best) of the leader is how often it is the best
+       further    whether as many more patients or seeds as promised tell in 80 %
+
+A design is folds x seeds; 2 x 2 is refused by brainseg and shown for that reason only. The Monte
+Carlo error of a share of 95 % (5 %) is 1.1 points with 400 studies, 0.5 with 2000; of 80 %, 2.0 and
+0.9. The same command prints the same figures.
 """
 
-import sys
-from dataclasses import dataclass
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
 
-from brainseg.analysis import curves, paired
+from benchmarks.study_simulator import Floats, World, study, truth
+from brainseg.analysis.best_set import BestSet, best_set, pairwise
+from brainseg.analysis.estimate import Interval, Trainings, estimate
+from brainseg.analysis.pairs import holm, two_sided
+from brainseg.analysis.race import beaten, tail
+from brainseg.analysis.ranks import ranks
 
-REST, RESAMPLES, CONFIGURATIONS, MARGIN = 0.05, 2000, 8, 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    folds: int
-    patient_sd: float
-    training_sd: float
-    alike: bool = False  # a seed's effect is the same in every fold
-
-    def __str__(self) -> str:
-        folds = f"{self.folds} folds" if self.folds > 1 else "no folds"
-        alike = ", seeds alike" if self.alike else ""
-        return f"{folds}{alike}, sd {self.patient_sd:.2f} / {self.training_sd:.3f}"
+ARMS = 7
+PATIENTS = (20, 50, 110)
+DESIGNS = ((5, 2), (5, 3), (2, 3))
+REFUSED = (2, 2)
+SAME = (0.0,) * ARMS
 
 
-DESIGNS = (
-    Design(folds=5, patient_sd=0.05, training_sd=0.005),
-    Design(folds=5, patient_sd=0.05, training_sd=0.02),
-    Design(folds=5, patient_sd=0.15, training_sd=0.005),
-    Design(folds=5, patient_sd=0.15, training_sd=0.02),
-    Design(folds=1, patient_sd=0.05, training_sd=0.005),
-    Design(folds=1, patient_sd=0.1, training_sd=0.02),
-    Design(folds=5, patient_sd=0.05, training_sd=0.02, alike=True),
-)
-
-
-def scores(
-    rng: Generator, design: Design, shares: tuple[float, ...], seeds: int, patients: int
-) -> NDArray[np.float64]:
-    """Dice of configurations, C,S,P; ``shares`` say how far the patients of each stray."""
-    count = len(shares)
-    hard_P = rng.random(patients) < 0.15
-    base_P = np.where(hard_P, rng.uniform(0.1, 0.8, patients), rng.beta(14, 1.8, patients))
-    missed_CP = (2 - rng.gamma(2, 1, (count, patients))) / np.sqrt(2)
-    own_CP = design.patient_sd * np.array(shares)[:, None] * missed_CP
-    own_CP *= np.where(hard_P, 2.2, 0.62)
-    spread = design.training_sd * (seeds > 1) / np.sqrt(2)
-    run_CSF = spread * rng.standard_normal((count, seeds, 1 if design.alike else design.folds))
-    run_CSF = np.broadcast_to(run_CSF, (count, seeds, design.folds))
-    rest_CSP = REST / np.sqrt(2) * rng.standard_normal((count, seeds, patients))
-    run_CSP = run_CSF[:, :, np.arange(patients) % design.folds]
-    return np.clip((base_P + own_CP)[:, None] + run_CSP + rest_CSP, 0, 1)
-
-
-FRAGILE = (0.95, 0.3)  # one of the two misses more, and by more
-
-
-def truth(rng: Generator, design: Design, seeds: int) -> float:
-    """The mean difference of the two over very many patients, each with its own trainings."""
-    many_folds = Design(folds=200, patient_sd=design.patient_sd, training_sd=design.training_sd)
-    draws = [scores(rng, many_folds, FRAGILE, min(seeds, 2), 100_000) for _ in range(4)]
-    return float(np.mean([dice_CSP[0] - dice_CSP[1] for dice_CSP in draws]))
-
-
-def plain(rng: Generator, gap_SP: NDArray[np.float64]) -> tuple[float, float]:
-    """The percentile bootstrap that resamples patients and seeds, as it is often done."""
-    seeds, patients = gap_SP.shape
-    share_RP = paired.resamples(rng, patients, 500)
-    share_RS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), 500) / seeds
-    mean_R = ((share_RS @ gap_SP) * share_RP).sum(1)
-    low, high = np.quantile(mean_R, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def covered(
-    rng: Generator, design: Design, seeds: int, patients: int, studies: int
-) -> NDArray[np.float64]:
-    """Shares of studies: percentile, BCa, Student, plain cover the true value; the test errs."""
-    aim, fold_P = truth(rng, design, seeds), np.arange(patients) % design.folds
-    share_RP = paired.resamples(rng, patients, RESAMPLES)
-    sign_RP = paired.signs(rng, patients, RESAMPLES)
-    counts = np.zeros(5)
+def studies_of(world: World, studies: int) -> Iterator[tuple[Floats, Trainings]]:
+    """The same studies each time."""
+    rng = np.random.default_rng(1)
     for _ in range(studies):
-        ours_SP, theirs_SP = scores(rng, design, FRAGILE, seeds, patients)
-        gap_SP = ours_SP - theirs_SP
-        estimate = paired.interval(gap_SP, fold_P, share_RP, rng)
-        bounds = (
-            (estimate.low, estimate.high),
-            (estimate.bca_low, estimate.bca_high),
-            curves.student_interval(gap_SP.tolist()),
-            plain(rng, gap_SP),
+        dice_CSP, fold_SP = study(rng, world)
+        yield dice_CSP, Trainings(fold_SP)
+
+
+def covers(interval: Interval, aim: float) -> bool:
+    return interval.low <= aim <= interval.high
+
+
+def designed(world: World, patients: int, design: tuple[int, int]) -> World:
+    return replace(world, patients=patients, folds=design[0], seeds=design[1])
+
+
+def intervals(studies: int) -> None:
+    """Where the folds are cut anew, training sets matter no more than seeds do."""
+    print("intervals that cover the true difference / own Dice; mean width of the difference's")
+    columns = list(product(PATIENTS, (*DESIGNS, REFUSED)))
+    header = "".join(f"{f'{n}, {k} x {s}':>18}" for n, (k, s) in columns)
+    print(f"{'folds, failures, noise, training sets':40}{header}")
+    summary: dict[str, list[Floats]] = {}
+    cuts = ((True, 1.0), (False, 0.0), (False, 1.0), (False, 2.0))
+    for (anew, sets), failures, noise in product(
+        cuts, ((0.0, 0.0), (0.05, 0.05), (0.03, 0.1)), ("quiet", "noisy")
+    ):
+        world = World(noise=noise, sets=sets, anew=anew, failures=failures)
+        cells = [covered(designed(world, *column), studies) for column in columns]
+        cut = "anew" if anew else "same"
+        row = "".join(f"{100 * a:7.1f}/{100 * b:5.1f}{c:6.3f}" for a, b, c in cells)
+        print(f"{f'{cut}, {failures[0]:.2f}/{failures[1]:.2f}, {noise}, {sets:.0f}':40}{row}")
+        kept = [cell for cell, (_, d) in zip(cells, columns, strict=True) if d != REFUSED]
+        summary.setdefault(cut if anew else f"same, sets {sets:.0f}", []).extend(kept)
+    for cut, cells in summary.items():
+        share = 100 * np.array(cells)[:, :2]
+        low, middle, high = np.quantile(share, [0, 0.5, 1], axis=0)
+        of_gap, of_dice = (
+            f"{low[k]:.1f} to {high[k]:.1f}, median {middle[k]:.1f}" for k in range(2)
         )
-        wrong = paired.flip_test(gap_SP - aim, fold_P, sign_RP, rng) < 1 - paired.LEVEL
-        counts += [*(low <= aim <= high for low, high in bounds), wrong]
-    return counts / studies
+        print(f"{cut}, not refused: difference {of_gap}; own Dice {of_dice}")
 
 
-def family(
-    rng: Generator, design: Design, seeds: int, patients: int, studies: int
-) -> NDArray[np.float64]:
-    """Shares of studies: any pair significant, any with the leader significant, a wrong claim."""
-    fold_P = np.arange(patients) % design.folds
-    share_RP = paired.resamples(rng, patients, RESAMPLES)
-    sign_RP = paired.signs(rng, patients, RESAMPLES)
+def covered(world: World, studies: int) -> Floats:
+    """Shares of studies that cover the difference and the second's Dice; the mean width."""
+    first, second = truth(world)
+    if world.failures[0] == world.failures[1]:
+        first = second  # by symmetry; the simulated truth has an error of its own
     counts = np.zeros(3)
-    for _ in range(studies):
-        dice_CSP = scores(rng, design, (0.7,) * CONFIGURATIONS, seeds, patients)
-        pairs = [(a, b) for a in range(CONFIGURATIONS) for b in range(a)]
-        p = np.array(
-            [paired.flip_test(dice_CSP[a] - dice_CSP[b], fold_P, sign_RP, rng) for a, b in pairs]
-        )
-        lead = int(dice_CSP.mean((1, 2)).argmax())
-        with_lead = p[[lead in pair for pair in pairs]]
-        worse_CSP = dice_CSP - MARGIN * (np.arange(CONFIGURATIONS) > 0)[:, None, None]
-        lead = int(worse_CSP.mean((1, 2)).argmax())
-        level = 1 - (1 - paired.LEVEL) / (CONFIGURATIONS - 1)
-        claimed = lead == 0 and any(
-            paired.lower_bound(other_SP - worse_CSP[0], fold_P, share_RP, rng, level=level)
-            > -MARGIN
-            for other_SP in worse_CSP[1:]
-        )
-        counts += [paired.holm(p).min() < 0.05, paired.holm(with_lead).min() < 0.05, claimed]
+    for dice_CSP, trainings in studies_of(world, studies):
+        gap = estimate(dice_CSP[0] - dice_CSP[1], trainings).of_difference()
+        own = estimate(dice_CSP[1], trainings).of_dice()
+        counts += [covers(gap, first - second), covers(own, second), gap.high - gap.low]
     return counts / studies
 
 
-def of_one(
-    rng: Generator, design: Design, seeds: int, patients: int, studies: int
-) -> NDArray[np.float64]:
-    """Shares of studies whose percentiles and BCa cover a configuration's own mean Dice."""
-    aim = np.mean([scores(rng, design, (1.0,), 1, 100_000).mean() for _ in range(4)])
-    fold_P, share_RP = np.arange(patients) % design.folds, paired.resamples(rng, patients)
-    covers = np.zeros(2)
-    for _ in range(studies):
-        estimate = paired.interval(
-            scores(rng, design, (1.0,), seeds, patients)[0], fold_P, share_RP, rng
-        )
-        covers += [
-            estimate.low <= aim <= estimate.high,
-            estimate.bca_low <= aim <= estimate.bca_high,
-        ]
-    return covers / studies
+def equal(studies: int) -> None:
+    print("7 equal configurations: a given one is lost from the set / any leaves / a single one "
+          "stays / any pair differs after Holm")  # fmt: skip
+    print(f"{'patients, design':20}{'quiet':>28}{'noisy':>28}{'quiet, 5 % fail':>28}"
+          f"{'noisy, 5 % fail':>28}")  # fmt: skip
+    worst = np.zeros(4)
+    for n, design in product(PATIENTS, (*DESIGNS, REFUSED)):
+        row = ""
+        for share, noise in product((0.0, 0.05), ("quiet", "noisy")):
+            world = World(noise=noise, gains=SAME, failures=(share,) * ARMS)
+            counts = np.zeros(4)
+            for dice_CSP, trainings in studies_of(designed(world, n, design), studies):
+                gaps = pairwise(dice_CSP, trainings)
+                stays_C = best_set(gaps, tail(ARMS, looks=0, last=True)).may_be_best_C
+                p = np.array([two_sided(gaps[a][b]) for a in range(ARMS) for b in range(a)])
+                counts += [~stays_C[0], ~stays_C.all(), stays_C.sum() == 1, holm(p).min() < 0.05]
+            row += f"{' / '.join(f'{100 * c / studies:.1f}' for c in counts):>28}"
+            if design != REFUSED:
+                worst = np.maximum(worst, counts / studies)
+        print(f"{f'{n}, {design[0]} x {design[1]}':20}{row}", flush=True)
+    print("at most, not refused: " + " / ".join(f"{100 * share:.1f}" for share in worst))
 
 
-def rare(rng: Generator, patients: int, studies: int) -> NDArray[np.float64]:
-    """The same where two configurations differ only in that one loses 0.85 on 3 of 100 patients."""
-    aim = -0.03 * 0.85
-    fold_P, share_RP = np.arange(patients) % 5, paired.resamples(rng, patients)
-    covers = np.zeros(2)
-    for _ in range(studies):
-        lost_P = -0.85 * (rng.random(patients) < 0.03)
-        gap_SP = lost_P + REST * rng.standard_normal((2, patients))
-        estimate = paired.interval(gap_SP, fold_P, share_RP, rng)
-        covers += [
-            estimate.low <= aim <= estimate.high,
-            estimate.bca_low <= aim <= estimate.bca_high,
-        ]
-    return covers / studies
+LADDERS = {
+    "equal": World(gains=SAME, failures=SAME),
+    "steps of 0.005 Dice": World(gains=tuple(-0.05 * c for c in range(ARMS)), failures=SAME),
+    "steps of 0.01": World(gains=tuple(-0.1 * c for c in range(ARMS)), failures=SAME),
+    "one better by 0.03": World(gains=(0.0, *[-0.33] * (ARMS - 1)), failures=SAME),
+    "two noisy of seven": World(
+        gains=SAME, failures=SAME, noise=("noisy", "noisy", *["quiet"] * (ARMS - 2))
+    ),
+    "failures 3 and 10 %": World(gains=SAME, failures=(0.03, *[0.1] * (ARMS - 1))),
+}
+
+
+def ladders(studies: int) -> None:
+    print("the set holds the best / mean size of the set / all simultaneous intervals cover")
+    sizes = ((20, (5, 2)), (50, (5, 2)), (110, (5, 2)), (110, (5, 3)))
+    columns = list(product(("quiet", "noisy"), sizes))
+    header = "".join(f"{f'{noise} {n}, {k} x {s}':>20}" for noise, (n, (k, s)) in columns)
+    print(f"{'truth':22}{header}")
+    for name, ladder in LADDERS.items():
+        row = ""
+        for noise, (n, design) in columns:
+            world = ladder if isinstance(ladder.noise, tuple) else replace(ladder, noise=noise)
+            counts = np.zeros(3)
+            for dice_CSP, trainings in studies_of(designed(world, n, design), studies):
+                judged = best_set(pairwise(dice_CSP, trainings), tail(ARMS, looks=0, last=True))
+                counts += held(judged, to_best(world))
+            best, size, together = counts / studies
+            row += f"{f'{100 * best:.1f} / {size:.1f} / {100 * together:.1f}':>20}"
+        print(f"{name:22}{row}", flush=True)
+
+
+def to_best(world: World) -> Floats:
+    """The true Dice of each configuration less that of the best of the others."""
+    if world.gains == SAME and world.failures == SAME and isinstance(world.noise, str):
+        return np.zeros(ARMS)
+    true_C = truth(world)
+    return np.array([own - np.delete(true_C, c).max() for c, own in enumerate(true_C)])
+
+
+def held(judged: BestSet, aim_C: Floats) -> tuple[float, float, float]:
+    """Whether the best is in the set, its size, whether all intervals cover."""
+    together = all(covers(*pair) for pair in zip(judged.to_best, aim_C, strict=True))
+    return float(judged.may_be_best_C[aim_C.argmax()]), judged.may_be_best_C.sum(), float(together)
+
+
+def power(studies: int) -> None:
+    """Interpolated between seven differences."""
+    print("Dice by which one of 7 must be better to be told with 80 %: from a given other / from "
+          "all, as the only one in the set")  # fmt: skip
+    for failures, noise in product((0.0, 0.05), ("quiet", "noisy")):
+        row = ""
+        for n, design in ((20, (5, 2)), (50, (5, 2)), (110, (5, 2)), (110, (5, 3)), (110, (2, 3))):
+            shares, gaps = [], []
+            for gain in (0.12, 0.2, 0.28, 0.36, 0.45, 0.6, 0.8):
+                world = World(noise=noise, gains=(gain, *SAME[1:]), failures=(failures,) * ARMS)
+                counts = np.zeros(2)
+                for dice_CSP, trainings in studies_of(designed(world, n, design), studies):
+                    gaps_CC = pairwise(dice_CSP, trainings)
+                    stays_C = best_set(gaps_CC, tail(ARMS, looks=0, last=True)).may_be_best_C
+                    counts += [~stays_C[1], stays_C[0] and stays_C.sum() == 1]
+                shares.append(counts / studies)
+                gaps.append(to_best(world)[0])
+                if shares[-1].min() > 0.9:
+                    break
+            least = [where_80(np.array(shares)[:, k], np.array(gaps)) for k in range(2)]
+            row += f"   {n}, {design[0]} x {design[1]}: {' / '.join(least)}"
+        print(f"{noise}, failures {failures:.2f}{row}", flush=True)
+
+
+def where_80(share_G: Floats, gap_G: Floats) -> str:
+    if share_G.max() < 0.8:
+        return f"> {gap_G[-1]:.3f} ({100 * share_G[-1]:.0f} %)"
+    return f"{np.interp(0.8, np.maximum.accumulate(share_G), gap_G):.3f}"
+
+
+def race(studies: int) -> None:
+    print("all seeds for all, and the race: the best lost, mean size of the set; trainings of the "
+          "race over all")  # fmt: skip
+    columns = list(product(("quiet", "noisy"), (50, 110), ((5, 2), (5, 3))))
+    header = "".join(f"{f'{noise} {n}, {k} x {s}':>26}" for noise, n, (k, s) in columns)
+    print(f"{'truth':22}{header}")
+    for name in ("equal", "steps of 0.005 Dice", "steps of 0.01", "one better by 0.03"):
+        row = ""
+        for noise, n, design in columns:
+            world = designed(replace(LADDERS[name], noise=noise), n, design)
+            counts = np.sum([raced(*drawn) for drawn in studies_of(world, studies)], axis=0)
+            lost, size, lost_race, size_race, spent = counts / studies
+            cell = f"{100 * lost:.1f}, {size:.1f}; {100 * lost_race:.1f}, {size_race:.1f}"
+            row += f"{f'{cell}; {spent:.2f}':>26}"
+        print(f"{name:22}{row}", flush=True)
+
+
+def raced(dice_CSP: Floats, trainings: Trainings) -> Floats:
+    """Of one study whose first configuration is the best."""
+    whole = best_set(pairwise(dice_CSP, trainings), tail(ARMS, looks=0, last=True)).may_be_best_C
+    looks, alive, spent = trainings.seeds - 1, np.arange(ARMS), 0
+    for seed in range(1, trainings.seeds):
+        spent += len(alive)
+        so_far = Trainings(trainings.fold_SP[:seed])
+        level = tail(ARMS, looks=looks, last=False)
+        out = [gone.place for gone in beaten(dice_CSP[alive, :seed], so_far, level)]
+        alive = np.delete(alive, out)
+    spent += len(alive)
+    last = best_set(pairwise(dice_CSP[alive], trainings), tail(ARMS, looks=looks, last=True))
+    stays = alive[last.may_be_best_C]
+    share = spent / ARMS / trainings.seeds
+    return np.array([~whole[0], whole.sum(), 0 not in stays, len(stays), share], float)
+
+
+def first(studies: int) -> None:
+    """The true gains are drawn anew for each study."""
+    print("P(best) of the leader: mean, and how often it is the best; with P(best) below 0.5, to "
+          "0.8, and above")  # fmt: skip
+    for noise, spread in product(("quiet", "noisy"), (0.1, 0.2, 0.4)):
+        rng, pairs = np.random.default_rng(2), []
+        for _ in range(studies):
+            gains = tuple(spread * rng.standard_normal(ARMS))
+            dice_CSP, fold_SP = study(rng, World(noise=noise, gains=gains, failures=SAME))
+            lead = int(dice_CSP.mean((1, 2)).argmax())
+            chance = ranks(dice_CSP, Trainings(fold_SP), draws=1000).first_C[lead]
+            pairs.append((chance, lead == int(np.argmax(gains))))
+        chance_R, right_R = np.array(pairs, float).T
+        groups = [np.full(studies, True), chance_R < 0.5,
+                  (chance_R >= 0.5) & (chance_R <= 0.8), chance_R > 0.8]  # fmt: skip
+        cells = [
+            f"{chance_R[at].mean():.2f} {right_R[at].mean():.2f} ({at.sum()})"
+            for at in groups if at.any()
+        ]  # fmt: skip
+        print(f"{noise}, Dice spread by {spread / 10:.2f}   {'   '.join(cells)}", flush=True)
+
+
+PARTS: dict[str, Callable[[int], None]] = {
+    part.__name__: part for part in (intervals, equal, ladders, power, race, first)
+}
 
 
 def main() -> None:
-    studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    rng = np.random.default_rng(0)
-    print(f"{'design':40}patients seeds percentile   BCa Student  plain   test")
-    for design in DESIGNS:
-        for patients in (20, 50, 110):
-            for seeds in (1, 2, 5):
-                percent = 100 * covered(rng, design, seeds, patients, studies)
-                row = " ".join(f"{share:6.1f}" for share in percent)
-                print(f"{design!s:40} {patients:7d} {seeds:5d}     {row}", flush=True)
-    print(f"{'8 equal configurations':40}patients seeds Holm,pairs     leader wrong claim")
-    for design, patients in product((DESIGNS[0], DESIGNS[3]), (20, 50, 110)):
-        percent = 100 * family(rng, design, 2, patients, studies // 2)
-        row = " ".join(f"{share:10.1f}" for share in percent)
-        print(f"{design!s:40} {patients:7d} {2:5d} {row}", flush=True)
-    rng = np.random.default_rng(1)
-    print(f"{'beside the rule, 2 seeds':40}patients percentile   BCa")
-    for patients in (20, 50, 110):
-        single, seldom = of_one(rng, DESIGNS[0], 2, patients, studies), rare(rng, patients, studies)
-        for name, shares in (
-            ("a configuration's own Dice", single),
-            ("fails on 3 of 100 patients", seldom),
-        ):
-            row = " ".join(f"{share:6.1f}" for share in 100 * shares)
-            print(f"{name:40} {patients:7d}     {row}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    parser.add_argument("--studies", type=int, default=400)
+    options = parser.parse_args()
+    for name in options.parts or PARTS:
+        PARTS[name](options.studies)
+        print()
 
 
 if __name__ == "__main__":

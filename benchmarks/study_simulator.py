@@ -16,6 +16,7 @@ Shapes: C configurations, S seeds, P patients.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.random import Generator
@@ -35,6 +36,7 @@ class World:
     """What studies are drawn from.
 
     Attributes:
+        noise: of all configurations, or of each.
         gains: what is added to each configuration, on the scale of the logistic function.
         failures: each configuration's share of patients on which it fails.
         sets: the spread of what a training set brings, as a share of a seed's.
@@ -44,11 +46,18 @@ class World:
     patients: int = 110
     folds: int = 5
     seeds: int = 2
-    noise: str = "quiet"
+    noise: str | tuple[str, ...] = "quiet"
     sets: float = 1.0
     anew: bool = True
     gains: tuple[float, ...] = (0.0, 0.0)
     failures: tuple[float, ...] = (0.0, 0.0)
+
+    @property
+    def spread_C(self) -> Floats:
+        """The standard deviation of a training, on the scale of the logistic function."""
+        count = len(self.gains)
+        names = (self.noise,) * count if isinstance(self.noise, str) else self.noise
+        return np.array([NOISE[name] for name in names])
 
 
 def study(rng: Generator, world: World) -> tuple[Floats, NDArray[np.int64]]:
@@ -58,21 +67,26 @@ def study(rng: Generator, world: World) -> tuple[Floats, NDArray[np.int64]]:
     fold_SP = np.stack([rng.permutation(folds_P) for _ in range(world.seeds)])
     if not world.anew:
         fold_SP[:] = fold_SP[0]
-    count, spread = len(world.gains), NOISE[world.noise] / np.sqrt(1 + world.sets**2)
+    count, spread_C = len(world.gains), world.spread_C / np.sqrt(1 + world.sets**2)
     luck_CSF = rng.standard_normal((count, world.seeds, world.folds))
     set_CSF = world.sets * rng.standard_normal((count, world.seeds, world.folds))
     if not world.anew:
         set_CSF[:] = set_CSF[:, :1]
-    training_CSF = spread * (luck_CSF + set_CSF)
+    training_CSF = spread_C[:, None, None] * (luck_CSF + set_CSF)
     training_CSP = np.take_along_axis(training_CSF, np.broadcast_to(fold_SP, (count, *shape)), 2)
     return _dice(rng, world, training_CSP), fold_SP
 
 
 def truth(world: World) -> Floats:
-    """The true mean Dice of each configuration (C)."""
+    """The true mean Dice of each configuration (C); only gains, failures and noise matter to it."""
+    return _truth(World(noise=world.noise, gains=world.gains, failures=world.failures))
+
+
+@cache
+def _truth(world: World) -> Floats:
     rng = np.random.default_rng(12345)
-    spread = NOISE[world.noise]
-    training_CSP = spread * rng.standard_normal((len(world.gains), 1, MANY))
+    spread_C11 = world.spread_C[:, None, None]
+    training_CSP = spread_C11 * rng.standard_normal((len(world.gains), 1, MANY))
     return _dice(rng, replace(world, seeds=1, patients=MANY), training_CSP).mean((1, 2))
 
 
