@@ -57,7 +57,7 @@ class Trainings:
 
     @property
     def patients(self) -> int:
-        return self.fold_SP.shape[1]
+        return int(self.fold_SP.shape[1])
 
     @cached_property
     def training_SP(self) -> NDArray[np.int64]:
