@@ -1,4 +1,4 @@
-"""Report which configuration of a confirmation is best, and which are tied with it: `compare`."""
+"""Report which configurations of a confirmation may be the best: `compare`."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from brainseg.cli.runs import existing_run
 def add_command(commands: "Commands[Parser]") -> None:
     parser = commands.add_parser(
         "compare",
-        help="which configuration is best, and which are tied with it",
+        help="which configurations may be the best",
         description="Compare the configurations of a confirmation, or of a fixed list run with "
-        "several seeds, patient by patient: intervals, a corrected test, ranks, how many more "
-        "seeds or patients would separate the first two, and the smallest configuration that is "
-        "good enough. Writes compare.csv into the run's folder.",
+        "several seeds, patient by patient: which of them may be the best, how far each may be "
+        "from the best, on how many patients each fails, and the smallest that is good enough. "
+        "Writes compare.csv into the run's folder.",
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="its folder, such as runs/encoders-confirm"
@@ -26,15 +26,23 @@ def add_command(commands: "Commands[Parser]") -> None:
         metavar="DICE",
         help="good enough: worse than the best by less than this (default: %(default)s)",
     )
-    parser.set_defaults(work=lambda args: _compare(args.run, margin=args.margin))
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="also every pair with its difference, interval and p; writes pairs.csv",
+    )
+    parser.set_defaults(work=lambda args: _compare(args.run, margin=args.margin, pairs=args.pairs))
 
 
-def _compare(folder: Path, *, margin: float) -> None:
+def _compare(folder: Path, *, margin: float, pairs: bool) -> None:
     from brainseg.analysis.comparison import compare
     from brainseg.analysis.snapshot import RunSnapshot
-    from brainseg.report.comparison import print_comparison, write_comparison
+    from brainseg.report import comparison_tables as tables
 
     run = RunSnapshot.load(existing_run(folder))
     comparison = compare(run, margin=margin)
-    write_comparison(run, comparison)
-    print_comparison(run, comparison, terminal())
+    tables.write_comparison(run, comparison)
+    tables.print_comparison(run, comparison, terminal())
+    if pairs:
+        tables.write_pairs(run, comparison)
+        tables.print_pairs(run, comparison, terminal())

@@ -98,7 +98,8 @@ def left_out(dropped: Sequence[str], width: int, file: str) -> str:
     """A sentence on the columns that there was no room for; "" if all are shown."""
     if not dropped:
         return ""
-    return f"Not shown in {width} columns: {', '.join(dropped)}; see {file}."
+    names = ", ".join(dropped).replace("\n", " ")
+    return f"Not shown in {width} columns: {names}; see {file}."
 
 
 def _width(text: str) -> int:

@@ -1,88 +1,88 @@
-"""A comparison in words: answer, table, CSV and terminal."""
+"""A comparison in words: which configurations may be the best, and what that rests on."""
 
 import math
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from brainseg.analysis.comparison import ComparedConfiguration, Comparison
-from brainseg.analysis.paired import Interval
-from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.records import queries
-from brainseg.records.files import write_text
+from brainseg.analysis.failures import FAILED, Failures
+from brainseg.records.queries import fold_count
 from brainseg.report import sentences
-from brainseg.report.columns import bare_table, broken, fit, left_out
+from brainseg.report.results import Results
 
-METHOD = (
-    "Dice: mean over patients of the mean over seeds, at the last epoch. Intervals are 95 % "
-    "intervals from a bootstrap of patients that includes the variance between trainings; those of "
-    "differences are not corrected for their number. p: two-sided sign-flip test over patients; "
-    "significant: p below 0.05 after Holm's correction over all pairs. P(best) and ranks: over the "
-    "bootstrap replicates. Not worse: the one-sided 95 % lower bound of the difference, corrected "
-    "for the number of configurations, is above minus the margin."
-)
-SCOPE = (
-    "These results hold for new patients of the same kind, scored by networks trained on these "
-    "training sets. Other or larger training sets might order the configurations differently, and "
-    "failures too rare to occur among these patients are not included. Where a search chose the "
-    "configurations, these scores are the answer, not those of the search: its highest score is "
-    "high partly by luck. The search chose on some of these patients."
-)
+SIGNIFICANT = 0.05  # McNemar's p below which failures are said to differ
+
+
+def headline(results: Results) -> str:
+    """The answer of the comparison; where there is none, that of the scores, and why."""
+    comparison = results.comparison
+    if not fold_count(results.sweep):
+        return sentences.answer(results)
+    if isinstance(comparison, Comparison):
+        return answer(comparison)
+    return f"{sentences.answer(results)} {refused(comparison)}"
+
+
+def refused(why: str) -> str:
+    """That there is no comparison, and the remedy."""
+    return f"Not compared: {why}."
 
 
 def answer(comparison: Comparison) -> str:
-    """Which configuration is best, and which may be as good, in a few sentences."""
-    lead, *others = comparison.configurations
-    tied = [compared for compared in others if compared.tied]
-    where = "out of fold" if comparison.folds else "in validation"
-    parts = [
-        f"{lead.name} scored highest: mean Dice {lead.dice.mean:.3f} (95 % interval "
-        f"{lead.dice.low:.3f} to {lead.dice.high:.3f}) over {comparison.patients} patients {where} "
-        f"and {_count(len(comparison.seeds), 'seed')}."
-    ]
-    if tied:
-        names = "; ".join(compared.name for compared in tied)
-        parts.append(f"Not significantly different from it: {names}.")
-        parts.append(_more_needed(tied[0], len(comparison.seeds)))
+    """Which configurations may be the best, and how well the first of them scored."""
+    lead, best = comparison.configurations[0], comparison.may_be_best
+    total = len(comparison.configurations) + len(comparison.left)
+    if len(best) == 1:
+        parts = [f"{lead.name} is the best: no other configuration may be (95 %)."]
+    elif len(best) == total:
+        parts = [
+            f"These patients and trainings cannot tell the {total} configurations apart: each may "
+            "be the best (95 %)."
+        ]
     else:
-        parts.append("It differs significantly from every other configuration.")
-    parts.append(_good_enough(comparison))
-    return " ".join(filter(None, parts))
-
-
-def _more_needed(rival: ComparedConfiguration, seeds: int) -> str:
-    """How many more seeds or patients would make the difference to ``rival`` significant."""
-    more = rival.more_needed
-    ways = [
-        _count(n, f"more {what}")
-        for n, what in ((more.patients, "patient"), (more.seeds, "seed"))
-        if n is not None
-    ]
-    if not ways:
-        return (
-            f"The difference to {rival.name} is too small to detect with a realistic number of "
-            "seeds or patients."
-        )
-    only = "; more seeds alone would not" if more.seeds is None and seeds > 1 else ""
-    return (
-        f"If the difference to {rival.name} is really {-rival.difference.mean:.3f}, as observed, "
-        f"{' or '.join(ways)} would make it significant{only}."
+        parts = [f"{len(best)} of {total} configurations may be the best (95 %): {_names(best)}."]
+    scored = "Its mean Dice is" if len(best) == 1 else f"{lead.name} scored highest: mean Dice"
+    folds = f" out of fold, {comparison.folds} folds" if comparison.folds else " in validation"
+    parts.append(
+        f"{scored} {lead.dice.mean:.3f} (95 % interval {span(lead.dice.low, lead.dice.high)}) over "
+        f"{_count(comparison.patients, 'patient')}{folds} and "
+        f"{_count(len(comparison.seeds), 'seed')}."
     )
+    return " ".join(parts)
+
+
+def details(comparison: Comparison) -> list[str]:
+    """What else the comparison shows, a paragraph each."""
+    parts = (_unseen(comparison), _good_enough(comparison), _failed(comparison), _left(comparison))
+    return [part for part in parts if part]
+
+
+def _unseen(comparison: Comparison) -> str:
+    """Whether the answer changes without the patients on which the search chose."""
+    unseen, best = comparison.unseen, comparison.may_be_best
+    if unseen is None:
+        return ""
+    without = comparison.patients - unseen.patients
+    start = (
+        f"The search chose these configurations on {_count(without, 'patient')} of those compared. "
+        f"On the other {unseen.patients}"
+    )
+    lead = comparison.configurations[0].name
+    highest = "" if unseen.leader == lead else f", and {unseen.leader} scores highest"
+    if set(unseen.may_be_best) == {compared.name for compared in best}:
+        return f"{start} the same configuration{'s' * (len(best) > 1)} may be the best{highest}."
+    return f"{start} these may be the best: {'; '.join(unseen.may_be_best)}{highest}."
 
 
 def _good_enough(comparison: Comparison) -> str:
     """Which smaller configuration loses little."""
     lead, small = comparison.configurations[0], comparison.smallest
-    if small is None:
+    sizes = [compared.parameters for compared in comparison.configurations]
+    if any(map(math.isnan, sizes)):
         return ""
-    if lead.parameters == min(compared.parameters for compared in comparison.configurations):
-        return "No configuration is smaller."
-    if small is lead:
+    if lead.parameters == min(sizes):
+        return "No configuration is smaller than the first."
+    if small is None or small.parameters >= lead.parameters:
         return f"No smaller configuration is shown to be at most {comparison.margin:g} Dice worse."
     return (
         f"The smallest configuration that is at most {comparison.margin:g} Dice worse is "
@@ -91,111 +91,112 @@ def _good_enough(comparison: Comparison) -> str:
     )
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
-
-
-def rows(comparison: Comparison, *, leaks: bool) -> list[dict[str, Any]]:
-    """A row a configuration with all its numbers, best first."""
-    return [
-        {
-            "place": place + 1,
-            "arm": compared.name,
-            "dice": compared.dice.mean,
-            **{f"dice_{name}": value for name, value in _bounds(compared.dice)},
-            "difference": compared.difference.mean,
-            **{f"difference_{name}": value for name, value in _bounds(compared.difference)},
-            "p": compared.p,
-            "p_holm": compared.p_holm,
-            "tied": compared.tied,
-            "not_worse_bound": compared.bound,
-            "not_worse": comparison.not_worse(place),
-            "margin": comparison.margin,
-            "rank_low": compared.rank_low,
-            "rank_high": compared.rank_high,
-            "p_best": compared.first,
-            "more_seeds": compared.more_needed.seeds if compared.tied else None,
-            "more_patients": compared.more_needed.patients if compared.tied else None,
-            "parameters": compared.parameters,
-            "device_seconds": compared.device_seconds,
-            "seeds": len(comparison.seeds),
-            "patients": comparison.patients,
-            "leaks": leaks,
-        }
-        for place, compared in enumerate(comparison.configurations)
+def _failed(comparison: Comparison) -> str:
+    """On how many patients the first configuration fails, and which others differ in that."""
+    lead, *others = comparison.configurations
+    parts = [
+        f"{lead.name} fails (Dice below {FAILED:g}) on {lead.failures.count} of "
+        f"{_count(comparison.patients, 'patient')}, {_allowed(lead.failures)}."
     ]
+    if apart := [other for other in others if other.failures.p < SIGNIFICANT]:
+        counts = (
+            f"{other.name} ({other.failures.count}, McNemar {p_words(other.failures.p)})"
+            for other in apart
+        )
+        parts.append(f"The number differs significantly from that of {'; '.join(counts)}.")
+    return " ".join(parts)
 
 
-def _bounds(interval: Interval) -> list[tuple[str, float]]:
-    return [(name, value) for name, value in asdict(interval).items() if name != "mean"]
+def _allowed(failures: Failures) -> str:
+    """Which shares of patients such a count still allows."""
+    if failures.low > 0:
+        return f"which allows {100 * failures.low:.0f} to {100 * failures.high:.0f} % of patients"
+    return f"which still allows up to {100 * failures.high:.0f} %"
 
 
-def write_comparison(run: RunSnapshot, comparison: Comparison) -> Path:
-    """Write compare.csv."""
-    path = run.path / "compare.csv"
-    table = pd.DataFrame(rows(comparison, leaks=queries.leaks(run.sweep)))
-    for name in ("more_seeds", "more_patients"):
-        table[name] = table[name].astype("Int64")
-    write_text(path, table.to_csv(index=False))
-    return path
+def _left(comparison: Comparison) -> str:
+    """Who left the race, when, and by how much at least it was beaten."""
+    ways = [
+        f"{gone.name} after {_seeds(gone.seeds)}, at least {-gone.bound:.3f} below {gone.by}"
+        for gone in comparison.left
+    ]
+    return f"Beaten early, and trained with no further seed: {'; '.join(ways)}." if ways else ""
 
 
-def print_comparison(run: RunSnapshot, comparison: Comparison, console: Console) -> None:
-    """The answer, the table, and what they rest on."""
-    console.print(Text(run.sweep["question"], style="bold"))
-    console.print(Text(answer(comparison)))
-    for warning in (*sentences.warnings(run.sweep), *sentences.file_notes(run)):
-        console.print(Text(warning, style="red"))
-    table, left = _terminal_table(comparison, console.width)
-    console.print(table)
-    if left:
-        console.print(Text(left, style="dim"))
-    for note in comparison.notes:
-        console.print(Text(note, style="yellow"))
-    for note in (METHOD, SCOPE):
-        console.print(Text(note, style="dim"))
-    console.print(Text(str(run.path / "compare.csv")), soft_wrap=True)
-
-
-def _terminal_table(comparison: Comparison, width: int) -> tuple[Table, str]:
-    """The table, and a sentence on the columns that there was no room for."""
-    configurations = comparison.configurations
-    rows = [_cells(place, compared) for place, compared in enumerate(configurations)]
-    cells = {head: [row[head] for row in rows] for head in rows[0]}
-    names = [compared.name for compared in configurations]
-    kept, room = fit(cells, names, droppable=("BCa", "Ranks"), width=width)
-    table = bare_table()
-    table.add_column("Configuration", overflow="fold")
-    for head in kept:
-        table.add_column(head, justify="right", no_wrap=True)
-    for row, compared in zip(rows, configurations, strict=True):
-        texts = [broken(compared.name, room), *(row[head] for head in kept)]
-        table.add_row(*map(Text, texts), style="bold" if compared.tied else "dim")
-    return table, left_out([head for head in cells if head not in kept], width, "compare.csv")
-
-
-def _cells(place: int, compared: ComparedConfiguration) -> dict[str, str]:
-    """The cells of a row by their heads; the leader has no difference to itself."""
-    gap = compared.difference
-    cells = {
-        "Difference": f"{gap.mean:+.3f}\n{gap.low:+.3f} to {gap.high:+.3f}",
-        "BCa": f"\n{gap.bca_low:+.3f} to {gap.bca_high:+.3f}",
-        "Holm p": p_words(compared.p_holm) + "\ntied" * compared.tied,
-    }
+def meanings(comparison: Comparison) -> dict[str, str]:
+    """What the columns of the table say."""
     return {
-        "Dice": f"{compared.dice.mean:.3f}",
-        **(cells if place else dict.fromkeys(cells, "")),
-        "P(best)": f"{compared.first:.2f}",
-        "Ranks": ranks(compared),
+        "Dice": "Mean over patients of the mean over seeds, at the last epoch, and its own 95 % "
+        "interval.",
+        "May be best": "No other configuration beats it beyond chance. With 95 % the truly best "
+        "one is among those marked; of several that are exactly equal, some may be left out.",
+        "Minus best other": "Its Dice less that of the best of the others. These 95 % intervals "
+        "hold for all configurations at once; one that ends at 0: it cannot be the best.",
+        "Not worse": f"Shown to be at most {comparison.margin:g} Dice worse than the best other: "
+        "the whole interval lies above that.",
+        "P(best), ranks": "How often it is first, and 95 % of its ranks, where patients and "
+        "trainings are drawn again.",
+        "Failed": f"Patients whose mean Dice over seeds is below {FAILED:g}; p: McNemar's exact "
+        "test beside the first row.",
     }
+
+
+def variation(comparison: Comparison, sweep: Mapping[str, Any]) -> dict[str, str]:
+    """Which sources of variation the intervals include, and which not."""
+    sets = "other training sets of the same size"
+    anew = f", {sets} from the same source (each seed has folds of its own)"
+    fixed = f"{sets} (all seeds share the same {'folds' if comparison.folds else 'split'}), "
+    inside = "other patients of the same kind, other seeds" + anew * comparison.cut_anew
+    outside = (
+        "other hospitals, scanners and annotators, other hyperparameters, failures too rare to "
+        "occur among these patients"
+    )
+    locked = _locked(comparison, sweep)
+    return {
+        "Inside the intervals": f"{inside}.",
+        "Not inside": f"{fixed * (not comparison.cut_anew)}{outside}.",
+        **({"Locked patients": locked} if locked else {}),
+        **({"The search's own scores": LUCK} if "confirms" in sweep else {}),
+    }
+
+
+def _locked(comparison: Comparison, sweep: Mapping[str, Any]) -> str:
+    """What it costs that some patients were locked; of a run in folds."""
+    counts = sweep["split"]["counts"].get("test")
+    if not (comparison.folds and counts and counts["patients"]):
+        return ""
+    locked = counts["patients"]
+    wider = math.sqrt((comparison.patients + locked) / comparison.patients) - 1
+    return f"{locked}, which makes every interval about {100 * wider:.0f} % wider."
+
+
+LUCK = "not used here: the highest score of many is high partly by luck."
 
 
 def p_words(p: float) -> str:
     """p to three decimals; a smaller one is only known to be below 0.001."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+
+
+def span(low: float, high: float, sign: str = "") -> str:
+    """The ends of an interval to three decimals; ``sign`` as in a format."""
+    return " to ".join(f"{end:{sign}.3f}".replace("+0.000", "0.000") for end in (low, high))
 
 
 def ranks(compared: ComparedConfiguration) -> str:
-    """The ranks that it has in 95 % of the replicates."""
+    """The ranks that it has in 95 % of the draws."""
     low, high = math.floor(compared.rank_low), math.ceil(compared.rank_high)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _names(configurations: Iterable[ComparedConfiguration]) -> str:
+    return "; ".join(compared.name for compared in configurations)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    listed = list(map(str, seeds))
+    return f"seed{'s' * (len(listed) > 1)} {' and '.join(listed)}"

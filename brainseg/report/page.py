@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainseg.analysis.comparison import Comparison
 from brainseg.data.labels import in_words
 from brainseg.records.files import write_text
-from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
@@ -36,7 +34,7 @@ def write_report(results: Results) -> Path:
         "report",
         title=sweep["name"],
         question=sweep["question"],
-        answer=_answer(results),
+        answer=comparison.headline(results),
         paragraphs=[expected] if expected else [],
         notes=[
             *sentences.file_notes(results.snapshot),
@@ -82,12 +80,6 @@ def _sections(results: Results) -> dict[str, Markup | None]:
 
 def _pairs(values: Mapping[str, Any]) -> Markup | None:
     return render("definitions", definitions=values) if values else None
-
-
-def _answer(results: Results) -> str:
-    if fold_count(results.sweep) and isinstance(results.comparison, Comparison):
-        return comparison.answer(results.comparison)
-    return sentences.answer(results)
 
 
 def _facts(results: Results) -> dict[str, list[str]]:

@@ -14,10 +14,10 @@ from brainseg.data.labels import in_words
 from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import TrialState
 from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
+from brainseg.report.comparison import headline
 from brainseg.report.formatting import duration, number
 from brainseg.report.results import Results, baseline_rows
 from brainseg.report.sentences import (
-    answer,
     audit_note,
     baselines_note,
     caveat,
@@ -37,7 +37,7 @@ def print_ranking(results: Results, console: Console) -> None:
     """The answer, the ranking as a table, and below it what its figures mean."""
     sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
-    for sentence in filter(None, (answer(results), expected_dice_note(results))):
+    for sentence in filter(None, (headline(results), expected_dice_note(results))):
         print_prose(console, sentence)
     table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
     trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []

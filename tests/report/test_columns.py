@@ -12,7 +12,7 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Choice, LogUniform, Params
 from brainseg.records.run import Run
 from brainseg.report import columns
-from brainseg.report.comparison import print_comparison
+from brainseg.report.comparison_tables import print_comparison
 from tests.support.confirm_run import add_configuration, confirmation, scores
 from tests.support.reports import printed
 from tests.support.small_run import begin, end, train
@@ -118,7 +118,7 @@ def test_names_of_a_comparison_break_at_commas_alone(tmp_path: Path) -> None:
     for encoder in ENCODERS[1:4]:
         assert any(line.startswith(f" {encoder}, ") for line in lines)
     assert sum("first 2 frozen " in line for line in lines) >= 3
-    assert "Not shown in 80 columns: BCa, Ranks; see compare.csv." in lines
+    assert "Not shown in 80 columns: Not worse, P(best), Ranks, Failed; see compare.csv." in lines
 
 
 def test_a_command_with_a_path_wider_than_the_terminal_can_still_be_copied() -> None:

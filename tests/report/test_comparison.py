@@ -1,5 +1,6 @@
 """A comparison in words, as a table, as a file and on the page, of small made-up confirmations."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from brainseg.cli.main import main
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.report import sentences
-from brainseg.report.comparison import answer, print_comparison, write_comparison
+from brainseg.report.comparison import answer, details, variation
+from brainseg.report.comparison_tables import print_comparison, write_comparison
 from tests.support.confirm_run import (
     RESNET,
     SMALL,
@@ -20,6 +22,7 @@ from tests.support.confirm_run import (
     add_configuration,
     compared,
     confirmation,
+    five_configurations,
     scores,
     three_configurations,
 )
@@ -33,34 +36,69 @@ def shown(run: Run, width: int = 100) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_answer_names_ties_what_would_be_significant_and_the_smallest_that_is_enough(
+def test_the_answer_names_who_may_be_the_best_and_how_the_first_scored(tmp_path: Path) -> None:
+    text = answer(compared(five_configurations(tmp_path)))
+    assert text.startswith(
+        "3 of 5 configurations may be the best (95 %): tu-swin_tiny_patch4_window7_224, imagenet; "
+        "resnet50, imagenet; mobilenet_v2, imagenet. tu-swin_tiny_patch4_window7_224, imagenet "
+        "scored highest: mean Dice 0.820 (95 % interval 0.7"
+    )
+    assert text.endswith("over 40 patients out of fold, 5 folds and 2 seeds.")
+
+
+def test_one_configuration_that_beats_all_others_is_the_best(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    add_configuration(run, VGG, scores(0.8, draw=1))
+    add_configuration(run, SMALL, scores(0.6, draw=2))
+    assert answer(compared(run)).startswith(
+        "vgg16, imagenet is the best: no other configuration may be (95 %). Its mean Dice is 0.800 "
+        "(95 % interval 0.7"
+    )
+
+
+def test_configurations_that_cannot_be_told_apart_are_said_to_be(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    for draw, point in enumerate((VGG, RESNET, SMALL)):
+        add_configuration(run, point, scores(0.8, draw=draw))
+    assert answer(compared(run)).startswith(
+        "These patients and trainings cannot tell the 3 configurations apart: each may be the best "
+        "(95 %)."
+    )
+
+
+def test_the_details_say_what_changes_the_smallest_that_is_enough_failures_and_the_race(
     tmp_path: Path,
 ) -> None:
-    text = answer(compared(three_configurations(tmp_path)))
-    assert text.startswith("resnet50, imagenet scored highest: mean Dice 0.80")
-    assert "over 40 patients out of fold and 2 seeds" in text
-    assert "Not significantly different from it: vgg16, imagenet." in text
-    assert "more patients" in text or "too small to detect" in text
+    unseen, small, failed, left = details(compared(five_configurations(tmp_path)))
+    assert unseen == (
+        "The search chose these configurations on 8 patients of those compared. On the other 32 "
+        "the same configurations may be the best."
+    )
+    assert small.startswith("No smaller configuration is shown to be at most 0.02 Dice worse")
+    assert failed == (
+        "tu-swin_tiny_patch4_window7_224, imagenet fails (Dice below 0.1) on 0 of 40 patients, "
+        "which still allows up to 9 %. The number differs significantly from that of vgg16, "
+        "imagenet (7, McNemar p 0.016)."
+    )
+    assert left == (
+        "Beaten early, and trained with no further seed: resnet18, imagenet after seed 1, at least "
+        "0.081 below tu-swin_tiny_patch4_window7_224, imagenet."
+    )
+
+
+def test_an_answer_that_changes_without_the_searchs_patients_is_told(tmp_path: Path) -> None:
+    comparison = compared(five_configurations(tmp_path))
+    assert comparison.unseen
+    other = replace(comparison.unseen, leader="B", may_be_best=("A", "B"))
+    assert details(replace(comparison, unseen=other))[0].endswith(
+        "On the other 32 these may be the best: A; B, and B scores highest."
+    )
+
+
+def test_the_smallest_that_is_enough_is_named_with_its_size(tmp_path: Path) -> None:
+    text = " ".join(details(compared(three_configurations(tmp_path))))
     assert "smallest configuration that is at most 0.02 Dice worse is vgg16" in text
     assert "23.0 million parameters instead of 32.0" in text
-
-
-def test_patients_and_seeds_that_would_make_the_first_difference_significant_are_reported(
-    tmp_path: Path,
-) -> None:
-    run = confirmation(tmp_path)
-    add_configuration(run, VGG, scores(0.78, draw=1, spread=0.08))
-    add_configuration(run, RESNET, scores(0.8, draw=2, spread=0.08))
-    comparison = compared(run)
-    second = comparison.configurations[1]
-    more, gap = second.more_needed, -second.difference.mean
-    assert more.patients and more.seeds is None
-    assert (
-        f"If the difference to vgg16, imagenet is really {gap:.3f}, as observed, {more.patients} "
-        "more patients would make it significant; more seeds alone would not." in answer(comparison)
-    )
-    rows = pd.read_csv(write_comparison(RunSnapshot.load(run), comparison))
-    assert rows["more_patients"][1] == more.patients and pd.isna(rows["more_seeds"][1])
 
 
 def test_a_leader_that_is_also_the_smallest_is_reported_as_such(tmp_path: Path) -> None:
@@ -68,38 +106,69 @@ def test_a_leader_that_is_also_the_smallest_is_reported_as_such(tmp_path: Path) 
     add_configuration(run, SMALL, scores(0.8, draw=1))
     add_configuration(run, RESNET, scores(0.7, draw=2))
     comparison = compared(run)
-    assert comparison.smallest is comparison.configurations[0] and answer(comparison).endswith(
-        "No configuration is smaller."
+    assert comparison.smallest is comparison.configurations[0]
+    assert "No configuration is smaller than the first." in details(comparison)
+
+
+def test_what_the_intervals_include_and_what_locking_costs_is_told(tmp_path: Path) -> None:
+    run = five_configurations(tmp_path)
+    comparison, sweep = compared(run), RunSnapshot.load(run).sweep
+    sources = variation(comparison, sweep)
+    assert sources["Inside the intervals"] == (
+        "other patients of the same kind, other seeds, other training sets of the same size from "
+        "the same source (each seed has folds of its own)."
     )
+    assert sources["Not inside"].startswith("other hospitals, scanners and annotators, other")
+    assert sources["Locked patients"] == "10, which makes every interval about 12 % wider."
+    same = variation(replace(comparison, cut_anew=False), {"split": {"counts": {}}})
+    assert same["Inside the intervals"] == "other patients of the same kind, other seeds."
+    assert same["Not inside"].startswith(
+        "other training sets of the same size (all seeds share the same folds), other hospitals"
+    )
+    assert "Locked patients" not in same
 
 
 def test_the_file_has_a_row_a_configuration_with_all_its_numbers(tmp_path: Path) -> None:
-    run = three_configurations(tmp_path)
+    run = five_configurations(tmp_path)
     comparison = compared(run)
     path = write_comparison(RunSnapshot.load(run), comparison)
     rows = pd.read_csv(path)
-    assert path.name == "compare.csv" and rows["place"].tolist() == [1, 2, 3]
-    assert rows["tied"].tolist() == [True, True, False]
-    assert rows["difference_low"][2] == pytest.approx(comparison.configurations[2].difference.low)
-    assert (rows["difference_low"] <= rows["difference"]).all()
-    assert (rows["difference"] <= rows["difference_high"]).all()
-    assert rows["parameters"].tolist() == [32e6, 23e6, 14e6]
-    assert rows["not_worse"].tolist() == [True, True, False]
-    assert pd.isna(rows["p_holm"][0]) and not rows["leaks"].any()
+    assert path.name == "compare.csv" and rows["place"][:4].tolist() == [1, 2, 3, 4]
+    assert rows["may_be_best"].tolist() == [True, True, True, False, False]
+    assert rows["may_be_best_unseen"][:3].all()
+    assert rows["to_best_low"][1] == pytest.approx(comparison.configurations[1].to_best.low)
+    assert rows["to_best_high"][3] == 0
+    assert rows["failed"].tolist()[:4] == [0, 0, 2, 7]
+    assert rows["parameters"][0] == 28e6 and not rows["leaks"].any()
+    left = rows.iloc[4]
+    assert pd.isna(left["place"]) and left["beaten_by"].startswith("tu-swin")
+    assert left["beaten_bound"] == -0.081 and left["seeds"] == "1" and rows["seeds"][0] == "1 2"
 
 
-@pytest.mark.parametrize("width", [80, 120])
+def test_every_pair_is_written_and_printed_on_request_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = five_configurations(tmp_path)
+    main(["compare", str(run.path)])
+    assert "Holm" not in capsys.readouterr().out and not (run.path / "pairs.csv").exists()
+    main(["compare", str(run.path), "--pairs"])
+    shown = capsys.readouterr().out
+    assert "Holm p" in shown and str(run.path / "pairs.csv") in "".join(shown.split("\n"))
+    rows = pd.read_csv(run.path / "pairs.csv")
+    assert len(rows) == 6 and (rows["p"] <= rows["p_holm"]).all()
+    assert (rows["low"] < rows["difference"]).all() and (rows["difference"] < rows["high"]).all()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width: int) -> None:
-    text = shown(three_configurations(tmp_path), width)
-    assert max(map(len, text.splitlines()[:-1])) <= width
+    run = five_configurations(tmp_path)
+    text = shown(run, width)
+    assert max(len(line) for line in text.splitlines() if str(run.path) not in line) <= width
     words = " ".join(text.split())
-    for part in (
-        "P(best)",
-        "tied",
-        "Holm's correction over all pairs",
-        "highest score is high partly by luck",
-    ):
+    for part in ("P(best)", "left", "at most -0.081", "With 95 % the truly best one is among",
+                 "highest score of many is high partly by luck"):  # fmt: skip
         assert part in words
+    assert "+0.000" not in words  # an interval that ends at 0 ends there
 
 
 def test_whatever_a_name_holds_the_terminal_shows_it(tmp_path: Path) -> None:
@@ -114,10 +183,10 @@ def test_a_leak_and_made_up_patients_are_reported_wherever_the_comparison_is_sho
     split = {"by": "slices", "validation": 0.2, "test": 0.1, "seed": 0, "counts": {}}
     made_up = {**read_json(begin(tmp_path / "other").sweep)["data"], "made_up": True}
     run = confirmation(
-        tmp_path, folds=0, seeds=(0, 1), split=split | {"shared_patients": 3}, data=made_up
+        tmp_path, folds=0, seeds=range(5), split=split | {"shared_patients": 3}, data=made_up
     )
     for luck, point in enumerate((VGG, RESNET)):
-        add_configuration(run, point, scores(0.8, draw=luck), folds=0)
+        add_configuration(run, point, scores(0.8, draw=luck, seeds=5), folds=0)
     for warning in (sentences.LEAK, sentences.MADE_UP):
         assert warning in " ".join(shown(run).split())
         section = written(run).split('<section id="comparison">')[1].split("</section>")[0]
@@ -126,13 +195,14 @@ def test_a_leak_and_made_up_patients_are_reported_wherever_the_comparison_is_sho
 
 
 def test_the_page_of_a_confirmation_leads_with_the_comparison(tmp_path: Path) -> None:
-    run = three_configurations(tmp_path)
+    run = five_configurations(tmp_path)
     run.note("0000", "done", configuration=HOSTILE)  # the first trial names its configuration
     text = written(run)
     tags = Tags(text)
-    assert "Comparison" in tags.text and "Not significantly different from it" in tags.text
+    assert "Comparison" in tags.text and "3 of 5 configurations may be the best" in tags.text
     assert HOSTILE in tags.text and "script" not in tags.names
-    assert "P(best)" in text and "verdict" in tags.text
+    assert "P(best)" in text and "left the race" in tags.text
+    assert "Inside the intervals" in tags.text and "Locked patients" in tags.text
     assert "Not yet confirmed" not in tags.text
 
 
@@ -153,7 +223,7 @@ def test_the_command_writes_the_file_and_refuses_in_one_sentence(
 ) -> None:
     run = three_configurations(tmp_path / "good")
     main(["compare", str(run.path), "--margin", "0.05"])
-    assert "scored highest" in capsys.readouterr().out
+    assert "may be the best" in capsys.readouterr().out
     assert (pd.read_csv(run.path / "compare.csv")["margin"] == 0.05).all()
     with pytest.raises(SystemExit) as stopped:
         main(["compare", str(four_trials(tmp_path / "search").path)])

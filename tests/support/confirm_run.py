@@ -17,10 +17,13 @@ from brainseg.records.run import Run
 from tests.support.small_run import begin
 from tests.support.written import append_line
 
+SWIN: Params = {"model.encoder.name": "tu-swin_tiny_patch4_window7_224"}
 VGG: Params = {"model.encoder.name": "vgg16"}
 RESNET: Params = {"model.encoder.name": "resnet50"}
+MOBILE: Params = {"model.encoder.name": "mobilenet_v2"}
 SMALL: Params = {"model.encoder.name": "resnet18"}
 SIZES = {"vgg16": 23_000_000, "resnet50": 32_000_000, "resnet18": 14_000_000}
+SIZES |= {"tu-swin_tiny_patch4_window7_224": 28_000_000, "mobilenet_v2": 6_600_000}
 
 
 def confirmation(
@@ -31,6 +34,7 @@ def confirmation(
     patients: int = 0,
     validated: int = 0,
     persons: Mapping[int, int] | None = None,
+    race: bool = False,
     **more: Any,
 ) -> Run:
     """A confirmation in which no trial has begun; without folds a list of points.
@@ -42,9 +46,10 @@ def confirmation(
         persons: which patients are another one as well, by number.
     """
     strategy = {"kind": "points", "seeds": list(seeds), **({"folds": folds} if folds else {})}
+    strategy |= {"race": True} if race else {}
     confirms = {"confirms": {"search": "runs/search", "name": "search", "top": 3}} if folds else {}
-    run = begin(folder / "run", strategy=strategy, **{"phase": "confirm" if folds else "search"},
-                **confirms, **more)  # fmt: skip
+    phase = "confirm" if folds else "search"
+    run = begin(folder / "run", **{"strategy": strategy, "phase": phase, **confirms, **more})
     if patients:
         names = _names(patients)
         table = pd.DataFrame({"patient": names, "slice": 1, "image": "i.tif", "mask": "m.tif"})
@@ -132,6 +137,28 @@ def three_configurations(folder: Path) -> Run:
     add_configuration(run, VGG, scores(0.8, draw=1))
     add_configuration(run, RESNET, scores(0.801, draw=2))
     add_configuration(run, SMALL, scores(0.7, draw=3))
+    return run
+
+
+def five_configurations(folder: Path) -> Run:
+    """Three that may be the best; one of them and VGG fail on patients; one left the race.
+
+    Of the 40 patients 8 validated the search; 10 more are locked.
+    """
+    counts = {"test": {"patients": 10, "slices": 200}, "fold 0": {"patients": 8, "slices": 160}}
+    split = {"by": "patients", "validation": 0.2, "test": 0.2, "seed": 0, "shared_patients": 0}
+    split |= {"counts": counts}
+    run = confirmation(folder, patients=40, validated=8, race=True, split=split)
+    add_configuration(run, SWIN, scores(0.82, draw=1, spread=0.02))
+    add_configuration(run, RESNET, scores(0.818, draw=2, spread=0.02))
+    for draw, (point, failed) in enumerate(((VGG, 7), (MOBILE, 2)), start=3):
+        dice_SP = scores(0.8, draw=draw)
+        dice_SP[:, 5 : 5 + failed] = 0.02
+        add_configuration(run, point, dice_SP)
+    left = f"{len(run.trials()):04d}"
+    add_configuration(run, SMALL, scores(0.7, draw=5, seeds=1))
+    note = {"time": "2026-11-30T12:00:00+00:00", "seeds": [1], "trial": left, "by": "0000"}
+    append_line(run.path / "race.jsonl", note | {"difference": -0.12, "bound": -0.081})
     return run
 
 

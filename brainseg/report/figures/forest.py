@@ -1,4 +1,4 @@
-"""Differences with their intervals: to the leader of a comparison, and of claims."""
+"""Differences with their intervals: to the best other configuration, and of claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,13 @@ from brainseg.report.figures.style import COLOURS, FAINT, GREY, INK, STYLE, Svg,
 
 @dataclass(frozen=True, kw_only=True)
 class ForestRow:
-    """A configuration to draw; differences are its Dice less the leader's."""
+    """A configuration to draw; differences are its Dice less that of the best of the others."""
 
     configuration: str  # in words
     difference: float
     interval: tuple[float, float]
-    bca: tuple[float, float]
-    best_share: float  # of the replicates: those in which it is the best
-    tied: bool  # with the leader, which is tied with itself
+    first: float | None  # P(best); None: it left the race
+    may_be_best: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class Difference:
 
 
 def forest_plot(rows: Sequence[ForestRow], margin: float) -> Svg:
-    """A row per configuration, the leader first: difference, intervals, and P(best) beside them."""
+    """A row per configuration, best first: difference and interval, and P(best) beside them."""
     with rc_context(STYLE | {"axes.grid.axis": "x"}):
         figure = Figure(figsize=(10, 1 + 0.45 * len(rows)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
@@ -43,13 +42,13 @@ def forest_plot(rows: Sequence[ForestRow], margin: float) -> Svg:
         for height, row in enumerate(rows):
             _draw(left, right, height, row)
         _name_rows(left, [row.configuration for row in rows])
-        left.set_xlabel("difference in mean Dice to the leader")
+        left.set_xlabel("Dice less that of the best other configuration")
         right.set_xlim(0, 1.22)
         right.set_xticks([0, 0.5, 1])
         right.set_xlabel("P(best)")
         right.tick_params(labelleft=False)
         right.spines["left"].set_visible(False)
-        return as_svg(figure, "Difference of every configuration to the leader, and its P(best)")
+        return as_svg(figure, "Difference of every configuration to the best other, and P(best)")
 
 
 def difference_plot(differences: Sequence[Difference], measure: str) -> Svg:
@@ -68,14 +67,14 @@ def difference_plot(differences: Sequence[Difference], measure: str) -> Svg:
 
 
 def _draw(left: Axes, right: Axes, height: int, row: ForestRow) -> None:
-    colour = COLOURS[0] if row.tied else FAINT
-    if height:  # the leader does not differ from itself
-        left.plot(row.interval, [height - 0.1] * 2, c=colour, lw=2.2)
-        left.plot(row.bca, [height + 0.12] * 2, c=colour, lw=1, ls=(0, (2, 1.2)))
-    left.plot(row.difference, height - 0.1 if height else height, "o", c=colour, ms=6, mew=0)
-    right.barh(height, row.best_share, 0.5, color=COLOURS[0] if row.tied else GREY)
-    right.annotate(f"{row.best_share:.2f}", (row.best_share, height), (4, 0), va="center",
-                   color=INK, textcoords="offset points")  # fmt: skip
+    gone = row.first is None
+    colour = GREY if gone else COLOURS[0] if row.may_be_best else FAINT
+    left.plot(row.interval, [height, height], c=colour, lw=1.2 if gone else 2.2)
+    left.plot(row.difference, height, "o", c=colour, ms=6, mew=1.2, mfc="white" if gone else colour)
+    if row.first is not None:
+        right.barh(height, row.first, 0.5, color=COLOURS[0] if row.may_be_best else GREY)
+        right.annotate(f"{row.first:.2f}", (row.first, height), (4, 0), va="center",
+                       color=INK, textcoords="offset points")  # fmt: skip
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

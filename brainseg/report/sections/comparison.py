@@ -2,88 +2,81 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from brainseg.analysis.comparison import ComparedConfiguration, Comparison
-from brainseg.analysis.paired import Interval
+from brainseg.analysis.scores import LeftRace
 from brainseg.records.queries import fold_count
+from brainseg.report import comparison as words
 from brainseg.report import sentences
-from brainseg.report.comparison import METHOD, SCOPE, answer, p_words, ranks
 from brainseg.report.figures.forest import ForestRow, forest_plot
 from brainseg.report.html import Figure, Markup, render
 
 TITLE = "Comparison"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRow:
-    """A configuration beside the first of the table."""
-
-    configuration: str
-    dice: Interval
-    difference: Interval  # to the first
-    p: str
-    p_holm: str
-    tied: bool
-    not_worse: bool
-    best_share: float
-    ranks: str
-    parameters: float | None
-    device_seconds: float
-
-
 def section(sweep: Mapping[str, Any], comparison: Comparison | str) -> Markup | None:
-    """Answer, table and picture; of a confirmation that cannot be compared yet, the reason."""
+    """Answer, table and picture; of a confirmation that cannot be compared, the reason."""
     if isinstance(comparison, str):
-        return render("note", text=comparison) if fold_count(sweep) else None
-    rows = [
-        _row(compared, not_worse=comparison.not_worse(place))
-        for place, compared in enumerate(comparison.configurations)
-    ]
+        return render("note", text=words.refused(comparison)) if fold_count(sweep) else None
+    # Of a confirmation the answer leads the page.
+    lead = [] if fold_count(sweep) else [words.answer(comparison)]
     return render(
         "comparison",
         warnings=sentences.warnings(sweep),
-        answer="" if fold_count(sweep) else answer(comparison),  # there it leads the page
-        rows=rows,
-        margin=f"{comparison.margin:g}",
+        paragraphs=[*lead, *words.details(comparison)],
+        rows=[_row(comparison, compared) for compared in comparison.configurations],
+        left=comparison.left,
         figure=_figure(comparison),
-        notes=[*comparison.notes, METHOD, SCOPE],
+        notes=comparison.notes,
+        meanings=words.meanings(comparison),
+        variation=words.variation(comparison, sweep),
     )
 
 
-def _row(compared: ComparedConfiguration, *, not_worse: bool) -> ComparisonRow:
-    return ComparisonRow(
-        configuration=compared.name,
-        dice=compared.dice,
-        difference=compared.difference,
-        p=p_words(compared.p),
-        p_holm=p_words(compared.p_holm),
-        tied=compared.tied,
-        not_worse=not_worse,
-        best_share=compared.first,
-        ranks=ranks(compared),
-        parameters=None if math.isnan(compared.parameters) else compared.parameters,
-        device_seconds=compared.device_seconds,
-    )
+def _row(comparison: Comparison, compared: ComparedConfiguration) -> dict[str, Any]:
+    """A configuration, and what of it the template cannot work out."""
+    size = compared.parameters
+    return {
+        "compared": compared,
+        "not_worse": comparison.not_worse(compared),
+        "to_best": words.span(compared.to_best.low, compared.to_best.high, "+"),
+        "ranks": words.ranks(compared),
+        "failed_p": words.p_words(compared.failures.p),
+        "size": "" if math.isnan(size) else f"{size / 1e6:.1f} M",
+    }
 
 
 def _figure(comparison: Comparison) -> Figure:
-    rows = [
-        ForestRow(
-            configuration=compared.name,
-            difference=compared.difference.mean,
-            interval=(compared.difference.low, compared.difference.high),
-            bca=(compared.difference.bca_low, compared.difference.bca_high),
-            best_share=compared.first,
-            tied=compared.tied,
-        )
-        for compared in comparison.configurations
-    ]
+    rows = [*map(_forest_row, comparison.configurations), *map(_left_row, comparison.left)]
+    left = (
+        " Hollow: left the race; the line ends at the most that the difference to the one that "
+        "beat it may be."
+    )
     return Figure(
         forest_plot(rows, comparison.margin),
-        "Dot: mean difference to the leader. Solid line: its 95 % percentile interval; dashed: "
-        "BCa. Blue: not significantly different from the leader. Green area: worse by less than "
-        f"{comparison.margin:g}. Right: the share of bootstrap replicates in which the "
-        "configuration is the best.",
+        "Dot: Dice less that of the best of the others. Line: its 95 % interval, which holds for "
+        "all configurations at once. Blue: may be the best. Green area: worse by less than "
+        f"{comparison.margin:g}. Right: how often it is the best where patients and trainings are "
+        f"drawn again.{left * bool(comparison.left)}",
+    )
+
+
+def _forest_row(compared: ComparedConfiguration) -> ForestRow:
+    return ForestRow(
+        configuration=compared.name,
+        difference=compared.to_best.mean,
+        interval=(compared.to_best.low, compared.to_best.high),
+        first=compared.first,
+        may_be_best=compared.may_be_best,
+    )
+
+
+def _left_row(gone: LeftRace) -> ForestRow:
+    return ForestRow(
+        configuration=gone.name,
+        difference=gone.difference,
+        interval=(gone.difference, gone.bound),
+        first=None,
+        may_be_best=False,
     )
