@@ -79,6 +79,15 @@ def read_slices(path: Path) -> pd.DataFrame:
     return table.assign(**{name: "" for name in LATER if name not in table})
 
 
+def with_columns(path: Path, columns: pd.DataFrame) -> str:
+    """The table at ``path`` as text, to the byte as it is, and the ``columns`` that it lacks."""
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    for name in columns:
+        if name not in cells:
+            cells[name] = columns[name].to_numpy()
+    return str(cells.to_csv(index=False))
+
+
 def tumour_volumes(table: pd.DataFrame) -> tuple["pd.Series[Any]", str]:
     """Each row's tumour, and its unit: "ml" where the spacing of all is known, else "pixels"."""
     pixels = table["tumour_pixels"]

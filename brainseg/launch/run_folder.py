@@ -22,6 +22,8 @@ from brainseg.data.labels import with_label
 from brainseg.data.pack.store import open_pack
 from brainseg.data.partition import counts
 from brainseg.data.splits.draw import shared_patients
+from brainseg.data.splits.folds import fold_column
+from brainseg.data.table import with_columns
 from brainseg.evaluation.baselines import baselines
 from brainseg.records.files import write_json, write_text
 from brainseg.records.locks import Held, locked
@@ -60,6 +62,7 @@ def open_run(
         _refuse_other_data(run, data)
         _refuse_other(run, sweep, asked)
         _note_place(run, asked["data"])
+        _add_seeds(run, data, asked)
         return previous
     about = {
         "phase": sweep.phase,
@@ -182,8 +185,34 @@ def _note_place(run: Run, data: dict[str, Any]) -> None:
         write_json(run.sweep, known | {"data": moved})
 
 
-def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
+def _extended(known: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """``known`` with the seeds that ``asked`` adds to the end of its own, if it does that."""
+    seeds, before = asked["strategy"].get("seeds", []), known["strategy"].get("seeds", [])
+    if len(seeds) <= len(before) or seeds[: len(before)] != before:
+        return known
+    counts = asked["split"]["counts"]  # folds that were cut for further seeds may be larger
+    return known | {
+        "strategy": known["strategy"] | {"seeds": seeds},
+        "split": known["split"] | {"counts": counts},
+    }
+
+
+def _add_seeds(run: Run, data: Data, asked: dict[str, Any]) -> None:
+    """Record further seeds and their folds: first these, so that no seed ever is without.
+
+    A driver that dies in between leaves folds of seeds that are not trained yet, which the same
+    command finds there again.
+    """
     known = run.settings()
+    if (extended := _extended(known, asked)) == known:
+        return
+    new = [name for name in map(fold_column, asked["strategy"]["seeds"]) if name in data.table]
+    write_text(run.slices, with_columns(run.slices, data.table[new]))
+    write_json(run.sweep, extended)
+
+
+def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
+    known = _extended(run.settings(), asked)
     known["fixed"] = with_effect(known["fixed"], sweep.space, sweep.first, draws=sweep.draws)
     known["data"].setdefault("channels", asked["data"]["channels"])  # not written by older versions
     for name in ("fingerprint", *PLACE):  # compared by ``what_differs``
@@ -197,9 +226,13 @@ def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
             inner = [k for k in parts if (known.get(key) or {}).get(k) != parts[k]]
             differing += [f"{key}.{k}" for k in inner] or [key]
     if differing:
+        seeds = ",".join(map(str, known["strategy"].get("seeds", [])))
+        further = f" (further seeds come after those that it has: --seeds {seeds},...)"
         raise ValueError(
             f"{run.path} holds a sweep with other settings: {', '.join(differing)} differ; "
             "choose another --name, or repeat the command that started it"
+            + further
+            * ("strategy.seeds" in differing)
         )
 
 

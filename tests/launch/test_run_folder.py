@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +14,10 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import Points, Split, Sweep
 from brainseg.data.dataset import Data, read_data
-from brainseg.data.partition import assign_split, linked_patients
+from brainseg.data.partition import assign_split, counts, linked_patients
 from brainseg.data.phantom import write_phantoms
+from brainseg.data.splits.draw import locked_and_folds
+from brainseg.data.splits.folds import rows_of
 from brainseg.data.table import read_table
 from brainseg.launch.run_folder import locked_run, open_run
 from brainseg.records.files import read_json
@@ -161,6 +164,10 @@ LIST = replace(
 )
 
 
+def with_seeds(*seeds: int) -> Sweep:
+    return replace(LIST, strategy=Points(seeds=seeds, folds=3))
+
+
 def test_folds_of_a_list_are_cut_for_each_seed_and_counted_together(
     data: Data, tmp_path: Path
 ) -> None:
@@ -177,8 +184,7 @@ def test_folds_of_a_list_are_cut_for_each_seed_and_counted_together(
     }
     begun(data, run, LIST)  # the same command resumes
     assert read_json(run.sweep) == known
-    alone = replace(LIST, strategy=replace(LIST.strategy, seeds=(2,)))
-    other = begun(data, Run(tmp_path / "other"), alone)
+    other = begun(data, Run(tmp_path / "other"), with_seeds(2))
     assert read_table(other.slices)["fold_2"].equals(table["fold_2"])
 
 
@@ -309,3 +315,74 @@ def test_a_search_starts_from_a_sweep_on_a_copy_and_from_none_on_other_data(
     assert f"the data differ ({patients}): 1 file is changed ({names[1]})" in refused(
         lambda: start("b")
     )
+
+
+def test_further_seeds_add_their_folds_and_change_nothing_that_is_there(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"), LIST)
+    before, known = run.slices.read_bytes().splitlines(), read_json(run.sweep)
+    begun(data, run, with_seeds(1, 2, 3))
+    now, table = run.slices.read_bytes().splitlines(), read_table(run.slices)
+    assert all(line.startswith(old + b",") for line, old in zip(now, before, strict=True))
+    assert list(table)[-3:] == ["fold_1", "fold_2", "fold_3"]
+    assert set(table["fold_3"]) == {-1, 0, 1, 2} and not table["fold_3"].equals(table["fold_2"])
+    extended = read_json(run.sweep)
+    assert extended["strategy"] == known["strategy"] | {"seeds": [1, 2, 3]}
+    assert {**extended, "strategy": 0, "split": 0} == {**known, "strategy": 0, "split": 0}
+    begun(data, run, with_seeds(1, 2, 3))
+    assert run.slices.read_bytes().splitlines() == now and read_json(run.sweep) == extended
+    for seeds in ((1, 2), (1, 3), (2, 1, 3), (5, 6), (1, 3, 2)):
+        message = refused(partial(begun, data, run, with_seeds(*seeds)))
+        assert "strategy.seeds" in message, seeds
+        assert "further seeds come after those that it has: --seeds 1,2,3,..." in message
+    other = replace(with_seeds(1, 2, 3, 4), question="Another?")
+    assert "question differ" in refused(lambda: begun(data, run, other))
+    assert run.slices.read_bytes().splitlines() == now and read_json(run.sweep) == extended
+
+
+def test_a_driver_killed_while_seeds_are_added_leaves_a_run_that_either_command_resumes(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"), LIST)
+    before = read_json(run.sweep)
+    begun(data, run, with_seeds(1, 2, 3))
+    slices, extended = run.slices.read_bytes(), read_json(run.sweep)
+    write_json(run.sweep, before)  # killed once slices.csv was written
+    begun(read_data(before["data"]["root"], "auto", silent), run, LIST)
+    assert read_json(run.sweep) == before and run.slices.read_bytes() == slices
+    begun(data, run, with_seeds(1, 2, 3))
+    assert read_json(run.sweep) == extended and run.slices.read_bytes() == slices
+
+
+def as_of_an_earlier_version(run: Run, data: Data) -> pd.DataFrame:
+    """Make a list's run one whose folds are the same for all seeds."""
+    table, known = read_table(run.slices), read_json(run.sweep)
+    table["fold"] = locked_and_folds(data.table, table["part"], 3, 0)
+    old = table.drop(columns=["fold_1", "fold_2"])
+    old.to_csv(run.slices, index=False)
+    write_json(run.sweep, known | {"split": known["split"] | {"counts": counts(old)}})
+    return old
+
+
+def test_seeds_of_an_earlier_version_keep_their_folds_and_further_ones_get_their_own(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"), LIST)
+    old = as_of_an_earlier_version(run, data)
+    known, lines = read_json(run.sweep), run.slices.read_bytes()
+    assert list(known["split"]["counts"]) == ["test", "fold 0", "fold 1", "fold 2"]
+
+    def begin_anew(sweep: Sweep) -> None:
+        begun(read_data(known["data"]["root"], "auto", silent), run, sweep)
+
+    begin_anew(LIST)
+    assert read_json(run.sweep) == known and run.slices.read_bytes() == lines
+    begin_anew(with_seeds(1, 2, 3))
+    table = read_table(run.slices)
+    assert list(table) == [*old, "fold_3"] and table["fold"].equals(old["fold"])
+    for fold in range(3):
+        assert (table["fold"].iloc[rows_of(table, fold, 1)[1]] == fold).all()
+        assert (table["fold_3"].iloc[rows_of(table, fold, 3)[1]] == fold).all()
+    begin_anew(with_seeds(1, 2, 3))
+    assert list(read_table(run.slices)) == [*old, "fold_3"]
