@@ -5,6 +5,7 @@ It knows nothing of Ray: launch/tune_adapter.py asks it, and launch/recorder.py 
 
 from collections.abc import Callable, Iterator
 
+from brainseg.config.sweep import Points
 from brainseg.records.files import write_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
@@ -47,6 +48,8 @@ class SearchDriver:
                 scheduler.add(name, study.params(name))
         self.retried: dict[str, str] = {}  # failed trials that are tried again, and why
         self._to_resume = unfinished + list(self._retried(retry))
+        if isinstance(study.sweep.strategy, Points):
+            study.queue(study.sweep.points())  # those of seeds that were added
 
     def _retried(self, retry: Callable[[TrialRecord], str]) -> Iterator[str]:
         """Let failed trials train again, each once in a driver's life, while the budget lasts."""

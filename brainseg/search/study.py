@@ -73,6 +73,17 @@ class Study:
                 self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
 
+    def queue(self, points: Sequence[tuple[Params, Params]]) -> None:
+        """Queue the points, each as (drawn, pinned), that no trial has tried or is to try."""
+        trials = [t for t in self.study.get_trials(deepcopy=False) if "pinned" in t.user_attrs]
+        known = {self._config(t.params, t.user_attrs["pinned"]) for t in trials}
+        for drawn, pinned in points:
+            if self._config(drawn, pinned) not in known:
+                self.study.enqueue_trial(drawn, user_attrs={"pinned": pinned})
+
+    def _config(self, drawn: Params, pinned: Params) -> TrialConfig:
+        return self.sweep.space.config({**drawn, **pinned})
+
     def reopen(self, name: str) -> None:
         """Add a trial that tries again the failed trial ``name``, with all it has shown so far."""
         failed = [t for t in self.study.get_trials(deepcopy=False) if trial_name(t) == name][-1]

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
-from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget
+from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget, Points
 from brainseg.records.run import Run
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
@@ -106,6 +106,32 @@ def test_a_list_resumes_where_it_was_cut_off(tmp_path: Path) -> None:
     expected = {LISTED.space.config({**p, "seed": s}) for p in REPORT_MODELS for s in (3, 5)}
     assert len(whole) == 8 and set(whole) == expected
     assert not any(run.trial(name).pause_epoch for name in rest), "a list never pauses"
+
+
+@pytest.mark.parametrize("journal", ["whole", "lost"])
+def test_seeds_added_to_a_list_are_trained_after_those_it_had(tmp_path: Path, journal: str) -> None:
+    run = new_run(tmp_path)
+    before = Study(run, LISTED)
+    for number in range(LISTED.trials - 1):  # one of the first seeds' trials is still to come
+        end(before, name := before.ask(), "failed" if number == 2 else "done", 0.5)
+        run.note(name, run.trial(name).ending().state, params=before.params(name))
+    if journal == "lost":
+        run.journal.unlink()
+    sweep = replace(LISTED, strategy=Points(seeds=(3, 5, 4)))
+    for _ in range(2):  # the second continues what the first has queued
+        study = Study(run, sweep)
+        search = SearchDriver(
+            run,
+            study,
+            TrialScheduler(run, None),
+            BudgetTracker(run, Budget()),
+            num_trials=sweep.trials,
+            slots=lambda: 9,
+        )
+    names = list(iter(search.next, None))
+    seeds = [study.params(name)["seed"] for name in names]
+    assert seeds == [5, 4, 4, 4, 4], "each point once a seed, none of those that ended again"
+    assert len({build(TrialConfig(), study.params(name)) for name in names}) == 5
 
 
 def test_a_spent_budget_stops_what_runs_and_begins_nothing(tmp_path: Path) -> None:
