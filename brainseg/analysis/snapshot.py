@@ -134,7 +134,7 @@ def _missing(folder: TrialDir, record: TrialRecord, rows: Sequence[EpochRow]) ->
     best = rows[-1].best_epoch if rows else record.best_epoch
     paths = [path for path in (folder.patients, folder.panels) if best and not path.exists()]
     names = " and ".join(path.name for path in paths)
-    missing = [f"{names} of its best epoch, {best}, cannot be shown: missing"] if paths else []
+    missing = [f"{names} cannot be shown: missing"] if paths else []
     held, last = {row.epoch for row in rows}, max([record.epoch, *(row.epoch for row in rows)])
     if len(held) < last:
         missing.append(f"metrics.jsonl holds {len(held)} of its {last} epochs: a gap in its curve")

@@ -21,7 +21,8 @@ from brainseg.models.state_dicts import load_state, the_only_state
 from brainseg.models.weight_files import StateDict, read_states
 from brainseg.records.files import read_json
 
-FILES = ("model.safetensors", "pytorch_model.bin", "best.pt")  # of a folder, the first that exists
+OF_TRIAL = ("last.pt", "best.pt")  # what a trial keeps, see ``training.checkpoint``
+FILES = ("model.safetensors", "pytorch_model.bin", *OF_TRIAL)  # of a folder, the first that exists
 
 
 def is_path(weights: str) -> bool:
@@ -98,7 +99,7 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> str:
             f"encoder weights must be 'none', a published name such as 'imagenet', or a file, and "
             f"there is no file {path}"
         )
-    if file.name == "best.pt":
+    if file.name in OF_TRIAL:
         _require_trial_of(name, file.with_name("config.json"))
     return load_state(encoder, read_states(file), file, name)
 

@@ -62,7 +62,7 @@ def measure(task: Task, device: torch.device) -> Measured:
     image_seconds = trial.validate().milliseconds_per_image / 1000
     before = time.monotonic()
     weights = trial.learner.network.state_dict()
-    checkpoint.save_best(trial.folder.path, {"network": weights, "epoch": 1})
+    checkpoint.save_network(trial.folder.best_network, weights, 1)
     checkpoint.save_latest(trial.folder.path, 1, trial.learner.state())
     return Measured(
         start_seconds=ready - start,

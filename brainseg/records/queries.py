@@ -53,6 +53,11 @@ def _counted(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
+def is_list(sweep: Mapping[str, Any]) -> bool:
+    """Whether a sweep trains a list of points, each to its last epoch, which is the one scored."""
+    return bool(sweep["strategy"].get("kind") == "points")
+
+
 def has_score(records: Sequence[TrialRecord]) -> bool:
     """Whether some trial that has not failed has a Dice."""
     return any(r.dice is not None and r.state != TrialState.FAILED for r in records)

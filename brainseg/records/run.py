@@ -12,7 +12,8 @@
       race.jsonl     append-only: a line for each configuration that left a confirmation, named
                      by a trial of it; after which seeds, and beaten by whose configuration
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
-                     latest-*.pt best.pt until stop failure frozen.json audit.json lr_range.csv
+                     latest-*.pt best.pt (in a search) last.pt (in a list of points) until stop
+                     failure frozen.json audit.json lr_range.csv
                      begins.jsonl (when and where each worker started; what was found
                      wrong) heartbeat parts (of a batch, where memory was short)
 

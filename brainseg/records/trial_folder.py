@@ -112,6 +112,16 @@ class TrialDir:
         return self.path / "last.csv"
 
     @property
+    def best_network(self) -> Path:
+        """The network at its best epoch, where the best epoch is what counts: in a search."""
+        return self.path / "best.pt"
+
+    @property
+    def last_network(self) -> Path:
+        """The network at its last epoch, that of ``last``, where that is what counts: in a list."""
+        return self.path / "last.pt"
+
+    @property
     def panels(self) -> Path:
         return self.path / "panels.npz"
 

@@ -1,9 +1,11 @@
 """Everything needed to resume as if never stopped: written whole, verified when read.
 
 A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
-paused, and `best.pt`, the network at its best epoch. `checkpoints.json` names the first with their
-SHA-256, newest first. A checkpoint that is not whole is skipped for the one before it; if the index
-is lost, the files themselves are looked at. What was skipped, and why, is noted by the keeper.
+paused, and a network alone: in a search `best.pt`, that of its best epoch; in a list of points,
+whose trials are scored at their last epoch, `last.pt` once that is trained. `checkpoints.json`
+names the first with their SHA-256, newest first. A checkpoint that is not whole is skipped for the
+one before it; if the index is lost, the files themselves are looked at. What was skipped, and why,
+is noted by the keeper.
 
 No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
 the learning rate from the step, so that the epoch is all there is to restore.
@@ -105,8 +107,9 @@ def load(path: Path) -> Checkpoint:
     return state
 
 
-def save_best(folder: Path, state: Checkpoint) -> None:
-    _write(folder / "best.pt", state)
+def save_network(path: Path, weights: Mapping[str, Any], epoch: int) -> None:
+    """Write a network alone, which stays when the trial has ended."""
+    _write(path, {"network": weights, "epoch": epoch})
 
 
 def keep_newest(folder: Path) -> None:
@@ -118,7 +121,7 @@ def keep_newest(folder: Path) -> None:
 
 
 def drop_latest(folder: Path) -> None:
-    """Delete the checkpoints of a trial that has ended; its best network stays."""
+    """Delete the checkpoints of a trial that has ended; the network that counts stays."""
     _keep(folder, set())
     index_of(folder).unlink(missing_ok=True)
 

@@ -8,17 +8,16 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from brainseg.config.hyperparameters import TrialConfig
 from brainseg.models.freezing import changed
 from brainseg.records.checkpoint_index import content
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
-from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.checkpoint import Newest
 from brainseg.training.distributed import Ranks
@@ -28,7 +27,7 @@ from brainseg.training.learner import Learner
 from brainseg.training.loop import Machine
 from brainseg.training.panels import panel_rows, write_panels
 from brainseg.training.schedules import Setting
-from brainseg.training.task import TrialFailed
+from brainseg.training.task import Task, TrialFailed
 from brainseg.training.trial_data import TrialData
 from brainseg.training.validation import Validation
 
@@ -43,19 +42,19 @@ class TrialKeeper:
 
     def __init__(
         self,
-        folder: TrialDir,
-        config: TrialConfig,
+        task: Task,
         data: TrialData,
         learner: Learner,
         machine: Machine,
         ranks: Ranks,
         timer: PhaseTimer,
     ) -> None:
-        self.folder, self.config, self.data, self.learner = folder, config, data, learner
+        self.folder, self.config, self.scored_last = task.folder, task.config, task.scored_last
+        self.data, self.learner = data, learner
         self.machine, self.ranks, self.timer = machine, ranks, timer
         self.parameters = sum(p.numel() for p in learner.network.parameters())
         self.best_dice, self.best_epoch = -1.0, 0
-        self.files = CarriedFiles(folder)
+        self.files = CarriedFiles(task.folder)
         self.newest = Newest()
         self._has_row = False  # whether this process has finished an epoch
 
@@ -101,17 +100,23 @@ class TrialKeeper:
 
     def _lost_beside(self, state: Mapping[str, Any]) -> list[str]:
         """What no checkpoint carries, or this one does not, and is lost."""
-        best: int = state["best_epoch"]
-        lost = []
-        if not content(self.folder.path / "best.pt", ""):
-            lost.append(f"best.pt, the network of epoch {best}, was lost")
-            if best == state["epoch"]:
-                self._save_best(state["network"], best)
-                lost[-1] = "best.pt was lost and is written again"
-        for path in (self.folder.patients, self.folder.panels):
+        epoch, best = state["epoch"], state["best_epoch"]
+        ended = self.scored_last and epoch == self.config.epochs
+        network, kept, lost = self._network, epoch if ended else best, []
+        if (ended or not self.scored_last) and not content(network, ""):
+            lost.append(f"{network.name}, the network of epoch {kept}, was lost")
+            if kept == epoch:
+                checkpoint.save_network(network, state["network"], epoch)
+                lost[-1] = f"{network.name} was lost and is written again"
+        for path, of in ((self.folder.patients, best), (self.folder.panels, kept)):
             if not path.exists():
-                lost.append(f"{path.name} of epoch {best} was lost")
+                lost.append(f"{path.name} of epoch {of} was lost")
         return lost
+
+    @property
+    def _network(self) -> Path:
+        """Where the network that counts is kept."""
+        return self.folder.last_network if self.scored_last else self.folder.best_network
 
     def note(self, epoch: int, text: str) -> None:
         """Note what a person should know of, once; "" is nothing."""
@@ -189,12 +194,16 @@ class TrialKeeper:
             return row
         self.note(epoch, "; ".join(self.files.put_back()))
         self.files.append_row(row.to_json())
-        if row.best_epoch == epoch:
-            self._save_best(self.learner.network.state_dict(), epoch)
-            self.files.write(self.folder.patients, validation.patient_table().to_csv(index=False))
+        best, last = row.best_epoch == epoch, epoch == self.config.epochs
+        if last if self.scored_last else best:
+            checkpoint.save_network(self._network, self.learner.network.state_dict(), epoch)
+        patients = validation.patient_table().to_csv(index=False)
+        if best:
+            self.files.write(self.folder.patients, patients)
+        if last:
+            self.files.write(self.folder.last, patients)
+        if best or (last and self.scored_last):
             self._save_panels(epoch)
-        if epoch == self.config.epochs:
-            self.files.write(self.folder.last, validation.patient_table().to_csv(index=False))
         self.save_checkpoint(epoch)
         return row
 
@@ -204,9 +213,6 @@ class TrialKeeper:
         records = {"files": self.files.texts, "trial": identity(self.folder.trial, self.config)}
         state = {**self.learner.state(), "epoch": epoch, **best, **records}
         checkpoint.save_latest(self.folder.path, epoch, state)
-
-    def _save_best(self, network: dict[str, Any], epoch: int) -> None:
-        checkpoint.save_best(self.folder.path, {"network": network, "epoch": epoch})
 
     def note_costs(self, epoch: int) -> None:
         """Append the time since the last note. A killed process leaves none of its last epoch."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
+from brainseg.records.files import read_json
+from brainseg.records.queries import is_list
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 
@@ -29,3 +31,8 @@ class Task:
     @cached_property
     def config(self) -> TrialConfig:
         return build(TrialConfig(), self.folder.params())
+
+    @cached_property
+    def scored_last(self) -> bool:
+        """Whether its last epoch is what counts, as in a list of points; in a search, its best."""
+        return is_list({"strategy": {}, **read_json(Run(self.run).sweep, kind=dict)})

@@ -86,9 +86,10 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
 def train(task: Task, report: Report, device: torch.device) -> None:
     """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
-    After each epoch rank 0 writes the row, the checkpoint and, at a new best, the per-patient
-    table and the panels; then every rank calls ``report``. Killed at any moment and called
-    again, it resumes from the last checkpoint; called again after its end, it does nothing.
+    After each epoch rank 0 writes the row, the checkpoint and, where they are to be kept, the
+    network, the per-patient table and the panels; then every rank calls ``report``. Killed at any
+    moment and called again, it resumes from the last checkpoint; called again after its end, it
+    does nothing.
     """
     trial = Trial(task, device)
     trial.restore()
@@ -124,7 +125,7 @@ class Trial:
         self.loss = build_loss(config.loss)
         self.learner = Learner(config, device, self.ranks)
         self.keeper = TrialKeeper(
-            self.folder, config, self.data, self.learner, self.machine, self.ranks, self.timer
+            task, self.data, self.learner, self.machine, self.ranks, self.timer
         )
         self.epoch = 0  # epochs done
         self._resumes = self.keeper.find()

@@ -46,28 +46,31 @@ def test_the_encoder_of_a_whole_network_of_the_library_is_taken(tmp_path: Path) 
     assert same(network, whole.encoder)
 
 
-def trial_folder(path: Path, name: str) -> tuple[Path, nn.Module]:
+def trial_folder(path: Path, name: str, file: str = "best.pt") -> tuple[Path, nn.Module]:
     """A trial's folder as brainseg leaves it, and the network of its checkpoint."""
     config = Encoder(name=name, weights="none")
     network = build_network(config, image_size=64)
     path.mkdir()
-    torch.save({"network": network.state_dict(), "epoch": 3}, path / "best.pt")
+    torch.save({"network": network.state_dict(), "epoch": 3}, path / file)
     params = {"model": "encoder", "model.encoder.name": name}
     (path / "config.json").write_text(json.dumps(params))
     return path, network
 
 
-@pytest.mark.parametrize("file", ["", "best.pt"])
-def test_an_earlier_trial_s_encoder_is_taken(tmp_path: Path, file: str) -> None:
-    folder, trained = trial_folder(tmp_path / "0007", "resnet18")
+@pytest.mark.parametrize("kept", ["best.pt", "last.pt"])
+@pytest.mark.parametrize("named", [True, False])
+def test_an_earlier_trial_s_encoder_is_taken(tmp_path: Path, kept: str, named: bool) -> None:
+    folder, trained = trial_folder(tmp_path / "0007", "resnet18", kept)
+    file = kept if named else ""
     config = Encoder(name="resnet18", weights=str(folder / file))
     network = build_network(config, image_size=64)
     assert same(network.encoder, trained.get_submodule("body.encoder"))
     require_weights("resnet18", str(folder / file))
 
 
-def test_a_trial_of_another_encoder_is_refused_by_its_name(tmp_path: Path) -> None:
-    folder, _ = trial_folder(tmp_path / "0007", "resnet18")
+@pytest.mark.parametrize("kept", ["best.pt", "last.pt"])
+def test_a_trial_of_another_encoder_is_refused_by_its_name(tmp_path: Path, kept: str) -> None:
+    folder, _ = trial_folder(tmp_path / "0007", "resnet18", kept)
     with pytest.raises(ValueError) as error:
         require_weights("resnet34", str(folder))
     assert str(error.value) == (
@@ -83,8 +86,8 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
         require_weights("resnet18", str(tmp_path))
     assert str(error.value) == (
-        "a folder of weights must hold model.safetensors, pytorch_model.bin, best.pt, "
-        f"{tmp_path} holds none"
+        "a folder of weights must hold model.safetensors, pytorch_model.bin, last.pt, "
+        f"best.pt, {tmp_path} holds none"
     )
 
 

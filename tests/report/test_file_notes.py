@@ -23,10 +23,10 @@ def test_notes_of_trials_and_missing_tables_are_in_the_terminal_and_on_the_page(
     run.trial("0001").metrics.write_text(rows[0] + rows[2])
     for text in (" ".join(printed(run, 300).split()), written(run)):
         assert "Trial 0000: latest-0005.pt is damaged; resumes after epoch 4." in text
-        assert "Trial 0001: patients.csv of its best epoch, 2, cannot be shown: missing." in text
+        assert "Trial 0001: patients.csv cannot be shown: missing." in text
         assert "Trial 0001: metrics.jsonl holds 2 of its 3 epochs: a gap in its curve." in text
         assert "Trial 0002: metrics.jsonl holds 0 of its 1 epochs" in text
-        assert "Trial 0003: patients.csv and panels.npz of its best epoch, 1, cannot" in text
+        assert "Trial 0003: patients.csv and panels.npz cannot be shown: missing." in text
     assert " 0001 " in printed(run), "its score is there, from its rows"
 
 

@@ -51,14 +51,14 @@ SMALL = Encoder(name="efficientnet-b0", weights="none", decoder="fpn")
 NORMED = Plain(width=4, depth=2, dropout=0.0)
 
 
-def run_of(data: Path, path: Path) -> Run:
-    """A run's folder for trials on ``data``."""
+def run_of(data: Path, path: Path, *, kind: str = "bayes") -> Run:
+    """A run's folder for trials on ``data``, of a search or of "points"."""
     table = find_slices(data)
     table["part"] = split_by_patient(table, validation=0.3, test=0.0)
     run = new_run(path)
     table.to_csv(run.slices, index=False)
     source = {"root": str(data), "fingerprint": fingerprint(table, data)}
-    write_json(run.sweep, {"data": source})
+    write_json(run.sweep, {"data": source, "strategy": {"kind": kind}})
     return run
 
 
@@ -93,7 +93,12 @@ def untimed(row: EpochRow) -> dict[str, Any]:
 
 
 def weights(folder: TrialDir) -> dict[str, torch.Tensor]:
-    loaded: dict[str, torch.Tensor] = torch.load(folder.path / "best.pt", weights_only=True)
+    """Those of the network that a trial of a search keeps."""
+    return network_of(folder.best_network)
+
+
+def network_of(path: Path) -> dict[str, torch.Tensor]:
+    loaded: dict[str, dict[str, torch.Tensor]] = torch.load(path, weights_only=True)
     return loaded["network"]
 
 

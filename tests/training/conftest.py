@@ -18,3 +18,9 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(phantoms: Path, tmp_path: Path) -> Run:
     """A run's folder with seven-slice patients, so that nothing divides by 2 or by 6."""
     return run_of(phantoms, tmp_path / "run")
+
+
+@pytest.fixture
+def listed(phantoms: Path, tmp_path: Path) -> Run:
+    """The same for a list of points, whose trials are scored at their last epoch."""
+    return run_of(phantoms, tmp_path / "listed", kind="points")

@@ -13,8 +13,8 @@ from brainseg.training.checkpoint import (
     drop_latest,
     keep_newest,
     newest,
-    save_best,
     save_latest,
+    save_network,
 )
 
 torch.set_num_threads(1)
@@ -230,10 +230,10 @@ def test_half_a_checkpoint_of_a_killed_process_goes_when_its_epoch_is_saved_agai
     assert names(tmp_path) == {"latest-0001.pt", "checkpoints.json"}
 
 
-def test_a_trial_that_ended_keeps_its_best_network_alone(tmp_path: Path) -> None:
+def test_a_trial_that_ended_keeps_the_network_that_counts_alone(tmp_path: Path) -> None:
     save_latest(tmp_path, 1, state(1))
     save_latest(tmp_path, 2, state(2))
-    save_best(tmp_path, state(1))
+    save_network(tmp_path / "best.pt", state(1)["network"], 1)
     drop_latest(tmp_path)
     assert names(tmp_path) == {"best.pt"}
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
@@ -247,7 +247,7 @@ def test_a_trial_that_saved_nothing_can_end(tmp_path: Path) -> None:
 
 def test_a_new_best_replaces_the_old(tmp_path: Path) -> None:
     for epoch in (1, 2):
-        save_best(tmp_path, state(epoch))
+        save_network(tmp_path / "best.pt", state(epoch)["network"], epoch)
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
     assert names(tmp_path) == {"best.pt"}
 

@@ -16,10 +16,11 @@ from brainseg.config.hyperparameters import (
 )
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
+from brainseg.training.checkpoint import drop_latest
 from brainseg.training.task import TrialFailed
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
-from tests.support.trials import CPU, SMALL, TINY, nothing, together, trained
+from tests.support.trials import CPU, SMALL, TINY, network_of, nothing, together, trained
 
 
 def test_gradual_unfreezing_trains_block_after_block_and_proves_the_rest_unmoved(run: Run) -> None:
@@ -69,6 +70,26 @@ def test_a_trial_that_stopped_early_has_no_last_epoch(run: Run) -> None:
     folder = run.trial("t")
     trained(run, "t", TINY, lambda row: folder.stop.write_text("fell behind") and None)
     assert folder.patients.exists() and not folder.last.exists()
+
+
+def test_a_trial_of_a_list_keeps_the_network_that_was_scored_and_shows_it(listed: Run) -> None:
+    config = replace(TINY, epochs=2, optimizer=Sgd(lr=1e-30))  # its first epoch is its best
+    folder = trained(listed, "t", config, nothing)
+    assert [row.best_epoch for row in folder.rows()] == [1, 1] and folder.notes() == []
+    assert {path.name for path in folder.path.glob("[bl][ea]st.pt")} == {"last.pt"}
+    drop_latest(folder.path)  # as the driver does at a trial's end
+    trial = Trial(task_of(listed, "t", config), CPU)
+    trial.learner.network.load_state_dict(network_of(folder.last_network))
+    assert trial.validate().patient_table().to_csv(index=False) == folder.last.read_text()
+    with np.load(folder.panels) as panels:
+        assert panels["epoch"] == 2
+
+
+def test_a_trial_of_a_list_that_has_not_ended_keeps_no_network_yet(listed: Run) -> None:
+    folder = listed.trial("t")
+    trained(listed, "t", TINY, lambda row: folder.stop.write_text("enough") and None)
+    assert not folder.last_network.exists() and not folder.best_network.exists()
+    assert folder.panels.exists(), "of its best epoch so far"
 
 
 def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> None:

@@ -25,11 +25,13 @@ from brainseg.config.hyperparameters import (
 from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
+from tests.support.killed import killed_before
 from tests.support.trials import (
     NORMED,
     SMALL,
     TINY,
     last_state,
+    network_of,
     nothing,
     trained,
     untimed,
@@ -124,6 +126,39 @@ def test_killed_between_its_last_patients_and_its_last_checkpoint_it_ends_with_t
     trained(run, "t", replace(TINY, epochs=2), nothing)
     assert folder.last.read_text() == last
     assert [row.dice for row in folder.rows()] == [row.dice for row in rows]
+
+
+def test_killed_between_any_two_files_of_its_last_epoch_it_keeps_the_network_of_its_scores(
+    listed: Run,
+) -> None:
+    config = replace(TINY, epochs=2)
+    whole = trained(listed, "whole", config, nothing)
+    for file in ("last.csv", "latest-0002.pt"):  # after last.pt; after both
+        killed_before(listed, "cut", config, file)
+    cut = trained(listed, "cut", config, nothing)
+    assert cut.notes() == []
+    assert [untimed(row) for row in cut.rows()] == [untimed(row) for row in whole.rows()]
+    assert cut.last.read_text() == whole.last.read_text()
+    kept = network_of(cut.last_network)
+    for key, tensor in network_of(whole.last_network).items():
+        assert torch.equal(tensor, kept[key]), key
+
+
+def test_a_list_s_trial_of_an_earlier_version_resumes_and_keeps_what_it_is_scored_by(
+    listed: Run, run: Run
+) -> None:
+    """That version kept the best network of every trial."""
+    config = replace(TINY, epochs=2)
+
+    def cut(row: EpochRow) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(run, "t", config, cut)
+    shutil.copytree(run.trial("t").path, listed.trial("t").path)
+    folder = trained(listed, "t", config, nothing)
+    assert folder.notes() == [] and folder.ending().reason == ""
+    assert torch.load(folder.last_network, weights_only=True)["epoch"] == 2
 
 
 def test_a_trial_that_had_ended_when_its_driver_died_is_left_as_it_is(run: Run) -> None:

@@ -19,7 +19,17 @@ from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training import checkpoint
 from brainseg.training.guards.carried import restore_rows
-from tests.support.trials import NORMED, SMALL, TINY, nothing, run_of, trained, untimed, weights
+from tests.support.trials import (
+    NORMED,
+    SMALL,
+    TINY,
+    network_of,
+    nothing,
+    run_of,
+    trained,
+    untimed,
+    weights,
+)
 
 CONFIG = replace(TINY, epochs=4)
 LAST = 3  # the epoch after which it was cut off
@@ -224,6 +234,19 @@ def test_a_best_network_that_is_lost_is_written_again_or_its_loss_is_said(
         else f"best.pt, the network of epoch {best}, was lost"
     )
     assert folder.notes() == [f"{lost}; panels.npz of epoch {best} was lost; {AFTER}"]
+
+
+def test_a_scored_network_that_is_lost_is_written_again(listed: Run) -> None:
+    folder = trained(listed, "t", CONFIG, nothing)
+    expected = network_of(folder.last_network)
+    lose("last.pt", "panels.npz")(folder)
+    trained(listed, "t", CONFIG, nothing)
+    assert folder.notes() == [
+        "last.pt was lost and is written again; panels.npz of epoch 4 was lost; "
+        "resumes after epoch 4"
+    ]
+    kept = network_of(folder.last_network)
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in expected.items())
 
 
 def test_rows_that_are_lost_while_it_trains_are_written_again(folder: TrialDir) -> None:
