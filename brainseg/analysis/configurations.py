@@ -20,21 +20,22 @@ def over_seeds(run: RunSnapshot) -> pd.DataFrame:
     """One row a configuration, best mean ``dice`` first.
 
     ``dice_low`` and ``dice_high`` are the lowest and the highest of the ``seeds``; ``dice_sd`` is
-    their standard deviation (n - 1), NaN for one seed. A seed's Dice is its trial's best; of a
-    sweep in folds it is the mean over all ``patients`` out of fold, at the last epoch, and a seed
-    counts once every fold of it is done. ``trial`` is the configuration's first. Empty where no
-    configuration was trained with two seeds, or in folds.
+    their standard deviation (n - 1), NaN for one seed. Of a fixed list, a seed's Dice is the mean
+    over patients at the last epoch, as in a comparison, and a seed counts once every fold of it is
+    done; ``patients`` are those out of fold, 0 without folds. Of a search it is its trial's best.
+    ``trial`` is the configuration's first. Empty where no configuration was trained with two seeds,
+    or in folds.
     """
-    folds = fold_count(run.sweep)
+    folds, listed = fold_count(run.sweep), run.sweep["strategy"].get("kind") == "points"
     records = [r for r in run.records if r.state != TrialState.FAILED and r.dice is not None]
     paths = varied_between_configurations(records)
     rows = []
     for group in by_configuration(records):
-        tables = out_of_fold(run, group, folds) if folds else {}
+        tables = by_person(run, group, max(folds, 1)) if listed else {}
         means = [table["dice"].mean() for table in tables.values()]
-        scores = means if folds else [record.dice for record in group]
+        scores = means if listed else [record.dice for record in group]
         if scores:
-            patients = max(map(len, tables.values()), default=0)
+            patients = max(map(len, tables.values())) if folds else 0
             rows.append(_row(group, paths, pd.Series(scores)) | {"patients": patients})
     rows.sort(key=lambda row: -row["dice"])
     return pd.DataFrame(rows if folds or any(row["seeds"] > 1 for row in rows) else [])
@@ -54,6 +55,16 @@ def _row(
         "dice_low": dice.min(),
         "dice_high": dice.max(),
         "best_epoch": pd.Series([record.best_epoch for record in group]).mean(),
+    }
+
+
+def by_person(
+    run: RunSnapshot, group: Sequence[TrialRecord], folds: int
+) -> dict[int, pd.DataFrame]:
+    """The Dice and the fold of each person by seed; their scans are in one fold."""
+    return {
+        seed: table.groupby(table["patient"].map(run.person))[["dice", "fold"]].mean()
+        for seed, table in out_of_fold(run, group, folds).items()
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.analysis.configurations import out_of_fold
+from brainseg.analysis.configurations import by_person
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.records.queries import (
     by_configuration,
@@ -69,7 +69,7 @@ def gather(run: RunSnapshot, *, folds: int) -> Scores:
     # Whatever the order in which trials came, the same figures.
     racing.sort(key=lambda group: _name(group, paths))
     names = [_name(group, paths) for group in racing]
-    tables = [_by_person(run, group, max(folds, 1)) for group in racing]
+    tables = [by_person(run, group, max(folds, 1)) for group in racing]
     kept, seeds = _largest_common(tables)
     if len(kept) < 2:
         raise ValueError(_too_few(run, records, len(kept)))
@@ -111,7 +111,7 @@ def _left(
     """What the race noted of a configuration that left it."""
     note = next(gone[trial] for trial in sorted(_trials(group)) if trial in gone)
     by = next(other for other in groups if note["by"] in _trials(other))
-    tables = _by_person(run, group, max(folds, 1))
+    tables = by_person(run, group, max(folds, 1))
     return LeftRace(
         name=_name(group, paths),
         by=_name(by, paths),
@@ -124,16 +124,6 @@ def _left(
 
 def _name(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
     return full_name(group[0].configuration, in_words(group[0].params, paths))
-
-
-def _by_person(
-    run: RunSnapshot, group: Sequence[TrialRecord], folds: int
-) -> dict[int, pd.DataFrame]:
-    """The Dice and the fold of each person by seed; their scans are in one fold."""
-    return {
-        seed: table.groupby(table["patient"].map(run.person))[["dice", "fold"]].mean()
-        for seed, table in out_of_fold(run, group, folds).items()
-    }
 
 
 def _largest_common(

@@ -216,6 +216,18 @@ def test_a_configuration_is_scored_by_all_its_folds_at_the_last_epoch(tmp_path: 
     assert "0.550 over 6 patients out of fold, 2 seeds (0.500 to 0.600)" in text
 
 
+def test_a_list_without_folds_is_scored_at_the_last_epoch_too(tmp_path: Path) -> None:
+    run = begin(tmp_path / "list", strategy={"kind": "points", "seeds": [0, 1]})
+    for name, last in {"vgg16": 0.5, "resnet18": 0.6}.items():
+        for seed in (0, 1):
+            trial = f"{len(run.trials()):04d}"
+            train(run, trial, [0.8, last], {"model.encoder.name": name, "seed": seed})
+            end(run, trial, "done" if name == "vgg16" or seed == 0 else "stopped")
+    table = Results.load(run).over_seeds
+    assert table["dice"].tolist() == pytest.approx([0.6, 0.5]), "their best epochs are at 0.8"
+    assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [0, 0])
+
+
 def test_trials_of_folds_have_no_rank_and_stand_by_configuration(tmp_path: Path) -> None:
     run = in_folds(tmp_path, {"vgg16": [[0.5, 0.9]], "resnet18": [[0.6, 0.95]]})
     frame = Results.load(run).ranking

@@ -131,5 +131,8 @@ def in_folds(folder: Path, dice: dict[str, list[list[float]]]) -> Run:
                 trial = f"{len(run.trials()):04d}"
                 point: Params = {"model.encoder.name": name, "seed": seed, "fold": fold}
                 train(run, trial, [last + 0.05, last], point)
+                table = pd.read_csv(run.trial(trial).last, dtype={"patient": str})
+                names = [f"fold {fold} {patient}" for patient in PATIENTS]
+                table.assign(patient=names).to_csv(run.trial(trial).last, index=False)
                 end(run, trial, "done")
     return run

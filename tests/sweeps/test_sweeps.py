@@ -9,8 +9,9 @@ from random import Random
 import pandas as pd
 import pytest
 
+from brainseg.config.points import too_few_trainings
 from brainseg.config.schema import flatten
-from brainseg.config.sweep import Bayes
+from brainseg.config.sweep import Bayes, Points
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from tests.support.sweeps import run_script, script
@@ -72,6 +73,14 @@ def test_name_and_budget_are_those_of_the_header(path: Path) -> None:
     header = path.read_text().split('"""')[1]
     assert sweep.name == path.stem and sweep.question.endswith("?")
     assert f"{sweep.trials} trials" in header
+
+
+@by_name
+def test_a_sweep_with_claims_runs_a_design_that_can_judge_them(path: Path) -> None:
+    sweep = script(path)
+    if sweep.claims:
+        assert isinstance(sweep.strategy, Points)
+        assert not too_few_trainings(sweep.strategy.folds, len(sweep.strategy.seeds))
 
 
 @by_name
