@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainseg.cli.options.parser import Commands, Parser, seeds, whole_number
+from brainseg.cli.options.parser import Commands, Parser, one_of, seeds, whole_number
 from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resume_from_args
 from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_from_args
 from brainseg.cli.runs import existing_run, offline_if, run_and_report
@@ -28,6 +28,7 @@ class ConfirmOptions:
     seeds: tuple[int, ...]
     baselines: bool
     trials: int | None
+    race: bool | None  # None: as the confirmation was started, else with
     resume: ResumeOptions
     place: PlaceOptions
     command: str
@@ -82,6 +83,13 @@ def _add_trial_options(group: argparse._ArgumentGroup) -> None:
         help="leave out the report's models that are not among the best",
     )
     group.add_argument(
+        "--race",
+        type=one_of("on", "off"),
+        metavar="on|off",
+        help="after each seed, configurations that cannot be the best get no further ones "
+        "(default: on)",
+    )
+    group.add_argument(
         "--trials", type=whole_number, metavar="N", help="end after N trials (default: all)"
     )
 
@@ -95,6 +103,7 @@ def _options(args: argparse.Namespace) -> ConfirmOptions:
         seeds=args.seeds,
         baselines=args.baselines,
         trials=args.trials,
+        race={None: None, "on": True, "off": False}[args.race],
         resume=resume_from_args(args),
         place=place_from_args(args),
         command=args.command,
@@ -113,6 +122,7 @@ def _confirm(options: ConfirmOptions) -> None:
             seeds=options.seeds,
             baselines=options.baselines,
             trials=options.trials,
+            race=options.race,
         )
         job = _job(options, search)
         _print_plan(search, sweep)
@@ -164,11 +174,13 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
         words = full_name(configuration_name(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(origins)}")
     print(how_chosen(search, sweep))
-    whole = len(sweep.first) * len(sweep.strategy.repeats)
+    whole, strategy = len(sweep.first) * len(sweep.strategy.repeats), sweep.strategy
     print(
-        f"{len(sweep.first)} configurations x {sweep.strategy.folds} folds x "
-        f"{len(sweep.strategy.seeds)} seeds = {whole} trials, each to its last epoch"
+        f"{len(sweep.first)} configurations x {strategy.folds} folds x "
+        f"{len(strategy.seeds)} seeds = {'up to ' * strategy.race}{whole} trials, each to its "
+        "last epoch"
         + (f"; the first {sweep.trials} of them now" if sweep.trials < whole else "")
-        + f": about {expected_seconds(search, sweep) / 3600:.2g} device-hours, at the speed of the "
-        "search's epochs"
+        + ("; configurations that cannot be the best leave after each seed" * strategy.race)
+        + f": {'at most ' * strategy.race}about {expected_seconds(search, sweep) / 3600:.2g} "
+        "device-hours, at the speed of the search's epochs"
     )

@@ -53,6 +53,7 @@ class Points:
     seeds: tuple[int, ...] = (0,)
     folds: int = 0  # each validates in turn; 0: only the fold that a point's config names
     trials: int | None = None  # train only the first so many; None: all
+    race: bool = False  # points that cannot be the best get no further seeds, see search/rounds.py
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -194,7 +195,7 @@ class Sweep:
 
     @property
     def trials(self) -> int:
-        """How many trials there will be."""
+        """How many trials there will be; in a race at most."""
         if isinstance(self.strategy, Bayes):
             return self.strategy.trials
         whole = len(self.first) * len(self.strategy.repeats)

@@ -145,7 +145,8 @@ class Recorder(tune.Callback):
         if ending.state != TrialState.FAILED:  # it may be tried again
             checkpoint.drop_latest(self.run.trial(name).path)
         self.mirror.follow(name)
-        ended = f"{self.run.count_ended()} of {self.driver.num_trials} trials ended"
+        most = f"{self.driver.up_to}{self.driver.num_trials}"
+        ended = f"{self.run.count_ended()} of {most} trials ended"
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
         reason = f" ({ending.reason})" if ending.reason else ""
         self.log(f"[{name}] {ending.state}: {score}{reason}; {ended}")

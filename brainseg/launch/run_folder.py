@@ -218,6 +218,8 @@ def _refuse_other(run: Run, sweep: Sweep, asked: dict[str, Any]) -> None:
     for name in ("fingerprint", *PLACE):  # compared by ``what_differs``
         known["data"][name] = asked["data"][name]
     known["data"].setdefault("label", "")
+    if "race" in asked["strategy"]:
+        known["strategy"].setdefault("race", False)  # none in older versions
     known["base"] = completed(known["base"])
     differing = []
     for key, value in asked.items():

@@ -19,6 +19,7 @@ from brainseg.cluster.placement_groups import PlacementGroups, own_job
 from brainseg.config.sweep import Points, Sweep
 from brainseg.launch.ending import EndWatcher, faults_said
 from brainseg.launch.job import Ended, Job
+from brainseg.launch.race import judge_of
 from brainseg.launch.recorder import RETRIES, Abandoned, Recorder
 from brainseg.launch.retries import why_retry
 from brainseg.launch.room_timeout import Interrupted, RoomWatcher
@@ -32,6 +33,7 @@ from brainseg.records.storage import MachineFault, storage_faults
 from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.halving import Halving
+from brainseg.search.rounds import races
 from brainseg.search.scheduler import FINALISTS, TrialScheduler
 from brainseg.search.study import Study
 from brainseg.search.warm_start import PreviousTrial
@@ -121,6 +123,7 @@ def _driver(
         num_trials=sweep.trials,
         slots=capacity.slots,
         workers=capacity.placement.workers,
+        judge=judge_of(run, sweep, log) if races(sweep) else None,
         retry=lambda record: why_retry(run, record, asked=job.retry_failed),
     )
 

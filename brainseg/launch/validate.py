@@ -21,6 +21,7 @@ from brainseg.process import Log
 from brainseg.records.checkpoint_index import has_whole
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED
+from brainseg.search.rounds import points_still_in
 
 
 def all_points(sweep: Sweep) -> list[TrialConfig]:
@@ -85,11 +86,9 @@ def points_to_start(run: Run, sweep: Sweep) -> list[TrialConfig]:
     waiting = [config for trial, config in configs.items() if trial not in begun]
     if isinstance(sweep.strategy, Points):
         listed = [
-            sweep.space.config({**point, **repeat})
-            for repeat in sweep.strategy.repeats
-            for point in sweep.first
+            sweep.space.config({**drawn, **pinned}) for drawn, pinned in points_still_in(run, sweep)
         ]
-        waiting += [c for c in listed[: sweep.trials] if c not in configs.values()]
+        waiting += [config for config in listed if config not in configs.values()]
     return waiting
 
 

@@ -115,21 +115,21 @@ def read_json(
     return value
 
 
-def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Append ``row`` as one line of JSON, all of it or nothing, on the disk before this returns.
+def append_line(path: Path, *rows: Mapping[str, Any]) -> None:
+    """Append each row as a line of JSON, all of them or none, on the disk before this returns.
 
-    What a crash left of a line before it is removed.
+    What a crash left of a line before them is removed.
 
     Raises:
         ValueError: a number that is not finite, which JSON does not have.
     """
-    line = _encoded(path, row).encode() + b"\n"
+    lines = b"".join(_encoded(path, row).encode() + b"\n" for row in rows)
     with _named(path), path.open("ab+", buffering=0) as file:
         _end_last_line(file)
         end = file.seek(0, os.SEEK_END)
         try:
-            while line:  # a disk that is nearly full takes part of it
-                line = line[file.write(line) :]
+            while lines:  # a disk that is nearly full takes part of them
+                lines = lines[file.write(lines) :]
             os.fsync(file.fileno())
         except BaseException:
             with suppress(OSError):

@@ -22,7 +22,7 @@ from brainseg.records.files import (
 )
 from brainseg.records.locks import removed_if_abandoned
 from brainseg.records.rows import ROW_FIELDS
-from brainseg.records.run import DRIVER_FIELDS, TRIAL_FIELDS, Run
+from brainseg.records.run import DRIVER_FIELDS, RACE_FIELDS, TRIAL_FIELDS, Run
 from brainseg.records.timing import COST_FIELDS
 from brainseg.records.trial_folder import TrialDir
 
@@ -73,7 +73,7 @@ def _lives(pid: int) -> bool:
 
 def _lines(run: Run, trials: Collection[TrialDir]) -> Iterator[str]:
     """End every append-only file at its last whole line."""
-    files = {run.changes: TRIAL_FIELDS, run.driver_events: DRIVER_FIELDS}
+    files = {run.changes: TRIAL_FIELDS, run.driver_events: DRIVER_FIELDS, run.race: RACE_FIELDS}
     for trial in trials:
         yield from _curve(trial)
         files |= {trial.metrics: ROW_FIELDS, trial.costs_path: COST_FIELDS, trial.starts: ANY}

@@ -21,6 +21,7 @@ Files are written to a temporary name and renamed. Lines are appended whole; rea
 line that a crash cut short.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -145,6 +146,11 @@ class Run:
     def is_whole(self) -> bool:
         """Whether the last driver finished the sweep."""
         return any(driver.get("whole", False) for driver in self.drivers()[-1:])
+
+    def note_race(self, left: Sequence[Mapping[str, Any]]) -> None:
+        """Append which configurations left the race at one look, all of them or none."""
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self.race, *({"time": stamp, **line} for line in left))
 
     def left_race(self) -> list[dict[str, Any]]:
         """Which configurations left the race of a confirmation, in order."""

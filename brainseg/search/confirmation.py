@@ -43,27 +43,33 @@ def confirmation(
     seeds: Sequence[int] = (0, 1),
     baselines: bool = True,
     trials: int | None = None,
+    race: bool | None = None,
 ) -> Sweep:
     """The sweep that confirms a search: its ``top`` configurations and the report's models.
 
     A report's model that is among the best is not trained twice. A confirmation that was started
     keeps its configurations, even if the search has continued since.
 
+    Args:
+        race: whether configurations that cannot be the best leave after each seed; None: as the
+            confirmation was started, and a new one races.
+
     Raises:
         ValueError: ``top`` below 1, ``folds`` below 2, a search without a score or split by
-            slices, or ``run`` is itself a confirmation.
+            slices, ``run`` is itself a confirmation, or it was started with another ``race``.
     """
     search = run.settings()
     _refuse(run, search, top, folds)
     space = _space(search)
     chosen = _started(run, search, top, baselines=baselines)
     chosen = chosen or _chosen(run, space, top, baselines=baselines)
+    races = _races(_beside(run, search), race, len(chosen))
     return Sweep(
         name=f"{search['name']}-confirm",
         question=f"{search['question']} The best {top} again, every patient out of fold.",
         space=space,
         first=tuple(_point(config) for config in chosen),
-        strategy=Points(seeds=tuple(seeds), folds=folds, trials=trials),
+        strategy=Points(seeds=tuple(seeds), folds=folds, trials=trials, race=races),
         split=_split(search["split"], folds),
         confirms=Confirms(
             search=str(run.path.resolve()),
@@ -202,7 +208,7 @@ def _started(
     run: Run, search: dict[str, Any], top: int, *, baselines: bool
 ) -> dict[TrialConfig, Origin]:
     """The configurations of the confirmation beside the search; none if it was not started."""
-    beside = Run(run.path.resolve().parent / f"{search['name']}-confirm")
+    beside = _beside(run, search)
     if not beside.sweep.exists():
         return {}
     started = beside.settings()
@@ -214,6 +220,29 @@ def _started(
         return {}
     configs = [build(TrialConfig(), point) for point in started["first"]]
     return dict(zip(configs, origins, strict=True))
+
+
+def _beside(run: Run, search: dict[str, Any]) -> Run:
+    """The folder of the confirmation, whether it was started or not."""
+    return Run(run.path.resolve().parent / f"{search['name']}-confirm")
+
+
+def _races(beside: Run, asked: bool | None, configurations: int) -> bool:
+    """Whether the confirmation races: as it was started, else as asked; by default it does.
+
+    Of two configurations none could leave, so these are compared without a race.
+    """
+    wanted = asked is not False and configurations > 2
+    if not beside.sweep.exists():
+        return wanted
+    started = bool(beside.settings()["strategy"].get("race", False))
+    if asked is not None and wanted != started:
+        raise ValueError(
+            f"{beside.path} was started {'with' if started else 'without'} a race, and a race "
+            "spends half of the error that the comparison may make: it cannot be changed once "
+            "trials have run; leave --race out, or move that folder away to start again"
+        )
+    return started
 
 
 def _selection_score(ranked: RankedConfiguration) -> float:

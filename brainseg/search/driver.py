@@ -12,6 +12,7 @@ from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
 from brainseg.search.budget import BudgetTracker
+from brainseg.search.rounds import Judge, Rounds
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
 
@@ -29,17 +30,20 @@ class SearchDriver:
         num_trials: int,
         slots: Callable[[], int],
         workers: int = 1,
+        judge: Judge | None = None,
         retry: Callable[[TrialRecord], str] = lambda record: "",
     ) -> None:
         """
         Args:
             slots: how many trials there is room for now.
             workers: of one trial.
+            judge: who leaves a race; None where all are trained.
             retry: why a trial that failed is to be tried again; "" if it is not.
         """
         self.run, self.study = run, study
         self.scheduler, self.budget_tracker = scheduler, budget_tracker
-        self.num_trials, self.workers, self.slots = num_trials, workers, slots
+        self.workers, self.slots = workers, slots
+        self._num_trials, self._rounds = num_trials, None
         self._most = 0  # trials at once, where their machine lacks memory for more; 0: no limit
         self.ended = ""  # why no further trial starts
         unfinished = study.unfinished()
@@ -48,8 +52,21 @@ class SearchDriver:
                 scheduler.add(name, study.params(name))
         self.retried: dict[str, str] = {}  # failed trials that are tried again, and why
         self._to_resume = unfinished + list(self._retried(retry))
-        if isinstance(study.sweep.strategy, Points):
+        if judge:
+            self._rounds = Rounds(run, study.sweep, study.seeds_begun(), judge)
+            study.queue(self._rounds.due())
+        elif isinstance(study.sweep.strategy, Points):
             study.queue(study.sweep.points())  # those of seeds that were added
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials there will be; in a race at most, fewer with each that leaves it."""
+        return len(self._rounds.points) if self._rounds else self._num_trials
+
+    @property
+    def up_to(self) -> str:
+        """Whether there may be fewer."""
+        return "up to " * bool(self._rounds and self._rounds.may_shrink())
 
     def _retried(self, retry: Callable[[TrialRecord], str]) -> Iterator[str]:
         """Let failed trials train again, each once in a driver's life, while the budget lasts."""
@@ -110,10 +127,10 @@ class SearchDriver:
         reason = self._no_new_trial()
         if reason and (name := self.scheduler.finalist()):
             self.scheduler.start(name, to_the_end=True)
-        elif not reason:
+        elif not reason and self._may_begin():
             name = self._new()
             self.scheduler.start(name)
-        elif not self.scheduler.running():
+        elif reason and not self.scheduler.running():
             self.ended = reason
         return name
 
@@ -162,8 +179,18 @@ class SearchDriver:
         """Why no new trial is proposed; "" if one is."""
         proposed = len(self.scheduler.trials)
         if proposed >= self.num_trials:
-            return f"all {proposed} trials were tried"
+            left = self._rounds.sentence() if self._rounds else ""
+            return f"all {proposed} trials were tried{left and '; '}{left}"
         return self.budget_tracker.stalled() or self._exhausted()
+
+    def _may_begin(self) -> bool:
+        """Whether a new trial may begin now: in a race a seed waits until those before it ended."""
+        if not self._rounds or self.study.has_queued():
+            return True
+        if self.scheduler.running():
+            return False
+        self.study.queue(self._rounds.next())
+        return True
 
     def _finalists_need_the_rest(self) -> bool:
         """Whether what is left of the budget is just enough to finish the best trials so far."""

@@ -69,9 +69,19 @@ class Study:
                 names.append(name)
             elif state == TrialState.QUEUED:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
-                self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+                if (fixed, trial.user_attrs) not in self._waiting():  # or a driver died right here
+                    self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
                 self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
+
+    def _waiting(self) -> list[tuple[Params, Params]]:
+        """What is queued: the values, and what the trial will know of its point."""
+        waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        return [(trial.system_attrs["fixed_params"], trial.user_attrs) for trial in waiting]
+
+    def has_queued(self) -> bool:
+        """Whether a point is queued that no trial tries yet."""
+        return bool(self._waiting())
 
     def queue(self, points: Sequence[tuple[Params, Params]]) -> None:
         """Queue the points, each as (drawn, pinned), that no trial has tried or is to try."""
@@ -83,6 +93,11 @@ class Study:
 
     def _config(self, drawn: Params, pinned: Params) -> TrialConfig:
         return self.sweep.space.config({**drawn, **pinned})
+
+    def seeds_begun(self) -> set[int]:
+        """The seeds of which a point of a list was queued."""
+        pinned = [t.user_attrs.get("pinned", {}) for t in self.study.get_trials(deepcopy=False)]
+        return {point["seed"] for point in pinned if "seed" in point}
 
     def reopen(self, name: str) -> None:
         """Add a trial that tries again the failed trial ``name``, with all it has shown so far."""

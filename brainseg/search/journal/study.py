@@ -29,6 +29,7 @@ from brainseg.search.journal.terms import (
     distributions_of,
     previous_as_optuna_trial,
 )
+from brainseg.search.rounds import races
 from brainseg.search.warm_start import PreviousTrial
 
 # What Optuna raises on lines that are JSON and make no study.
@@ -109,9 +110,8 @@ def _write(run: Run, sweep: Sweep, previous: Sequence[PreviousTrial]) -> None:
     for earlier in previous:
         study.add_trial(previous_as_optuna_trial(earlier, sweep))
     tried = {trial.config for trial in previous if trial.done}
-    points = [
-        (space.config({**drawn, **pinned}), drawn, pinned) for drawn, pinned in sweep.points()
-    ]
+    at_once = [] if races(sweep) else sweep.points()  # see ``Rounds``
+    points = [(space.config({**drawn, **pinned}), drawn, pinned) for drawn, pinned in at_once]
     queue = [point for point in points if point[0] not in tried]
     records = {record.trial: record for record in run.trials()}
     folders = {int(folder.trial): folder for folder in _folders(run)}
