@@ -20,7 +20,7 @@ from brainseg.analysis.failures import Failures, failures
 from brainseg.analysis.pairs import Pair, pairs
 from brainseg.analysis.race import tail
 from brainseg.analysis.ranks import ranks
-from brainseg.analysis.scores import LeftRace, Scores, gather
+from brainseg.analysis.scores import LeftRace, Scores, gather, listed_seeds, what_to_do
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.points import too_few_trainings
 from brainseg.records.queries import fold_count
@@ -139,7 +139,13 @@ def _refuse_small(run: RunSnapshot, scores: Scores, folds: int) -> None:
             f"difference can be told from chance, and {run.path} has {patients}; confirm over "
             "folds, or validate on more patients"
         )
-    if lacking := too_few_trainings(folds, len(scores.seeds)):
+    if lacking := too_few_trainings(folds, scores.seeds):
+        asked = run.sweep["strategy"].get("seeds", scores.seeds)
+        if not too_few_trainings(folds, asked):
+            lacking = (
+                f"of {listed_seeds(asked)} the configurations have only "
+                f"{listed_seeds(scores.seeds)} in common so far; {what_to_do(run.records)}"
+            )
         raise ValueError(f"{lacking} ({run.path})")
 
 

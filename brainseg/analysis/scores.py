@@ -155,13 +155,17 @@ def _too_few(run: RunSnapshot, records: Sequence[TrialRecord], complete: int) ->
             f"a comparison reads each trial's last.csv, and no trial of {run.path} has one: an "
             "older version of brainseg ran it; run it again, or confirm it"
         )
-    failed = failures(records)
-    again = "run the same command again to train what is missing"
-    remedy = f"{failed}; run the same command again with --retry-failed" if failed else again
     return (
         f"a comparison takes two or more configurations with a seed that is done in every fold, "
-        f"and {run.path} has {complete}; {remedy}"
+        f"and {run.path} has {complete}; {what_to_do(records)}"
     )
+
+
+def what_to_do(records: Sequence[TrialRecord]) -> str:
+    """How to train what is missing, and which trials failed."""
+    failed = failures(records)
+    again = "run the same command again"
+    return f"{failed}; {again} with --retry-failed" if failed else f"{again} to train the rest"
 
 
 def _missing(
@@ -179,11 +183,11 @@ def _missing(
         lacks = sorted(started - set(tables[n]))
         if lacks or n not in kept:
             left = "" if n in kept else "; it is left out"
-            notes.append(f"{names[n]} is incomplete for {_listed(lacks)} "
+            notes.append(f"{names[n]} is incomplete for {listed_seeds(lacks)} "
                          f"({_why(run, group)}){left}.")  # fmt: skip
     if unused := sorted(started - set(seeds)):
-        notes.append(f"Compared on {_listed(seeds)} only: some configurations lack "
-                     f"{_listed(unused)}.")  # fmt: skip
+        notes.append(f"Compared on {listed_seeds(seeds)} only: some configurations lack "
+                     f"{listed_seeds(unused)}.")  # fmt: skip
     return notes
 
 
@@ -197,7 +201,7 @@ def _why(run: RunSnapshot, group: Sequence[TrialRecord]) -> str:
     return "; ".join(whys) or "not every fold has started"
 
 
-def _listed(seeds: Sequence[int]) -> str:
+def listed_seeds(seeds: Sequence[int]) -> str:
     """`seed 1`, `seeds 0 and 1`, `seeds 0, 1, 2`."""
     numbers = " and ".join(map(str, seeds)) if len(seeds) < 3 else ", ".join(map(str, seeds))
     return f"seed{'s'[: len(seeds) > 1]} {numbers}"

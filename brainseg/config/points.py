@@ -49,20 +49,21 @@ def require_points(
         earlier[config] = point
 
 
-def too_few_trainings(folds: int, seeds: int) -> str:
+def too_few_trainings(folds: int, seeds: Sequence[int]) -> str:
     """Why so few cannot tell how much trainings vary, and what to add; "" if they can.
 
     Source: simulated, see ``benchmarks/coverage.py``; with fewer, equal configurations differ in
     more than one of ten studies.
     """
     folds = max(folds, 1)
-    have = folds * (seeds - 1)
+    have = folds * (len(seeds) - 1)
     if have >= FEWEST_REPEATS:
         return ""
     more = -(-FEWEST_REPEATS // folds) + 1
-    listed = ",".join(map(str, range(1, more + 1)))
+    further = range(max(seeds, default=0) + 1, max(seeds, default=0) + more + 1)
+    listed = ",".join(map(str, [*seeds, *further][:more]))
     return (
         f"a comparison takes folds x (seeds - 1) of {FEWEST_REPEATS} or more, to tell how much "
-        f"trainings vary, got {folds} x {seeds - 1} = {have}; take {more} seeds, such as "
-        f"--seeds {listed}" + (f", or {FEWEST_REPEATS} folds" if seeds == 2 else "")
+        f"trainings vary, got {folds} x {len(seeds) - 1} = {have}; take {more} seeds, such as "
+        f"--seeds {listed}" + (f", or {FEWEST_REPEATS} folds" if len(seeds) == 2 else "")
     )

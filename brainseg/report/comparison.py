@@ -6,6 +6,7 @@ from typing import Any
 
 from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.failures import FAILED, Failures
+from brainseg.analysis.scores import listed_seeds
 from brainseg.records.queries import fold_count
 from brainseg.report import sentences
 from brainseg.report.results import Results
@@ -41,7 +42,8 @@ def answer(comparison: Comparison) -> str:
         ]
     else:
         parts = [f"{len(best)} of {total} configurations may be the best (95 %): {_names(best)}."]
-    scored = "Its mean Dice is" if len(best) == 1 else f"{lead.name} scored highest: mean Dice"
+    first = lead.name if len(best) == total else "The first of them"
+    scored = "Its mean Dice is" if len(best) == 1 else f"{first} scored highest: mean Dice"
     folds = f" out of fold, {comparison.folds} folds" if comparison.folds else " in validation"
     parts.append(
         f"{scored} {lead.dice.mean:.3f} (95 % interval {span(lead.dice.low, lead.dice.high)}) over "
@@ -117,7 +119,7 @@ def _allowed(failures: Failures) -> str:
 def _left(comparison: Comparison) -> str:
     """Who left the race, when, and by how much at least it was beaten."""
     ways = [
-        f"{gone.name} after {_seeds(gone.seeds)}, at least {-gone.bound:.3f} below {gone.by}"
+        f"{gone.name} after {listed_seeds(gone.seeds)}, at least {-gone.bound:.3f} below {gone.by}"
         for gone in comparison.left
     ]
     return f"Beaten early, and trained with no further seed: {'; '.join(ways)}." if ways else ""
@@ -153,8 +155,8 @@ def variation(comparison: Comparison, sweep: Mapping[str, Any]) -> dict[str, str
     )
     locked = _locked(comparison, sweep)
     return {
-        "Inside the intervals": f"{inside}.",
-        "Not inside": f"{fixed * (not comparison.cut_anew)}{outside}.",
+        "Inside the intervals": _sentence(inside),
+        "Not inside": _sentence(fixed * (not comparison.cut_anew) + outside),
         **({"Locked patients": locked} if locked else {}),
         **({"The search's own scores": LUCK} if "confirms" in sweep else {}),
     }
@@ -170,7 +172,7 @@ def _locked(comparison: Comparison, sweep: Mapping[str, Any]) -> str:
     return f"{locked}, which makes every interval about {100 * wider:.0f} % wider."
 
 
-LUCK = "not used here: the highest score of many is high partly by luck."
+LUCK = "Not used here: the highest score of many is high partly by luck."
 
 
 def p_words(p: float) -> str:
@@ -197,6 +199,5 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def _seeds(seeds: Iterable[int]) -> str:
-    listed = list(map(str, seeds))
-    return f"seed{'s' * (len(listed) > 1)} {' and '.join(listed)}"
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."

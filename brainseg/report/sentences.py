@@ -1,6 +1,6 @@
 """What a run's results say in sentences: the answer, how sure it is, warnings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,7 @@ LEAK = (
     "new patients."
 )
 MADE_UP = "These patients are made up: the scores say nothing about real scans."
+NAMED = 5  # trials that share a note
 
 
 def baselines_note(sweep: Mapping[str, Any]) -> str:
@@ -42,8 +43,7 @@ def answer(results: Results) -> str:
     frame, seeds, trials = results.ranking, results.over_seeds, results.snapshot.trials
     ranked, folds = frame[frame["rank"].notna()], fold_count(results.sweep)
     if len(seeds) and (folds or len(ranked)):
-        test = f"Test the difference with `brainseg compare {results.snapshot.path}`"
-        return f"{_answer_over_seeds(seeds)}. {test if folds else 'Not yet confirmed'}."
+        return f"{_answer_over_seeds(seeds)}.{' Not yet confirmed.' * (not folds)}"
     if ranked.empty and folds:
         return f"No configuration has been scored in all {folds} folds yet."
     if ranked.empty:
@@ -138,8 +138,18 @@ def caveat(sweep: Mapping[str, Any]) -> str:
 def file_notes(run: RunSnapshot) -> list[str]:
     """What was found wrong with trials' files, and what became of it, a sentence each."""
     unlisted = [f"Trial {name}: trials.jsonl does not list it; {LIST}." for name in run.unlisted]
-    notes = [(name, note) for name, trial in run.trials.items() for note in trial.notes]
-    return unlisted + [f"Trial {name}: {note}." for name, note in notes]
+    trials: dict[str, list[str]] = {}
+    for name, trial in run.trials.items():
+        for note in trial.notes:
+            trials.setdefault(note, []).append(name)
+    return unlisted + [f"{_trials(names)}: {note}." for note, names in trials.items()]
+
+
+def _trials(names: Sequence[str]) -> str:
+    """`Trial 0007`, `Trials 0007, 0008, 0009 and 42 more`."""
+    more = len(names) - NAMED
+    rest = f" and {more} more" if more > 0 else ""
+    return f"Trial{'s' * (len(names) > 1)} {', '.join(names[:NAMED])}{rest}"
 
 
 def retry_notes(run: RunSnapshot) -> list[str]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from brainseg.analysis.comparison import Comparison
 from brainseg.analysis.pareto import sentence as pareto_sentence
 from brainseg.data.labels import in_words
 from brainseg.records.queries import fold_count
@@ -37,7 +38,7 @@ def print_ranking(results: Results, console: Console) -> None:
     """The answer, the ranking as a table, and below it what its figures mean."""
     sweep, frame, run = results.sweep, results.ranking, results.run
     console.print(Text(sweep["question"], style="bold"))
-    for sentence in filter(None, (headline(results), expected_dice_note(results))):
+    for sentence in filter(None, (headline(results), _more(results), expected_dice_note(results))):
         print_prose(console, sentence)
     table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
     trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []
@@ -52,6 +53,13 @@ def print_ranking(results: Results, console: Console) -> None:
         console.print(Text(note, style="dim"))
     for path in filter(Path.exists, (run.report, run.results)):
         console.print(Text(str(path)), soft_wrap=True)
+
+
+def _more(results: Results) -> str:
+    """Where the whole comparison is, if there is one."""
+    if not isinstance(results.comparison, Comparison):
+        return ""
+    return f"The whole comparison: `brainseg compare {results.snapshot.path}`."
 
 
 def _notes(results: Results) -> list[str]:

@@ -26,7 +26,7 @@ from tests.support.confirm_run import (
     scores,
     three_configurations,
 )
-from tests.support.reports import Tags, written
+from tests.support.reports import Tags, printed, written
 from tests.support.small_run import HOSTILE, begin, four_trials
 
 
@@ -40,8 +40,8 @@ def test_the_answer_names_who_may_be_the_best_and_how_the_first_scored(tmp_path:
     text = answer(compared(five_configurations(tmp_path)))
     assert text.startswith(
         "3 of 5 configurations may be the best (95 %): tu-swin_tiny_patch4_window7_224, imagenet; "
-        "resnet50, imagenet; mobilenet_v2, imagenet. tu-swin_tiny_patch4_window7_224, imagenet "
-        "scored highest: mean Dice 0.820 (95 % interval 0.7"
+        "resnet50, imagenet; mobilenet_v2, imagenet. The first of them scored highest: mean Dice "
+        "0.820 (95 % interval 0.7"
     )
     assert text.endswith("over 40 patients out of fold, 5 folds and 2 seeds.")
 
@@ -115,15 +115,15 @@ def test_what_the_intervals_include_and_what_locking_costs_is_told(tmp_path: Pat
     comparison, sweep = compared(run), RunSnapshot.load(run).sweep
     sources = variation(comparison, sweep)
     assert sources["Inside the intervals"] == (
-        "other patients of the same kind, other seeds, other training sets of the same size from "
+        "Other patients of the same kind, other seeds, other training sets of the same size from "
         "the same source (each seed has folds of its own)."
     )
-    assert sources["Not inside"].startswith("other hospitals, scanners and annotators, other")
+    assert sources["Not inside"].startswith("Other hospitals, scanners and annotators, other")
     assert sources["Locked patients"] == "10, which makes every interval about 12 % wider."
     same = variation(replace(comparison, cut_anew=False), {"split": {"counts": {}}})
-    assert same["Inside the intervals"] == "other patients of the same kind, other seeds."
+    assert same["Inside the intervals"] == "Other patients of the same kind, other seeds."
     assert same["Not inside"].startswith(
-        "other training sets of the same size (all seeds share the same folds), other hospitals"
+        "Other training sets of the same size (all seeds share the same folds), other hospitals"
     )
     assert "Locked patients" not in same
 
@@ -211,6 +211,47 @@ def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) 
     add_configuration(run, VGG, scores(0.8, draw=1))
     text = Tags(written(run)).text
     assert "Comparison" in text and "two or more configurations" in text
+
+
+def of_means(run: Run) -> str:
+    """The section of the page that shows the means over seeds."""
+    section = written(run).split('<section id="over-seeds">')[1].split("</section>")[0]
+    return Tags(section).text
+
+
+def test_a_seed_that_is_not_done_yet_is_the_reason_and_the_means_are_there(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    fails = {(2, fold): "out of memory" for fold in range(5)}
+    for draw, point in enumerate((VGG, RESNET)):
+        add_configuration(run, point, scores(0.8, draw=draw), fails=fails if draw else None)
+    why = "Not compared: of seeds 1 and 2 the configurations have only seed 1 in common so far; "
+    for text in (Tags(written(run)).text, " ".join(printed(run).split())):
+        assert f"{why}5 of 20 trials failed" in text and "with --retry-failed" in text
+        assert "imagenet scored highest: mean Dice 0.8" in text
+    assert "vgg16, imagenet" in of_means(run) and "resnet50, imagenet" in of_means(run)
+
+
+def test_an_old_run_of_2_folds_and_2_seeds_says_what_to_add_and_shows_its_means(
+    tmp_path: Path,
+) -> None:
+    run = confirmation(tmp_path, folds=2, seeds=(0, 1))
+    for draw, point in enumerate((VGG, RESNET)):
+        add_configuration(run, point, scores(0.8, draw=draw), folds=2)
+    for text in (Tags(written(run)).text, " ".join(printed(run).split())):
+        assert (
+            "Not compared: a comparison takes folds x (seeds - 1) of 4 or more, to tell how much "
+            "trainings vary, got 2 x 1 = 2; take 3 seeds, such as --seeds 0,1,2, or 4 folds"
+        ) in text
+    assert "vgg16, imagenet" in of_means(run) and "0.800" in of_means(run)
+
+
+def test_the_ranking_of_a_confirmation_leads_with_the_answer_and_names_the_command(
+    tmp_path: Path,
+) -> None:
+    run = five_configurations(tmp_path)
+    text = " ".join(printed(run).split())
+    assert "3 of 5 configurations may be the best (95 %)" in text
+    assert f"The whole comparison: `brainseg compare {run.path}`." in text
 
 
 def test_the_page_of_a_search_has_no_comparison(tmp_path: Path) -> None:

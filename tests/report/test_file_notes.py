@@ -6,7 +6,7 @@ import pytest
 
 from brainseg.records.files import Unreadable, read_json, write_json
 from tests.support.reports import printed, written
-from tests.support.small_run import four_trials
+from tests.support.small_run import begin, four_trials, train
 
 
 def test_notes_of_trials_and_missing_tables_are_in_the_terminal_and_on_the_page(
@@ -39,3 +39,14 @@ def test_a_trial_whose_rows_are_lost_is_left_out_of_the_pareto_front_and_refused
     assert "Trial 0001: metrics.jsonl holds 0 of its 3 epochs" in printed(run, 200)
     with pytest.raises(Unreadable, match=r"metrics\.jsonl cannot be read: no epoch is left in it"):
         run.trial("0001").objective_values(["dice"])
+
+
+def test_what_many_trials_lack_is_said_once(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    for n in range(7):
+        train(run, f"{n:04d}", [0.5])
+        run.trial(f"{n:04d}").panels.unlink()
+    assert (
+        "Trials 0000, 0001, 0002, 0003, 0004 and 2 more: panels.npz of its best epoch, 1, cannot "
+        "be shown: missing." in printed(run, 200)
+    )

@@ -115,7 +115,7 @@ class Study:
     @property
     def lacks(self) -> str:
         """Why its trainings allow no interval; "" if they do."""
-        return too_few_trainings(self.folds, len(self.scores.seeds))
+        return too_few_trainings(self.folds, self.scores.seeds)
 
     @cached_property
     def asked(self) -> int:
