@@ -46,7 +46,6 @@ def test_what_many_trials_lack_is_said_once(tmp_path: Path) -> None:
     for n in range(7):
         train(run, f"{n:04d}", [0.5])
         run.trial(f"{n:04d}").panels.unlink()
-    assert (
-        "Trials 0000, 0001, 0002, 0003, 0004 and 2 more: panels.npz of its best epoch, 1, cannot "
-        "be shown: missing." in printed(run, 200)
-    )
+    text = printed(run, 200)
+    assert "Trials 0000, 0001, 0002, 0003, 0004 and 2 more: panels.npz" in text
+    assert text.count("panels.npz") == 1
