@@ -60,21 +60,55 @@ class World:
         return np.array([NOISE[name] for name in names])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Persons:
+    """What lasts over trainings of each patient."""
+
+    logit_CP: Floats
+    fails_CP: NDArray[np.bool_]
+
+    def and_others(self, others: "Persons") -> "Persons":
+        return Persons(
+            logit_CP=np.concatenate([self.logit_CP, others.logit_CP], axis=1),
+            fails_CP=np.concatenate([self.fails_CP, others.fails_CP], axis=1),
+        )
+
+
 def study(rng: Generator, world: World) -> tuple[Floats, NDArray[np.int64]]:
     """The Dice of one study (C, S, P), and each patient's fold under each seed (S, P)."""
-    shape = (world.seeds, world.patients)
-    folds_P = np.arange(world.patients) % world.folds
+    return scored(rng, world, persons(rng, world))
+
+
+def persons(rng: Generator, world: World) -> Persons:
+    """New patients, as many as the world says; some are hard, and some fail with every seed."""
+    patients, shape = world.patients, (len(world.gains), world.patients)
+    hard_P = rng.random(patients) < 0.125
+    easy_P, low_P = rng.normal(2.17, 0.62, patients), rng.normal(0.1, 1.1, patients)
+    own_CP = OWN * rng.standard_t(5, shape) / np.sqrt(5 / 3)
+    gain_C = np.array(world.gains)[:, None]
+    least = min(world.failures)
+    common_P = rng.random(patients) < SHARED * least
+    lasting_CP = rng.random(shape) < LASTING * (np.array(world.failures)[:, None] - SHARED * least)
+    return Persons(
+        logit_CP=gain_C + np.where(hard_P, low_P, easy_P) + own_CP, fails_CP=common_P | lasting_CP
+    )
+
+
+def scored(rng: Generator, world: World, of: Persons) -> tuple[Floats, NDArray[np.int64]]:
+    """The Dice of these patients by new trainings, and their folds, see ``study``."""
+    count, patients = of.logit_CP.shape
+    folds_P = np.arange(patients) % world.folds
     fold_SP = np.stack([rng.permutation(folds_P) for _ in range(world.seeds)])
     if not world.anew:
         fold_SP[:] = fold_SP[0]
-    count, spread_C = len(world.gains), world.spread_C / np.sqrt(1 + world.sets**2)
+    spread_C = world.spread_C / np.sqrt(1 + world.sets**2)
     luck_CSF = rng.standard_normal((count, world.seeds, world.folds))
     set_CSF = world.sets * rng.standard_normal((count, world.seeds, world.folds))
     if not world.anew:
         set_CSF[:] = set_CSF[:, :1]
     training_CSF = spread_C[:, None, None] * (luck_CSF + set_CSF)
-    training_CSP = np.take_along_axis(training_CSF, np.broadcast_to(fold_SP, (count, *shape)), 2)
-    return _dice(rng, world, training_CSP), fold_SP
+    fold_CSP = np.broadcast_to(fold_SP, (count, *fold_SP.shape))
+    return _dice(rng, world, of, np.take_along_axis(training_CSF, fold_CSP, 2)), fold_SP
 
 
 def truth(world: World) -> Floats:
@@ -85,31 +119,14 @@ def truth(world: World) -> Floats:
 @cache
 def _truth(world: World) -> Floats:
     rng = np.random.default_rng(12345)
-    spread_C11 = world.spread_C[:, None, None]
-    training_CSP = spread_C11 * rng.standard_normal((len(world.gains), 1, MANY))
-    return _dice(rng, replace(world, seeds=1, patients=MANY), training_CSP).mean((1, 2))
+    many = persons(rng, replace(world, patients=MANY))
+    training_CSP = world.spread_C[:, None, None] * rng.standard_normal((len(world.gains), 1, MANY))
+    return _dice(rng, world, many, training_CSP).mean((1, 2))
 
 
-def _dice(rng: Generator, world: World, training_CSP: Floats) -> Floats:
-    count, seeds, patients = training_CSP.shape
-    hard_P = rng.random(patients) < 0.125
-    easy_P, low_P = rng.normal(2.17, 0.62, patients), rng.normal(0.1, 1.1, patients)
-    patient_P = np.where(hard_P, low_P, easy_P)
-    own_CP = OWN * rng.standard_t(5, (count, patients)) / np.sqrt(5 / 3)
-    rest_CSP = REST * rng.standard_normal((count, seeds, patients))
-    gain_C = np.array(world.gains)[:, None, None]
-    logit_CSP = gain_C + (patient_P + own_CP)[:, None] + training_CSP + rest_CSP
-    dice_CSP = 1 / (1 + np.exp(-logit_CSP))
-    return np.asarray(np.where(_fails(rng, world, seeds, patients), 0.0, dice_CSP), np.float64)
-
-
-def _fails(rng: Generator, world: World, seeds: int, patients: int) -> NDArray[np.bool_]:
-    """Where a configuration fails: some with all others, some of its own with every seed."""
-    count = len(world.failures)
-    share_C = np.array(world.failures)[:, None, None]
-    least = min(world.failures)
-    common_P = rng.random(patients) < SHARED * least
-    own_C = share_C - SHARED * least
-    lasting_CP = rng.random((count, 1, patients)) < LASTING * own_C
-    passing_CSP = rng.random((count, seeds, patients)) < (1 - LASTING) * own_C
-    return np.asarray(common_P | lasting_CP | passing_CSP, np.bool_)
+def _dice(rng: Generator, world: World, of: Persons, training_CSP: Floats) -> Floats:
+    rest_CSP = REST * rng.standard_normal(training_CSP.shape)
+    dice_CSP = 1 / (1 + np.exp(-of.logit_CP[:, None] - training_CSP - rest_CSP))
+    own_C = np.array(world.failures)[:, None, None] - SHARED * min(world.failures)
+    passing_CSP = rng.random(training_CSP.shape) < (1 - LASTING) * own_C
+    return np.asarray(np.where(of.fails_CP[:, None] | passing_CSP, 0.0, dice_CSP), np.float64)

@@ -13,7 +13,7 @@ Shapes: C configurations, S seeds, P patients.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 
@@ -46,12 +46,16 @@ def pairwise(dice_CSP: Floats, trainings: Trainings) -> list[list[Estimate]]:
     of its own and of that over all pairs: alone it has few degrees of freedom, and where it comes
     out as 0 by chance, equal configurations would be told apart (docs/log.md, 2026-11-30).
     """
-    prior = Prior()
+    prior, both = Prior(), list(combinations(range(len(dice_CSP)), 2))
     if len(dice_CSP) > 2:
-        both = combinations(dice_CSP, 2)
-        of_pairs = [between_trainings(own - other, trainings)[0] for own, other in both]
+        of_pairs = [between_trainings(dice_CSP[a] - dice_CSP[b], trainings)[0] for a, b in both]
         prior = Prior(training=fmean(of_pairs), freedom=trainings.freedom)
-    return [[estimate(own - other, trainings, prior) for other in dice_CSP] for own in dice_CSP]
+    itself = estimate(np.zeros_like(dice_CSP[0]), trainings)
+    differences = [[itself] * len(dice_CSP) for _ in dice_CSP]
+    for a, b in both:
+        gap = estimate(dice_CSP[a] - dice_CSP[b], trainings, prior)
+        differences[a][b], differences[b][a] = gap, replace(gap, mean=-gap.mean)
+    return differences
 
 
 def best_set(differences: Sequence[Sequence[Estimate]], tail: float) -> BestSet:

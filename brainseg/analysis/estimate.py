@@ -135,8 +135,9 @@ class Estimate:
             (self.error_patients, self.freedom_patients),
             (self.error_training, self.freedom_training),
         )
-        weight = sum(part**2 / freedom for part, freedom in parts if part)
-        return self.error**4 / weight if weight else math.inf
+        whole = self.error_patients + self.error_training
+        weight = sum((part / whole) ** 2 / freedom for part, freedom in parts if part)
+        return 1 / weight if weight else math.inf
 
     def reach(self, tail: float) -> float:
         """How far a bound lies from the mean that is wrong with a probability of ``tail``."""
@@ -251,7 +252,7 @@ def _freedom(mean_P: Floats) -> float:
     second = float((off_P**2).mean())
     if n < 4 or second == 0:
         return float(n - 1)
-    excess = float((off_P**4).mean()) / second**2 - 3
+    excess = float(((off_P / math.sqrt(second)) ** 4).mean()) - 3
     excess = ((n + 1) * excess + 6) * (n - 1) / ((n - 2) * (n - 3))  # unbiased if normal
     freedom = 2 / (max(excess, 0.0) / n + 2 / (n - 1))
     return min(max(freedom, FEWEST_FREEDOM), n - 1.0)

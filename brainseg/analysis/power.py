@@ -51,6 +51,8 @@ def further(rival: str, gap: Estimate, trainings: Trainings, tail: float) -> Fur
         gap: the leader's Dice less the rival's.
         tail: the one-sided level at which one configuration beats another in the set.
     """
+    if not gap.mean or not gap.error:
+        return None
     present = _Present(gap, trainings)
     patients = _fewest(lambda n: present.with_patients(n, tail), trainings.patients, MOST_PATIENTS)
     seeds = None
@@ -151,8 +153,9 @@ class _Present:
     ) -> float:
         """The share of draws in which the leader beats the rival by the set's test."""
         error_R = patients[0] + training[0]
-        weight_R = patients[0] ** 2 / patients[1] + training[0] ** 2 / training[1]
-        reach_R = special.stdtrit(error_R**2 / weight_R, 1 - tail) * np.sqrt(error_R)
+        weight_R = (patients[0] / error_R) ** 2 / patients[1]
+        weight_R += (training[0] / error_R) ** 2 / training[1]
+        reach_R = special.stdtrit(1 / weight_R, 1 - tail) * np.sqrt(error_R)
         return float((mean_R * math.copysign(1, self.gap.mean) > reach_R).mean())
 
 
