@@ -18,6 +18,7 @@ from brainseg.analysis.best_set import best_set, pairwise
 from brainseg.analysis.estimate import Estimate, Interval, Trainings, estimate
 from brainseg.analysis.failures import Failures, failures
 from brainseg.analysis.pairs import Pair, pairs
+from brainseg.analysis.power import Further, further
 from brainseg.analysis.race import tail
 from brainseg.analysis.ranks import ranks
 from brainseg.analysis.scores import LeftRace, Scores, gather, listed_seeds, what_to_do
@@ -64,6 +65,7 @@ class Comparison:
     left: tuple[LeftRace, ...]
     pairs: tuple[Pair, ...]
     unseen: Restricted | None  # None: no search, or too few of such patients
+    further: Further | None  # of the first and the second of the set; None: nothing to promise
     seeds: tuple[int, ...]
     patients: int
     folds: int  # 0: the validation patients of one split
@@ -108,11 +110,13 @@ def compare(run: RunSnapshot, *, margin: float = MARGIN) -> Comparison:
     trainings = Trainings(scores.fold_SP)
     level = _level(run, scores)
     differences = pairwise(scores.dice_CSP, trainings)
+    configurations = _configurations(run, scores, trainings, differences, level)
     return Comparison(
-        configurations=tuple(_configurations(run, scores, trainings, differences, level)),
+        configurations=tuple(configurations),
         left=scores.left,
         pairs=pairs(scores.names, differences),
         unseen=_unseen(scores, level),
+        further=_further(configurations, trainings, differences, level),
         seeds=scores.seeds,
         patients=trainings.patients,
         folds=folds,
@@ -191,6 +195,19 @@ def _configurations(
         )
         for c, dice_SP in enumerate(scores.dice_CSP)
     ]
+
+
+def _further(
+    configurations: Sequence[ComparedConfiguration],
+    trainings: Trainings,
+    differences: list[list[Estimate]],
+    level: float,
+) -> Further | None:
+    """What would tell the first from the second of the set."""
+    for rival, compared in enumerate(configurations[1:], start=1):
+        if compared.may_be_best:
+            return further(compared.name, differences[0][rival], trainings, level)
+    return None
 
 
 def _unseen(scores: Scores, level: float) -> Restricted | None:

@@ -107,7 +107,7 @@ class Estimate:
     """A mean with what its uncertainty consists of.
 
     Attributes:
-        patients: their number.
+        count: of what the mean is over, patients.
         error_patients: variance of the mean that patients bring, the rest included.
         error_training: variance of the mean that trainings bring.
         training: variance between trainings, of what all patients of one share; at least 0.
@@ -115,7 +115,7 @@ class Estimate:
     """
 
     mean: float
-    patients: int
+    count: int
     error_patients: float
     error_training: float
     freedom_patients: float
@@ -161,8 +161,8 @@ class Estimate:
             return Interval(mean=self.mean, low=self.mean, high=self.mean)
         wider = replace(
             self,
-            error_patients=((self.patients - 1) * self.error_patients + largest / self.patients)
-            / self.patients,
+            error_patients=((self.count - 1) * self.error_patients + largest / self.count)
+            / self.count,
             freedom_patients=self.freedom_patients + 1,
         )
         reach = wider.reach((1 - level) / 2) / largest
@@ -210,7 +210,7 @@ def estimate(value_SP: Floats, trainings: Trainings, prior: Prior = UNKNOWN) -> 
         training = max(training / freedom, 0.0)
     return Estimate(
         mean=float(mean_P.mean()),
-        patients=len(mean_P),
+        count=len(mean_P),
         error_patients=float(mean_P.var(ddof=1)) / len(mean_P),
         error_training=training * float((trainings.share_T**2).sum()),
         freedom_patients=_freedom(mean_P),

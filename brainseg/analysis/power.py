@@ -17,7 +17,6 @@ more patients all trainings are new, and each sees as many patients as now.
 Shapes: R draws.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,13 +44,13 @@ class Further:
 
 
 def further(rival: str, gap: Estimate, trainings: Trainings, tail: float) -> Further | None:
-    """What to promise about a difference of the leader that the set does not tell; the same always.
+    """What to promise about a difference of the leader that the set does not tell; always the same.
 
     Args:
         gap: the leader's Dice less the rival's.
         tail: the one-sided level at which one configuration beats another in the set.
     """
-    if not gap.mean or not gap.error:
+    if gap.mean <= 0 or not gap.error:
         return None
     present = _Present(gap, trainings)
     patients = _fewest(lambda n: present.with_patients(n, tail), trainings.patients, MOST_PATIENTS)
@@ -156,7 +155,7 @@ class _Present:
         weight_R = (patients[0] / error_R) ** 2 / patients[1]
         weight_R += (training[0] / error_R) ** 2 / training[1]
         reach_R = special.stdtrit(1 / weight_R, 1 - tail) * np.sqrt(error_R)
-        return float((mean_R * math.copysign(1, self.gap.mean) > reach_R).mean())
+        return float((mean_R > reach_R).mean())
 
 
 def _chi_square(rng: Generator, freedom: float) -> Floats:

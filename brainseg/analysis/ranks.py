@@ -33,6 +33,7 @@ def ranks(dice_CSP: Floats, trainings: Trainings, draws: int = DRAWS) -> Ranks:
     mean_RC = rng.multivariate_normal(mean_CP.mean(1), covariance_CC, draws, method="eigh")
     error_C = [math.sqrt(estimate(own_SP, trainings).error_training) for own_SP in dice_CSP]
     mean_RC += np.array(error_C) * rng.standard_t(trainings.freedom, mean_RC.shape)
+    mean_RC = mean_RC.round(6)  # equal scores are equal in each draw, not but for the last digits
     above_RC = (mean_RC[:, None] > mean_RC[:, :, None]).sum(2)
     equal_RC = (mean_RC[:, None] == mean_RC[:, :, None]).sum(2)
     rank_RC = 1 + above_RC + (equal_RC - 1) / 2

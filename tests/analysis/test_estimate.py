@@ -129,7 +129,7 @@ def test_a_heavy_tailed_variance_has_the_degrees_of_freedom_of_its_own_scatter()
 
 def fit(mean: float, patients: float, training: float, freedom: tuple[float, int]) -> Estimate:
     return Estimate(
-        mean=mean, patients=50, error_patients=patients, error_training=training,
+        mean=mean, count=50, error_patients=patients, error_training=training,
         freedom_patients=freedom[0], freedom_training=freedom[1], training=0.0, rest=0.0,
     )  # fmt: skip
 

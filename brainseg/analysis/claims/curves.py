@@ -41,6 +41,7 @@ def over_trainings(value_T: Floats) -> Estimate:
     variance = float(value_T.var(ddof=1)) if trainings > 1 else math.nan
     return Estimate(
         mean=float(value_T.mean()),
+        count=trainings,
         error_patients=0.0,
         error_training=variance / trainings,
         freedom_patients=math.inf,

@@ -1,0 +1,84 @@
+"""How much more is promised: kept, silent where nothing can be, the same each time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.coverage import SAME
+from benchmarks.promise import Kept, extended
+from benchmarks.study_simulator import World
+from brainseg.analysis.estimate import Estimate, Trainings
+from brainseg.analysis.power import MOST_PATIENTS, MOST_SEEDS, Further, further
+
+FIFTHS = Trainings(np.tile(np.arange(50) % 5, (2, 1)))
+TAIL = 0.05 / 6  # of seven configurations
+
+
+def gap(mean: float, *, patients: float = 1e-4, training: float = 1e-5) -> Estimate:
+    """A difference with these variances of its mean, from 50 patients x 5 folds x 2 seeds."""
+    return Estimate(
+        mean=mean, count=50, error_patients=patients, error_training=training,
+        freedom_patients=30.0, freedom_training=10, training=10 * training, rest=patients * 10,
+    )  # fmt: skip
+
+
+def promised(of: Estimate, tail: float = TAIL) -> Further:
+    answer = further("rival", of, FIFTHS, tail)
+    assert answer is not None
+    return answer
+
+
+def test_the_same_difference_gets_the_same_answer() -> None:
+    assert promised(gap(0.025)) == promised(gap(0.025))
+    assert promised(gap(0.025)).rival == "rival"
+
+
+def test_a_difference_that_is_smaller_than_its_error_promises_nothing() -> None:
+    assert further("rival", gap(0.005), FIFTHS, TAIL) is None
+    assert further("rival", gap(0.0), FIFTHS, TAIL) is None
+    assert further("rival", gap(0.0, patients=0.0, training=0.0), FIFTHS, TAIL) is None
+
+
+def test_a_larger_difference_takes_fewer_more() -> None:
+    patients = [promised(gap(mean)).patients for mean in (0.024, 0.026, 0.028)]
+    assert all(patients) and patients == sorted(patients, key=lambda more: -(more or 0))
+
+
+def test_a_stricter_level_takes_more() -> None:
+    few, many = promised(gap(0.026)).patients, promised(gap(0.026), tail=0.005).patients
+    assert few and many and few < many
+
+
+def test_where_patients_scatter_more_patients_help_and_where_trainings_do_more_seeds() -> None:
+    by_patients = promised(gap(0.024, patients=1.1e-4, training=1e-6))
+    assert by_patients.patients and by_patients.seeds is None
+    by_seeds = promised(gap(0.026, patients=2e-5, training=1e-4))
+    assert by_seeds.seeds and by_seeds.patients is None
+
+
+def test_the_promise_stays_within_what_is_realistic() -> None:
+    for mean in np.linspace(0.012, 0.03, 15):
+        answer = further("rival", gap(float(mean)), FIFTHS, TAIL)
+        if answer and answer.patients:
+            assert 1 <= answer.patients <= MOST_PATIENTS - 50
+        if answer and answer.seeds:
+            assert 1 <= answer.seeds <= MOST_SEEDS - 2
+
+
+def test_without_a_second_seed_no_seeds_are_promised() -> None:
+    one = Trainings(np.arange(50)[None] % 5)
+    answer = further("rival", gap(0.026), one, TAIL)
+    assert answer and answer.patients and answer.seeds is None
+
+
+@pytest.mark.parametrize(("noise", "of"), [("quiet", "patients"), ("noisy", "seeds")])
+def test_as_many_more_as_promised_tell_in_some_80_percent(noise: str, of: str) -> None:
+    """The leader and the second of seven, whose true values lie as far apart as can be told."""
+    world = World(patients=50 if of == "patients" else 400, noise=noise, failures=SAME)
+    rng, kept = np.random.default_rng(1), Kept(seeds=[], patients=[])
+    for _ in range(200):
+        gains = tuple(0.3 * rng.standard_normal(len(SAME)))
+        extended(rng, replace(world, gains=gains), TAIL, kept)
+    told = [tells for tells, _ in kept[of]]
+    assert len(told) > 8 and 0.6 < np.mean(told) <= 0.97
