@@ -1,4 +1,4 @@
-"""Train the best of a search again, fold by fold, beside the report's models: `confirm`."""
+"""Train the best of a search again, fold by fold, beside a baseline: `confirm`."""
 
 import argparse
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from brainseg.cli.options.parser import Commands, Parser, one_of, seeds, whole_n
 from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resume_from_args
 from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_from_args
 from brainseg.cli.runs import existing_run, offline_if, run_and_report
+from brainseg.config.design import BASELINES, Baselines, Design
+from brainseg.config.points import FEWEST_REPEATS
 from brainseg.config.sweep import Points, Sweep
 from brainseg.data.address import is_address, local_path
 from brainseg.records.run import Run, TrialRecord
@@ -23,10 +25,10 @@ class ConfirmOptions:
 
     run: Path
     data: str | None  # None: where the search had them
-    top: int
-    folds: int
-    seeds: tuple[int, ...]
-    baselines: bool
+    top: int | None  # None of these: as the confirmation was started, else as Design has it
+    folds: int | None
+    seeds: tuple[int, ...] | None
+    baselines: Baselines | None
     trials: int | None
     race: bool | None  # None: as the confirmation was started, else with
     resume: ResumeOptions
@@ -39,10 +41,11 @@ def add_command(commands: "Commands[Parser]") -> None:
         "confirm",
         help="train the best of a search again, over patient folds and seeds",
         usage="brainseg confirm RUN [options]",
-        description="Train the best configurations of a search again, and with them the report's "
-        "four models: each fold of the patients is held out in turn, with every seed. Patients "
-        "that the search locked stay locked. Results go to a folder NAME-confirm beside the "
-        "search's. Run the same command again to resume.",
+        description="Train the best configurations of a search again, and with them a plain U-Net: "
+        "each fold of the patients is held out in turn, with every seed, for each of which the "
+        "folds are cut anew. Patients that the search locked stay locked. Results go to a folder "
+        "NAME-confirm beside the search's. Run the same command again to resume; what was started "
+        "keeps its settings, and further --seeds extend it.",
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="the search's folder, such as runs/encoders"
@@ -58,29 +61,29 @@ def _add_trial_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--top",
         type=whole_number,
-        default=3,
         metavar="N",
-        help="the N best configurations, by expected Dice (default: %(default)s)",
+        help=f"the N best configurations, by expected Dice (default: {Design.top})",
     )
     group.add_argument(
         "--folds",
         type=whole_number,
-        default=5,
         metavar="K",
-        help="folds of the patients (default: %(default)s)",
+        help=f"folds of the patients (default: {Design.folds})",
     )
     group.add_argument(
         "--seeds",
         type=seeds,
-        default=(0, 1),
-        metavar="0,1,...",
-        help="seeds of every configuration and fold (default: 0,1)",
+        metavar="1,2,...",
+        help="seeds of every configuration and fold; folds x (seeds - 1) must be "
+        f"{FEWEST_REPEATS} or more (default: {','.join(map(str, Design.seeds))}, without those "
+        "that the search used)",
     )
     group.add_argument(
-        "--no-baselines",
-        action="store_false",
-        dest="baselines",
-        help="leave out the report's models that are not among the best",
+        "--baselines",
+        type=one_of(*BASELINES),
+        metavar="|".join(BASELINES),
+        help="models to compare with: a plain U-Net, the report's four models, or none but those "
+        f"that are among the best (default: {Design.baselines})",
     )
     group.add_argument(
         "--race",
@@ -157,14 +160,19 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
     from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import full_name, in_words, varied_between_configurations
     from brainseg.records.trial_state import TrialState
-    from brainseg.search.confirmation import expected_seconds, how_chosen, ranked_configurations
+    from brainseg.search.confirmation import (
+        expected_seconds,
+        how_chosen,
+        ranked_configurations,
+        search_seeds,
+    )
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {candidate.trial: candidate for candidate in ranked_configurations(search)}
     records = [TrialRecord("", TrialState.QUEUED, params=dict(point)) for point in sweep.first]
     paths = varied_between_configurations(records)
     for point, origin in zip(sweep.first, sweep.confirms.origins, strict=True):
-        origins = ["one of the report's models"] * origin.baseline
+        origins = ["a baseline"] * origin.baseline
         if tried := known.get(origin.trial):
             early = ", though it was stopped early" * (tried.state == TrialState.STOPPED)
             expected = "" if tried.expected is None else f", {tried.expected:.3f} expected"
@@ -184,3 +192,9 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
         + f": {'at most ' * strategy.race}about {expected_seconds(search, sweep) / 3600:.2g} "
         "device-hours, at the speed of the search's epochs"
     )
+    if shared := sorted(search_seeds(search).intersection(sweep.strategy.seeds)):
+        # No error: a confirmation of an earlier version has seed 0, and its other seeds do count.
+        print(
+            f"note: the search used seed {', '.join(map(str, shared))} as well, so the luck by "
+            "which it chose these configurations counts again there; the default seeds avoid that"
+        )

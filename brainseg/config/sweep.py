@@ -125,10 +125,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Origin:
-    """Why a point is confirmed: it led the search, it is one of the report's models, or both."""
+    """Why a point is confirmed: it led the search, it is a baseline, or both."""
 
     trial: str  # of the search; "" if it did not try this configuration
-    baseline: bool  # one of the report's models
+    baseline: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Which configurations of a search are trained again, in all folds, to measure their true Dice.
 
 They are the best few by expected Dice, since the highest Dice among many trials is partly luck, and
-the report's four models as a reference. The search's data, its locked test patients and its other
-settings stay as they were; the folds divide the patients that were not locked.
+baselines as a reference. The search's data, its locked test patients and its other settings stay as
+they were; the folds divide the patients that were not locked, anew for each seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from brainseg.config.design import MODELS, Baselines, Design, other_seeds
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
+from brainseg.config.points import too_few_trainings
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
-from brainseg.config.sweep import REPORT_MODELS, Confirms, Origin, Points, Split, Sweep
+from brainseg.config.sweep import Confirms, Origin, Points, Split, Sweep
 from brainseg.records.files import Unreadable
 from brainseg.records.queries import by_configuration, failures
 from brainseg.records.run import LIST, Run, TrialRecord
@@ -38,47 +40,63 @@ class RankedConfiguration:
 def confirmation(
     run: Run,
     *,
-    top: int = 3,
-    folds: int = 5,
-    seeds: Sequence[int] = (0, 1),
-    baselines: bool = True,
+    top: int | None = None,
+    folds: int | None = None,
+    seeds: Sequence[int] | None = None,
+    baselines: Baselines | None = None,
     trials: int | None = None,
     race: bool | None = None,
 ) -> Sweep:
-    """The sweep that confirms a search: its ``top`` configurations and the report's models.
+    """The sweep that confirms a search: its ``top`` configurations and the baselines.
 
-    A report's model that is among the best is not trained twice. A confirmation that was started
-    keeps its configurations, even if the search has continued since.
+    A baseline that is among the best is not trained twice. A confirmation that was started keeps
+    its configurations, even if the search has continued since, and its design but for seeds that
+    are added; what is not given is as it was started, else as ``Design`` has it.
 
     Args:
         race: whether configurations that cannot be the best leave after each seed; None: as the
             confirmation was started, and a new one races.
 
     Raises:
-        ValueError: ``top`` below 1, ``folds`` below 2, a search without a score or split by
-            slices, ``run`` is itself a confirmation, or it was started with another ``race``.
+        ValueError: a design that cannot be, tells too little, or is not the started one's; a search
+            without a score or split by slices, or ``run`` is itself a confirmation.
     """
     search = run.settings()
-    _refuse(run, search, top, folds)
+    given = {"top": top, "folds": folds, "seeds": seeds and tuple(seeds), "baselines": baselines}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    beside = _beside(run, search)
+    started = _started(beside, search)
+    if started:
+        design = Design.recorded(started).continued(asked, beside.path)
+    else:
+        design = Design(**{"seeds": other_seeds(search_seeds(run)), **asked})
+    _refuse(run, search)
+    strategy = Points(seeds=design.seeds, folds=design.folds, trials=trials)
+    if not started and (few := too_few_trainings(design.folds, design.seeds)):
+        raise ValueError(few)
     space = _space(search)
-    chosen = _started(run, search, top, baselines=baselines)
-    chosen = chosen or _chosen(run, space, top, baselines=baselines)
-    races = _races(_beside(run, search), race, len(chosen))
+    chosen = _recorded(started) if started else _chosen(run, space, design)
+    races = _races(beside, race, len(chosen))
     return Sweep(
         name=f"{search['name']}-confirm",
-        question=f"{search['question']} The best {top} again, every patient out of fold.",
+        question=f"{search['question']} The best {design.top} again, every patient out of fold.",
         space=space,
         first=tuple(_point(config) for config in chosen),
-        strategy=Points(seeds=tuple(seeds), folds=folds, trials=trials, race=races),
-        split=_split(search["split"], folds),
+        strategy=replace(strategy, race=races),
+        split=_split(search["split"], design.folds),
         confirms=Confirms(
             search=str(run.path.resolve()),
             name=search["name"],
             uid=search["uid"],
-            top=top,
+            top=design.top,
             origins=tuple(chosen.values()),
         ),
     )
+
+
+def search_seeds(run: Run) -> set[int]:
+    """The seeds that a search's trials were trained with."""
+    return {int(record.params["seed"]) for record in run.trials() if "seed" in record.params}
 
 
 def ranked_configurations(run: Run) -> list[RankedConfiguration]:
@@ -157,18 +175,14 @@ def expected_seconds(run: Run, sweep: Sweep) -> float:
     return one_repeat * sweep.trials / len(sweep.first)
 
 
-def _refuse(run: Run, search: dict[str, Any], top: int, folds: int) -> None:
-    if top < 1:
-        raise ValueError(f"top must be at least 1 configuration of the search, got {top}; try 3")
-    if folds == 0:  # any other number is the split's to refuse
-        raise ValueError("folds must be at least 2 to score every patient, got 0; try 5")
+def _refuse(run: Run, search: dict[str, Any]) -> None:
     trained, listed = run.trained(), {record.trial for record in run.trials()}
     if lost := [trial for trial in trained if trial not in listed]:
         raise Unreadable(run.changes, f"it does not list {', '.join(lost)}", LIST)
     if "confirms" in search:
         raise ValueError(
-            f"{run.path} is itself the confirmation of {search['confirms']['search']}; name a "
-            "search, or train more of this one with further --seeds"
+            f"{run.path} is itself the confirmation of {search['confirms']['search']}; name that "
+            "search, and further --seeds to train more of this one"
         )
     if search["split"]["shared_patients"]:
         raise ValueError(
@@ -190,41 +204,37 @@ def _space(search: dict[str, Any]) -> Space[TrialConfig]:
     return Space(base, search=(), fixed=fixed)
 
 
-def _chosen(
-    run: Run, space: Space[TrialConfig], top: int, *, baselines: bool
-) -> dict[TrialConfig, Origin]:
+def _chosen(run: Run, space: Space[TrialConfig], design: Design) -> dict[TrialConfig, Origin]:
     known = {ranked.config: ranked for ranked in ranked_configurations(run)}
     chosen = {
-        config: Origin(ranked.trial, baseline=False) for config, ranked in list(known.items())[:top]
+        config: Origin(ranked.trial, baseline=False)
+        for config, ranked in list(known.items())[: design.top]
     }
-    for point in REPORT_MODELS if baselines else ():
+    for point in MODELS[design.baselines]:
         config = space.config(point)
         trial = known[config].trial if config in known else ""
         chosen[config] = replace(chosen.get(config, Origin(trial, baseline=True)), baseline=True)
     return chosen
 
 
-def _started(
-    run: Run, search: dict[str, Any], top: int, *, baselines: bool
-) -> dict[TrialConfig, Origin]:
-    """The configurations of the confirmation beside the search; none if it was not started."""
-    beside = _beside(run, search)
-    if not beside.sweep.exists():
-        return {}
-    started = beside.settings()
-    confirms = started.get("confirms", {})
-    if (confirms.get("uid"), confirms.get("top")) != (search["uid"], top):
-        return {}  # it confirms another search, or another number: starting it will be refused
-    origins = [Origin(**origin) for origin in confirms["arms"]]
-    if any(origin.baseline for origin in origins) != baselines:
-        return {}
-    configs = [build(TrialConfig(), point) for point in started["first"]]
-    return dict(zip(configs, origins, strict=True))
-
-
 def _beside(run: Run, search: dict[str, Any]) -> Run:
     """The folder of the confirmation, whether it was started or not."""
     return Run(run.path.resolve().parent / f"{search['name']}-confirm")
+
+
+def _started(beside: Run, search: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the confirmation, if it was started; else none.
+
+    None either of a folder that confirms another search: starting it will be refused.
+    """
+    started = beside.settings() if beside.sweep.exists() else {}
+    return started if started.get("confirms", {}).get("uid") == search["uid"] else {}
+
+
+def _recorded(started: dict[str, Any]) -> dict[TrialConfig, Origin]:
+    configs = [build(TrialConfig(), point) for point in started["first"]]
+    origins = [Origin(**origin) for origin in started["confirms"]["arms"]]
+    return dict(zip(configs, origins, strict=True))
 
 
 def _races(beside: Run, asked: bool | None, configurations: int) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.cli.main import main
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
@@ -15,6 +17,7 @@ from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
 from brainseg.data.dataset import read_data
+from brainseg.data.partition import counts
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
 from brainseg.records.files import read_json, read_lines
@@ -81,8 +84,8 @@ def origins(sweep: Sweep) -> Sequence[Origin]:
     return sweep.confirms.origins
 
 
-def test_the_best_configurations_come_first_and_then_the_report_s_models(search: Run) -> None:
-    sweep = confirmation(search, top=2)
+def test_the_best_configurations_come_first_and_then_the_baselines(search: Run) -> None:
+    sweep = confirmation(search, top=2, baselines="report")
     assert names(sweep) == [
         "vgg16, random weights",
         "plain U-Net, width 4",
@@ -99,6 +102,17 @@ def test_the_best_configurations_come_first_and_then_the_report_s_models(search:
     )
     assert sweep.first[1]["optimizer.adamw.lr"] == 2e-3
     assert sweep.trials == 5 * 5 * 2 and sweep.phase == "confirm"
+    usual = confirmation(search, top=2)
+    assert names(usual) == names(sweep)[:3], "the plain U-Net is the only baseline unless asked"
+    assert origins(usual)[1:] == (Origin("0000", baseline=False), Origin("", baseline=True))
+
+
+def test_seeds_are_those_that_the_search_did_not_use(search: Run) -> None:
+    assert isinstance(strategy := confirmation(search).strategy, Points)
+    assert strategy.seeds == (1, 2), "the search used 0 and 4"
+    tried(search, {"model": "plain", "seed": 1}, 0.5)
+    assert isinstance(strategy := confirmation(search).strategy, Points)
+    assert strategy.seeds == (2, 3)
 
 
 def test_configurations_are_ranked_by_the_mean_over_seeds_and_failed_ones_are_out(
@@ -116,9 +130,9 @@ def test_configurations_are_ranked_by_the_mean_over_seeds_and_failed_ones_are_ou
 
 
 def test_a_trial_that_was_stopped_early_counts_where_too_few_are_done(search: Run) -> None:
-    sweep = confirmation(search, top=3, baselines=False)
+    sweep = confirmation(search, top=3, baselines="none")
     assert [origin.trial for origin in origins(sweep)] == ["0001", "0000", "0002"]
-    assert len(confirmation(search, top=9, baselines=False).first) == 3
+    assert len(confirmation(search, top=9, baselines="none").first) == 3
 
 
 def test_every_configuration_is_trained_with_the_search_s_own_settings(search: Run) -> None:
@@ -142,13 +156,13 @@ def test_points_of_a_search_over_points_count_once_whatever_their_seeds(
     for seed in (0, 1):
         for fold in (0, 1):
             tried(run, {"model": "plain", "seed": seed, "fold": fold}, 0.5)
-    assert len(confirmation(run, baselines=False).first) == 1
+    assert len(confirmation(run, baselines="none").first) == 1
 
 
 def test_the_cost_is_foretold_by_what_an_epoch_of_the_search_took(search: Run) -> None:
-    sweep = confirmation(search, top=2, folds=3, seeds=(0,))
+    sweep = confirmation(search, top=2, folds=3, seeds=(1, 2, 3), baselines="report")
     usual = (20 + 80 + 20 + 20 + 20) / 5  # device-seconds an epoch, where the search has no such
-    assert expected_seconds(search, sweep) == pytest.approx(3 * (80 + 20 + 3 * usual))
+    assert expected_seconds(search, sweep) == pytest.approx(9 * (80 + 20 + 3 * usual))
 
 
 def begin_confirming(search: Run, sweep: Sweep) -> Run:
@@ -162,13 +176,30 @@ def test_it_locks_the_very_patients_that_the_search_locked(search: Run) -> None:
     table["part"] = table["patient"].map(lambda name: "test" if name in names[:3] else "train")
     table.loc[table["patient"] == names[-1], "part"] = "validation"
     table.to_csv(search.slices, index=False)
-    confirmed = read_table(begin_confirming(search, confirmation(search, folds=2)).slices)
-    assert set(confirmed.loc[confirmed["part"] == "test", "patient"]) == set(names[:3])
-    assert set(confirmed.loc[confirmed["fold"] >= 0, "patient"]) == set(names[3:])
+    run = begin_confirming(search, confirmation(search, folds=4))
+    confirmed = read_table(run.slices)
+    assert confirmed["part"].equals(table["part"]), "who validated the search is still told apart"
+    for seed in (1, 2):
+        assert set(confirmed.loc[confirmed[f"fold_{seed}"] >= 0, "patient"]) == set(names[3:])
+    assert RunSnapshot.load(run).validated_search == {names[-1]}
+
+
+def test_who_validated_a_search_in_folds_are_the_patients_of_the_fold_it_used(
+    patients: Path, tmp_path: Path
+) -> None:
+    in_folds = replace(SEARCH, split=Split(folds=4))
+    run = begun(read_data(str(patients), "auto", silent), Run(tmp_path / "runs/encoders"), in_folds)
+    for fold in (1, 3):
+        tried(run, {"model": "plain", "fold": fold}, 0.5)
+    table = read_table(run.slices)
+    confirmed = begin_confirming(run, confirmation(run))
+    chosen = set(table.loc[table["fold"].isin([1, 3]), "patient"])
+    assert RunSnapshot.load(confirmed).validated_search == chosen and len(chosen) == 4
 
 
 def test_it_is_recorded_what_is_confirmed_and_why(search: Run) -> None:
-    known = read_json(begin_confirming(search, confirmation(search, top=1)).sweep)
+    sweep = confirmation(search, top=1, baselines="report")
+    known = read_json(begin_confirming(search, sweep).sweep)
     assert known["phase"] == "confirm" and read_json(search.sweep)["phase"] == "search"
     assert known["confirms"] == {
         "search": str(search.path),
@@ -182,21 +213,57 @@ def test_it_is_recorded_what_is_confirmed_and_why(search: Run) -> None:
 
 
 def test_a_confirmation_keeps_its_configurations_however_the_search_continues(search: Run) -> None:
-    sweep = confirmation(search, folds=2)
-    begin_confirming(search, sweep)
+    sweep = confirmation(search, folds=4, baselines="report")
+    beside = begin_confirming(search, sweep)
     tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3, "clip_norm": 0.5}, 0.99)
-    assert confirmation(search, folds=2) == sweep
-    begin_confirming(search, confirmation(search, folds=2))
-    other = confirmation(search, top=1, folds=2)
-    assert "a sweep with other settings" in refused(lambda: begin_confirming(search, other))
-    bare = confirmation(search, folds=2, baselines=False)
-    assert "first, confirms.arms" in refused(lambda: begin_confirming(search, bare))
+    tried(search, {"model": "plain", "seed": 1}, 0.5)
+    assert confirmation(search) == sweep, "and its settings, without their options"
+    assert confirmation(search, folds=4, baselines="report") == sweep
+    begin_confirming(search, confirmation(search))
+    further = confirmation(search, seeds=(1, 2, 3))
+    assert further.first == sweep.first and len(further.points()) == len(sweep.points()) * 3 / 2
+    options: tuple[dict[str, Any], ...] = (
+        {"top": 1},
+        {"folds": 5},
+        {"baselines": "plain"},
+        {"seeds": (1,)},
+        {"seeds": (2, 1, 3)},
+    )
+    for other in options:
+        assert refused(partial(confirmation, search, **other)).startswith(
+            f"{beside.path} was started with --top 3 --folds 4 --seeds 1,2 --baselines report, "
+            "which cannot be changed to --top "
+        )
+    assert "--seeds 1,2,3 adds a seed" in refused(lambda: confirmation(search, top=1))
+    begin_confirming(search, further)
+    assert confirmation(search) == further
+
+
+def test_one_of_an_earlier_version_keeps_its_two_folds_and_seeds_and_may_get_more(
+    search: Run,
+) -> None:
+    beside = begin_confirming(search, confirmation(search, folds=2, seeds=(0, 1, 2)))
+    known, table = read_json(beside.sweep), read_table(beside.slices)
+    table["fold"] = table["fold_0"]  # as versions wrote it whose seeds had the same folds
+    table["part"] = table["part"].where(table["part"] == "test", "train")
+    old = table.drop(columns=["fold_0", "fold_1", "fold_2"])
+    old.to_csv(beside.slices, index=False)
+    strategy = known["strategy"] | {"seeds": [0, 1]}
+    split = known["split"] | {"counts": counts(old)}
+    write_json(beside.sweep, known | {"strategy": strategy, "split": split})
+    sweep = confirmation(search)
+    assert isinstance(sweep.strategy, Points)
+    assert (sweep.strategy.seeds, sweep.strategy.folds) == ((0, 1), 2)
+    begin_confirming(search, sweep)
+    assert read_table(beside.slices).equals(old)
+    begin_confirming(search, confirmation(search, seeds=(0, 1, 2)))
+    assert list(read_table(beside.slices)) == [*old, "fold_2"]
 
 
 def test_data_that_are_not_the_search_s_are_refused(search: Run, tmp_path: Path) -> None:
     known = read_json(search.sweep)
     write_json(search.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})
-    message = refused(lambda: begin_confirming(search, confirmation(search, folds=2)))
+    message = refused(lambda: begin_confirming(search, confirmation(search)))
     assert "a confirmation must use the files of its search" in message
 
 
@@ -213,7 +280,7 @@ def by_slices(search: Run) -> list[str]:
 
 
 def confirmed_already(search: Run) -> list[str]:
-    return [str(begin_confirming(search, confirmation(search, folds=2)).path)]
+    return [str(begin_confirming(search, confirmation(search, folds=4)).path)]
 
 
 def moved(search: Run) -> list[str]:
@@ -231,6 +298,15 @@ def moved(search: Run) -> list[str]:
         (confirmed_already, "is itself the confirmation of "),
         (moved, "/gone/away is no folder; name their new place with --data"),
         (lambda search: [str(search.path), "--top=0"], "top must be at least 1"),
+        (
+            lambda search: [str(search.path), "--folds=2"],
+            "got 2 x 1 = 2; take 3 seeds, such as --seeds 1,2,3, or 4 folds",
+        ),
+        (lambda search: [str(search.path), "--seeds=1"], "got 5 x 0 = 0; take 2 seeds"),
+        (
+            lambda search: [str(search.path), "--baselines=plane"],
+            "must be plain, report or none, got 'plane'; did you mean 'plain'?",
+        ),
         (lambda search: [str(search.path), "--folds=1"], "folds must be at least 2"),
         (lambda search: [str(search.path), "--folds=0"], "folds must be at least 2"),
         (lambda search: [str(search.path), "--seeds=1,1"], "seeds must be one or more different"),
@@ -254,8 +330,8 @@ def test_bad_input_is_one_sentence_and_no_trial(
 
 
 def confirm(search: Run) -> str:
-    words = ["--top=2", "--folds=2", "--seeds=5,6", "--no-baselines", "--wandb=offline"]
-    done = brainseg("confirm", str(search.path), *words)
+    words = ["--top=2", "--folds=2", "--seeds=5,0,6", "--baselines=none", "--wandb=offline"]
+    done = brainseg("confirm", str(search.path), *words, "--trials=8")
     assert done.status == 0, done
     return done.stdout
 
@@ -267,7 +343,11 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
     tried(search, {"model": "plain", "optimizer.adamw.lr": 1e-3}, 0.85)
     tried(search, {"model": "plain", "optimizer.adamw.lr": 3e-3}, 0.84)
     printed = confirm(search)
-    assert "2 configurations x 2 folds x 2 seeds = 8 trials, each to its last epoch: " in printed
+    assert (
+        "2 configurations x 2 folds x 3 seeds = 12 trials, each to its last epoch; the first 8 of "
+        "them now: " in printed
+    )
+    assert "note: the search used seed 0 as well, so the luck by which it chose" in printed
     assert "plain U-Net, width 4; lr 0.001: the search's trial 0005, Dice 0.850" in printed
     run = Run(search.path.parent / "encoders-confirm")
     table = read_table(run.slices)
@@ -278,14 +358,15 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
         assert (record.state, record.reason) == ("done", "")
         config = build(TrialConfig(), record.params)
         last = pd.read_csv(run.trial(record.trial).last)
-        trained_on = table[(table["fold"] != config.fold) & (table["part"] != "test")]
+        fold = table[f"fold_{config.seed}"]
+        trained_on = table[(fold != config.fold) & (table["part"] != "test")]
         assert not set(last["patient"]) & set(trained_on["patient"])
-        validation = table[table["fold"] == config.fold]
+        validation = table[fold == config.fold]
         slices = last.set_index("patient")["slices"].to_dict()
         assert slices == validation["patient"].value_counts().to_dict()
         key = (config.seed, getattr(config.optimizer, "lr", None))
         scored[key] = scored.get(key, []) + last["patient"].tolist()
-    assert len(scored) == 4
+    assert sorted(seed for seed, _ in scored) == [0, 0, 5, 5]
     for names in scored.values():
         assert sorted(names) == sorted(set(table["patient"]) - set(locked))
     (live,) = offline_records(run, "0000", "run")
