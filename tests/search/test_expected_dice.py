@@ -54,7 +54,7 @@ def add(run: Run, point: Params, score: float, epochs: int = 10) -> str:
 def test_a_lucky_spike_takes_no_place_in_the_confirmation(tmp_path: Path) -> None:
     run = searched(tmp_path)
     assert Results.load(run).ranking["trial"].iloc[0] == "0002", "the ranking stays by Dice"
-    sweep = confirmation(run, top=3, baselines=False)
+    sweep = confirmation(run, top=3, baselines="none")
     assert [point["model.encoder.name"] for point in sweep.first] == ["resnet34"] * 3
     sentence = how_chosen(run, sweep)
     assert (
