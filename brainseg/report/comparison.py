@@ -6,6 +6,7 @@ from typing import Any
 
 from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.failures import FAILED, Failures
+from brainseg.analysis.power import CHANCE
 from brainseg.analysis.scores import listed_seeds
 from brainseg.records.queries import fold_count
 from brainseg.report import sentences
@@ -55,8 +56,22 @@ def answer(comparison: Comparison) -> str:
 
 def details(comparison: Comparison) -> list[str]:
     """What else the comparison shows, a paragraph each."""
-    parts = (_unseen(comparison), _good_enough(comparison), _failed(comparison), _left(comparison))
-    return [part for part in parts if part]
+    parts = (_further, _unseen, _good_enough, _failed, _left)
+    return [text for text in (part(comparison) for part in parts) if text]
+
+
+def _further(comparison: Comparison) -> str:
+    """How much more would tell the first from the second of the set."""
+    further = comparison.further
+    if further is None:
+        return ""
+    more = {"patient": further.patients, "seed": further.seeds}
+    ways = [_count(n, f"more {what}") for what, n in more.items() if n is not None]
+    alone = "".join(f"; more {what}s alone would not" for what, n in more.items() if n is None)
+    return (
+        f"{' or '.join(ways)} would tell {comparison.configurations[0].name} from {further.rival} "
+        f"with {100 * CHANCE:.0f} %{alone}."
+    )
 
 
 def _unseen(comparison: Comparison) -> str:

@@ -47,7 +47,8 @@ def rows(comparison: Comparison, *, leaks: bool) -> list[dict[str, Any]]:
 
 def _row(comparison: Comparison, place: int) -> dict[str, Any]:
     compared, unseen = comparison.configurations[place], comparison.unseen
-    failures = compared.failures
+    failures, further = compared.failures, comparison.further
+    rival = further if further and further.rival == compared.name else None
     return {
         "place": place + 1,
         "arm": compared.name,
@@ -63,6 +64,8 @@ def _row(comparison: Comparison, place: int) -> dict[str, Any]:
         "p_best": compared.first,
         "rank_low": compared.rank_low,
         "rank_high": compared.rank_high,
+        "more_patients": rival and rival.patients,
+        "more_seeds": rival and rival.seeds,
         "failed": failures.count,
         "failed_low": failures.low,
         "failed_high": failures.high,
@@ -92,7 +95,7 @@ def _left_row(gone: LeftRace) -> dict[str, Any]:
 def write_comparison(run: RunSnapshot, comparison: Comparison) -> Path:
     """Write compare.csv."""
     table = pd.DataFrame(rows(comparison, leaks=queries.leaks(run.sweep)))
-    whole = ("place", "failed", "failed_alone", "first_failed_alone")
+    whole = ("place", "more_patients", "more_seeds", "failed", "failed_alone", "first_failed_alone")
     table = table.astype(dict.fromkeys(whole, "Int64"))
     return _write(run, "compare.csv", table)
 

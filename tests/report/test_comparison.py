@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from brainseg.analysis.power import Further
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.cli.main import main
 from brainseg.records.files import read_json
@@ -69,7 +70,7 @@ def test_configurations_that_cannot_be_told_apart_are_said_to_be(tmp_path: Path)
 def test_the_details_say_what_changes_the_smallest_that_is_enough_failures_and_the_race(
     tmp_path: Path,
 ) -> None:
-    unseen, small, failed, left = details(compared(five_configurations(tmp_path)))
+    *_, unseen, small, failed, left = details(compared(five_configurations(tmp_path)))
     assert unseen == (
         "The search chose these configurations on 8 patients of those compared. On the other 32 "
         "the same configurations may be the best."
@@ -86,11 +87,25 @@ def test_the_details_say_what_changes_the_smallest_that_is_enough_failures_and_t
     )
 
 
+def test_how_much_more_would_tell_the_first_two_is_said_or_nothing(tmp_path: Path) -> None:
+    run = five_configurations(tmp_path)
+    more = Further(rival="resnet50, imagenet", patients=74, seeds=None)
+    comparison = replace(compared(run), further=more)
+    told = "would tell tu-swin_tiny_patch4_window7_224, imagenet from resnet50, imagenet with 80 %"
+    assert details(comparison)[0] == f"74 more patients {told}; more seeds alone would not."
+    both = replace(comparison, further=replace(more, seeds=1))
+    assert details(both)[0] == f"74 more patients or 1 more seed {told}."
+    assert "80 %" not in " ".join(details(replace(comparison, further=None)))
+    rows = pd.read_csv(write_comparison(RunSnapshot.load(run), comparison))
+    assert rows["more_patients"][1] == 74 and rows["more_seeds"].isna().all()
+    assert rows["more_patients"].isna().tolist() == [True, False, True, True, True]
+
+
 def test_an_answer_that_changes_without_the_searchs_patients_is_told(tmp_path: Path) -> None:
     comparison = compared(five_configurations(tmp_path))
     assert comparison.unseen
     other = replace(comparison.unseen, leader="B", may_be_best=("A", "B"))
-    assert details(replace(comparison, unseen=other))[0].endswith(
+    assert details(replace(comparison, unseen=other, further=None))[0].endswith(
         "On the other 32 these may be the best: A; B, and B scores highest."
     )
 
