@@ -197,7 +197,16 @@ def p_words(p: float) -> str:
 
 def span(low: float, high: float, sign: str = "") -> str:
     """The ends of an interval to three decimals; ``sign`` as in a format."""
-    return " to ".join(f"{end:{sign}.3f}".replace("+0.000", "0.000") for end in (low, high))
+    return f"{_number(low, sign)} to {_number(high, sign)}"
+
+
+def signed(difference: float) -> str:
+    """A difference to three decimals with its sign; what rounds to 0 has none."""
+    return _number(difference, "+")
+
+
+def _number(value: float, sign: str) -> str:
+    return f"{value:{sign}.3f}" if round(value, 3) else "0.000"
 
 
 def ranks(compared: ComparedConfiguration) -> str:

@@ -23,6 +23,7 @@ from brainseg.report.comparison import (
     meanings,
     p_words,
     ranks,
+    signed,
     span,
     variation,
 )
@@ -161,7 +162,7 @@ def _cells(comparison: Comparison, compared: ComparedConfiguration) -> dict[str,
     return {
         "Dice": f"{compared.dice.mean:.3f}\n{span(compared.dice.low, compared.dice.high)}",
         "May be\nbest": "yes" if compared.may_be_best else "no",
-        "Minus\nbest other": f"{gap.mean:+.3f}\n{span(gap.low, gap.high, '+')}",
+        "Minus\nbest other": f"{signed(gap.mean)}\n{span(gap.low, gap.high, '+')}",
         "Not\nworse": "yes" if comparison.not_worse(compared) else "not shown",
         "P(best)": f"{compared.first:.2f}",
         "Ranks": ranks(compared),
@@ -174,7 +175,7 @@ def _left_cells(gone: LeftRace) -> dict[str, str]:
     return {
         "Dice": f"{gone.dice:.3f}",
         "May be\nbest": "left",
-        "Minus\nbest other": f"{gone.difference:+.3f}\nat most {gone.bound:+.3f}",
+        "Minus\nbest other": f"{signed(gone.difference)}\nat most {signed(gone.bound)}",
     }
 
 
@@ -193,7 +194,7 @@ def print_pairs(run: RunSnapshot, comparison: Comparison, console: Console) -> N
 
 def _pair_cells(pair: Pair) -> Iterator[str]:
     yield f"{pair.first}\n  less {pair.second}"
-    yield f"{pair.difference.mean:+.3f}"
+    yield signed(pair.difference.mean)
     yield span(pair.difference.low, pair.difference.high, "+")
     yield p_words(pair.p).removeprefix("p ")
     yield p_words(pair.p_holm).removeprefix("p ")

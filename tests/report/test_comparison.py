@@ -186,6 +186,14 @@ def test_the_terminal_shows_the_table_and_what_it_rests_on(tmp_path: Path, width
     assert "+0.000" not in words  # an interval that ends at 0 ends there
 
 
+def test_no_difference_has_no_sign(tmp_path: Path) -> None:
+    run = confirmation(tmp_path)
+    for point in (VGG, RESNET):
+        add_configuration(run, point, scores(0.8, draw=1))
+    for text in (shown(run), Tags(written(run)).text):
+        assert "0.000 to 0.000" in text and "-0.000" not in text and "+0.000" not in text
+
+
 def test_whatever_a_name_holds_the_terminal_shows_it(tmp_path: Path) -> None:
     run = three_configurations(tmp_path)
     run.note("0000", "done", configuration=HOSTILE)

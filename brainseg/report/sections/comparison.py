@@ -40,6 +40,7 @@ def _row(comparison: Comparison, compared: ComparedConfiguration) -> dict[str, A
     return {
         "compared": compared,
         "not_worse": comparison.not_worse(compared),
+        "difference": words.signed(compared.to_best.mean),
         "to_best": words.span(compared.to_best.low, compared.to_best.high, "+"),
         "ranks": words.ranks(compared),
         "failed_p": words.p_words(compared.failures.p),
