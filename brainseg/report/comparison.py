@@ -8,6 +8,7 @@ from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.failures import FAILED, Failures
 from brainseg.analysis.power import CHANCE
 from brainseg.analysis.scores import listed_seeds
+from brainseg.data.readers.problems import counted
 from brainseg.records.queries import fold_count
 from brainseg.report import sentences
 from brainseg.report.results import Results
@@ -17,9 +18,9 @@ SIGNIFICANT = 0.05  # McNemar's p below which failures are said to differ
 
 def headline(results: Results) -> str:
     """The answer of the comparison; where there is none, that of the scores, and why."""
-    comparison = results.comparison
     if not fold_count(results.sweep):
         return sentences.answer(results)
+    comparison = results.comparison
     if isinstance(comparison, Comparison):
         return answer(comparison)
     return f"{sentences.answer(results)} {refused(comparison)}"
@@ -48,8 +49,8 @@ def answer(comparison: Comparison) -> str:
     folds = f" out of fold, {comparison.folds} folds" if comparison.folds else " in validation"
     parts.append(
         f"{scored} {lead.dice.mean:.3f} (95 % interval {span(lead.dice.low, lead.dice.high)}) over "
-        f"{_count(comparison.patients, 'patient')}{folds} and "
-        f"{_count(len(comparison.seeds), 'seed')}."
+        f"{counted(comparison.patients, 'patient')}{folds} and "
+        f"{counted(len(comparison.seeds), 'seed')}."
     )
     return " ".join(parts)
 
@@ -66,7 +67,7 @@ def _further(comparison: Comparison) -> str:
     if further is None:
         return ""
     more = {"patient": further.patients, "seed": further.seeds}
-    ways = [_count(n, f"more {what}") for what, n in more.items() if n is not None]
+    ways = [counted(n, f"more {what}") for what, n in more.items() if n is not None]
     alone = "".join(f"; more {what}s alone would not" for what, n in more.items() if n is None)
     return (
         f"{' or '.join(ways)} would tell {comparison.configurations[0].name} from {further.rival} "
@@ -81,8 +82,8 @@ def _unseen(comparison: Comparison) -> str:
         return ""
     without = comparison.patients - unseen.patients
     start = (
-        f"The search chose these configurations on {_count(without, 'patient')} of those compared. "
-        f"On the other {unseen.patients}"
+        f"The search chose these configurations on {without} of the patients. On the other "
+        f"{unseen.patients}"
     )
     lead = comparison.configurations[0].name
     highest = "" if unseen.leader == lead else f", and {unseen.leader} scores highest"
@@ -113,7 +114,7 @@ def _failed(comparison: Comparison) -> str:
     lead, *others = comparison.configurations
     parts = [
         f"{lead.name} fails (Dice below {FAILED:g}) on {lead.failures.count} of "
-        f"{_count(comparison.patients, 'patient')}, {_allowed(lead.failures)}."
+        f"{counted(comparison.patients, 'patient')}, {_allowed(lead.failures)}."
     ]
     if apart := [other for other in others if other.failures.p < SIGNIFICANT]:
         counts = (
@@ -217,10 +218,6 @@ def ranks(compared: ComparedConfiguration) -> str:
 
 def _names(configurations: Iterable[ComparedConfiguration]) -> str:
     return "; ".join(compared.name for compared in configurations)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _sentence(words: str) -> str:

@@ -1,11 +1,12 @@
 """What a run's results say in sentences: the answer, how sure it is, warnings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.data.readers.problems import some
 from brainseg.records.queries import fold_count, full_name, leaks, parts_in_words
 from brainseg.records.run import LIST
 from brainseg.records.trial_state import ENDED
@@ -27,7 +28,6 @@ LEAK = (
     "new patients."
 )
 MADE_UP = "These patients are made up: the scores say nothing about real scans."
-NAMED = 5  # trials that share a note
 
 
 def baselines_note(sweep: Mapping[str, Any]) -> str:
@@ -142,14 +142,9 @@ def file_notes(run: RunSnapshot) -> list[str]:
     for name, trial in run.trials.items():
         for note in trial.notes:
             trials.setdefault(note, []).append(name)
-    return unlisted + [f"{_trials(names)}: {note}." for note, names in trials.items()]
-
-
-def _trials(names: Sequence[str]) -> str:
-    """`Trial 0007`, `Trials 0007, 0008, 0009 and 42 more`."""
-    more = len(names) - NAMED
-    rest = f" and {more} more" if more > 0 else ""
-    return f"Trial{'s' * (len(names) > 1)} {', '.join(names[:NAMED])}{rest}"
+    return unlisted + [
+        f"Trial{'s' * (len(names) > 1)} {some(names)}: {note}." for note, names in trials.items()
+    ]
 
 
 def retry_notes(run: RunSnapshot) -> list[str]:

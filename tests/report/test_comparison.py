@@ -72,7 +72,7 @@ def test_the_details_say_what_changes_the_smallest_that_is_enough_failures_and_t
 ) -> None:
     *_, unseen, small, failed, left = details(compared(five_configurations(tmp_path)))
     assert unseen == (
-        "The search chose these configurations on 8 patients of those compared. On the other 32 "
+        "The search chose these configurations on 8 of the patients. On the other 32 "
         "the same configurations may be the best."
     )
     assert small.startswith("No smaller configuration is shown to be at most 0.02 Dice worse")

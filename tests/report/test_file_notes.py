@@ -47,5 +47,5 @@ def test_what_many_trials_lack_is_said_once(tmp_path: Path) -> None:
         train(run, f"{n:04d}", [0.5])
         run.trial(f"{n:04d}").panels.unlink()
     text = printed(run, 200)
-    assert "Trials 0000, 0001, 0002, 0003, 0004 and 2 more: panels.npz" in text
+    assert "Trials 0000, 0001, 0002, 0003, 0004, 0005, and 1 more: panels.npz" in text
     assert text.count("panels.npz") == 1
