@@ -45,6 +45,7 @@ class Scores:
     names: tuple[str, ...]
     dice_CSP: NDArray[np.float64]
     fold_SP: NDArray[np.int64]
+    persons: tuple[str, ...]
     searched_P: NDArray[np.bool_]  # whether the patient validated the search
     seeds: tuple[int, ...]
     left: tuple[LeftRace, ...]
@@ -87,6 +88,7 @@ def gather(run: RunSnapshot, *, folds: int) -> Scores:
         names=tuple(names[kept[c]] for c in order),
         dice_CSP=dice_CSP[order],
         fold_SP=np.array([cell.loc[persons, "fold"] for cell in cells[0]], np.int64),
+        persons=tuple(persons),
         searched_P=np.array([person in run.validated_search for person in persons]),
         seeds=tuple(seeds),
         left=tuple(

@@ -14,7 +14,7 @@ def add_command(commands: "Commands[Parser]") -> None:
         description="Compare the configurations of a confirmation, or of a fixed list run with "
         "several seeds, patient by patient: which of them may be the best, how far each may be "
         "from the best, on how many patients each fails, and the smallest that is good enough. "
-        "Writes compare.csv into the run's folder.",
+        "Writes compare.csv and subgroups.csv into the run's folder.",
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="its folder, such as runs/encoders-confirm"
@@ -37,12 +37,15 @@ def add_command(commands: "Commands[Parser]") -> None:
 def _compare(folder: Path, *, margin: float, pairs: bool) -> None:
     from brainseg.analysis.comparison import compare
     from brainseg.analysis.snapshot import RunSnapshot
+    from brainseg.analysis.subgroups import subgroups
     from brainseg.report import comparison_tables as tables
 
     run = RunSnapshot.load(existing_run(folder))
     comparison = compare(run, margin=margin)
     tables.write_comparison(run, comparison)
     tables.print_comparison(run, comparison, terminal())
+    if groups := subgroups(run):
+        print(tables.write_subgroups(run, groups))
     if pairs:
         tables.write_pairs(run, comparison)
         tables.print_pairs(run, comparison, terminal())

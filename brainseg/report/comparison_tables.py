@@ -1,6 +1,6 @@
-"""A comparison as files and in the terminal: compare.csv, and pairs.csv on request."""
+"""A comparison as files and in the terminal: compare.csv, subgroups.csv, pairs.csv on request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from brainseg.analysis.comparison import ComparedConfiguration, Comparison
+from brainseg.analysis.comparison import FEWEST_PATIENTS, ComparedConfiguration, Comparison
 from brainseg.analysis.pairs import Pair
 from brainseg.analysis.scores import LeftRace
 from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.analysis.subgroups import Subgroup
 from brainseg.records import queries
 from brainseg.records.files import write_text
 from brainseg.report import sentences
@@ -31,6 +32,13 @@ from brainseg.report.comparison import (
 PAIRS = (
     "Every pair: Dice of the first less that of the second, with a 95 % interval of its own. "
     "p: Student's, two-sided; Holm p: corrected for the number of pairs."
+)
+
+EXPLORATORY = (
+    "Exploratory: nobody chose these groups beforehand, and the 95 % intervals are not corrected "
+    "for their number, so about one in twenty leaves out the true value. What differs here is a "
+    f"hypothesis for another study. A group of fewer than {FEWEST_PATIENTS} patients has no "
+    "interval."
 )
 
 
@@ -110,6 +118,20 @@ def write_pairs(run: RunSnapshot, comparison: Comparison) -> Path:
         for pair in comparison.pairs
     ]
     return _write(run, "pairs.csv", pd.DataFrame(lines))
+
+
+def write_subgroups(run: RunSnapshot, groups: Sequence[Subgroup]) -> Path:
+    """Write subgroups.csv, a row a configuration of each group."""
+    lines = [
+        {"kind": group.kind, "group": group.name, "patients": group.patients, "arm": score.name}
+        | {"dice": score.dice.mean, "dice_low": score.dice.low, "dice_high": score.dice.high}
+        | {"difference": score.difference.mean}
+        | {"difference_low": score.difference.low, "difference_high": score.difference.high}
+        | {"exploratory": "not corrected", "leaks": queries.leaks(run.sweep)}
+        for group in groups
+        for score in group.scores
+    ]
+    return _write(run, "subgroups.csv", pd.DataFrame(lines))
 
 
 def _write(run: RunSnapshot, name: str, table: pd.DataFrame) -> Path:

@@ -24,6 +24,7 @@ from brainseg.report.sections.curves import (
 )
 from brainseg.report.sections.ranking import meanings_section, over_seeds_section, ranking_section
 from brainseg.report.sections.slices import slices_section
+from brainseg.report.sections.subgroups import subgroups_section
 
 
 def write_report(results: Results) -> Path:
@@ -57,6 +58,7 @@ def _sections(results: Results) -> dict[str, Markup | None]:
     best, others = curves_of(run, frame)
     return {
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
+        "Subgroups": subgroups_section(results),
         claims.TITLE: claims_section(results),
         pareto.TITLE: pareto.section(results.pareto),
         "Ranking": ranking_section(frame, sweep),

@@ -15,6 +15,7 @@ from brainseg.analysis.configurations import over_seeds
 from brainseg.analysis.cost_summary import CostSummary, summarise_costs
 from brainseg.analysis.pareto import pareto_rows
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
+from brainseg.analysis.subgroups import Subgroup, subgroups
 from brainseg.records.files import write_text
 from brainseg.records.queries import by_configuration, fold_count, in_words, leaks, varied_paths
 from brainseg.records.rows import EpochRow
@@ -77,6 +78,11 @@ class Results:
             return compare(self.snapshot)
         except ValueError as error:
             return str(error)
+
+    @cached_property
+    def subgroups(self) -> tuple[Subgroup, ...]:
+        """The compared configurations by site and by tumour size; none without a comparison."""
+        return subgroups(self.snapshot) if isinstance(self.comparison, Comparison) else ()
 
 
 def ranking(run: RunSnapshot, means: pd.DataFrame) -> pd.DataFrame:
