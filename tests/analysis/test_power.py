@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from benchmarks.coverage import SAME
 from benchmarks.promise import Kept, extended
 from benchmarks.study_simulator import World
-from brainseg.analysis.estimate import Estimate, Trainings
+from brainseg.analysis.estimate import Estimate, Floats, Trainings, estimate
 from brainseg.analysis.power import MOST_PATIENTS, MOST_SEEDS, Further, further
 
 FIFTHS = Trainings(np.tile(np.arange(50) % 5, (2, 1)))
@@ -70,6 +73,25 @@ def test_without_a_second_seed_no_seeds_are_promised() -> None:
     one = Trainings(np.arange(50)[None] % 5)
     answer = further("rival", gap(0.026), one, TAIL)
     assert answer and answer.patients and answer.seeds is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays.arrays(
+        np.float64,
+        st.tuples(st.just(2), st.integers(2, 3), st.integers(6, 15)),
+        elements=st.floats(0, 1),
+    )
+)
+def test_any_scores_get_a_realistic_promise_or_none(dice_CSP: Floats) -> None:
+    seeds, patients = dice_CSP.shape[1:]
+    trainings = Trainings(np.tile(np.arange(patients) % 5, (seeds, 1)))
+    of = estimate(dice_CSP[0] - dice_CSP[1], trainings)
+    answer = further("rival", of, trainings, TAIL)
+    if answer is not None:
+        assert answer.patients is None or 0 < answer.patients <= MOST_PATIENTS
+        assert answer.seeds is None or 0 < answer.seeds <= MOST_SEEDS
+        assert answer.patients or answer.seeds
 
 
 @pytest.mark.parametrize(("noise", "of"), [("quiet", "patients"), ("noisy", "seeds")])
