@@ -14,13 +14,12 @@ Shapes: C configurations, S seeds, P patients.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.analysis.estimate import (
+    UNKNOWN,
     Estimate,
     Floats,
     Interval,
@@ -28,6 +27,7 @@ from brainseg.analysis.estimate import (
     Trainings,
     between_trainings,
     estimate,
+    estimates,
 )
 
 
@@ -46,14 +46,16 @@ def pairwise(dice_CSP: Floats, trainings: Trainings) -> list[list[Estimate]]:
     of its own and of that over all pairs: alone it has few degrees of freedom, and where it comes
     out as 0 by chance, equal configurations would be told apart (docs/log.md, 2026-11-30).
     """
-    prior, both = Prior(), list(combinations(range(len(dice_CSP)), 2))
-    if len(dice_CSP) > 2:
-        of_pairs = [between_trainings(dice_CSP[a] - dice_CSP[b], trainings)[0] for a, b in both]
-        prior = Prior(training=fmean(of_pairs), freedom=trainings.freedom)
+    count = len(dice_CSP)
+    firsts, seconds = np.triu_indices(count, 1)
+    gap_NSP = dice_CSP[firsts] - dice_CSP[seconds]
+    prior = UNKNOWN
+    if count > 2:
+        of_pairs = float(between_trainings(gap_NSP, trainings)[0].mean())
+        prior = Prior(training=of_pairs, freedom=trainings.freedom)
     itself = estimate(np.zeros_like(dice_CSP[0]), trainings)
-    differences = [[itself] * len(dice_CSP) for _ in dice_CSP]
-    for a, b in both:
-        gap = estimate(dice_CSP[a] - dice_CSP[b], trainings, prior)
+    differences = [[itself] * count for _ in dice_CSP]
+    for a, b, gap in zip(firsts, seconds, estimates(gap_NSP, trainings, prior), strict=True):
         differences[a][b], differences[b][a] = gap, replace(gap, mean=-gap.mean)
     return differences
 

@@ -26,7 +26,7 @@ It holds for new patients of the same kind, scored by networks trained with new 
 folds are cut anew, on other training sets of the same size from the same source. How often the
 intervals cover the true value: ``benchmarks/coverage.py``.
 
-Shapes: S seeds, P patients, T trainings.
+Shapes: S seeds, P patients, T trainings, A all scores (S x P), N scores beside each other.
 """
 
 import math
@@ -91,15 +91,16 @@ class Trainings:
             m_TT = np.diag(size_T) - seen_PT.T @ seen_PT / self.seeds
         return float(np.trace(m_TT)), float((m_TT**2).sum())
 
-    def left(self, value_SP: Floats) -> tuple[Floats, int]:
+    def left(self, value_NSP: Floats) -> tuple[Floats, int]:
         """Scores less what C takes away, and the degrees of freedom that remain."""
         if self.seeds == 1:
-            return value_SP - value_SP.mean(), self.patients - 1
-        return value_SP - value_SP.mean(0), self.patients * (self.seeds - 1)
+            return value_NSP - value_NSP.mean(2, keepdims=True), self.patients - 1
+        return value_NSP - value_NSP.mean(1, keepdims=True), self.patients * (self.seeds - 1)
 
-    def sums(self, value_SP: Floats) -> Floats:
-        """The sum of the scores of each training."""
-        return np.asarray(np.bincount(self.training_SP.ravel(), value_SP.ravel()), np.float64)
+    @cached_property
+    def of_training_AT(self) -> Floats:
+        """Z, the indicators of the training that gave each of all scores."""
+        return np.eye(len(self.share_T))[self.training_SP.ravel()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,26 +203,43 @@ def estimate(value_SP: Floats, trainings: Trainings, prior: Prior = UNKNOWN) -> 
         value_SP: a row a seed, a column a patient.
         prior: its variance and the scores' own are averaged, weighted by their degrees of freedom.
     """
-    mean_P = value_SP.mean(0)
-    training, rest = between_trainings(value_SP, trainings)
+    return estimates(value_SP[None], trainings, prior)[0]
+
+
+def estimates(value_NSP: Floats, trainings: Trainings, prior: Prior = UNKNOWN) -> list[Estimate]:
+    """The same of N scores of the same trainings, in one go."""
+    mean_NP = value_NSP.mean(1)
+    training_N, rest_N = between_trainings(value_NSP, trainings)
     freedom = trainings.freedom + prior.freedom
     if freedom:
-        training = trainings.freedom * training + prior.freedom * prior.training
-        training = max(training / freedom, 0.0)
-    return Estimate(
-        mean=float(mean_P.mean()),
-        count=len(mean_P),
-        error_patients=float(mean_P.var(ddof=1)) / len(mean_P),
-        error_training=training * float((trainings.share_T**2).sum()),
-        freedom_patients=_freedom(mean_P),
-        freedom_training=freedom,
-        training=training,
-        rest=rest,
+        training_N = trainings.freedom * training_N + prior.freedom * prior.training
+        training_N = np.maximum(training_N / freedom, 0.0)
+    columns = (
+        mean_NP.mean(1),
+        mean_NP.var(1, ddof=1) / trainings.patients,
+        _freedom(mean_NP),
+        training_N,
+        rest_N,
     )
+    return [
+        Estimate(
+            mean=mean,
+            count=trainings.patients,
+            error_patients=error_patients,
+            error_training=training * float((trainings.share_T**2).sum()),
+            freedom_patients=freedom_patients,
+            freedom_training=freedom,
+            training=training,
+            rest=rest,
+        )
+        for mean, error_patients, freedom_patients, training, rest in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
-def between_trainings(value_SP: Floats, trainings: Trainings) -> tuple[float, float]:
-    """The variance between trainings, which may come out below 0, and that of the rest.
+def between_trainings(value_NSP: Floats, trainings: Trainings) -> tuple[Floats, Floats]:
+    """The variances between trainings, which may come out below 0, and those of the rest.
 
     With ``left`` the scores less their patient's mean over seeds, Z the indicators of the training
     that gave each score, and C the projection that takes patients' means away,
@@ -231,28 +249,33 @@ def between_trainings(value_SP: Floats, trainings: Trainings) -> tuple[float, fl
 
     Of one seed C takes the mean of all scores away instead, and the rest is what patients bring.
     """
-    left_SP, free = trainings.left(value_SP)
+    left_NSP, free = trainings.left(value_NSP)
+    left_NA = left_NSP.reshape(len(left_NSP), -1)
     trace, trace_of_square = trainings.traces
-    of_sums, of_all = float((trainings.sums(left_SP) ** 2).sum()), float((left_SP**2).sum())
+    of_sums_N = ((left_NA @ trainings.of_training_AT) ** 2).sum(1)
+    of_all_N = (left_NA**2).sum(1)
     scale = trace_of_square * free - trace**2
     if scale <= 0:  # one training, or one patient a training: the two cannot be told apart
-        return 0.0, of_all / free
-    training = (of_sums * free - of_all * trace) / scale
-    return training, max((of_all - trace * max(training, 0.0)) / free, 0.0)
+        return np.zeros_like(of_all_N), of_all_N / free
+    training_N = (of_sums_N * free - of_all_N * trace) / scale
+    rest_N = (of_all_N - trace * np.maximum(training_N, 0.0)) / free
+    return training_N, np.maximum(rest_N, 0.0)
 
 
-def _freedom(mean_P: Floats) -> float:
-    """Degrees of freedom of a sample variance, from the sample's kurtosis.
+def _freedom(mean_NP: Floats) -> Floats:
+    """Degrees of freedom of sample variances, from the samples' kurtosis.
 
     The variance of s^2 is sigma^4 (excess / n + 2 / (n - 1)), that of a chi-square with f degrees
     is 2 / f. A kurtosis below the normal's counts as the normal's.
     """
-    n = len(mean_P)
-    off_P = mean_P - mean_P.mean()
-    second = float((off_P**2).mean())
-    if n < 4 or second == 0:
-        return float(n - 1)
-    excess = float(((off_P / math.sqrt(second)) ** 4).mean()) - 3
-    excess = ((n + 1) * excess + 6) * (n - 1) / ((n - 2) * (n - 3))  # unbiased if normal
-    freedom = 2 / (max(excess, 0.0) / n + 2 / (n - 1))
-    return min(max(freedom, FEWEST_FREEDOM), n - 1.0)
+    n = mean_NP.shape[1]
+    off_NP = mean_NP - mean_NP.mean(1, keepdims=True)
+    second_N = (off_NP**2).mean(1)
+    if n < 4:
+        return np.full(len(mean_NP), n - 1.0)
+    scale_N = np.sqrt(np.where(second_N > 0, second_N, 1.0))
+    excess_N = np.square(np.square(off_NP / scale_N[:, None])).mean(1) - 3
+    excess_N = ((n + 1) * excess_N + 6) * (n - 1) / ((n - 2) * (n - 3))  # unbiased if normal
+    freedom_N = 2 / (np.maximum(excess_N, 0.0) / n + 2 / (n - 1))
+    freedom_N = np.maximum(freedom_N, FEWEST_FREEDOM)
+    return np.asarray(np.minimum(freedom_N, n - 1.0), np.float64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from brainseg.analysis.estimate import Estimate, Floats, Interval
 
@@ -41,7 +41,7 @@ def two_sided(gap: Estimate) -> float:
     """The probability of a difference as large as this one where there is none."""
     if not gap.error:
         return float(gap.mean == 0)
-    return float(2 * stats.t.sf(abs(gap.mean) / gap.error, gap.freedom))
+    return float(2 * special.stdtr(gap.freedom, -abs(gap.mean) / gap.error))
 
 
 def holm(p: Floats) -> Floats:

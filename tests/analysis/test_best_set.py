@@ -92,7 +92,7 @@ def test_a_leader_beyond_doubt_is_alone_and_every_other_is_told_how_far_behind()
 def test_the_variance_between_trainings_is_drawn_to_the_mean_over_all_pairs() -> None:
     dice_CSP, trainings = drawn(4, 1)
     own = [
-        between_trainings(dice_CSP[a] - dice_CSP[b], trainings)[0]
+        between_trainings((dice_CSP[a] - dice_CSP[b])[None], trainings)[0].item()
         for a in range(4) for b in range(a)
     ]  # fmt: skip
     gap = pairwise(dice_CSP, trainings)[1][0]

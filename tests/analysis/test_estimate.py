@@ -19,6 +19,7 @@ from brainseg.analysis.estimate import (
     Trainings,
     between_trainings,
     estimate,
+    estimates,
 )
 from brainseg.analysis.pairs import two_sided
 
@@ -78,15 +79,14 @@ def test_folds_cut_anew_give_both_variances_on_average(
 ) -> None:
     trainings = cut(folds, seeds, patients, anew=True)
     rng, training, rest, draws = np.random.default_rng(1), 0.04, 0.09, 3000
-    patient_P = rng.normal(0.5, 1.0, patients)
-    fitted = np.empty((draws, 2))
-    for draw in fitted:
-        luck_T = rng.normal(0, math.sqrt(training), len(trainings.share_T))
-        noise_SP = rng.normal(0, math.sqrt(rest), (seeds, patients))
-        draw[:] = between_trainings(patient_P + luck_T[trainings.training_SP] + noise_SP, trainings)
-    error = fitted[:, 0].std() / math.sqrt(draws)
-    assert fitted[:, 0].mean() == pytest.approx(training, abs=4 * error)
-    assert fitted[:, 1].mean() == pytest.approx(rest, rel=0.02)
+    luck_NT = rng.normal(0, math.sqrt(training), (draws, len(trainings.share_T)))
+    noise_NSP = rng.normal(0, math.sqrt(rest), (draws, seeds, patients))
+    value_NSP = rng.normal(0.5, 1.0, (draws, 1, patients)) + noise_NSP
+    value_NSP += luck_NT[:, trainings.training_SP]
+    training_N, rest_N = between_trainings(value_NSP, trainings)
+    error = training_N.std() / math.sqrt(draws)
+    assert training_N.mean() == pytest.approx(training, abs=4 * error)
+    assert rest_N.mean() == pytest.approx(rest, rel=0.02)
 
 
 def test_the_traces_are_those_of_the_matrices_written_out() -> None:
@@ -162,7 +162,7 @@ def test_p_is_that_of_sign_flips_where_patients_alone_matter() -> None:
 def test_another_s_variance_between_trainings_counts_by_its_degrees_of_freedom() -> None:
     trainings, rng = cut(5, 2, 40, anew=True), np.random.default_rng(0)
     value_SP = 0.1 * rng.standard_normal((2, 40))
-    own = between_trainings(value_SP, trainings)[0]
+    own = between_trainings(value_SP[None], trainings)[0].item()
     fitted = estimate(value_SP, trainings, Prior(training=0.03, freedom=15))
     assert fitted.training == pytest.approx((5 * own + 15 * 0.03) / 20)
     assert fitted.freedom_training == 20
@@ -172,12 +172,20 @@ def test_another_s_variance_between_trainings_counts_by_its_degrees_of_freedom()
 def test_one_seed_has_its_folds_as_trainings() -> None:
     trainings = cut(5, 1, 40, anew=True)
     assert trainings.freedom == 4
-    rng, training, draws = np.random.default_rng(0), 0.04, []
-    for _ in range(3000):
-        luck_T = 0.2 * rng.standard_normal(5)
-        draws.append(between_trainings(luck_T[trainings.training_SP] + rng.standard_normal((1, 40)),
-                                       trainings)[0])  # fmt: skip
-    assert np.mean(draws) == pytest.approx(training, abs=4 * np.std(draws) / math.sqrt(3000))
+    rng, draws = np.random.default_rng(0), 3000
+    value_NSP = 0.2 * rng.standard_normal((draws, 5))[:, trainings.training_SP]
+    value_NSP += rng.standard_normal((draws, 1, 40))
+    training_N, _ = between_trainings(value_NSP, trainings)
+    assert training_N.mean() == pytest.approx(0.04, abs=4 * training_N.std() / math.sqrt(draws))
+
+
+def test_scores_beside_each_other_are_estimated_as_alone() -> None:
+    trainings = cut(5, 2, 40, anew=True)
+    value_NSP = np.random.default_rng(0).random((4, 2, 40))
+    value_NSP[2] = 0.5
+    alone = [estimate(value_SP, trainings) for value_SP in value_NSP]
+    for one, beside in zip(alone, estimates(value_NSP, trainings), strict=True):
+        assert vars(beside) == pytest.approx(vars(one))
 
 
 def test_where_each_training_scores_one_patient_nothing_is_called_trainings() -> None:
