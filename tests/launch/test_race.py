@@ -1,5 +1,7 @@
 """A race: who cannot be the best gets no further seed, and no driver's death changes that."""
 
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -8,11 +10,23 @@ import pytest
 from brainseg.analysis.comparison import compare
 from brainseg.analysis.race import tail
 from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.cli.main import BAD_INPUT, INTERRUPTED
+from brainseg.config.distributions import Params
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
+from brainseg.config.schema import flatten
+from brainseg.config.space import Space
+from brainseg.config.sweep import Split, Sweep
+from brainseg.data.dataset import read_data
+from brainseg.data.phantom import write_phantoms
 from brainseg.launch.race import judge_of
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
 from brainseg.records.trial_state import TrialState
+from tests.launch.test_failed_trials import once
+from tests.launch.test_run_folder import begun, silent
 from tests.support.racing import FOLDS, HEIGHTS, PATIENTS, RACED, Racer, left, planned
+from tests.support.sweeps import brainseg
+from tests.support.written import append_line
 
 HOPELESS = 1e-1
 
@@ -180,19 +194,74 @@ def test_seeds_that_are_added_later_race_on_and_earlier_decisions_stand(tmp_path
     assert (1e-3, 3, 0) in trained and not any((HOPELESS, seed, 0) in trained for seed in (2, 3))
 
 
-@pytest.mark.parametrize("steps", [FOLDS, 4 * FOLDS, 4 * FOLDS + 3, 8 * FOLDS])
-def test_a_race_under_way_is_compared_or_refused_in_a_sentence(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("steps", [FOLDS, 4 * FOLDS + 3, 8 * FOLDS])
+def test_a_race_under_way_is_reported_and_compared_or_refused_in_a_sentence(
+    tmp_path: Path, steps: int
+) -> None:
     racer = Racer(Run(tmp_path))
     racer.drive(steps)
     racer.search.next()
+    done = brainseg("report", str(racer.run.path))
+    assert done.status == 0 and racer.run.report.exists(), done
     try:
         compared = compare(RunSnapshot.load(racer.run))
     except ValueError as refused:
-        assert "comparison takes" in str(refused)
-        assert steps < 8 * FOLDS
+        assert steps < 8 * FOLDS and "run the same command again to train" in str(refused)
     else:
-        assert {gone.name.split("lr ")[1]: gone.seeds for gone in compared.left} == {
-            "0.1": (1,),
-            "0.002": (1, 2),
-        }
-        assert compared.patients == PATIENTS
+        left_after = {gone.name.split("lr ")[1]: gone.seeds for gone in compared.left}
+        assert left_after == {"0.1": (1,), "0.002": (1, 2)}
+        assert compared.patients == PATIENTS and "left the race" in racer.run.report.read_text()
+
+
+HELD: Params = {
+    "model": "plain",
+    "model.plain.width": 4,
+    "model.plain.depth": 2,
+    "image_size": 32,
+    "batch_size": 4,
+    "epochs": 8,
+}
+RATES = (1e-2, 2e-2, 1e-7)  # with the last one no weight moves
+
+
+def searched(storage: Path) -> Run:
+    """A search over made-up patients in which three learning rates seemed to be the best."""
+    patients = write_phantoms(storage / "patients", patients=8, slices=5, size=32)
+    space = Space(TrialConfig(), search=("optimizer.adamw.lr",), fixed=HELD)
+    sweep = Sweep(name="s", question="Which rate?", space=space, split=Split(test=0))
+    run = begun(read_data(str(patients), "auto", silent), Run(storage / "runs/s"), sweep)
+    for number, rate in enumerate(RATES):
+        config = space.config({"optimizer.adamw.lr": rate})
+        trial, words = f"{number:04d}", configuration_name(config)
+        run.note(trial, TrialState.RUNNING, configuration=words, params=flatten(config))
+        row = {"epoch": 1, "dice": 0.5, "best_dice": 0.5, "best_epoch": 1, "seconds": 1.0}
+        append_line(run.trial(trial).metrics, row | {"devices": 1})
+        run.note(trial, TrialState.DONE, dice=0.5, epoch=8, best_epoch=1, device_seconds=8.0)
+    return run
+
+
+@pytest.mark.cluster
+def test_a_confirmation_races_on_after_its_driver_was_ended_at_the_look(tmp_path: Path) -> None:
+    search = searched(tmp_path)
+    words = ["confirm", str(search.path), "--folds=4", "--seeds=1,2", "--baselines=none"]
+    run = Run(search.path.parent / "s-confirm")
+    with once(run.race.exists, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        ended = brainseg(*words, "--wandb=off")
+    assert ended.status == INTERRUPTED, ended
+    assert "3 configurations x 4 folds x 2 seeds = up to 24 trials, each to its" in ended.stdout
+    assert "; 1 of up to 24 trials ended" in ended.stdout
+    assert "lr 1e-07 (Dice -" in ended.stdout and "leaves the race after seed 1" in ended.stdout
+    (noted,) = run.left_race()
+    assert run.record(noted["trial"]).params["optimizer.adamw.lr"] == 1e-7
+    done = brainseg(*words, "--wandb=off")
+    assert done.status == 0, done
+    assert "; 20 of 20 trials ended" in done.stdout
+    assert "all 20 trials were tried; 1 of 3 configurations left the race" in done.stdout
+    assert run.left_race() == [noted] and run.is_whole()
+    assert {record.state for record in run.trials()} == {TrialState.DONE}
+    seeds = Counter((r.params["optimizer.adamw.lr"], r.params["seed"]) for r in run.trials())
+    assert set(seeds.values()) == {4} and (1e-7, 2) not in seeds and len(seeds) == 5
+    refused = brainseg(*words, "--race=off")
+    assert refused.status == BAD_INPUT and "was started with a race" in refused.stderr
+    compared = brainseg("compare", str(run.path))
+    assert compared.status == 0 and "lr 1e-07" in compared.stdout, compared

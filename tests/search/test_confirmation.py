@@ -260,6 +260,28 @@ def test_one_of_an_earlier_version_keeps_its_two_folds_and_seeds_and_may_get_mor
     assert list(read_table(beside.slices)) == [*old, "fold_2"]
 
 
+def races(sweep: Sweep) -> bool:
+    assert isinstance(sweep.strategy, Points)
+    return sweep.strategy.race
+
+
+def test_a_confirmation_races_unless_it_was_started_without(search: Run) -> None:
+    assert races(confirmation(search)) and not races(confirmation(search, race=False))
+    two = confirmation(search, top=2, baselines="none", race=True)
+    assert len(two.first) == 2 and not races(two), "of two configurations both stay"
+    run = begin_confirming(search, confirmation(search))
+    assert read_json(run.sweep)["strategy"]["race"]
+    assert confirmation(search) == confirmation(search, race=True)
+    message = refused(lambda: confirmation(search, race=False))
+    assert "was started with a race, and a race spends half of the error" in message
+    known = read_json(run.sweep)
+    del known["strategy"]["race"]  # as older versions left it
+    write_json(run.sweep, known)
+    begin_confirming(search, older := confirmation(search))
+    assert not races(older)
+    assert "was started without a race" in refused(lambda: confirmation(search, race=True))
+
+
 def test_data_that_are_not_the_search_s_are_refused(search: Run, tmp_path: Path) -> None:
     known = read_json(search.sweep)
     write_json(search.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})

@@ -18,7 +18,8 @@ from brainseg.search.budget import BudgetTracker
 from brainseg.search.driver import SearchDriver
 from brainseg.search.scheduler import TrialScheduler
 from brainseg.search.study import Study
-from tests.support.written import append_line, write_json, write_text
+from tests.support.small_run import begin
+from tests.support.written import append_line, write_text
 
 FOLDS, PATIENTS, SEEDS = 5, 40, (1, 2, 3)
 HEIGHTS = {1e-3: 0.80, 2e-3: 0.7945, 5e-3: 0.801, 1e-1: 0.40}  # the mean Dice at a learning rate
@@ -37,12 +38,11 @@ def planned(sweep: Sweep, **changes: object) -> Sweep:
     return replace(sweep, strategy=replace(sweep.strategy, **changes))  # type: ignore[arg-type]
 
 
-def begin(run: Run, sweep: Sweep) -> None:
-    """The settings that a comparison reads."""
-    strategy = {"kind": "points", "seeds": list(sweep.strategy.seeds), "folds": FOLDS}  # type: ignore[union-attr]
-    known = {"name": sweep.name, "data": {"made_up": True}, "strategy": strategy | {"race": True}}
-    known |= {"split": {"shared_patients": 0, "folds": FOLDS}, "baselines": {"predictors": []}}
-    write_json(run.sweep, known | {"space": {}, "base": {}, "fixed": {}, "question": "?"})
+def settings(run: Run, sweep: Sweep) -> None:
+    """What the comparison and the report read of the sweep."""
+    assert isinstance(sweep.strategy, Points)
+    strategy = {"kind": "points", "seeds": list(sweep.strategy.seeds), "folds": FOLDS, "race": True}
+    begin(run.path, name=sweep.name, phase="confirm", strategy=strategy)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Racer:
 
     def __post_init__(self) -> None:
         self.run.create()
-        begin(self.run, self.sweep)
+        settings(self.run, self.sweep)
         self.study = Study(self.run, self.sweep)
         self.scheduler = TrialScheduler(self.run, None)
         self.search = SearchDriver(
@@ -92,17 +92,13 @@ class Racer:
         patients = np.arange(PATIENTS)[params["fold"] :: FOLDS]
         luck = np.random.default_rng([seed, params["fold"], int(rate * 1e4)])
         dice = HEIGHTS[rate] + 0.01 * np.sin(patients) + 0.01 * luck.standard_normal(len(patients))
-        row = {"epoch": 1, "dice": float(dice.mean()), "best_dice": float(dice.mean())}
-        row |= {
-            "best_epoch": 1,
-            "seconds": 1.0,
-            "devices": 1,
-            "parameters": 1000,
-            "train_loss": 0.1,
-        }
+        score = float(dice.mean())
+        row = {"epoch": 1, "dice": score, "iou": score, "best_dice": score, "best_epoch": 1}
+        row |= {"lr": rate, "seconds": 1.0, "devices": 1, "train_loss": 0.1, "val_loss": 0.1}
         append_line(folder.metrics, row)
-        table = {"patient": [f"p{n:02d}" for n in patients], "dice": dice}
-        pd.DataFrame(table).to_csv(folder.last, index=False)
+        names = [f"p{n:02d}" for n in patients]
+        table = pd.DataFrame({"patient": names, "slices": 20, "tumour_slices": 5, "dice": dice})
+        table.assign(tp=1, fp=1, fn=1, iou=dice).to_csv(folder.last, index=False)
         self.search.on_epoch(name, EpochRow.from_json(row))
         self.search.on_return(name)
 
