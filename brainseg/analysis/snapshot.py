@@ -10,10 +10,10 @@ import pandas as pd
 
 from brainseg.data.table import read_slices, read_table
 from brainseg.records.files import Unreadable
-from brainseg.records.rows import EpochRow
+from brainseg.records.rows import EpochRow, objective_values
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.timing import PHASES, complete_costs
-from brainseg.records.trial_folder import TrialDir, objective_values
+from brainseg.records.trial_folder import TrialDir
 from brainseg.search.expected_dice import expected_of
 
 T = TypeVar("T")

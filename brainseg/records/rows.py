@@ -4,10 +4,11 @@ Training, the search, the report's legend and the names of W&B's curves all take
 column from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from math import nan
+from math import isnan, nan
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from brainseg.records.fields import OPTIONAL_NUMBER, Fields
@@ -93,6 +94,10 @@ class EpochRow:
     momentum: Annotated[
         float | None, Column("SGD's momentum, or Adam's beta1, in the last step.")
     ] = None
+    attempt: Annotated[
+        int | None,
+        Column("2 from the epoch on that was trained again, since the training loss broke."),
+    ] = None
     frozen_blocks: Annotated[
         int | None, Column("How many of the encoder's first blocks were frozen.")
     ] = None
@@ -141,6 +146,26 @@ def columns() -> Mapping[str, Column]:
     """Every column by its name, in the order in which they stand on disk."""
     hints = get_type_hints(EpochRow, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if name != "later"}
+
+
+def objective_values(
+    objectives: Sequence[str], last: EpochRow, device_seconds: float, metrics: Path
+) -> tuple[float, ...]:
+    """A trial's value in each of ``objectives``, from the last row of ``metrics`` and its costs."""
+    values = {"dice": last.number("best_dice"), "device_seconds": device_seconds}
+    return tuple(
+        values[aim] if aim in values else objective_value(last, aim, metrics) for aim in objectives
+    )
+
+
+def objective_value(row: EpochRow, aim: str, metrics: Path) -> float:
+    value = row.number(aim)
+    if isnan(value):
+        raise ValueError(
+            f"an objective must be a column of metrics.jsonl, {metrics} has no {aim}; it was "
+            "written by an earlier version: train the trial again"
+        )
+    return value
 
 
 def _fields() -> Fields:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from brainseg.records.files import (
     write_json,
     write_text,
 )
-from brainseg.records.rows import ROW_FIELDS, EpochRow
+from brainseg.records.rows import ROW_FIELDS, EpochRow, objective_value, objective_values
 from brainseg.records.timing import COST_FIELDS, DeviceSeconds, complete_costs
 from brainseg.records.trial_state import ENDED, TrialState
 
@@ -257,7 +256,7 @@ class TrialDir:
             return {}
         values = {"device_seconds": rows[-1].device_seconds * epochs}
         return {
-            aim: values[aim] if aim in values else _value(rows[-1], aim, self.metrics)
+            aim: values[aim] if aim in values else objective_value(rows[-1], aim, self.metrics)
             for aim in aims
         }
 
@@ -287,21 +286,3 @@ def _reason(path: Path) -> str:
         return read_text(path)
     except Unreadable as error:
         return str(error)
-
-
-def objective_values(
-    objectives: Sequence[str], last: EpochRow, device_seconds: float, metrics: Path
-) -> tuple[float, ...]:
-    """A trial's value in each of ``objectives``, from the last row of ``metrics`` and its costs."""
-    values = {"dice": last.number("best_dice"), "device_seconds": device_seconds}
-    return tuple(values[aim] if aim in values else _value(last, aim, metrics) for aim in objectives)
-
-
-def _value(row: EpochRow, aim: str, metrics: Path) -> float:
-    value = row.number(aim)
-    if isnan(value):
-        raise ValueError(
-            f"an objective must be a column of metrics.jsonl, {metrics} has no {aim}; it was "
-            "written by an earlier version: train the trial again"
-        )
-    return value

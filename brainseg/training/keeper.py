@@ -21,6 +21,7 @@ from brainseg.records.timing import PhaseTimer
 from brainseg.training import checkpoint
 from brainseg.training.checkpoint import Newest
 from brainseg.training.distributed import Ranks
+from brainseg.training.guards.breakdown import WayBack
 from brainseg.training.guards.carried import CarriedFiles, foreign, identity
 from brainseg.training.guards.micro_batches import split
 from brainseg.training.learner import Learner
@@ -55,8 +56,10 @@ class TrialKeeper:
         self.parameters = sum(p.numel() for p in learner.network.parameters())
         self.best_dice, self.best_epoch = -1.0, 0
         self.files = CarriedFiles(task.folder)
+        self.way_back = WayBack(self.files, ranks, is_open=task.scored_last)
         self.newest = Newest()
         self._has_row = False  # whether this process has finished an epoch
+        self._setup_seconds = 0.0  # before its first step, of those that are noted already
 
     def find(self) -> bool:
         """Choose the checkpoint to resume from, and write nothing; False for none.
@@ -95,8 +98,12 @@ class TrialKeeper:
         self.note(epoch, f"{'; '.join(problems)}; {after}" if problems else "")
 
     def _foreign(self, state: Mapping[str, Any]) -> str:
-        """Why a checkpoint is of another trial, or of another network; "" if it is of neither."""
-        return foreign(state, self.folder.trial, self.config) or self.learner.objection(state)
+        """Why a checkpoint is of another trial or network, or was given up; "" if it is not."""
+        return (
+            foreign(state, self.folder.trial, self.config)
+            or self.learner.objection(state)
+            or self.way_back.objection(state)
+        )
 
     def _lost_beside(self, state: Mapping[str, Any]) -> list[str]:
         """What no checkpoint carries, or this one does not, and is lost."""
@@ -127,6 +134,7 @@ class TrialKeeper:
         """Load the chosen checkpoint, if there is one; return the epochs that it has finished."""
         state, self.newest = self.newest.state, Newest()
         epoch: int = state.get("epoch", 0)
+        self.way_back.load()
         if state:
             self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
             self.learner.load_state(state, epoch)
@@ -143,6 +151,14 @@ class TrialKeeper:
             return isinstance(self.files.json(self.folder.frozen, None), dict)
         except ValueError:
             return False
+
+    def go_back(self, epoch: int, why: str) -> None:
+        """Choose the checkpoint before that of ``epoch`` to train on from, see ``WayBack``."""
+        self._setup_seconds += self.timer.spent["setup"]
+        self.note_costs(epoch)
+        self.way_back.take(epoch, why)
+        if not self.find():
+            raise TrialFailed(f"{why}; no checkpoint is left to go back to")
 
     def note_start(self, epoch: int) -> None:
         """Append the host, the process and the device of each rank."""
@@ -228,7 +244,7 @@ class TrialKeeper:
         scores, spent = validation.scores(), self.timer.spent
         if scores["dice"] > self.best_dice:
             self.best_dice, self.best_epoch = scores["dice"], epoch
-        start_seconds = None if self._has_row else spent["setup"]
+        start_seconds = None if self._has_row else self._setup_seconds + spent["setup"]
         self._has_row = True
         at_once = self.data.images_at_once(self.ranks)
         return EpochRow(
@@ -241,6 +257,7 @@ class TrialKeeper:
             best_epoch=self.best_epoch,
             lr=setting.lr,
             momentum=setting.momentum,
+            attempt=self.way_back.attempt(epoch),
             frozen_blocks=self.learner.frozen,
             images_per_second=self.data.images_per_epoch / spent["train"],
             train_seconds=spent["train"],

@@ -16,6 +16,10 @@ class TrialFailed(RuntimeError):
     """The trial cannot succeed as it is configured; a retry would not help."""
 
 
+class Diverged(TrialFailed):
+    """The training loss, or what training changes, became NaN or infinite."""
+
+
 @dataclass(frozen=True)
 class Task:
     """The trial that a process trains; everything else is read from the run's folder."""

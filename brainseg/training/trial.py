@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from functools import cached_property
+from math import nan
 from statistics import fmean
 
 import numpy as np
@@ -39,7 +40,7 @@ from brainseg.training.lr_range import (
 )
 from brainseg.training.optim import momentum_of
 from brainseg.training.schedules import ScheduleFunction, build_schedule, within
-from brainseg.training.task import Task, TrialFailed
+from brainseg.training.task import Diverged, Task, TrialFailed
 from brainseg.training.trial_data import TrialData
 from brainseg.training.validation import Validation, validate
 
@@ -89,7 +90,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     After each epoch rank 0 writes the row, the checkpoint and, where they are to be kept, the
     network, the per-patient table and the panels; then every rank calls ``report``. Killed at any
     moment and called again, it resumes from the last checkpoint; called again after its end, it
-    does nothing.
+    does nothing. A training that breaks down may go back once, see ``guards.breakdown``.
     """
     trial = Trial(task, device)
     trial.restore()
@@ -150,12 +151,11 @@ class Trial:
 
     def run_epoch(self) -> EpochRow:
         """Train, validate, save; return the epoch's row."""
-        self.keeper.charge_rest()
-        if self.learner.frozen_in(self.epoch) != self.learner.frozen:
-            self.keeper.audit(self.epoch)
-            self.learner.freeze_for(self.epoch)
-        train_loss = self._train()
-        self.require_finite()
+        train_loss, breakdown = self._train_or_break()
+        if breakdown:
+            self.keeper.go_back(self.epoch, breakdown)
+            self.restore()
+            train_loss = self._train_epoch()
         validation = self.validate()
         self.timer.charge("validate")
         self.epoch += 1
@@ -229,26 +229,50 @@ class Trial:
             self.learner.reset(before)
         return bounds
 
+    def _train_or_break(self) -> tuple[float, str]:
+        """The mean loss of the next epoch's steps; how it broke down, if there is a way back."""
+        try:
+            loss = self._train_epoch()
+        except Diverged as error:
+            if not self.keeper.way_back.leads(self.epoch):
+                raise
+            return nan, str(error)
+        return loss, self.keeper.way_back.breakdown(self.epoch, loss)
+
+    def _train_epoch(self) -> float:
+        """Train the next epoch, with what it freezes; return the mean loss of its steps."""
+        self.keeper.charge_rest()
+        if self.learner.frozen_in(self.epoch) != self.learner.frozen:
+            self.keeper.audit(self.epoch)
+            self.learner.freeze_for(self.epoch)
+        loss = self._train()
+        self.require_finite()
+        return loss
+
     def _train(self) -> float:
         """The mean loss of one epoch's steps."""
-        first_step = self.epoch * self.data.steps
+        first_step, stream = self.epoch * self.data.steps, self.keeper.way_back.stream(self.epoch)
         try:
-            loss = fmean(self._train_steps(self.epoch, self.schedule, first_step))
+            loss = fmean(self._train_steps(stream, self.schedule, first_step))
             self.machine.wait()
             return loss
         except NotFinite as error:
             slices = ", ".join(self.data.name(row) for row in error.rows)
-            raise TrialFailed(f"{error}, on the batch of {slices}") from error
+            raise Diverged(f"{error}, on the batch of {slices}") from error
         finally:
             self.timer.charge("train")
 
     def _train_steps(
-        self, epoch: int, schedule: ScheduleFunction, first_step: int
+        self, stream: int, schedule: ScheduleFunction, first_step: int
     ) -> Iterator[float]:
-        """The loss of each step; random numbers follow from (seed, epoch, rank) alone."""
-        entropy = np.random.SeedSequence([self.config.seed, epoch, self.ranks.rank])
+        """The loss of each step; random numbers follow from (seed, stream, rank) alone.
+
+        Args:
+            stream: the epoch, from 0; another number where it is trained again.
+        """
+        entropy = np.random.SeedSequence([self.config.seed, stream, self.ranks.rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
-        with closing(self.data.training_batches(epoch, self.ranks)) as batches:
+        with closing(self.data.training_batches(stream, self.ranks)) as batches:
             yield from train_steps(
                 self.learner.wrapped,
                 batches,
@@ -257,7 +281,7 @@ class Trial:
                 schedule,
                 self.machine,
                 scaling_NC3=self.data.scaling_NC3,
-                shown_NC=self.data.shown_channels(epoch),
+                shown_NC=self.data.shown_channels(stream),
                 first_step=first_step,
                 clip_norm=self.config.clip_norm,
                 images_at_once=self.data.images_at_once(self.ranks),

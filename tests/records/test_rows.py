@@ -25,6 +25,7 @@ LINE = {  # as versions since the first write it, in their order
     "best_epoch": 2,
     "lr": 1e-3,
     "momentum": 0.9,
+    "attempt": 2,
     "frozen_blocks": 0,
     "images_per_second": 100.0,
     "train_seconds": 2.0,

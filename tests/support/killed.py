@@ -14,24 +14,18 @@ from tests.support.tasks import task_of
 from tests.support.trials import CPU, nothing
 
 
-def killed_before(run: Run, trial: str, config: TrialConfig, file: str, *, times: int = 1) -> None:
-    """Train until the file of that name would take its place for the n-th time; then SIGKILL."""
-    child = mp.get_context("spawn").Process(
-        target=_train, args=(run.path, trial, config, file, times)
-    )
+def killed_before(run: Run, trial: str, config: TrialConfig, file: str) -> None:
+    """Train until the file of that name would take its place; then SIGKILL."""
+    child = mp.get_context("spawn").Process(target=_train, args=(run.path, trial, config, file))
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL, f"{file} was never written"
 
 
-def _train(run: Path, trial: str, config: TrialConfig, file: str, times: int) -> None:
-    left = [times]
-
+def _train(run: Path, trial: str, config: TrialConfig, file: str) -> None:
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event == "os.rename" and Path(os.fsdecode(args[1])).name == file:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     task = task_of(Run(run), trial, config)
     sys.addaudithook(watch)

@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from brainseg.training.distributed import Ranks
-from brainseg.training.task import TrialFailed
+from brainseg.training.task import Diverged
 
 REMEDY = "a lower learning rate, a clip_norm above 0 or precision float32 may prevent it"
 
@@ -22,7 +22,7 @@ def require_finite(network: nn.Module, optimizer: Optimizer, ranks: Ranks) -> No
     """Look at every weight, batch-norm statistic and moment of the optimizer; all ranks agree.
 
     Raises:
-        TrialFailed: some are NaN or infinite; the first is named.
+        Diverged: some are NaN or infinite; the first is named.
     """
     tensors = dict(_floating(network, optimizer))
     largest = get_total_norm(list(tensors.values()), inf)
@@ -30,7 +30,7 @@ def require_finite(network: nn.Module, optimizer: Optimizer, ranks: Ranks) -> No
     if found:
         broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
         names = next((names for names in ranks.all_gather(broken) if names), broken)
-        raise TrialFailed(
+        raise Diverged(
             f"{len(names)} of {len(tensors)} tensors of the network and its optimizer are no "
             f"longer finite, the first is {names[0]!r}; {REMEDY}"
         )
