@@ -29,7 +29,7 @@ def all_points(sweep: Sweep) -> list[TrialConfig]:
     space = sweep.space
     sweep.points()  # refuses points that the search space does not hold
     points = [space.config(point) for point in sweep.first]
-    if isinstance(sweep.strategy, Points):
+    if not sweep.draws:
         return points
     base = flatten(space.config({}))
     choices = {
