@@ -99,7 +99,9 @@ class Split:
 
     by: str = "patients"  # or "slices", as the report did, which leaks; or a CSV file
     validation: float = 0.2  # share of the patients; if by slices, of those not in test
-    test: float = 0.1  # share that is locked until the search is over
+    # Share that no trial sees, for somebody who means to evaluate on it at the end. Only the others
+    # are compared then, in intervals that are wider by sqrt(n / (n - locked)) - 1.
+    test: float = 0.0
     seed: int = 0
     folds: int = 0  # of all but the test patients; 0: one fixed validation part
 

@@ -94,7 +94,10 @@ def _differing(known: dict[str, Any], asked: dict[str, Any], other_data: str) ->
     if other_data:
         words.append(f"the data differ ({known['data']['root']}): {other_data}")
     if known["split"] != asked["split"]:
-        words.append("the split differs")
+        names = ("by", "validation", "test", "seed", "folds")
+        values = [(name, known["split"].get(name), asked["split"].get(name)) for name in names]
+        differing = [f"{name} {old}, here {new}" for name, old, new in values if old != new]
+        words.append(f"the split differs ({', '.join(differing) or 'who is in which part'})")
     return list(dict.fromkeys(words))
 
 

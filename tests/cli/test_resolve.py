@@ -1,6 +1,6 @@
 """What options make of a sweep."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from brainseg.cli.options.parser import Parser
 from brainseg.cli.options.sweep import add_sweep_options
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget, Points, Split, Sweep, grid
 from tests.support.options import asked
+from tests.support.small_run import begin
 from tests.support.small_sweeps import DRAWN, HONEST, REPORT, listed
 
 
@@ -29,6 +30,18 @@ def test_the_split_is_the_sweep_s_own_unless_asked_otherwise() -> None:
     honest = asked(REPORT, "--data=x", "--split=patients").split
     assert honest == Split(by="patients", validation=0.3, test=0.15)
     assert asked(DRAWN, "--data=x").split == Split()
+
+
+def test_nobody_is_locked_unless_asked_and_a_run_keeps_the_share_that_it_locked(
+    tmp_path: Path,
+) -> None:
+    words = ("--data=x", f"--storage={tmp_path}")
+    assert asked(DRAWN, *words).split.test == 0
+    split = {**asdict(Split(test=0.1)), "counts": {}, "shared_patients": 0}
+    begin(tmp_path / DRAWN.name, split=split)  # by a version that locked a tenth by default
+    assert asked(DRAWN, *words).split == Split(test=0.1)
+    assert asked(DRAWN, *words, "--test=0").split.test == 0, "refused later, by its name"
+    assert asked(DRAWN, *words, "--name=other").split.test == 0
 
 
 def test_seeds_and_trials_of_a_list_come_from_the_command_line() -> None:

@@ -120,7 +120,7 @@ def test_a_strategy_that_stops_everything_or_nothing_is_refused(
         (
             {"validation": 0.0},
             "validation must be above 0, test at least 0, and both together below 1, "
-            "got 0.0 and 0.1",
+            "got 0.0 and 0.0",
         ),
         (
             {"validation": 1.0, "test": 0.0},

@@ -191,7 +191,7 @@ def test_folds_of_a_list_are_cut_for_each_seed_and_counted_together(
 def test_more_folds_than_patients_are_refused_before_anything_is_written(
     data: Data, tmp_path: Path
 ) -> None:
-    sweep = replace(SWEEP, split=Split(folds=9))
+    sweep = replace(SWEEP, split=Split(folds=9, test=0.1))
     assert refused(lambda: begun(data, Run(tmp_path / "s"), sweep)) == (
         "every fold must hold a patient (linked ones count once), there are 7 for 9 folds; "
         "use 7 folds, or add patients"

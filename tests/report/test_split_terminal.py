@@ -42,13 +42,13 @@ def printed(table: pd.DataFrame, parts: pd.Series) -> str:
 
 def test_a_leak_is_reported_only_where_there_is_one() -> None:
     table = growing(20)
-    assert "The split leaks" in printed(table, split_by_slice(table))
-    assert "leak" not in printed(table, split_by_patient(table))
+    assert "The split leaks" in printed(table, split_by_slice(table, test=0.1))
+    assert "leak" not in printed(table, split_by_patient(table, test=0.1))
 
 
 def test_folds_leave_the_locked_patients_alone_and_each_validates_once(tmp_path: Path) -> None:
     table = growing(23)
-    parts = split_by_patient(table)
+    parts = split_by_patient(table, test=0.1)
     folds = fold_names(table, parts, 11, seed=0, groups={})
     assert ((folds == "test") == (parts == "test")).all()
     assert [row for row in describe_parts(table, folds)["part"]][:4] == [
@@ -65,7 +65,7 @@ def test_folds_leave_the_locked_patients_alone_and_each_validates_once(tmp_path:
 def test_folds_of_a_split_by_slices_are_refused() -> None:
     table = growing(20)
     assert "folds divide patients, this split is by slices" in refused(
-        lambda: fold_names(table, split_by_slice(table), 3, 0, {})
+        lambda: fold_names(table, split_by_slice(table, test=0.1), 3, 0, {})
     )
 
 

@@ -95,7 +95,7 @@ def test_names_of_new_trials_follow_the_old_ones_and_proposals_learn_from_them(
         ({"space": {}}, "model.encoder.name is searched in Choice"),
         ({"base": asked()["base"] | {"epochs": 30}}, "epochs is held at 9, here 30"),
         ({"fixed": {"seed": 4}}, "seed is held at nothing, here 4"),
-        ({"split": {"by": "slices"}}, "the split differs"),
+        ({"split": {"by": "slices"}}, "the split differs (by patients, here slices, "),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -19,8 +19,9 @@ from brainseg.config.distributions import Choice, Distribution, Params, Value
 from brainseg.config.effect import refuse_idle_points, with_effect
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
-from brainseg.config.sweep import Bayes, Budget, Points, Sweep, draws
+from brainseg.config.sweep import Bayes, Budget, Points, Split, Sweep, draws
 from brainseg.data.address import local_path
+from brainseg.records.run import Run
 
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
@@ -64,16 +65,25 @@ def sweep_from_options(sweep: Sweep, options: SweepOptions) -> Sweep:
         )
     strategy = _strategy(sweep.strategy, options, small, len(first))
     given = fixed.keys() - ({WEIGHTS} if options.weights == "none" else set())
+    name = _name(options.name or sweep.name + "-smoke" * options.smoke)
     return replace(
         sweep,
-        name=_name(options.name or sweep.name + "-smoke" * options.smoke),
+        name=name,
         space=_without_idle(space, first, strategy, given=given),
         first=tuple(first),
         strategy=strategy,
         budget=_budget(sweep.budget, options, small),
         objectives=options.objectives or sweep.objectives,
-        split=options.split,
+        split=_split(options, name),
     )
+
+
+def _split(options: SweepOptions, name: str) -> Split:
+    """The split; a run that exists keeps the share that it locked: 0.1 was the default once."""
+    run = Run(options.storage / name)
+    if options.test_given or not run.sweep.exists():
+        return options.split
+    return replace(options.split, test=run.settings()["split"]["test"])
 
 
 def _space(

@@ -40,6 +40,7 @@ class SweepOptions:
     storage: Path = field(default_factory=default_storage)
     name: str | None = None
     split: Split = field(default_factory=Split)
+    test_given: bool = True  # by --test; else a run that exists keeps the share that it locked
     smoke: bool = False
     seeds: tuple[int, ...] | None = None
     seed: int | None = None
@@ -73,6 +74,7 @@ def sweep_options(args: argparse.Namespace) -> SweepOptions:
         storage=local_path(args.storage),
         name=args.name,
         split=split_from_args(args),
+        test_given=args.test is not None,
         smoke=args.smoke,
         seeds=args.seeds,
         seed=args.seed,

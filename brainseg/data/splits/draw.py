@@ -35,8 +35,8 @@ def split_table(table: pd.DataFrame, split: Split, groups: Groups | None = None)
 def split_by_patient(
     table: pd.DataFrame,
     *,
-    validation: float = 0.2,
-    test: float = 0.1,
+    validation: float = Split.validation,
+    test: float = Split.test,
     seed: int = 0,
     groups: Groups | None = None,
 ) -> pd.Series:
@@ -70,7 +70,11 @@ def split_by_patient(
 
 
 def split_by_slice(
-    table: pd.DataFrame, *, validation: float = 0.2, test: float = 0.1, seed: int = 0
+    table: pd.DataFrame,
+    *,
+    validation: float = Split.validation,
+    test: float = Split.test,
+    seed: int = 0,
 ) -> pd.Series:
     """Return 'train', 'validation' or 'test' for each row, drawn by slice: this split leaks.
 

@@ -45,7 +45,7 @@ def test_sites_are_spread_over_the_folds(seed: int) -> None:
 
 def test_each_fold_trains_on_every_unlocked_patient_but_those_that_it_validates() -> None:
     table = growing(23)
-    part = split_by_patient(table)
+    part = split_by_patient(table, test=0.1)
     table["fold"] = locked_and_folds(table, part, 5, seed=1)
     table["part"] = part.where(part == "test", "train")
     assert ((table["fold"] == -1) == (part == "test")).all()
@@ -59,7 +59,7 @@ def test_each_fold_trains_on_every_unlocked_patient_but_those_that_it_validates(
 
 def test_without_folds_the_parts_say_who_validates() -> None:
     table = growing(10)
-    table["part"] = split_by_patient(table)
+    table["part"] = split_by_patient(table, test=0.1)
     train, validation = rows_of(table)
     assert set(table["part"].iloc[train]) == {"train"}
     assert set(table["part"].iloc[validation]) == {"validation"}
