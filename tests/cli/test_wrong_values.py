@@ -70,7 +70,7 @@ def script(name: str) -> Sweep:
         ("--split-seed=-1", "a split's seed must be at least 0, got -1"),
         ("--folds=x", "--folds must be a whole number"),
         ("--folds=1", "folds must be at least 2, or 0 for none, got 1"),
-        ("--folds=50", "there are 5 for 50 folds; "),
+        ("--folds=50", "there are 6 for 50 folds; "),
         ("--seeds=0,x", "--seeds must be whole numbers with commas between them"),
         ("--seeds=0,1", "--seeds is for sweeps that run a fixed list"),
         ("--seed=x", "--seed must be a whole number"),
