@@ -80,7 +80,7 @@ def test_a_sweep_with_claims_runs_a_design_that_can_judge_them(path: Path) -> No
     sweep = script(path)
     if sweep.claims:
         assert isinstance(sweep.strategy, Points)
-        assert not too_few_trainings(sweep.strategy.folds, len(sweep.strategy.seeds))
+        assert not too_few_trainings(sweep.strategy.folds, sweep.strategy.seeds)
 
 
 @by_name
