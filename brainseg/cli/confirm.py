@@ -43,9 +43,10 @@ def add_command(commands: "Commands[Parser]") -> None:
         usage="brainseg confirm RUN [options]",
         description="Train the best configurations of a search again, and with them a plain U-Net: "
         "each fold of the patients is held out in turn, with every seed, for each of which the "
-        "folds are cut anew. Patients that the search locked stay locked. Results go to a folder "
-        "NAME-confirm beside the search's. Run the same command again to resume; what was started "
-        "keeps its settings, and further --seeds extend it.",
+        "folds are cut anew. After each seed, configurations that cannot be the best leave. "
+        "Patients that the search locked stay locked. Results go to a folder NAME-confirm beside "
+        "the search's. Run the same command again to resume; what was started keeps its settings, "
+        "and further --seeds extend it.",
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="the search's folder, such as runs/encoders"

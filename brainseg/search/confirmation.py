@@ -159,6 +159,7 @@ def expected_better(run: Path, best_first: Sequence[RankedConfiguration], leader
 def expected_seconds(run: Run, sweep: Sweep) -> float:
     """Device-seconds of all trials of ``sweep``, from the epochs of its search's trials.
 
+    In a race this is the most: nobody leaves.
     A configuration that the search did not try is assumed to cost what its trials did on average.
     """
     costs = {
