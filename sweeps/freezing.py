@@ -2,9 +2,9 @@
 
 Question   ResNet50 from ImageNet: is it best to train all of it, to freeze its first one to four
            blocks or the whole encoder, to thaw it block by block, or to train early blocks slowly?
-Budget     9 ways x 3 seeds = 27 trials of 30 epochs, none stopped early. --seeds 0 runs 9 of them.
+Budget     9 ways x 5 seeds = 45 trials of 30 epochs, none stopped early. --seeds 0 runs 9 of them.
 Run        python sweeps/freezing.py --data FOLDER      (no folder: made-up patients)
-Answer     runs/freezing/report.html, section "Over seeds", and results.csv
+Answer     runs/freezing/report.html, section "Comparison", and results.csv
 """
 
 from brainseg import Points, Space, Sweep, TrialConfig, grid, run
@@ -22,7 +22,7 @@ sweep = Sweep(
         {"model.encoder.freeze": "gradual"},
         *grid({"model.encoder.layer_decay": (0.9, 0.7)}),
     ),
-    strategy=Points(seeds=(0, 1, 2)),
+    strategy=Points(seeds=(0, 1, 2, 3, 4)),
 )
 
 if __name__ == "__main__":

@@ -163,6 +163,11 @@ class Sweep:
         for claim in self.claims:
             for configuration in configurations_of(claim):
                 build(self.space.base, configuration)  # refuses a path that no trial could have
+        if self.claims and isinstance(self.strategy, Points) and self.strategy.race:
+            raise ValueError(
+                "claims are judged beside every configuration, but a race trains some of them with "
+                "fewer seeds; leave out race, or the claims"
+            )
         if isinstance(self.strategy, Points):
             require_points(self.space, self.first, self.strategy.repeats)
         if not self.confirms:  # which takes all settings of a search

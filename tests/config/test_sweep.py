@@ -70,6 +70,12 @@ def test_a_claim_about_a_path_that_does_not_exist_is_refused() -> None:
         listed(REPORT_MODELS, claims=(Best("b", {"model.encoder.freez": "nothing"}),))  # type: ignore[arg-type]
 
 
+def test_claims_are_not_judged_in_a_race() -> None:
+    claims = (Best("b", REPORT_MODELS[0]),)
+    with pytest.raises(ValueError, match="fewer seeds; leave out race, or the claims"):
+        listed(REPORT_MODELS, Points(seeds=(1, 2), race=True), claims=claims)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -83,9 +83,8 @@ def _missing(study: Study) -> str:
     complete = len(study.configurations)
     if complete >= study.asked:
         return ""
-    left = [f"{left.name} left the race." for left in study.scores.left]
     sentence = f"Not supported before all configurations are complete: {complete} of {study.asked}."
-    return " ".join([sentence, *left, *study.scores.notes])
+    return " ".join([sentence, *study.scores.notes])
 
 
 def _why(claim: Claim, contrasts: Sequence[Contrast]) -> str:
