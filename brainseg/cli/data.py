@@ -88,10 +88,17 @@ def _add_split(commands: "Commands[Parser]") -> None:
         help="K folds of all but the locked patients; saved as a file each: FILE-0.csv validates "
         "with fold 0 (default: no folds)",
     )
+    parser.add_argument(
+        "--seed",
+        type=whole_number,
+        metavar="N",
+        help="show the folds that a confirmation, or another fixed list of configurations, has "
+        "under its seed N (default: those of a search, which are the same for all seeds)",
+    )
     add_split_options(parser, Split())
     parser.set_defaults(
         work=lambda args: _split(
-            args.data, args.layout, args.label or "", split_from_args(args), args.out
+            args.data, args.layout, args.label or "", split_from_args(args), args.seed, args.out
         )
     )
 
@@ -173,7 +180,11 @@ def _folder(data: str) -> Path:
     return local_copy(data, default_cache())
 
 
-def _split(root: str, layout: str, label: str, split: Split, out: Path | None) -> None:
+def _split(
+    root: str, layout: str, label: str, split: Split, seed: int | None, out: Path | None
+) -> None:
+    if seed is not None and not split.folds:
+        raise ValueError("--seed chooses among folds, there are none; add --folds, or leave it out")
     out = require_folder("--out", out)
     if out and out.suffix.lower() != ".csv":
         raise ValueError(f"--out must name a file that ends in .csv, as --split reads, got {out}")
@@ -185,7 +196,8 @@ def _split(root: str, layout: str, label: str, split: Split, out: Path | None) -
     groups = partition.linked_patients(data, print)
     parts = split_table(data.table, split, groups)
     if split.folds:
-        parts = split_terminal.fold_names(data.table, parts, split.folds, split.seed, groups)
+        drawn_from = split.seed if seed is None else (split.seed, seed)
+        parts = split_terminal.fold_names(data.table, parts, split.folds, drawn_from, groups)
     split_terminal.print_parts(data.table, parts, terminal())
     if out:
         with writing(out):

@@ -1,5 +1,6 @@
 """A split in the terminal, and as a file that ``--split`` reads back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -63,9 +64,13 @@ def print_parts(table: pd.DataFrame, parts: pd.Series, console: Console) -> None
 
 
 def fold_names(
-    table: pd.DataFrame, parts: pd.Series, k: int, seed: int, groups: Groups
+    table: pd.DataFrame, parts: pd.Series, k: int, seed: int | Sequence[int], groups: Groups
 ) -> pd.Series:
-    """'fold 0' to 'fold <k - 1>' for each row, 'test' where ``parts`` locks it away."""
+    """'fold 0' to 'fold <k - 1>' for each row, 'test' where ``parts`` locks it away.
+
+    Args:
+        seed: see ``fold_patients``.
+    """
     folds = locked_and_folds(table, parts, k, seed, groups)
     return parts.where(folds < 0, "fold " + folds.astype(str))
 

@@ -8,6 +8,9 @@ import pytest
 from rich.console import Console
 
 from brainseg.cli.main import main
+from brainseg.config.sweep import Split
+from brainseg.data.dataset import read_data
+from brainseg.data.partition import assign_split
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient, split_by_slice, split_from_file
 from brainseg.report.split_terminal import describe_parts, fold_names, print_parts, write_parts
@@ -97,3 +100,19 @@ def test_an_impossible_option_is_one_sentence(
         with pytest.raises(SystemExit) as ended:
             main(["split", *words])
         assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_the_folds_of_a_seed_are_those_that_a_list_has_under_it(
+    patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "split.csv"
+    main(["split", str(patients), "--folds=4", "--seed=2", "--split-seed=5", f"--out={out}"])
+    data = read_data(str(patients), "auto", print)
+    parts = assign_split(data, Split(folds=4, seed=5), print, seeds=(1, 2))
+    for fold in range(4):
+        held = split_from_file(data.table, out.with_stem(f"split-{fold}")) == "validation"
+        assert held.equals((parts["fold_2"] == fold).rename("split"))
+        assert not held.equals((parts["fold_1"] == fold).rename("split"))
+    with pytest.raises(SystemExit):
+        main(["split", str(patients), "--seed=2"])
+    assert "--seed chooses among folds, there are none; add --folds" in capsys.readouterr().err
