@@ -52,8 +52,8 @@ def require_points(
 def too_few_trainings(folds: int, seeds: Sequence[int]) -> str:
     """Why so few cannot tell how much trainings vary, and what to add; "" if they can.
 
-    Source: simulated, see ``benchmarks/coverage.py``; with fewer, equal configurations differ in
-    more than one of ten studies.
+    Source: simulated (docs/log.md, 2026-11-30); with fewer, two equal configurations differ in one
+    of ten studies where trainings are noisy.
     """
     folds = max(folds, 1)
     have = folds * (len(seeds) - 1)
