@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from statistics import fmean
 from typing import Any
 
@@ -110,15 +111,16 @@ def _left(
     gone: Mapping[str, Mapping[str, Any]],
     folds: int,
 ) -> LeftRace:
-    """What the race noted of a configuration that left it."""
+    """What the race noted of a configuration that left it; its Dice is NaN if a table is lost."""
     note = next(gone[trial] for trial in sorted(_trials(group)) if trial in gone)
-    by = next(other for other in groups if note["by"] in _trials(other))
+    by = next((_name(other, paths) for other in groups if note["by"] in _trials(other)), "")
     tables = by_person(run, group, max(folds, 1))
+    means = [tables[seed]["dice"].mean() if seed in tables else nan for seed in note["seeds"]]
     return LeftRace(
         name=_name(group, paths),
-        by=_name(by, paths),
+        by=by or f"trial {note['by']}",
         seeds=tuple(note["seeds"]),
-        dice=fmean(tables[seed]["dice"].mean() for seed in note["seeds"]),
+        dice=fmean(means),
         difference=note["difference"],
         bound=note["bound"],
     )

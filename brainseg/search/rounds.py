@@ -78,8 +78,11 @@ class Rounds:
 def _gone(run: Run) -> dict[TrialConfig, list[int]]:
     """The configurations that left, with the seeds that they were trained with."""
     left = {line["trial"]: line["seeds"] for line in run.left_race()}
-    configs = {trial: build(TrialConfig(), run.trial(trial).params()) for trial in left}
-    return {_without_repeat(configs[trial]): seeds for trial, seeds in left.items()}
+    return {
+        _without_repeat(build(TrialConfig(), record.params)): left[record.trial]
+        for record in run.trials()
+        if record.trial in left and record.params
+    }
 
 
 def _without_repeat(config: TrialConfig) -> TrialConfig:

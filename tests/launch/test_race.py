@@ -1,9 +1,13 @@
 """A race: who cannot be the best gets no further seed, and no driver's death changes that."""
 
+import json
 import os
+import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +215,34 @@ def test_a_race_under_way_is_reported_and_compared_or_refused_in_a_sentence(
         left_after = {gone.name.split("lr ")[1]: gone.seeds for gone in compared.left}
         assert left_after == {"0.1": (1,), "0.002": (1, 2)}
         assert compared.patients == PATIENTS and "left the race" in racer.run.report.read_text()
+
+
+def lose_table(run: Run, line: dict[str, Any]) -> None:
+    run.trial(line["trial"]).last.unlink()
+
+
+def damage_table(run: Run, line: dict[str, Any]) -> None:
+    run.trial(line["trial"]).last.write_text("x,y\n1,2\n")
+
+
+def lose_lines(run: Run, line: dict[str, Any]) -> None:
+    """Those of the trial that the configuration was beaten by."""
+    lines = run.changes.read_text().splitlines(keepends=True)
+    rest = [text for text in lines if json.loads(text)["trial"] != line["by"]]
+    run.changes.write_text("".join(rest))
+
+
+@pytest.mark.parametrize("damage", [lose_table, damage_table, lose_lines])
+def test_what_one_that_left_has_lost_costs_no_more_than_its_figures(
+    tmp_path: Path, undisturbed: Racer, damage: Callable[[Run, dict[str, Any]], None]
+) -> None:
+    run = Run(shutil.copytree(undisturbed.run.path, tmp_path / "damaged"))
+    damage(run, run.left_race()[0])
+    for verb in ("compare", "report"):
+        done = brainseg(verb, str(run.path))
+        assert done.status == 0, done
+    assert "left the race" in run.report.read_text()
+    assert Racer(Run(run.path)).search.is_over(), "nobody who left is trained again"
 
 
 HELD: Params = {
