@@ -8,7 +8,7 @@ from brainseg.analysis.comparison import ComparedConfiguration, Comparison
 from brainseg.analysis.failures import FAILED, Failures
 from brainseg.analysis.power import CHANCE
 from brainseg.analysis.scores import listed_seeds
-from brainseg.data.readers.problems import counted
+from brainseg.data.readers.problems import counted, some
 from brainseg.records.queries import fold_count
 from brainseg.report import sentences
 from brainseg.report.results import Results
@@ -23,12 +23,7 @@ def headline(results: Results) -> str:
     comparison = results.comparison
     if isinstance(comparison, Comparison):
         return answer(comparison)
-    return f"{sentences.answer(results)} {refused(comparison)}"
-
-
-def refused(why: str) -> str:
-    """That there is no comparison, and the remedy."""
-    return f"Not compared: {why}."
+    return f"{sentences.answer(results)} Not compared: {comparison}."
 
 
 def answer(comparison: Comparison) -> str:
@@ -43,7 +38,8 @@ def answer(comparison: Comparison) -> str:
             "be the best (95 %)."
         ]
     else:
-        parts = [f"{len(best)} of {total} configurations may be the best (95 %): {_names(best)}."]
+        names = _names(compared.name for compared in best)
+        parts = [f"{len(best)} of {total} configurations may be the best (95 %): {names}."]
     first = lead.name if len(best) == total else "The first of them"
     scored = "Its mean Dice is" if len(best) == 1 else f"{first} scored highest: mean Dice"
     folds = f" out of fold, {comparison.folds} folds" if comparison.folds else " in validation"
@@ -89,7 +85,7 @@ def _unseen(comparison: Comparison) -> str:
     highest = "" if unseen.leader == lead else f", and {unseen.leader} scores highest"
     if set(unseen.may_be_best) == {compared.name for compared in best}:
         return f"{start} the same configuration{'s' * (len(best) > 1)} may be the best{highest}."
-    return f"{start} these may be the best: {'; '.join(unseen.may_be_best)}{highest}."
+    return f"{start} these may be the best: {_names(unseen.may_be_best)}{highest}."
 
 
 def _good_enough(comparison: Comparison) -> str:
@@ -113,15 +109,16 @@ def _failed(comparison: Comparison) -> str:
     """On how many patients the first configuration fails, and which others differ in that."""
     lead, *others = comparison.configurations
     parts = [
-        f"{lead.name} fails (Dice below {FAILED:g}) on {lead.failures.count} of "
-        f"{counted(comparison.patients, 'patient')}, {_allowed(lead.failures)}."
+        f"{lead.name} failed on {lead.failures.count} of "
+        f"{counted(comparison.patients, 'patient')} (Dice below {FAILED:g}), "
+        f"{_allowed(lead.failures)}."
     ]
     if apart := [other for other in others if other.failures.p < SIGNIFICANT]:
         counts = (
             f"{other.name} ({other.failures.count}, McNemar {p_words(other.failures.p)})"
             for other in apart
         )
-        parts.append(f"The number differs significantly from that of {'; '.join(counts)}.")
+        parts.append(f"The number differs significantly from that of {_names(counts)}.")
     return " ".join(parts)
 
 
@@ -138,7 +135,7 @@ def _left(comparison: Comparison) -> str:
         f"{gone.name} after {listed_seeds(gone.seeds)}, at least {-gone.bound:.3f} below {gone.by}"
         for gone in comparison.left
     ]
-    return f"Beaten early, and trained with no further seed: {'; '.join(ways)}." if ways else ""
+    return f"Beaten early, and trained with no further seed: {_names(ways)}." if ways else ""
 
 
 def meanings(comparison: Comparison) -> dict[str, str]:
@@ -216,8 +213,9 @@ def ranks(compared: ComparedConfiguration) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _names(configurations: Iterable[ComparedConfiguration]) -> str:
-    return "; ".join(compared.name for compared in configurations)
+def _names(names: Iterable[str]) -> str:
+    """The first of them; the table has the others. Names have commas and semicolons."""
+    return some(names, " / ")
 
 
 def _sentence(words: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainseg.data.labels import in_words
 from brainseg.records.files import write_text
+from brainseg.records.queries import fold_count
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
@@ -56,13 +57,16 @@ def _sections(results: Results) -> dict[str, Markup | None]:
     """Every section under its title; None where the run has nothing to show in it."""
     run, sweep, frame = results.snapshot, results.sweep, results.ranking
     best, others = curves_of(run, frame)
+    tables = {  # in folds a trial has no rank
+        "Ranking": ranking_section(frame, sweep),
+        "Over seeds": over_seeds_section(results.over_seeds, sweep),
+    }
     return {
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
         "Subgroups": subgroups_section(results),
         claims.TITLE: claims_section(results),
         pareto.TITLE: pareto.section(results.pareto),
-        "Ranking": ranking_section(frame, sweep),
-        "Over seeds": over_seeds_section(results.over_seeds, sweep),
+        **(dict(reversed(tables.items())) if fold_count(sweep) else tables),
         "Learning curves": learning_curves_section(run),
         "Validation Dice": dice_section(best, others),
         "Loss and learning rate": loss_section(best),

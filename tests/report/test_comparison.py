@@ -40,8 +40,8 @@ def shown(run: Run, width: int = 100) -> str:
 def test_the_answer_names_who_may_be_the_best_and_how_the_first_scored(tmp_path: Path) -> None:
     text = answer(compared(five_configurations(tmp_path)))
     assert text.startswith(
-        "3 of 5 configurations may be the best (95 %): tu-swin_tiny_patch4_window7_224, imagenet; "
-        "resnet50, imagenet; mobilenet_v2, imagenet. The first of them scored highest: mean Dice "
+        "3 of 5 configurations may be the best (95 %): tu-swin_tiny_patch4_window7_224, imagenet / "
+        "resnet50, imagenet / mobilenet_v2, imagenet. The first of them scored highest: mean Dice "
         "0.820 (95 % interval 0.7"
     )
     assert text.endswith("over 40 patients out of fold, 5 folds and 2 seeds.")
@@ -77,8 +77,8 @@ def test_the_details_say_what_changes_the_smallest_that_is_enough_failures_and_t
     )
     assert small.startswith("No smaller configuration is shown to be at most 0.02 Dice worse")
     assert failed == (
-        "tu-swin_tiny_patch4_window7_224, imagenet fails (Dice below 0.1) on 0 of 40 patients, "
-        "which still allows up to 9 %. The number differs significantly from that of vgg16, "
+        "tu-swin_tiny_patch4_window7_224, imagenet failed on 0 of 40 patients (Dice below "
+        "0.1), which still allows up to 9 %. The number differs significantly from that of vgg16, "
         "imagenet (7, McNemar p 0.016)."
     )
     assert left == (
@@ -106,7 +106,7 @@ def test_an_answer_that_changes_without_the_searchs_patients_is_told(tmp_path: P
     assert comparison.unseen
     other = replace(comparison.unseen, leader="B", may_be_best=("A", "B"))
     assert details(replace(comparison, unseen=other, further=None))[0].endswith(
-        "On the other 32 these may be the best: A; B, and B scores highest."
+        "On the other 32 these may be the best: A / B, and B scores highest."
     )
 
 
@@ -233,7 +233,7 @@ def test_a_confirmation_under_way_says_why_it_has_no_comparison(tmp_path: Path) 
     run = confirmation(tmp_path)
     add_configuration(run, VGG, scores(0.8, draw=1))
     text = Tags(written(run)).text
-    assert "Comparison" in text and "two or more configurations" in text
+    assert "Not compared: a comparison takes two or more configurations" in text
 
 
 def of_means(run: Run) -> str:

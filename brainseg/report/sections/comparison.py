@@ -16,9 +16,9 @@ TITLE = "Comparison"
 
 
 def section(sweep: Mapping[str, Any], comparison: Comparison | str) -> Markup | None:
-    """Answer, table and picture; of a confirmation that cannot be compared, the reason."""
+    """Answer, table and picture; why there is no comparison leads the page of a confirmation."""
     if isinstance(comparison, str):
-        return render("note", text=words.refused(comparison)) if fold_count(sweep) else None
+        return None
     # Of a confirmation the answer leads the page.
     lead = [] if fold_count(sweep) else [words.answer(comparison)]
     return render(
