@@ -21,15 +21,15 @@ TEMPLATES = sorted(
 
 
 def test_text_is_escaped_and_a_drawing_is_not() -> None:
-    assert "<script" not in render("note", text=HOSTILE)
+    assert "<script" not in render("replay", command=HOSTILE)
     figure = Figure(Svg("<svg></svg>"), caption=HOSTILE)
     text = render("figures", figures=[figure])
     assert "<svg></svg>" in text and "<script" not in text and "&lt;script" in text
 
 
 def test_a_template_variable_without_a_value_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="'text' is undefined"):
-        render("note")
+    with pytest.raises(UndefinedError, match="'command' is undefined"):
+        render("replay")
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda item: item.name)
