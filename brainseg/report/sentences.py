@@ -23,6 +23,10 @@ OUT_OF_FOLD = (
     "epoch, not at the best one; a trial's own row shows its best epoch. Where a search chose the "
     "configurations, it chose them on some of these patients."
 )
+ONE_SPLIT = (
+    "Dice over seeds is that of the last epoch, which no score chose; a trial's own row shows its "
+    "best epoch. All seeds share one split: other training sets are not in it."
+)
 LEAK = (
     "The split leaks: slices of one patient are in several parts, so the scores say little about "
     "new patients."
@@ -132,7 +136,9 @@ def ending_note(run: RunSnapshot) -> list[str]:
 
 def caveat(sweep: Mapping[str, Any]) -> str:
     """How far the scores can be trusted."""
-    return OUT_OF_FOLD if fold_count(sweep) else UNSURE
+    if fold_count(sweep):
+        return OUT_OF_FOLD
+    return ONE_SPLIT if len(sweep["strategy"].get("seeds", [])) > 1 else UNSURE
 
 
 def file_notes(run: RunSnapshot) -> list[str]:

@@ -226,6 +226,7 @@ def test_a_list_without_folds_is_scored_at_the_last_epoch_too(tmp_path: Path) ->
     table = Results.load(run).over_seeds
     assert table["dice"].tolist() == pytest.approx([0.6, 0.5]), "their best epochs are at 0.8"
     assert (table["seeds"].tolist(), table["patients"].tolist()) == ([1, 2], [0, 0])
+    assert "Dice over seeds is that of the last epoch" in " ".join(printed(run).split())
 
 
 def test_trials_of_folds_have_no_rank_and_stand_by_configuration(tmp_path: Path) -> None:
