@@ -6,6 +6,7 @@ import pandas as pd
 
 from brainseg.analysis.cost_summary import NOT_COUNTED, CostSummary, unit_of
 from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.data.splits.folds import FOLD, fold_column
 from brainseg.records.queries import fold_count
 from brainseg.records.timing import PHASES
 from brainseg.records.trial_state import TrialState
@@ -91,4 +92,5 @@ def replay_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
         return None
     trial = frame["trial"].iloc[0]
     params = run.trials[trial].record.params
-    return render("replay", command=replay.replay(run.sweep, trial, params))
+    one_cut = FOLD in run.slices and fold_column(params.get("seed", 0)) not in run.slices
+    return render("replay", command=replay.replay(run.sweep, trial, params, one_cut=one_cut))
