@@ -161,12 +161,7 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
     from brainseg.config.hyperparameters import configuration_name
     from brainseg.records.queries import full_name, in_words, varied_between_configurations
     from brainseg.records.trial_state import TrialState
-    from brainseg.search.confirmation import (
-        expected_seconds,
-        how_chosen,
-        ranked_configurations,
-        search_seeds,
-    )
+    from brainseg.search.confirmation import how_chosen, ranked_configurations, search_seeds
 
     assert sweep.confirms and isinstance(sweep.strategy, Points), "made by confirmation"
     known = {candidate.trial: candidate for candidate in ranked_configurations(search)}
@@ -183,19 +178,33 @@ def _print_plan(search: Run, sweep: Sweep) -> None:
         words = full_name(configuration_name(sweep.space.config(point)), in_words(point, paths))
         print(f"{words}: {' and '.join(origins)}")
     print(how_chosen(search, sweep))
-    whole, strategy = len(sweep.first) * len(sweep.strategy.repeats), sweep.strategy
-    print(
-        f"{len(sweep.first)} configurations x {strategy.folds} folds x "
-        f"{len(strategy.seeds)} seeds = {'up to ' * strategy.race}{whole} trials, each to its "
-        "last epoch"
-        + (f"; the first {sweep.trials} of them now" if sweep.trials < whole else "")
-        + ("; configurations that cannot be the best leave after each seed" * strategy.race)
-        + f": {'at most ' * strategy.race}about {expected_seconds(search, sweep) / 3600:.2g} "
-        "device-hours, at the speed of the search's epochs"
-    )
+    print(_size(search, sweep, sweep.strategy))
     if shared := sorted(search_seeds(search).intersection(sweep.strategy.seeds)):
         # No error: a confirmation of an earlier version has seed 0, and its other seeds do count.
         print(
             f"note: the search used seed {', '.join(map(str, shared))} as well, so the luck by "
             "which it chose these configurations counts again there; the default seeds avoid that"
         )
+
+
+def _size(search: Run, sweep: Sweep, strategy: Points) -> str:
+    """How many trials there are, and about what those cost that are still to come."""
+    from brainseg.records.trial_state import TrialState
+    from brainseg.search.confirmation import expected_seconds
+
+    whole = len(sweep.first) * len(strategy.repeats)
+    started = Run(search.path.resolve().parent / sweep.name)
+    records = started.trials() if started.sweep.exists() else []
+    done = sum(record.state == TrialState.DONE for record in records)
+    seconds = expected_seconds(search, sweep) * max(1 - done / sweep.trials, 0)
+    return (
+        f"{len(sweep.first)} configurations x {strategy.folds} folds x "
+        f"{len(strategy.seeds)} seeds = {'up to ' * strategy.race}{whole} trials, each to its "
+        "last epoch"
+        + (f"; the first {sweep.trials} of them now" if sweep.trials < whole else "")
+        + (f"; {done} are done" if done else "")
+        + ("; configurations that cannot be the best leave after each seed" * strategy.race)
+        + f": {'at most ' * strategy.race}about {seconds / 3600:.2g} device-hours"
+        + (" for the rest" if done else "")
+        + ", at the speed of the search's epochs"
+    )

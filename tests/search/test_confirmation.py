@@ -394,6 +394,7 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
     (live,) = offline_records(run, "0000", "run")
     assert (live["run_group"], live["job_type"]) == ("encoders", "confirm")
     assert read_json(run.sweep)["phase"] == "confirm" and "out of fold" in run.report.read_text()
-    before = read_lines(run.path / "trials.jsonl")
-    assert "all 8 trials were tried; raise the budget" in confirm(search)
+    before, again = read_lines(run.path / "trials.jsonl"), confirm(search)
+    assert "now; 8 are done: about 0 device-hours for the rest, at the speed" in again
+    assert "all 8 trials were tried; raise the budget" in again
     assert read_lines(run.path / "trials.jsonl") == before
