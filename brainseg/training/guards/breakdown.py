@@ -17,15 +17,16 @@ from brainseg.training.guards.carried import CarriedFiles
 
 STREAM = 2**20  # added to an epoch's number, it is that of no epoch and of no range test
 LEARNED = 0.1  # of the first epoch's loss at least: less may be noise
-GIVEN_BACK = 0.5  # of what was learned at least: a cyclical rate gives back less, see docs/log.md
+GIVEN_BACK = 0.5  # of what was learned at least, see docs/log.md
+WITHIN = 2  # epochs: a cyclical rate or unfreezing may give back as much, but slowly
 
 
 def breakdown(losses: Sequence[float]) -> str:
     """How the last of an epoch's mean ``losses`` shows that training broke; "" if it did not."""
     *before, loss = losses
     first, lowest = before[0], min(before)
-    learned = first - lowest
-    if learned >= LEARNED * first and loss - lowest >= GIVEN_BACK * learned > 0:
+    learned, rise = first - lowest, loss - min(before[-WITHIN:])
+    if learned >= LEARNED * first and rise >= GIVEN_BACK * learned > 0:
         return f"its mean loss of {first:.3f} fell to {lowest:.3f} and rose again to {loss:.3f}"
     return ""
 
