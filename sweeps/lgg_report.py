@@ -5,7 +5,7 @@ Question   The report trained a plain U-Net and three pretrained ones once. It c
            converge faster; VGG16 oscillates more. Are these differences more than chance?
 Budget     Its 4 models x 5 seeds = 20 trials of 30 epochs, none stopped early; fewer seeds judge no
            claim. Split by slices as in the report (2828 / 708 / 393), which leaks and has no folds.
-           Without a leak, on every patient, 40 trials: --split patients --folds 5 --seeds 1,2
+           No leak, every patient, 40 trials: --split patients --test 0 --folds 5 --seeds 1,2
 Run        python sweeps/lgg_report.py --data kaggle_3m      (no folder: made-up patients)
 Answer     runs/lgg_report/report.html, first section, with learning curves and masks of each model;
            claims.csv and results.csv
