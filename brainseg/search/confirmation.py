@@ -65,7 +65,7 @@ def confirmation(
     given = {"top": top, "folds": folds, "seeds": seeds and tuple(seeds), "baselines": baselines}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     beside = _beside(run, search)
-    started = _started(beside, search)
+    started = _started(beside, run, search)
     if started:
         design = Design.recorded(started).continued(asked, beside.path)
     else:
@@ -223,13 +223,22 @@ def _beside(run: Run, search: dict[str, Any]) -> Run:
     return Run(run.path.resolve().parent / f"{search['name']}-confirm")
 
 
-def _started(beside: Run, search: dict[str, Any]) -> dict[str, Any]:
+def _started(beside: Run, run: Run, search: dict[str, Any]) -> dict[str, Any]:
     """The settings of the confirmation, if it was started; else none.
 
-    None either of a folder that confirms another search: starting it will be refused.
+    Raises:
+        ValueError: its folder holds something else, such as the confirmation of an earlier search.
     """
-    started = beside.settings() if beside.sweep.exists() else {}
-    return started if started.get("confirms", {}).get("uid") == search["uid"] else {}
+    if not beside.sweep.exists():
+        return {}
+    started = beside.settings()
+    if started.get("confirms", {}).get("uid") != search["uid"]:
+        holds = "the confirmation of another search" if "confirms" in started else "another sweep"
+        raise ValueError(
+            f"{beside.path} holds {holds}, not that of {run.path}; move that folder away, or give "
+            "it back its search"
+        )
+    return started
 
 
 def _recorded(started: dict[str, Any]) -> dict[TrialConfig, Origin]:

@@ -239,6 +239,16 @@ def test_a_confirmation_keeps_its_configurations_however_the_search_continues(se
     assert confirmation(search) == further
 
 
+def test_the_confirmation_of_another_search_of_that_name_is_left_alone(search: Run) -> None:
+    beside = begin_confirming(search, confirmation(search))
+    known = read_json(search.sweep)
+    write_json(search.sweep, known | {"uid": "other"})  # searched anew in an emptied folder
+    assert refused(lambda: confirmation(search)) == (
+        f"{beside.path} holds the confirmation of another search, not that of {search.path}; move "
+        "that folder away, or give it back its search"
+    )
+
+
 def test_one_of_an_earlier_version_keeps_its_two_folds_and_seeds_and_may_get_more(
     search: Run,
 ) -> None:
