@@ -24,7 +24,7 @@ from brainseg.analysis.ranks import ranks
 from brainseg.analysis.scores import LeftRace, Scores, gather, listed_seeds, what_to_do
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.points import too_few_trainings
-from brainseg.records.queries import fold_count
+from brainseg.records.queries import fold_count, is_list
 from brainseg.records.run import TrialRecord
 
 MARGIN = 0.02  # of Dice; a configuration behind by less is good enough
@@ -127,7 +127,7 @@ def compare(run: RunSnapshot, *, margin: float = MARGIN) -> Comparison:
 
 
 def _refuse_search(run: RunSnapshot) -> None:
-    if run.sweep["strategy"].get("kind") != "points":
+    if not is_list(run.sweep):
         raise ValueError(
             f"only configurations that were trained to their last epoch can be compared, and "
             f"{run.path} is a search, which stops trials early; run `brainseg confirm {run.path}` "

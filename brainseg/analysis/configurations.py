@@ -10,6 +10,7 @@ from brainseg.records.queries import (
     by_configuration,
     fold_count,
     in_words,
+    is_list,
     varied_between_configurations,
 )
 from brainseg.records.run import TrialRecord
@@ -26,7 +27,7 @@ def over_seeds(run: RunSnapshot) -> pd.DataFrame:
     ``trial`` is the configuration's first. Empty where no configuration was trained with two seeds,
     or in folds.
     """
-    folds, listed = fold_count(run.sweep), run.sweep["strategy"].get("kind") == "points"
+    folds, listed = fold_count(run.sweep), is_list(run.sweep)
     records = [r for r in run.records if r.state != TrialState.FAILED and r.dice is not None]
     paths = varied_between_configurations(records)
     rows = []

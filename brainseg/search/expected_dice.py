@@ -7,7 +7,7 @@ from brainseg.config.distributions import Choice, distribution
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.config.space import Space
-from brainseg.records.queries import REPEATS, values_tried
+from brainseg.records.queries import REPEATS, is_list, values_tried
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
@@ -38,7 +38,7 @@ def expected_of(
     rows: Mapping[str, Sequence[EpochRow]],
 ) -> dict[str, float]:
     """The same of records that were read already; ``rows``, one an epoch, by trial."""
-    if sweep["strategy"].get("kind") == "points" or not sweep["space"]:
+    if is_list(sweep) or not sweep["space"]:
         return {}
     records = [record for record in records if record.state != TrialState.FAILED and record.params]
     observed = {record.trial: observation(record, rows[record.trial]) for record in records}

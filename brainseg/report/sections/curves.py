@@ -12,6 +12,7 @@ from brainseg.records.queries import (
     fold_count,
     full_name,
     in_words,
+    is_list,
     varied_between_configurations,
 )
 from brainseg.report.figures import curves as curve_figures
@@ -23,7 +24,7 @@ from brainseg.report.html import Figure, Markup, render
 
 def learning_curves_section(run: RunSnapshot) -> Markup | None:
     """Dice, IoU and loss of each configuration of a sweep that runs a list of points."""
-    if run.sweep["strategy"].get("kind") != "points":
+    if not is_list(run.sweep):
         return None
     started = [trial.record for trial in run.trials.values() if trial.rows]
     paths = varied_between_configurations(started)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainseg.analysis.snapshot import RunSnapshot, TrialSnapshot
 from brainseg.data.channels import flair_channel, recorded_names
-from brainseg.records.queries import by_configuration, fold_count, full_name
+from brainseg.records.queries import by_configuration, fold_count, full_name, is_list
 from brainseg.report.figures import style
 from brainseg.report.figures.slices import Picture, outline, picture_of_slice
 from brainseg.report.html import Markup, render
@@ -45,7 +45,7 @@ def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
     """Image, truth and prediction of the leader; for a fixed list, of each configuration's best."""
     ranked = frame[frame["rank"].notna()]
     shown = ranked["trial"].tolist()[:1]
-    if run.sweep["strategy"].get("kind") == "points":
+    if is_list(run.sweep):
         groups = by_configuration([r for r in run.records if r.trial in set(ranked["trial"])])
         best = {max(group, key=lambda record: record.dice or 0).trial for group in groups}
         shown = [trial for trial in ranked["trial"] if trial in best]
