@@ -169,6 +169,14 @@ def test_nobody_leaves_where_fewer_than_two_are_complete(tmp_path: Path) -> None
     assert not racer.run.race.exists() and len(racer.run.trials()) == 4 * FOLDS + 1
 
 
+def test_nobody_leaves_where_a_comparison_would_have_too_few_patients(tmp_path: Path) -> None:
+    racer = Racer(Run(tmp_path), patients=5)
+    racer.drive(4 * FOLDS + 1)
+    assert racer.said == [
+        "after seed 1 nobody leaves the race: 5 patients are too few to compare on"
+    ]
+
+
 def test_the_first_trials_alone_are_trained_and_more_follow_when_asked(
     tmp_path: Path, undisturbed: Racer
 ) -> None:

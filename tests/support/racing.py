@@ -52,6 +52,7 @@ class Racer:
     run: Run
     sweep: Sweep = RACED
     slots: int = 1
+    patients: int = PATIENTS
     fails: Collection[tuple[float, int, int]] = ()
     retry: bool = False
     said: list[str] = field(default_factory=list)
@@ -89,7 +90,7 @@ class Racer:
             write_text(folder.failure, "out of memory")
             self.search.on_return(name)
             return
-        patients = np.arange(PATIENTS)[params["fold"] :: FOLDS]
+        patients = np.arange(self.patients)[params["fold"] :: FOLDS]
         luck = np.random.default_rng([seed, params["fold"], int(rate * 1e4)])
         dice = HEIGHTS[rate] + 0.01 * np.sin(patients) + 0.01 * luck.standard_normal(len(patients))
         score = float(dice.mean())
