@@ -1,6 +1,6 @@
 """Do the comparison's intervals, sets, races and promises hold where the truth is known?
 
-Run    python -m benchmarks.coverage [PART ...] [--studies 400]     (all parts: MINUTES of one core)
+Run    python -m benchmarks.coverage [PART ...] [--studies 400]     (all: five minutes of one core)
 Gives  in percent of the simulated studies of ``study_simulator``, each part a table:
 
        intervals  95 % intervals that cover: of a difference, and of one configuration's own Dice
@@ -121,6 +121,7 @@ LADDERS = {
     "equal": World(gains=SAME, failures=SAME),
     "steps of 0.005 Dice": World(gains=tuple(-0.05 * c for c in range(ARMS)), failures=SAME),
     "steps of 0.01": World(gains=tuple(-0.1 * c for c in range(ARMS)), failures=SAME),
+    "steps of 0.02": World(gains=tuple(-0.2 * c for c in range(ARMS)), failures=SAME),
     "one better by 0.03": World(gains=(0.0, *[-0.33] * (ARMS - 1)), failures=SAME),
     "two noisy of seven": World(
         gains=SAME, failures=SAME, noise=("noisy", "noisy", *["quiet"] * (ARMS - 2))
@@ -198,7 +199,13 @@ def race(studies: int) -> None:
     columns = list(product(("quiet", "noisy"), (50, 110), ((5, 2), (5, 3))))
     header = "".join(f"{f'{noise} {n}, {k} x {s}':>26}" for noise, n, (k, s) in columns)
     print(f"{'truth':22}{header}")
-    for name in ("equal", "steps of 0.005 Dice", "steps of 0.01", "one better by 0.03"):
+    for name in (
+        "equal",
+        "steps of 0.005 Dice",
+        "steps of 0.01",
+        "steps of 0.02",
+        "one better by 0.03",
+    ):
         row = ""
         for noise, n, design in columns:
             world = designed(replace(LADDERS[name], noise=noise), n, design)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.study_simulator import Floats, World, persons, scored
 from brainseg.analysis.best_set import best_set, pairwise
 from brainseg.analysis.estimate import Trainings
-from brainseg.analysis.power import further
+from brainseg.analysis.power import beyond_chance, further
 from brainseg.analysis.race import tail
 
 Kept = dict[str, list[tuple[bool, int]]]  # of "seeds", "patients": whether it told; how many more
@@ -52,11 +52,11 @@ def extended(rng: Generator, world: World, level: float, kept: Kept) -> bool:
     if len(order) == 1:
         return False
     lead, rival = order[:2]
-    promised = further("", gaps[lead][rival], trainings, level)
+    promised = further("", gaps[lead][rival], trainings, tail=level, spread=beyond_chance(gaps))
 
     def tells(dice_CSP: Floats, fold_SP: NDArray[np.int64]) -> bool:
         gap = pairwise(dice_CSP, Trainings(fold_SP))[lead][rival]
-        return gap.mean > gap.reach(level)
+        return bool(gap.mean > gap.reach(level))
 
     if promised and promised.seeds:
         more_CSP, more_SP = scored(rng, replace(world, seeds=promised.seeds), patients)

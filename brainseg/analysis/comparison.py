@@ -18,7 +18,7 @@ from brainseg.analysis.best_set import best_set, pairwise
 from brainseg.analysis.estimate import Estimate, Interval, Trainings, estimate
 from brainseg.analysis.failures import Failures, failures
 from brainseg.analysis.pairs import Pair, pairs
-from brainseg.analysis.power import Further, further
+from brainseg.analysis.power import Further, beyond_chance, further
 from brainseg.analysis.race import tail
 from brainseg.analysis.ranks import ranks
 from brainseg.analysis.scores import LeftRace, Scores, gather, listed_seeds, what_to_do
@@ -206,7 +206,13 @@ def _further(
     """What would tell the first from the second of the set."""
     for rival, compared in enumerate(configurations[1:], start=1):
         if compared.may_be_best:
-            return further(compared.name, differences[0][rival], trainings, level)
+            return further(
+                compared.name,
+                differences[0][rival],
+                trainings,
+                tail=level,
+                spread=beyond_chance(differences),
+            )
     return None
 
 

@@ -3,11 +3,12 @@
 The larger study is simulated from the model that ``estimate`` fits, the present one being a part of
 it. Three things keep the promise from being too good:
 
-    the difference   is shrunk: of all differences that are as uncertain as the observed one d, with
-                     the variance V, those that look large are large partly by luck. The true one is
-                     normal around 0 with the variance max(0, d^2 - V), the part of d^2 that is not
-                     expected of chance (empirical Bayes, as in James and Stein 1961).
-    the variances    are drawn, by scaled inverse chi-squares with their degrees of freedom.
+    the difference   is shrunk: true differences are normal around 0, with the variance by which the
+                     observed ones of all pairs exceed what their errors bring (empirical Bayes, as
+                     in James and Stein 1961), so that the luck of the first is taken away.
+    the variances    are drawn, by scaled inverse chi-squares with their degrees of freedom; that
+                     between trainings as a difference of two mean squares, so that it may well be
+                     there where it is estimated as 0.
     the test         is that of the set, with the variances as the larger study estimates them.
 
 What is promised is the chance over all of these (O'Hagan, Stevens and Campbell 2005 call it
@@ -17,8 +18,9 @@ more patients all trainings are new, and each sees as many patients as now.
 Shapes: R draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.random import Generator
@@ -43,16 +45,26 @@ class Further:
     seeds: int | None
 
 
-def further(rival: str, gap: Estimate, trainings: Trainings, tail: float) -> Further | None:
+def beyond_chance(differences: Sequence[Sequence[Estimate]]) -> float:
+    """The mean square of all pairs' differences over that of their errors; 1 where none differs."""
+    gaps = [gap for n, row in enumerate(differences) for gap in row[:n]]
+    error = fmean(gap.error**2 for gap in gaps)
+    return max(fmean(gap.mean**2 for gap in gaps) / error, 1.0) if error else 1.0
+
+
+def further(
+    rival: str, gap: Estimate, trainings: Trainings, *, tail: float, spread: float
+) -> Further | None:
     """What to promise about a difference of the leader that the set does not tell; always the same.
 
     Args:
         gap: the leader's Dice less the rival's.
         tail: the one-sided level at which one configuration beats another in the set.
+        spread: of all configurations, see ``beyond_chance``.
     """
-    if gap.mean <= 0 or not gap.error:
+    if gap.mean <= 0 or not gap.error or not trainings.freedom:
         return None
-    present = _Present(gap, trainings)
+    present = _Present(gap, trainings, spread)
     patients = _fewest(lambda n: present.with_patients(n, tail), trainings.patients, MOST_PATIENTS)
     seeds = None
     if trainings.seeds > 1:
@@ -76,17 +88,23 @@ def _fewest(chance: Callable[[int], float], now: int, most: int) -> int | None:
 class _Present:
     """The present study: what is seen, and draws of the true variances behind it."""
 
-    def __init__(self, gap: Estimate, trainings: Trainings) -> None:
+    def __init__(self, gap: Estimate, trainings: Trainings, spread: float) -> None:
         self.gap, self.patients, self.seeds = gap, trainings.patients, trainings.seeds
         rng = np.random.default_rng(0)
         self.patient_R = gap.error_patients / _chi_square(rng, gap.freedom_patients)
-        self.training_R = gap.error_training / _chi_square(rng, gap.freedom_training)
+        trace, trace_of_square = trainings.traces
+        self.scores = trace_of_square / trace  # of a training, as its mean square counts them
+        self.shares = float((trainings.share_T**2).sum())
+        self.square = self.scores * gap.training + gap.rest
+        square_R = self.square / _chi_square(rng, gap.freedom_training)
+        self.training_R = self._between(square_R, self.scores)
+        self.variance_R = self.training_R / self.shares
         # Of the patients' part of the error, what new trainings change.
         self.rest = min(gap.rest / self.patients / self.seeds, gap.error_patients)
         self.lasting_R = np.maximum(self.patient_R - self.rest, 0.0)
         self.passing_R = self.training_R + self.rest
         error_R = self.lasting_R + self.passing_R
-        self.spread_R = np.maximum(gap.mean**2, error_R)  # of observed differences, squared
+        self.spread_R = spread * error_R  # of observed differences
         self.true_R = self.spread_R - error_R  # of true ones
         self.after = rng.bit_generator.state
 
@@ -105,9 +123,14 @@ class _Present:
         rest_R = mean_R + spread_R * rng.standard_normal(DRAWS)
         rest_R += np.sqrt(self.passing_R * share / (1 - share)) * rng.standard_normal(DRAWS)
         freedom = self.gap.freedom_training * (seeds - 1) / (self.seeds - 1)
-        training_R = self._pooled(
-            rng, self.gap.error_training, self.training_R, self.gap.freedom_training, freedom
+        square_R = self._pooled(
+            rng,
+            self.square,
+            self.scores * self.variance_R + self.gap.rest,
+            self.gap.freedom_training,
+            freedom,
         )
+        training_R = self._between(square_R, self.scores)
         patients = np.full(DRAWS, self.gap.error_patients - self.rest * (1 - share))
         return self._told(
             share * self.gap.mean + (1 - share) * rest_R,
@@ -128,13 +151,19 @@ class _Present:
         patients_R = self._pooled(
             rng, self.gap.error_patients, self.patient_R, self.gap.freedom_patients, freedom
         )
-        training_R = self.training_R * _chi_square(rng, self.gap.freedom_training)
+        scores = self.scores / share
+        square_R = scores * self.variance_R + self.gap.rest
+        square_R *= _chi_square(rng, self.gap.freedom_training)
         return self._told(
             mean_R,
             (share * patients_R, freedom),
-            (training_R, self.gap.freedom_training),
+            (self._between(square_R, scores), self.gap.freedom_training),
             tail,
         )
+
+    def _between(self, square_R: Floats, scores: float) -> Floats:
+        """The error that trainings bring, as estimated from their mean squares."""
+        return np.maximum(square_R - self.gap.rest, 0.0) / scores * self.shares
 
     def _pooled(
         self, rng: Generator, seen: float, true_R: Floats, before: float, after: float

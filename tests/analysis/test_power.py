@@ -12,7 +12,7 @@ from benchmarks.coverage import SAME
 from benchmarks.promise import Kept, extended
 from benchmarks.study_simulator import World
 from brainseg.analysis.estimate import Estimate, Floats, Trainings, estimate
-from brainseg.analysis.power import MOST_PATIENTS, MOST_SEEDS, Further, further
+from brainseg.analysis.power import MOST_PATIENTS, MOST_SEEDS, Further, beyond_chance, further
 
 FIFTHS = Trainings(np.tile(np.arange(50) % 5, (2, 1)))
 TAIL = 0.05 / 6  # of seven configurations
@@ -26,8 +26,14 @@ def gap(mean: float, *, patients: float = 1e-4, training: float = 1e-5) -> Estim
     )  # fmt: skip
 
 
+def ask(
+    of: Estimate, trainings: Trainings = FIFTHS, *, tail: float = TAIL, spread: float = 6.0
+) -> Further | None:
+    return further("rival", of, trainings, tail=tail, spread=spread)
+
+
 def promised(of: Estimate, tail: float = TAIL) -> Further:
-    answer = further("rival", of, FIFTHS, tail)
+    answer = ask(of, tail=tail)
     assert answer is not None
     return answer
 
@@ -38,14 +44,28 @@ def test_the_same_difference_gets_the_same_answer() -> None:
 
 
 def test_a_difference_that_is_smaller_than_its_error_promises_nothing() -> None:
-    assert further("rival", gap(0.005), FIFTHS, TAIL) is None
-    assert further("rival", gap(0.0), FIFTHS, TAIL) is None
-    assert further("rival", gap(0.0, patients=0.0, training=0.0), FIFTHS, TAIL) is None
+    assert ask(gap(0.005)) is None
+    assert ask(gap(0.0)) is None
+    assert ask(gap(0.0, patients=0.0, training=0.0)) is None
 
 
 def test_a_larger_difference_takes_fewer_more() -> None:
     patients = [promised(gap(mean)).patients for mean in (0.024, 0.026, 0.028)]
     assert all(patients) and patients == sorted(patients, key=lambda more: -(more or 0))
+
+
+def test_where_configurations_differ_by_no_more_than_chance_nothing_is_promised() -> None:
+    assert ask(gap(0.026), spread=1.0) is None
+    few, many = ask(gap(0.026), spread=100.0), ask(gap(0.026), spread=4.0)
+    assert few and few.patients and (many is None or (many.patients or 9999) > few.patients)
+
+
+def test_the_spread_is_that_of_all_pairs_over_their_errors() -> None:
+    row = [gap(0.0), gap(0.01), gap(-0.03)]
+    differences = [row, [gap(-0.01), gap(0.0), gap(0.02)], [gap(0.03), gap(-0.02), gap(0.0)]]
+    errors = 3 * (1e-4 + 1e-5)
+    assert beyond_chance(differences) == pytest.approx((0.01**2 + 0.03**2 + 0.02**2) / errors)
+    assert beyond_chance([[gap(0.0)] * 2] * 2) == 1
 
 
 def test_a_stricter_level_takes_more() -> None:
@@ -62,7 +82,7 @@ def test_where_patients_scatter_more_patients_help_and_where_trainings_do_more_s
 
 def test_the_promise_stays_within_what_is_realistic() -> None:
     for mean in np.linspace(0.012, 0.03, 15):
-        answer = further("rival", gap(float(mean)), FIFTHS, TAIL)
+        answer = ask(gap(float(mean)))
         if answer and answer.patients:
             assert 1 <= answer.patients <= MOST_PATIENTS - 50
         if answer and answer.seeds:
@@ -71,7 +91,7 @@ def test_the_promise_stays_within_what_is_realistic() -> None:
 
 def test_without_a_second_seed_no_seeds_are_promised() -> None:
     one = Trainings(np.arange(50)[None] % 5)
-    answer = further("rival", gap(0.026), one, TAIL)
+    answer = ask(gap(0.03), one, spread=50.0)
     assert answer and answer.patients and answer.seeds is None
 
 
@@ -87,7 +107,7 @@ def test_any_scores_get_a_realistic_promise_or_none(dice_CSP: Floats) -> None:
     seeds, patients = dice_CSP.shape[1:]
     trainings = Trainings(np.tile(np.arange(patients) % 5, (seeds, 1)))
     of = estimate(dice_CSP[0] - dice_CSP[1], trainings)
-    answer = further("rival", of, trainings, TAIL)
+    answer = ask(of, trainings)
     if answer is not None:
         assert answer.patients is None or 0 < answer.patients <= MOST_PATIENTS
         assert answer.seeds is None or 0 < answer.seeds <= MOST_SEEDS
