@@ -389,7 +389,8 @@ def test_every_patient_is_scored_once_a_configuration_and_seed_by_networks_that_
     for record in run.trials():
         assert (record.state, record.reason) == ("done", "")
         config = build(TrialConfig(), record.params)
-        last = pd.read_csv(run.trial(record.trial).last)
+        last, kept = pd.read_csv(run.trial(record.trial).last), run.trial(record.trial).path
+        assert [path.name for path in kept.glob("*.pt")] == ["last.pt"], "the network of these"
         fold = table[f"fold_{config.seed}"]
         trained_on = table[(fold != config.fold) & (table["part"] != "test")]
         assert not set(last["patient"]) & set(trained_on["patient"])
