@@ -6,8 +6,8 @@ matches. A claim about several models holds if it holds for each of them.
 Dice is that of the last epoch, which no score chose. A curve is the validation Dice after each
 epoch of a trial. Two numbers are taken from it:
 
-    convergence  the first epoch at which it reaches 0.9 of the lower best value of the two
-                 curves that are compared
+    convergence  the first epoch at which its moving mean over 5 epochs reaches 0.9 of the lower
+                 of the two curves' means in the second half of training
     roughness    its mean absolute change from one epoch to the next in the second half of training
 """
 

@@ -49,10 +49,24 @@ def test_a_configuration_matches_every_trial_that_has_its_values() -> None:
     assert matches({}, {"model": "plain"})
 
 
-def test_both_curves_are_measured_against_the_lower_best() -> None:
-    low, high = [0.1, 0.4, 0.5], [0.3, 0.46, 0.9]
-    assert convergence(low, high) == (3, 2)  # 0.45 is the level
-    assert convergence(high, low) == (2, 3)
+def test_both_curves_are_measured_against_the_lower_level() -> None:
+    low, high = [0.1] * 6 + [0.4] * 9, [0.1] * 3 + [0.8] * 12
+    assert convergence(low, high) == (9, 3)  # 0.9 of a mean of 0.4 is the level
+    assert convergence(high, low) == (3, 9)
+
+
+def test_the_noise_of_single_epochs_makes_no_curve_converge_sooner() -> None:
+    rng, epochs, studies = np.random.default_rng(0), np.arange(1, 31), 300
+    truth, sooner = 0.83 * (1 - np.exp(-epochs / 5)), 0
+
+    def curve(noise: float) -> list[float]:
+        return (truth + noise * rng.standard_normal(30)).clip(0, 1).tolist()
+
+    for _ in range(studies):
+        pairs = [convergence(curve(0.06), curve(0.01)) for _ in range(10)]
+        gap = over_trainings(np.array([noisy - calm for noisy, calm in pairs]))
+        sooner += gap.mean + gap.reach(0.025) < 0
+    assert sooner / studies <= 0.05, "without the moving mean it is 0.66"
 
 
 def test_a_curve_that_never_leaves_zero_has_no_epoch_of_convergence() -> None:

@@ -31,7 +31,7 @@ TAIL = (1 - LEVEL) / 2  # how often a claim may be supported wrongly, and how of
 MEASURES: dict[type[Claim], tuple[str, str]] = {
     Best: ("mean Dice at the last epoch", ".3f"),
     Worst: ("mean Dice at the last epoch", ".3f"),
-    Faster: (f"epochs to {100 * SHARE:.0f} % of the lower best Dice", ".1f"),
+    Faster: (f"epochs to {100 * SHARE:.0f} % of the lower Dice of the second half", ".1f"),
     Rougher: ("mean change of Dice per epoch in the second half", ".4f"),
 }
 SIGNS: dict[type[Claim], int] = {Best: 1, Worst: -1, Faster: -1, Rougher: 1}

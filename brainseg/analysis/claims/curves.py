@@ -7,13 +7,28 @@ from statistics import fmean
 
 from brainseg.analysis.estimate import Estimate, Floats
 
-SHARE = 0.9  # of the lower best Dice; a curve that reached it has converged
+SHARE = 0.9  # of the lower level; a curve that reached it has converged
+WINDOW = 5  # epochs of the moving mean, since a single epoch of a noisy curve lies above any level
 
 
 def convergence(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """The epochs, counted from 1, at which two curves converge; NaN if one never leaves 0."""
-    level = SHARE * min(max(ours, default=0.0), max(theirs, default=0.0))
-    return first_epoch(ours, level), first_epoch(theirs, level)
+    """The epochs, counted from 1, at which two curves converge; NaN if one never leaves 0.
+
+    A curve's level is its mean in the second half; it is reached by the moving mean of the curve.
+    """
+    level = SHARE * min(_level(ours), _level(theirs))
+    return first_epoch(smoothed(ours), level), first_epoch(smoothed(theirs), level)
+
+
+def _level(dice: Sequence[float]) -> float:
+    late = dice[len(dice) // 2 :]
+    return fmean(late) if late else 0.0
+
+
+def smoothed(dice: Sequence[float]) -> list[float]:
+    """The mean over each epoch and the two on either side, as far as there are any."""
+    reach = WINDOW // 2
+    return [fmean(dice[max(n - reach, 0) : n + reach + 1]) for n in range(len(dice))]
 
 
 def first_epoch(dice: Sequence[float], level: float) -> float:
