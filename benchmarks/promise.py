@@ -26,6 +26,7 @@ def promise(studies: int) -> None:
     """Of the leader and the second of the set; the larger study holds the present patients."""
     print("studies that leave two or more in the set, and in which something is promised; how "
           "often as many more tell, and their median: seeds; patients")  # fmt: skip
+    of_all = Kept(seeds=[], patients=[])
     for count, n, noise, spread in product(COUNTS, (50, 110), ("quiet", "noisy"), SPREADS):
         rng, level = np.random.default_rng(5), tail(count, looks=0, last=True)
         left, kept = 0, Kept(seeds=[], patients=[])
@@ -33,6 +34,8 @@ def promise(studies: int) -> None:
             gains = tuple(spread * rng.standard_normal(count))
             world = World(noise=noise, patients=n, gains=gains, failures=(0.0,) * count)
             left += extended(rng, world, level, kept)
+        for what, noted in kept.items():
+            of_all[what] += noted
         cells = [
             f"{len(said):4d} {100 * np.mean([told for told, _ in said]):6.0f} % "
             f"{np.median([more for _, more in said]):6.0f}" if said else f"{0:4d}{'':16}"
@@ -40,6 +43,9 @@ def promise(studies: int) -> None:
         ]  # fmt: skip
         print(f"{count} configurations, Dice spread by {spread / 10:.2f}, {n} patients, {noise}: "
               f"{left:4d} {';'.join(cells)}", flush=True)  # fmt: skip
+    for what, noted in of_all.items():
+        share = np.mean([told for told, _ in noted])
+        print(f"all, {what}: {len(noted)} promised, {100 * share:.0f} % kept")
 
 
 def extended(rng: Generator, world: World, level: float, kept: Kept) -> bool:
