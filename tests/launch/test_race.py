@@ -118,7 +118,9 @@ def test_a_race_whose_driver_dies_at_a_look_comes_to_the_same(
     after = Racer(killed.run)
     after.drive()
     assert outcome(after) == outcome(undisturbed)
-    assert killed.run.race.read_text().startswith(noted), "what was noted is not decided again"
+    assert killed.run.race.read_text().startswith(noted)
+    again = [line for line in after.said if "after seed 1" in line]
+    assert len(again) == (not noted), "what was noted is not decided again"
 
 
 def test_a_driver_that_dies_between_queueing_anew_and_giving_up_trains_nothing_twice(
@@ -167,6 +169,9 @@ def test_nobody_leaves_where_fewer_than_two_are_complete(tmp_path: Path) -> None
         "after seed 1 nobody leaves the race: fewer than two configurations are complete"
     ]
     assert not racer.run.race.exists() and len(racer.run.trials()) == 4 * FOLDS + 1
+    after = Racer(racer.run)
+    after.drive()
+    assert all("after seeds 1, 2" in line for line in after.said), "seed 2 had begun"
 
 
 def test_nobody_leaves_where_a_comparison_would_have_too_few_patients(tmp_path: Path) -> None:
