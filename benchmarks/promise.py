@@ -44,8 +44,8 @@ def promise(studies: int) -> None:
         print(f"{count} configurations, Dice spread by {spread / 10:.2f}, {n} patients, {noise}: "
               f"{left:4d} {';'.join(cells)}", flush=True)  # fmt: skip
     for what, noted in of_all.items():
-        share = np.mean([told for told, _ in noted])
-        print(f"all, {what}: {len(noted)} promised, {100 * share:.0f} % kept")
+        told = sum(told for told, _ in noted)
+        print(f"all, {what}: {len(noted)} promised, {told} kept")
 
 
 def extended(rng: Generator, world: World, level: float, kept: Kept) -> bool:
