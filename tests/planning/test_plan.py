@@ -234,7 +234,7 @@ def test_a_script_is_read_and_not_run(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     text = (ROOT / "sweeps" / "freezing.py").read_text()
     script.write_text(f"{text}\nassert __name__ != '__main__'\n")
-    assert read_sweep(script).trials == 27
+    assert read_sweep(script).trials == 45
 
 
 def test_totals_are_said_in_units_that_read_well() -> None:
