@@ -119,8 +119,8 @@ def test_as_many_more_as_promised_tell_in_some_80_percent(noise: str, of: str) -
     """The leader and the second of seven, whose true values lie as far apart as can be told."""
     world = World(patients=50 if of == "patients" else 400, noise=noise, failures=SAME)
     rng, kept = np.random.default_rng(1), Kept(seeds=[], patients=[])
-    for _ in range(200):
+    for _ in range(140):
         gains = tuple(0.3 * rng.standard_normal(len(SAME)))
         extended(rng, replace(world, gains=gains), TAIL, kept)
     told = [tells for tells, _ in kept[of]]
-    assert len(told) > 8 and 0.6 < np.mean(told) <= 0.97
+    assert len(told) > 5 and 0.6 < np.mean(told) <= 0.97
