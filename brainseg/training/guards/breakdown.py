@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any
 
+from brainseg.records.checkpoint_index import content, indexed
 from brainseg.records.files import Unreadable, read_json, write_json
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards.carried import CarriedFiles
@@ -58,7 +59,7 @@ class WayBack:
             return {}
 
     def leads(self, epoch: int) -> bool:
-        """Whether the epoch after ``epoch`` may go back: once, and if there are two checkpoints."""
+        """Whether the epoch after ``epoch`` may go back: once, and not before the third."""
         return self.is_open and epoch > 1 and not self._again
 
     def breakdown(self, epoch: int, loss: float) -> str:
@@ -69,7 +70,14 @@ class WayBack:
             json.loads, self.files.texts.get(self.files.folder.metrics.name, "").splitlines()
         )
         losses = [row.get("train_loss", nan) for row in rows]
-        return self.ranks.broadcast(breakdown([*losses, loss]) if losses else "")
+        why = breakdown([*losses, loss]) if losses else ""
+        return self.ranks.broadcast(why if why and self._has_earlier() else "")
+
+    def _has_earlier(self) -> bool:
+        """Whether the checkpoint before the newest is whole: else it is better to train on."""
+        folder = self.files.folder.path
+        _, *earlier = indexed(folder).items()
+        return any(content(folder / file, digest) for file, digest in earlier)
 
     def take(self, epoch: int, why: str) -> None:
         """Give up the newest checkpoint, that after ``epoch`` epochs, and all that follows it."""

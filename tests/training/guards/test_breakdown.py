@@ -107,6 +107,22 @@ def test_it_goes_back_once_even_where_the_file_that_says_so_is_lost(listed: Run)
     assert [untimed(row) for row in again.rows()] == [untimed(row) for row in whole.rows()]
 
 
+def test_a_training_without_a_checkpoint_to_go_back_to_trains_on_until_it_has_one(
+    listed: Run,
+) -> None:
+    def cut(row: EpochRow) -> None:
+        if row.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(listed, "t", BREAKS, cut)
+    (listed.trial("t").path / "latest-0003.pt").unlink()
+    folder = trained(listed, "t", BREAKS, nothing)
+    (note,) = folder.notes()
+    assert note.startswith("latest-0005.pt is given up, as epoch 6 broke down")
+    assert folder.ending().state == "done" and attempts(folder) == [None] * 4 + [2, 2]
+
+
 def test_a_training_that_overflows_goes_back_once_and_then_fails(listed: Run, run: Run) -> None:
     folder = trained(listed, "t", OVERFLOWS, nothing)
     assert len(folder.notes()) == 1
