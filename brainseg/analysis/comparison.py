@@ -14,6 +14,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from brainseg.analysis.best_set import best_set, pairwise
 from brainseg.analysis.estimate import Estimate, Interval, Trainings, estimate
 from brainseg.analysis.failures import Failures, failures
@@ -120,7 +122,7 @@ def compare(run: RunSnapshot, *, margin: float = MARGIN) -> Comparison:
         seeds=scores.seeds,
         patients=trainings.patients,
         folds=folds,
-        cut_anew=bool((scores.fold_SP != scores.fold_SP[0]).any()),
+        cut_anew=1 < len(scores.seeds) == len(np.unique(scores.fold_SP, axis=0)),
         margin=margin,
         notes=(*scores.notes, *_limits(trainings.patients)),
     )

@@ -160,7 +160,7 @@ def variation(comparison: Comparison, sweep: Mapping[str, Any]) -> dict[str, str
     """Which sources of variation the intervals include, and which not."""
     sets = "other training sets of the same size"
     anew = f", {sets} from the same source (each seed has folds of its own)"
-    fixed = f"{sets} (all seeds share the same {'folds' if comparison.folds else 'split'}), "
+    fixed = f"{sets} (seeds share the same {'folds' if comparison.folds else 'split'}), "
     inside = "other patients of the same kind, other seeds" + anew * comparison.cut_anew
     outside = (
         "other hospitals, scanners and annotators, other hyperparameters, failures too rare to "

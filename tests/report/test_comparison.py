@@ -138,7 +138,7 @@ def test_what_the_intervals_include_and_what_locking_costs_is_told(tmp_path: Pat
     same = variation(replace(comparison, cut_anew=False), {"split": {"counts": {}}})
     assert same["Inside the intervals"] == "Other patients of the same kind, other seeds."
     assert same["Not inside"].startswith(
-        "Other training sets of the same size (all seeds share the same folds), other hospitals"
+        "Other training sets of the same size (seeds share the same folds), other hospitals"
     )
     assert "Locked patients" not in same
 
