@@ -61,6 +61,11 @@ class Points:
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}")
         _refuse_one_fold(self.folds)
+        if self.race and not self.folds:
+            raise ValueError(
+                "a race takes folds: without them its first look is at one training of each point, "
+                "which does not show how much trainings vary; add folds, or leave out race"
+            )
 
     @property
     def repeats(self) -> list[Params]:

@@ -49,6 +49,8 @@ def test_seeds_and_trials_of_a_list_come_from_the_command_line() -> None:
     assert asked(REPORT, "--data=x", "--seeds=4,5").trials == 8
     assert asked(REPORT, "--data=x", "--seed=7").strategy == Points(seeds=(7,))
     assert asked(REPORT, "--data=x", "--trials=5").trials == 5
+    raced = replace(HONEST, strategy=Points(seeds=(1, 2), folds=5, race=True), split=Split(folds=5))
+    assert asked(raced, "--data=x", "--seeds=1,2,3").strategy.race  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

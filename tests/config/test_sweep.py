@@ -65,6 +65,11 @@ def test_seeds_are_different_numbers(seeds: tuple[int, ...]) -> None:
         Points(seeds=seeds)
 
 
+def test_a_race_takes_folds() -> None:
+    with pytest.raises(ValueError, match=r"a race takes folds: .*; add folds, or leave out race"):
+        Points(seeds=(1, 2, 3, 4, 5), race=True)
+
+
 def test_a_claim_about_a_path_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no hyperparameter"):
         listed(REPORT_MODELS, claims=(Best("b", {"model.encoder.freez": "nothing"}),))  # type: ignore[arg-type]
@@ -73,7 +78,7 @@ def test_a_claim_about_a_path_that_does_not_exist_is_refused() -> None:
 def test_claims_are_not_judged_in_a_race() -> None:
     claims = (Best("b", REPORT_MODELS[0]),)
     with pytest.raises(ValueError, match="fewer seeds; leave out race, or the claims"):
-        listed(REPORT_MODELS, Points(seeds=(1, 2), race=True), claims=claims)
+        listed(REPORT_MODELS, Points(seeds=(1, 2), folds=5, race=True), claims=claims)
 
 
 @pytest.mark.parametrize(

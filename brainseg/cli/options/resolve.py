@@ -176,7 +176,8 @@ def _list(strategy: Points, options: SweepOptions, small: Small | None, points: 
         seeds = (options.seed,)
     few = small and options.seeds is None and not options.split.folds
     trials = small.trials(points) if small and few else strategy.trials
-    return Points(
+    return replace(
+        strategy,
         seeds=options.seeds or seeds,
         folds=0 if "fold" in options.fixed else options.split.folds,
         trials=trials if options.budget.trials is None else options.budget.trials,
