@@ -29,7 +29,8 @@ def judge_of(run: Run, sweep: Sweep, log: Log) -> Judge:
     strategy = sweep.strategy
     assert isinstance(strategy, Points)
     # Where seeds were added after looks were spent, those decisions stand, and each look to come
-    # takes its part of the error as if the seeds that there are now had been planned.
+    # takes its part of the error as if the seeds that there are now had been planned: from two to
+    # three seeds the error may be 6.25 % instead of 5 %.
     looks = len(strategy.seeds) - 1
 
     def judge(seeds: tuple[int, ...]) -> None:

@@ -71,18 +71,17 @@ def confirmation(
     else:
         design = Design(**{"seeds": other_seeds(search_seeds(run)), **asked})
     _refuse(run, search)
-    strategy = Points(seeds=design.seeds, folds=design.folds, trials=trials)
     if not started and (few := too_few_trainings(design.folds, design.seeds)):
         raise ValueError(few)
     space = _space(search)
     chosen = _recorded(started) if started else _chosen(run, space, design)
-    races = _races(beside, race, len(chosen))
+    races = _races(beside, started, race, len(chosen))
     return Sweep(
         name=f"{search['name']}-confirm",
         question=f"{search['question']} The best {design.top} again, every patient out of fold.",
         space=space,
         first=tuple(_point(config) for config in chosen),
-        strategy=replace(strategy, race=races),
+        strategy=Points(seeds=design.seeds, folds=design.folds, trials=trials, race=races),
         split=_split(search["split"], design.folds),
         confirms=Confirms(
             search=str(run.path.resolve()),
@@ -247,22 +246,22 @@ def _recorded(started: dict[str, Any]) -> dict[TrialConfig, Origin]:
     return dict(zip(configs, origins, strict=True))
 
 
-def _races(beside: Run, asked: bool | None, configurations: int) -> bool:
+def _races(beside: Run, started: dict[str, Any], asked: bool | None, configurations: int) -> bool:
     """Whether the confirmation races: as it was started, else as asked; by default it does.
 
     Of two configurations none could leave, so these are compared without a race.
     """
     wanted = asked is not False and configurations > 2
-    if not beside.sweep.exists():
+    if not started:
         return wanted
-    started = bool(beside.settings()["strategy"].get("race", False))
-    if asked is not None and wanted != started:
+    raced = bool(started["strategy"].get("race", False))
+    if asked is not None and wanted != raced:
         raise ValueError(
-            f"{beside.path} was started {'with' if started else 'without'} a race, and a race "
+            f"{beside.path} was started {'with' if raced else 'without'} a race, and a race "
             "spends half of the error that the comparison may make: it cannot be changed once "
             "trials have run; leave --race out, or move that folder away to start again"
         )
-    return started
+    return raced
 
 
 def _selection_score(ranked: RankedConfiguration) -> float:
