@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg.data.labels import in_words
 from brainseg.records.files import write_text
-from brainseg.records.queries import fold_count
+from brainseg.records.queries import fold_count, parts_in_words
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
@@ -108,8 +108,8 @@ def _facts(results: Results) -> dict[str, list[str]]:
         ],
         "Split": [
             sentences.split_source(split),
-            *sentences.parts(split),
-            "the search never uses the test patients",
+            *parts_in_words(split["counts"]),
+            *["no trial uses the test patients"] * ("test" in split["counts"]),
         ],
         "Trials": [
             ", ".join(counts) or "none yet",

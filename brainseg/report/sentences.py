@@ -7,7 +7,7 @@ import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.data.readers.problems import some
-from brainseg.records.queries import fold_count, full_name, leaks, parts_in_words
+from brainseg.records.queries import fold_count, full_name, leaks
 from brainseg.records.run import LIST
 from brainseg.records.trial_state import ENDED
 from brainseg.report.results import Results
@@ -114,11 +114,6 @@ def split_source(split: Mapping[str, Any]) -> str:
     if split["by"] in ("patients", "slices"):
         return f"by {split['by']}, seed {split['seed']}"
     return f"from {split['by']}"
-
-
-def parts(split: Mapping[str, Any]) -> list[str]:
-    """How many patients and slices each part of the split holds, a line a part."""
-    return parts_in_words(split["counts"])
 
 
 def _duel(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:

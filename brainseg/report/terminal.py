@@ -12,7 +12,7 @@ from rich.text import Text
 from brainseg.analysis.comparison import Comparison
 from brainseg.analysis.pareto import sentence as pareto_sentence
 from brainseg.data.labels import in_words
-from brainseg.records.queries import fold_count
+from brainseg.records.queries import fold_count, parts_in_words
 from brainseg.records.trial_state import TrialState
 from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
 from brainseg.report.comparison import headline
@@ -26,7 +26,6 @@ from brainseg.report.sentences import (
     expected_dice_note,
     file_notes,
     has_expected_dice,
-    parts,
     retry_notes,
     split_source,
     warnings,
@@ -72,7 +71,7 @@ def _notes(results: Results) -> list[str]:
         f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
         *[f"{words[:1].upper()}{words[1:]}." for words in filter(None, [in_words(label)])],
         *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * has_expected_dice(results.ranking),
-        f"Split {split_source(split)}: {', '.join(parts(split))}.",
+        f"Split {split_source(split)}: {', '.join(parts_in_words(split['counts']))}.",
         baselines_note(sweep),
         *audit_note(run),
         *ending_note(run),

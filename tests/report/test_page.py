@@ -57,6 +57,18 @@ def test_every_link_leads_to_one_place_in_the_page(run: Run) -> None:
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(tags.ids)
 
 
+def test_test_patients_are_named_where_there_are_some(tmp_path: Path) -> None:
+    locked = begin(tmp_path / "locked")
+    split = locked.settings()["split"]
+    nobody = {part: held for part, held in split["counts"].items() if part != "test"}
+    free = begin(tmp_path / "free", split=split | {"test": 0.0, "counts": nobody})
+    for run in (locked, free):
+        train(run, "0000", [0.5, 0.6])
+        end(run, "0000", "done")
+    assert "no trial uses the test patients" in written(locked)
+    assert "test patients" not in written(free)
+
+
 def test_the_page_has_every_part(run: Run) -> None:
     text = Tags(written(run)).text
     for part in ("Ranking", "Validation Dice", "Loss and learning rate", "Patients", "Slices"):
