@@ -105,7 +105,7 @@ def _as_searched(data: Data, search: Run) -> pd.Series:
     table = read_slices(search.slices)
     _require_whole(search, len(table))
     part = table["part"].copy()
-    params = [record.params for record in search.trials()]
+    params = [record.params for record in search.trials() if record.params]
     for fold, seed in {(of.get("fold", 0), of.get("seed", 0)) for of in params}:
         part.iloc[rows_of(table, fold, seed)[1]] = "validation"
     return part

@@ -22,6 +22,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_table
 from brainseg.records.files import read_json, read_lines
 from brainseg.records.run import Run
+from brainseg.records.trial_state import TrialState
 from brainseg.search.confirmation import confirmation, expected_seconds, ranked_configurations
 from tests.launch.test_run_folder import begun, silent
 from tests.support.mirroring import offline_records
@@ -182,6 +183,25 @@ def test_it_locks_the_very_patients_that_the_search_locked(search: Run) -> None:
     for seed in (1, 2):
         assert set(confirmed.loc[confirmed[f"fold_{seed}"] >= 0, "patient"]) == set(names[3:])
     assert RunSnapshot.load(run).validated_search == {names[-1]}
+
+
+def test_a_trial_whose_configuration_is_lost_says_nothing_of_who_validated_the_search(
+    patients: Path, tmp_path: Path
+) -> None:
+    listed = replace(
+        SEARCH,
+        space=Space(TrialConfig(), search=(), fixed=HELD),
+        first=REPORT_MODELS,
+        strategy=Points(seeds=(5,), folds=4),
+        split=Split(folds=4),
+    )
+    run = begun(read_data(str(patients), "auto", silent), Run(tmp_path / "runs/encoders"), listed)
+    tried(run, {"model": "plain", "seed": 5, "fold": 1}, 0.5)
+    run.note("0001", TrialState.FAILED)
+    folds = read_table(run.slices)
+    confirmed = begin_confirming(run, confirmation(run))
+    validated = RunSnapshot.load(confirmed).validated_search
+    assert validated == set(folds.loc[folds["fold_5"] == 1, "patient"])
 
 
 def test_who_validated_a_search_in_folds_are_the_patients_of_the_fold_it_used(
