@@ -76,7 +76,7 @@ class WayBack:
     def _has_earlier(self) -> bool:
         """Whether the checkpoint before the newest is whole: else it is better to train on."""
         folder = self.files.folder.path
-        _, *earlier = indexed(folder).items()
+        earlier = list(indexed(folder).items())[1:]
         return any(content(folder / file, digest) for file, digest in earlier)
 
     def take(self, epoch: int, why: str) -> None:
