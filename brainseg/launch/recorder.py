@@ -20,7 +20,7 @@ from brainseg.records.trial_folder import Ending
 from brainseg.records.trial_state import TrialState
 from brainseg.search.driver import SearchDriver
 from brainseg.tracking.mirror import Mirror
-from brainseg.training import checkpoint
+from brainseg.training.keeping import checkpoint
 
 RETRIES = 2  # of a trial whose processes died without finishing another epoch
 

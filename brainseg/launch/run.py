@@ -42,7 +42,7 @@ from brainseg.process import Log, restored, terminable
 from brainseg.records.queries import parts_in_words
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
-from brainseg.training.guards.carried import restore_rows
+from brainseg.training.keeping.carried import restore_rows
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
 

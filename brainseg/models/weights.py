@@ -21,7 +21,7 @@ from brainseg.models.state_dicts import load_state, the_only_state
 from brainseg.models.weight_files import StateDict, read_states
 from brainseg.records.files import read_json
 
-OF_TRIAL = ("last.pt", "best.pt")  # what a trial keeps, see ``training.checkpoint``
+OF_TRIAL = ("last.pt", "best.pt")  # what a trial keeps, see ``keeping.checkpoint``
 FILES = ("model.safetensors", "pytorch_model.bin", *OF_TRIAL)  # of a folder, the first that exists
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from brainseg.records.run import Run
-from brainseg.training import checkpoint
+from brainseg.training.keeping import checkpoint
 from brainseg.training.lr_range import FEWEST
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task

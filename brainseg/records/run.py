@@ -16,7 +16,7 @@
                      failure frozen.json audit.json lr_range.csv
                      begins.jsonl (when and where each worker started; what was found
                      wrong) heartbeat parts (of a batch, where memory was short)
-                     went_back.json (why epochs were trained again, see guards.breakdown)
+                     went_back.json (why epochs were trained again, see keeping.breakdown)
 
 Files are written to a temporary name and renamed. Lines are appended whole; readers skip a last
 line that a crash cut short.

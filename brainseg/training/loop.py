@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels
+from brainseg.training.compute.machine import Machine
 from brainseg.training.guards.micro_batches import loss_in_parts, split
 from brainseg.training.losses import Loss, total_over_workers
 from brainseg.training.optim import set_rates
@@ -24,32 +25,6 @@ class NotFinite(ArithmeticError):
     def __init__(self, loss: float, step: int, rows: list[int]) -> None:
         super().__init__(f"the loss became {loss} at step {step}")
         self.rows = rows
-
-
-@dataclass(frozen=True)
-class Machine:
-    """On which device, and in which precision, numbers are computed."""
-
-    device: torch.device
-    bfloat16: bool = False
-
-    @classmethod
-    def of(cls, device: torch.device, precision: str) -> "Machine":
-        """In "float32" or "bfloat16"; "auto" is bfloat16 where the hardware computes in it."""
-        return cls(
-            device, _has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
-        )
-
-    def cast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
-
-    def to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
-
-    def wait(self) -> None:
-        """Wait until the GPU has finished, so that a clock measures its work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 @dataclass(frozen=True)
@@ -153,12 +128,6 @@ def with_channels_shown(
         image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),
         scaling_BC3.gather(1, shown_BC[..., None].expand_as(scaling_BC3)),
     )
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _finite(loss: float, step: int, batch: Batch) -> float:

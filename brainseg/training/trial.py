@@ -20,12 +20,13 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
+from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
 from brainseg.training.guards.finite import require_finite
-from brainseg.training.keeper import TrialKeeper
+from brainseg.training.keeping.keeper import TrialKeeper
 from brainseg.training.learner import Learner
-from brainseg.training.loop import Machine, NotFinite, train_steps
+from brainseg.training.loop import NotFinite, train_steps
 from brainseg.training.losses import build_loss
 from brainseg.training.lr_range import (
     STEPS,
@@ -90,7 +91,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     After each epoch rank 0 writes the row, the checkpoint and, where they are to be kept, the
     network, the per-patient table and the panels; then every rank calls ``report``. Killed at any
     moment and called again, it resumes from the last checkpoint; called again after its end, it
-    does nothing. A training that breaks down may go back once, see ``guards.breakdown``.
+    does nothing. A training that breaks down may go back once, see ``keeping.breakdown``.
     """
     trial = Trial(task, device)
     trial.restore()

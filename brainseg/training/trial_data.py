@@ -33,8 +33,8 @@ from brainseg.records.fields import Fields
 from brainseg.records.files import read_json
 from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.run import Run
+from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
-from brainseg.training.loop import Machine
 
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
 

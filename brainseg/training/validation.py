@@ -13,9 +13,10 @@ import torch
 
 from brainseg.evaluation.metrics import Counts, patient_table, summary
 from brainseg.models.network import Network
+from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks, share_batch_statistics
 from brainseg.training.guards.finite import REMEDY
-from brainseg.training.loop import Machine, score_epoch
+from brainseg.training.loop import score_epoch
 from brainseg.training.losses import Loss
 from brainseg.training.task import TrialFailed
 from brainseg.training.trial_data import TrialData

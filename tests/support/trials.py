@@ -20,7 +20,7 @@ from brainseg.data.splits.draw import split_by_patient
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
-from brainseg.training import checkpoint
+from brainseg.training.keeping import checkpoint
 from brainseg.training.trial import run_trial, train
 from tests.support.tasks import task_of
 from tests.support.written import new_run, write_json

@@ -15,7 +15,8 @@ from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels, dice
 from brainseg.models.network import Network
 from brainseg.models.plain_unet import PlainUnet
-from brainseg.training.loop import Machine, NotFinite, Scores, score_epoch, train_steps
+from brainseg.training.compute.machine import Machine
+from brainseg.training.loop import NotFinite, Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums
 from brainseg.training.optim import build_optimizer
 from brainseg.training.schedules import ScheduleFunction, Setting

@@ -12,7 +12,7 @@ from brainseg.config.hyperparameters import (
 )
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
-from brainseg.training.checkpoint import drop_latest
+from brainseg.training.keeping.checkpoint import drop_latest
 from brainseg.training.lr_range import read_bounds
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of

@@ -16,7 +16,7 @@ from brainseg.config.hyperparameters import (
 )
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
-from brainseg.training.checkpoint import drop_latest
+from brainseg.training.keeping.checkpoint import drop_latest
 from brainseg.training.task import TrialFailed
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of

@@ -18,15 +18,15 @@ from brainseg.records.checkpoint_index import content
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
-from brainseg.training import checkpoint
-from brainseg.training.checkpoint import Newest
+from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
-from brainseg.training.guards.breakdown import WayBack
-from brainseg.training.guards.carried import CarriedFiles, foreign, identity
 from brainseg.training.guards.micro_batches import split
+from brainseg.training.keeping import checkpoint
+from brainseg.training.keeping.breakdown import WayBack
+from brainseg.training.keeping.carried import CarriedFiles, foreign, identity
+from brainseg.training.keeping.checkpoint import Newest
+from brainseg.training.keeping.panels import panel_rows, write_panels
 from brainseg.training.learner import Learner
-from brainseg.training.loop import Machine
-from brainseg.training.panels import panel_rows, write_panels
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task, TrialFailed
 from brainseg.training.trial_data import TrialData

@@ -14,7 +14,7 @@ from brainseg.config.schema import build, flatten
 from brainseg.records.checkpoint_index import epoch_of, on_disk
 from brainseg.records.files import write_text
 from brainseg.records.trial_folder import TrialDir
-from brainseg.training import checkpoint
+from brainseg.training.keeping import checkpoint
 
 
 class CarriedFiles:

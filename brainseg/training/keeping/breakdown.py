@@ -14,7 +14,7 @@ from typing import Any
 from brainseg.records.checkpoint_index import content, indexed
 from brainseg.records.files import Unreadable, read_json, write_json
 from brainseg.training.distributed import Ranks
-from brainseg.training.guards.carried import CarriedFiles
+from brainseg.training.keeping.carried import CarriedFiles
 
 STREAM = 2**20  # added to an epoch's number, it is that of no epoch and of no range test
 LEARNED = 0.1  # of the first epoch's loss at least: less may be noise

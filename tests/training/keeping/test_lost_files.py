@@ -17,8 +17,8 @@ from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
-from brainseg.training import checkpoint
-from brainseg.training.guards.carried import restore_rows
+from brainseg.training.keeping import checkpoint
+from brainseg.training.keeping.carried import restore_rows
 from tests.support.trials import (
     NORMED,
     SMALL,

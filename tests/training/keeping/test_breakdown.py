@@ -12,7 +12,7 @@ from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
-from brainseg.training.guards.breakdown import breakdown
+from brainseg.training.keeping.breakdown import breakdown
 from tests.support.killed import killed_before
 from tests.support.trials import (
     NORMED,

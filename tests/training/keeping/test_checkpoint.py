@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from brainseg.records.checkpoint_index import has_whole, remedied
 from brainseg.records.files import read_json
-from brainseg.training.checkpoint import (
+from brainseg.training.keeping.checkpoint import (
     drop_latest,
     keep_newest,
     newest,
