@@ -29,7 +29,8 @@ COLUMNS = (
 )
 UNITS = ((1800.0, 3600.0, "device-hours"), (30.0, 60.0, "device-minutes"))
 NOT_COUNTED = (
-    "Setup: building the network, opening the data, a range test, loading a checkpoint. Save: "
+    "Setup: building the network, opening the data, a range test, loading a checkpoint. Compile: "
+    "torch.compile, where a trial asks for it. Save: "
     "rows, checkpoints, masks of the pictures, waiting for the driver. Not counted: the start of "
     "processes, and what a killed process spent on an epoch that it did not finish."
 )
@@ -41,7 +42,7 @@ class CostSummary:
 
     Attributes:
         trials: a row a trial: ``phase``, ``trial``, ``arm``, ``state``; device-seconds to
-            ``start``, ``train``, ``score``, ``keep`` and in ``total``; ``epochs`` that were run;
+            ``start``, ``compile``, ``train``, ``score``, ``keep`` and in ``total``; ``epochs`` run;
             ``saved_epochs`` that early stopping left out, and what they would have cost (``saved``)
             at this trial's own pace.
         device: in words, what one device is.
@@ -129,7 +130,7 @@ def _row(trial: TrialSnapshot) -> dict[str, Any]:
         "total": total,
         "epochs": max([epochs, *(row.epoch for row in trial.rows)]),
         "saved_epochs": left,
-        "saved": left * (total - parts["start"]) / paid if paid else 0.0,
+        "saved": left * (total - parts["start"] - parts["compile"]) / paid if paid else 0.0,
     }
 
 

@@ -12,7 +12,7 @@ from brainseg.data.table import read_slices, read_table
 from brainseg.records.files import Unreadable
 from brainseg.records.rows import EpochRow, objective_values
 from brainseg.records.run import Run, TrialRecord
-from brainseg.records.timing import PHASES, complete_costs
+from brainseg.records.timing import complete_costs, seconds_of
 from brainseg.records.trial_folder import TrialDir
 from brainseg.search.expected_dice import expected_of
 
@@ -61,11 +61,7 @@ class TrialSnapshot:
     @property
     def device_seconds(self) -> float:
         """All that the trial spent, over all its devices."""
-        return float(
-            sum(
-                cost["devices"] * sum(cost[part] for part in PHASES.values()) for cost in self.costs
-            )
-        )
+        return sum(map(seconds_of, self.costs))
 
     def objective_values(self, objectives: Sequence[str]) -> tuple[float, ...]:
         """The trial's value in each of ``objectives``, as far as it was trained."""

@@ -1,7 +1,7 @@
-"""Where a trial's time goes, setup, training, validation, saving, and what it adds up to."""
+"""Where a trial's time goes, from its setup to what it saves, and what it adds up to."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,16 @@ from brainseg.records.files import Lines
 from brainseg.records.rows import ROW_FIELDS, EpochRow
 
 # The phases of an epoch, and what costs.jsonl calls each.
-PHASES = {"setup": "start", "train": "train", "validate": "score", "save": "keep"}
+PHASES = {
+    "setup": "start",
+    "compile": "compile",
+    "train": "train",
+    "validate": "score",
+    "save": "keep",
+}
+LATER = {"compile"}  # earlier versions did not note it, and spent nothing on it
 COST_FIELDS = Fields(  # of costs.jsonl
-    ("epoch", "devices", *PHASES.values()),
+    ("epoch", "devices", *(part for part in PHASES.values() if part not in LATER)),
     dict.fromkeys(PHASES.values(), NUMBER)
     | {"epoch": int, "devices": int, "device": str, "threads": int},
 )
@@ -35,6 +42,11 @@ class PhaseTimer:
         self.spent[phase] += now - self._since
         self._since = now
 
+    def move(self, seconds: float, *, out_of: str, to: str) -> None:
+        """Charge ``seconds`` to another phase than the one to which they were charged."""
+        self.spent[out_of] -= seconds
+        self.spent[to] += seconds
+
     def read(self) -> dict[str, float]:
         """Seconds since the last reading, under the names of costs.jsonl; starts again at zero."""
         seconds = {PHASES[phase]: value for phase, value in self.spent.items()}
@@ -45,7 +57,7 @@ class PhaseTimer:
 def complete_costs(
     noted: Sequence[dict[str, Any]], rows: Sequence[EpochRow]
 ) -> list[dict[str, Any]]:
-    """Seconds to `start`, `train`, `score` and `keep` on each of `devices`, a row for each line.
+    """Seconds of each of ``PHASES`` on each of `devices`, a row for each line.
 
     An epoch that was repeated after a crash counts each time. The time of an epoch that has no
     line of costs is taken from its row of metrics, all of it under `train`.
@@ -60,7 +72,13 @@ def complete_costs(
         for row in rows
         if row.epoch not in epochs
     ]
-    return [*noted, *(dict.fromkeys(PHASES.values(), 0.0) | row for row in unnoted)]
+    return [dict.fromkeys(PHASES.values(), 0.0) | row for row in (*noted, *unnoted)]
+
+
+def seconds_of(cost: Mapping[str, Any]) -> float:
+    """Device-seconds of one line of costs.jsonl."""
+    total: float = sum(cost.get(part, 0.0) for part in PHASES.values())
+    return int(cost["devices"]) * total
 
 
 class DeviceSeconds:
@@ -79,7 +97,7 @@ class DeviceSeconds:
         if self._rows.from_start:
             self._unnoted = {}
         for cost in costs:
-            self._noted += cost["devices"] * sum(cost[part] for part in PHASES.values())
+            self._noted += seconds_of(cost)
             self._epochs.add(cost["epoch"])
         known = self._unnoted | {row.epoch: row.device_seconds for row in rows}
         self._unnoted = {epoch: s for epoch, s in known.items() if epoch not in self._epochs}

@@ -34,7 +34,7 @@ class CostRow:
     state: str
     trials: int
     epochs: int
-    by_phase: list[float]  # in the order of PHASES, those of an epoch
+    by_phase: list[float]  # in the order of PHASES, those of an epoch that took any time
     total: float
     saved_epochs: int
     saved: float  # an estimate
@@ -63,13 +63,14 @@ def costs_section(costs: CostSummary) -> Markup | None:
     if costs.trials.empty:
         return None
     seconds, unit = unit_of(costs.trials["total"].sum())
+    spent = {phase: column for phase, column in PHASES.items() if costs.trials[column].any()}
     rows = [
         CostRow(
             phase=row["phase"],
             state=row["state"],
             trials=row["trials"],
             epochs=row["epochs"],
-            by_phase=[row[column] / seconds for column in PHASES.values()],
+            by_phase=[row[column] / seconds for column in spent.values()],
             total=row["total"] / seconds,
             saved_epochs=row["saved_epochs"],
             saved=row["saved"] / seconds,
@@ -79,7 +80,7 @@ def costs_section(costs: CostSummary) -> Markup | None:
     return render(
         "costs",
         sentence=costs.sentence(),
-        phases=list(PHASES),
+        phases=list(spent),
         unit=unit,
         rows=rows,
         not_counted=NOT_COUNTED,
