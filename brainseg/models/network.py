@@ -39,6 +39,12 @@ class Network(nn.Module):
         self.body, self.blocks = body, blocks
         self._input = {"channels": channels, "pixels": pixels}
         self._in_eval: list[nn.Module] = []
+        self.memory_format = torch.contiguous_format
+
+    def lay_out(self, memory_format: torch.memory_format) -> Self:
+        """Arrange weights in memory, and images from now on, channels last or contiguous."""
+        self.memory_format = memory_format
+        return self.to(memory_format=memory_format)
 
     @property
     def encoder(self) -> nn.Module:
@@ -63,7 +69,7 @@ class Network(nn.Module):
         """Tumour logits (B, H, W) of uint8 images (B, C, H, W), scaled as `normalise` says."""
         ceiling, mean, deviation = scaling_BC3[..., None, None].unbind(2)
         scaled_BCHW = (image_BCHW.float().minimum(ceiling) - mean) / deviation
-        logits: Tensor = self.body(scaled_BCHW)[:, 0]
+        logits: Tensor = self.body(scaled_BCHW.contiguous(memory_format=self.memory_format))[:, 0]
         return logits
 
     def train(self, mode: bool = True) -> Self:
@@ -91,7 +97,7 @@ def build_network(config: Encoder | Plain, channels: int = 3, image_size: int = 
     network = Network(body, blocks, channels=channels, pixels=image_size)
     load_start(network, config, image_size)
     network.freeze(0)
-    return network.to(memory_format=torch.channels_last)
+    return network.lay_out(torch.channels_last)
 
 
 def load_start(network: Network, config: Encoder | Plain, image_size: int) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from brainseg.config.hyperparameters import Encoder, Nothing, TrialConfig
 from brainseg.models.freezing import frozen_blocks
 from brainseg.models.network import build_network, load_start
+from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks, distributed
-from brainseg.training.optim import build_optimizer
+from brainseg.training.optim import build_optimizer, load_optimizer
 
 
 class Learner:
@@ -24,11 +24,12 @@ class Learner:
         frozen: how many of the encoder's first blocks are frozen now.
     """
 
-    def __init__(self, config: TrialConfig, device: torch.device, ranks: Ranks) -> None:
-        self.config, self.ranks = config, ranks
+    def __init__(self, config: TrialConfig, machine: Machine, ranks: Ranks) -> None:
+        self.config, self.machine, self.ranks = config, machine, ranks
         model = config.model
         bare = replace(model, weights="none") if isinstance(model, Encoder) else model
-        network = build_network(bare, config.channels, config.image_size).to(device)
+        network = build_network(bare, config.channels, config.image_size).to(machine.device)
+        network.lay_out(machine.memory_format)
         if config.sync_batch_norm and ranks.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network
@@ -49,7 +50,9 @@ class Learner:
         model = self.config.model
         decay = model.layer_decay if isinstance(model, Encoder) else 1.0
         scales = self.network.rate_scales(decay)
-        self.optimizer = build_optimizer(self.network, self.config.optimizer, scales)
+        self.optimizer = build_optimizer(
+            self.network, self.config.optimizer, scales, self.machine.compute.optimizer
+        )
         self.freeze_for(0)
 
     def frozen_in(self, epoch: int) -> int:
@@ -82,5 +85,5 @@ class Learner:
     def load_state(self, state: dict[str, Any], epoch: int) -> None:
         """Restore the ``state`` that was saved after ``epoch`` epochs."""
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.freeze_for(epoch - 1)

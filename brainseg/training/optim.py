@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim import Adam as TorchAdam
@@ -11,6 +13,7 @@ from torch.optim import AdamW as TorchAdamW
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import AdamW, Sgd
+from brainseg.training.compute.machine import Implementation
 from brainseg.training.schedules import Setting
 
 BETA2 = 0.999
@@ -18,7 +21,10 @@ ALIKE: Mapping[str, float] = MappingProxyType({})  # every parameter has the who
 
 
 def build_optimizer(
-    network: nn.Module, config: hyperparameters.Optimizer, scales: Mapping[str, float] = ALIKE
+    network: nn.Module,
+    config: hyperparameters.Optimizer,
+    scales: Mapping[str, float] = ALIKE,
+    implementation: Implementation = "loop",
 ) -> Optimizer:
     """An optimizer over the parameters that are trained; biases and norms are not decayed.
 
@@ -39,10 +45,26 @@ def build_optimizer(
         {"params": parameters, "weight_decay": decay, "scale": scale, "lr": config.lr * scale}
         for (scale, decay), parameters in members.items()
     ]
+    foreach, fused = implementation == "foreach", implementation == "fused"
     if isinstance(config, Sgd):
-        return SGD(groups, momentum=config.momentum)
+        return SGD(groups, momentum=config.momentum, foreach=foreach, fused=fused)
     kind = TorchAdamW if isinstance(config, AdamW) else TorchAdam
-    return kind(groups, betas=(config.beta1, BETA2))
+    return kind(groups, betas=(config.beta1, BETA2), foreach=foreach, fused=fused)
+
+
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state that another implementation, or one in another memory layout, may have saved.
+
+    PyTorch would take the implementation from the state, and leave moments in their layout: fused
+    kernels then read parameters and moments in different orders, without an error on a CPU.
+    """
+    own = {name: optimizer.param_groups[0][name] for name in ("foreach", "fused")}
+    groups = [{**group, **own} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def momentum_of(config: hyperparameters.Optimizer) -> float:

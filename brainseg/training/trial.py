@@ -20,7 +20,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
-from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.choice import machine_for
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
 from brainseg.training.guards.finite import require_finite
@@ -111,9 +111,9 @@ class Trial:
         self.timer = PhaseTimer()
         config = task.config
         torch.set_num_threads(task.threads)
-        torch.manual_seed(config.seed)
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
-        self.machine = Machine.of(device, config.precision)
+        self.machine = machine_for(task, device, self.ranks)  # before the seed: it may draw numbers
+        torch.manual_seed(config.seed)
         heartbeat = Heartbeat(self.folder.heartbeat)
         self.data = TrialData(
             Run(task.run),
@@ -125,7 +125,7 @@ class Trial:
             log=lambda text: self.folder.note(0, text),
         )
         self.loss = build_loss(config.loss)
-        self.learner = Learner(config, device, self.ranks)
+        self.learner = Learner(config, self.machine, self.ranks)
         self.keeper = TrialKeeper(
             task, self.data, self.learner, self.machine, self.ranks, self.timer
         )

@@ -15,7 +15,7 @@ from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels, dice
 from brainseg.models.network import Network
 from brainseg.models.plain_unet import PlainUnet
-from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.machine import Compute, Machine
 from brainseg.training.loop import NotFinite, Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums
 from brainseg.training.optim import build_optimizer
@@ -121,7 +121,10 @@ def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
 
 def test_bfloat16_learns_too() -> None:
     network, data = small_network(), batches(range(SLICES), 4)
-    optimizer, machine = build_optimizer(network, AdamW()), Machine(CPU.device, bfloat16=True)
+    optimizer, machine = (
+        build_optimizer(network, AdamW()),
+        Machine(CPU.device, Compute(precision="bfloat16")),
+    )
     losses = [fmean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
     assert losses[-1] < 0.8 * losses[0]
     assert {p.dtype for p in network.parameters()} == {torch.float32}

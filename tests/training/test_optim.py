@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch.optim import Optimizer
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import Adam, AdamW, OneCycle, Sgd
-from brainseg.training.optim import build_optimizer, momentum_of, set_rates
+from brainseg.training.compute.machine import Implementation
+from brainseg.training.optim import build_optimizer, load_optimizer, momentum_of, set_rates
 from brainseg.training.schedules import Setting, build_schedule
 
 torch.set_num_threads(1)
@@ -184,3 +186,61 @@ def test_cut_off_in_the_middle_of_a_cycle_it_ends_bit_for_bit_as_uninterrupted(
     expected = values(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in values(second).items())
     assert not torch.equal(values(first)["1.weight"], expected["1.weight"])
+
+
+# Implementations
+
+
+def saved_halfway(
+    config: hyperparameters.Optimizer,
+    implementation: Implementation,
+    memory_format: torch.memory_format,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    network = small_network().to(memory_format=memory_format)
+    optimizer = build_optimizer(network, config, SCALES, implementation)
+    take_steps(network, optimizer, config, 0, 1, 2)
+    return deepcopy((network.state_dict(), optimizer.state_dict()))
+
+
+@pytest.mark.parametrize("config", ALL, ids=str)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("fused", "loop"), ("loop", "fused"), ("foreach", "fused"), ("fused", "foreach")],
+)
+@pytest.mark.parametrize("moved", [False, True], ids=["", "in another layout"])
+def test_what_one_implementation_saved_another_loads_and_ends_with_the_same_weights(
+    config: hyperparameters.Optimizer, before: Implementation, after: Implementation, moved: bool
+) -> None:
+    whole = small_network()
+    take_steps(whole, build_optimizer(whole, config, SCALES), config, 0, 1, 2, 3, 4, 5)
+
+    saved = saved_halfway(config, before, torch.channels_last)
+    layout = torch.contiguous_format if moved else torch.channels_last
+    network = small_network().to(memory_format=layout)
+    network.load_state_dict(saved[0])
+    optimizer = build_optimizer(network, config, SCALES, after)
+    load_optimizer(optimizer, saved[1])
+    assert [(group["fused"], group["foreach"]) for group in optimizer.param_groups] == [
+        (after == "fused", after == "foreach")
+    ] * len(optimizer.param_groups)
+    take_steps(network, optimizer, config, 3, 4, 5)
+    expected = values(whole)
+    for name in ("1.bias", "2.running_mean"):  # before a norm, its gradient is rounding alone
+        del expected[name]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(values(network)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_a_checkpoint_of_a_version_that_named_no_implementation_loads(
+    config: hyperparameters.Optimizer,
+) -> None:
+    weights, state = saved_halfway(config, "loop", torch.channels_last)
+    for group in state["param_groups"]:
+        group |= {"fused": None, "foreach": None}
+    network = small_network()
+    network.load_state_dict(weights)
+    optimizer = build_optimizer(network, config, SCALES, "fused")
+    load_optimizer(optimizer, state)
+    take_steps(network, optimizer, config, 3)
+    assert all(group["fused"] and not group["foreach"] for group in optimizer.param_groups)

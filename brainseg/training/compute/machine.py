@@ -1,27 +1,52 @@
 """On which device, and how, numbers are computed."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+Precision = Literal["float32", "bfloat16"]
+Implementation = Literal["loop", "foreach", "fused"]  # of an optimizer, the simplest first
+IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How a step is computed.
+
+    Attributes:
+        precision: of the network's arithmetic; weights are always float32. It changes what is
+            learned, so that all trials of a run have one. The rest changes roundings alone.
+        channels_last: whether channels are next to each other in memory, or pixels.
+        optimizer: how parameters are updated: one by one, in lists, or in one kernel.
+    """
+
+    precision: Precision = "float32"
+    channels_last: bool = True
+    optimizer: Implementation = "loop"
+
+    def to_json(self) -> dict[str, str]:
+        """As a trial records it, and as W&B shows it."""
+        layout = "channels last" if self.channels_last else "contiguous"
+        return {"precision": self.precision, "layout": layout, "optimizer": self.optimizer}
+
 
 @dataclass(frozen=True)
 class Machine:
-    """On which device, and in which precision, numbers are computed."""
+    """A device, and how numbers are computed on it."""
 
     device: torch.device
-    bfloat16: bool = False
+    compute: Compute = Compute()
 
-    @classmethod
-    def of(cls, device: torch.device, precision: str) -> "Machine":
-        """In "float32" or "bfloat16"; "auto" is bfloat16 where the hardware computes in it."""
-        return cls(
-            device, _has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
-        )
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which order images and weights lie in memory."""
+        return torch.channels_last if self.compute.channels_last else torch.contiguous_format
 
     def cast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+        enabled = self.compute.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
@@ -30,9 +55,3 @@ class Machine:
         """Wait until the GPU has finished, so that a clock measures its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

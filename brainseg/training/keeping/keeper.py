@@ -161,7 +161,7 @@ class TrialKeeper:
             raise TrialFailed(f"{why}; no checkpoint is left to go back to")
 
     def note_start(self, epoch: int) -> None:
-        """Append the host, the process and the device of each rank."""
+        """Append how numbers are computed, and each rank's host, process and device."""
         device = self.machine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         place = {"host": socket.gethostname(), "process": os.getpid()}
@@ -169,7 +169,9 @@ class TrialKeeper:
         places = self.ranks.all_gather(place)
         if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            append_line(self.folder.starts, {"at": at, "epoch": epoch, "workers": places})
+            compute = self.machine.compute.to_json()
+            start = {"at": at, "epoch": epoch, "compute": compute, "workers": places}
+            append_line(self.folder.starts, start)
 
     def audit(self, epoch: int) -> None:
         """Compare what is frozen now with what it was before the first step, and note it.
