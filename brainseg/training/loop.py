@@ -13,18 +13,11 @@ from torch.optim import Optimizer
 from brainseg.data.pipeline.batches import Batch
 from brainseg.evaluation.metrics import count_pixels
 from brainseg.training.compute.machine import Machine
+from brainseg.training.guards.finite import LateLoss
 from brainseg.training.guards.micro_batches import loss_in_parts, split
 from brainseg.training.losses import Loss, total_over_workers
 from brainseg.training.optim import set_rates
 from brainseg.training.schedules import ScheduleFunction
-
-
-class NotFinite(ArithmeticError):
-    """The loss became NaN or infinite on the slices ``rows`` of the pack."""
-
-    def __init__(self, loss: float, step: int, rows: list[int]) -> None:
-        super().__init__(f"the loss became {loss} at step {step}")
-        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -50,8 +43,11 @@ def train_steps(
     first_step: int,
     clip_norm: float,
     images_at_once: int,
-) -> Iterator[float]:
+) -> Iterator[Tensor]:
     """Take one optimizer step per batch and yield the batch's loss, computed before the step.
+
+    A loss stays on the device: nothing here waits for a GPU but the look at the loss of the step
+    before, which is there by then.
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
@@ -61,13 +57,15 @@ def train_steps(
         images_at_once: that go through the network together; a larger batch goes in parts.
 
     Raises:
-        NotFinite: the loss is NaN or infinite; no step is taken with it.
+        NotFinite: a loss is NaN or infinite; by then the step after it, if any, is taken too.
     """
     network.train()
+    latest: LateLoss | None = None
 
     def sums_of(part: Batch) -> Tensor:
         with machine.cast():
-            scaling_BC3, shown_BC = scaling_NC3[part.rows], shown_NC[part.rows]
+            rows_B = machine.to_device(torch.from_numpy(part.rows))
+            scaling_BC3, shown_BC = scaling_NC3[rows_B], shown_NC[rows_B]
             logits_BHW = network(*with_channels_shown(part.image_BCHW, scaling_BC3, shown_BC))
         return loss.sums(logits_BHW, part.mask_BHW)
 
@@ -80,13 +78,17 @@ def train_steps(
         else:
             value = loss.of(total_over_workers(sums_of(batch)))
             backward = value.backward
-        loss_value = _finite(value.item(), step, batch)
+        before, latest = latest, LateLoss.of(value, step, batch.rows)
         optimizer.zero_grad(set_to_none=True)
         backward()
         if clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
-        yield loss_value
+        if before:
+            before.require_finite()
+        yield value.detach()
+    if latest:
+        latest.require_finite()
 
 
 @torch.inference_mode()
@@ -110,12 +112,12 @@ def score_epoch(
     broken_S = torch.zeros_like(visits_S)
     sums = torch.zeros(loss.width, dtype=torch.float64, device=machine.device)
     for batch in (batch.to(machine.device) for batch in batches):
+        rows_B = machine.to_device(torch.from_numpy(batch.rows))
         with machine.cast():
-            logits_BHW = network(batch.image_BCHW, scaling_NC3[batch.rows])
-        rows = torch.as_tensor(batch.rows, device=machine.device)
-        counts_S3[rows] += count_pixels(logits_BHW, batch.mask_BHW)
-        visits_S[rows] += 1
-        broken_S[rows] += ~logits_BHW.isfinite().all(2).all(1)
+            logits_BHW = network(batch.image_BCHW, scaling_NC3[rows_B])
+        counts_S3[rows_B] += count_pixels(logits_BHW, batch.mask_BHW)
+        visits_S[rows_B] += 1
+        broken_S[rows_B] += (0 * logits_BHW).sum((1, 2)).isnan()  # 0 unless one is not finite
         sums += loss.sums(logits_BHW, batch.mask_BHW)
     return Scores(counts_S3=counts_S3, visits_S=visits_S, broken_S=broken_S, sums=sums)
 
@@ -128,9 +130,3 @@ def with_channels_shown(
         image_BCHW.gather(1, shown_BC[..., None, None].expand_as(image_BCHW)),
         scaling_BC3.gather(1, shown_BC[..., None].expand_as(scaling_BC3)),
     )
-
-
-def _finite(loss: float, step: int, batch: Batch) -> float:
-    if loss - loss != 0:  # NaN and both infinities
-        raise NotFinite(loss, step, batch.rows.tolist())
-    return loss

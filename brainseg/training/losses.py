@@ -38,7 +38,7 @@ def pixel_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     logits, truth = logits_BHW.float(), mask_BHW.float()
     probability = logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
-    pixels = torch.tensor(float(truth.numel()), device=logits.device)
+    pixels = torch.full((), float(truth.numel()), device=logits.device)
     overlap = (probability * truth).sum()
     return torch.stack([overlap, probability.sum(), truth.sum(), entropy, pixels])
 
@@ -83,7 +83,7 @@ def lovasz_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     segmentation-models-pytorch has it.
     """
     hinge = smp.losses.LovaszLoss(mode="binary", per_image=True)
-    images = torch.tensor(float(len(mask_BHW)), device=logits_BHW.device)
+    images = torch.full((), float(len(mask_BHW)), device=logits_BHW.device)
     mean = hinge(logits_BHW.float()[:, None], mask_BHW.float()[:, None])
     return torch.stack([mean * images, images])
 

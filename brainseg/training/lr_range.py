@@ -16,7 +16,7 @@ from statistics import fmean, median
 import numpy as np
 
 from brainseg.records.files import read_text, write_text
-from brainseg.training.loop import NotFinite
+from brainseg.training.guards.finite import NotFinite
 from brainseg.training.schedules import ScheduleFunction, Setting
 
 FEWEST = 10  # steps

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from functools import cached_property
-from math import nan
+from math import isfinite, nan
 from statistics import fmean
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from brainseg.records.files import write_text
 from brainseg.records.heartbeat import Heartbeat
@@ -23,10 +24,10 @@ from brainseg.records.timing import PhaseTimer
 from brainseg.training.compute.choice import machine_for
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
-from brainseg.training.guards.finite import require_finite
+from brainseg.training.guards.finite import NotFinite, require_finite
 from brainseg.training.keeping.keeper import TrialKeeper
 from brainseg.training.learner import Learner
-from brainseg.training.loop import NotFinite, train_steps
+from brainseg.training.loop import train_steps
 from brainseg.training.losses import build_loss
 from brainseg.training.lr_range import (
     STEPS,
@@ -187,7 +188,9 @@ class Trial:
 
         def losses(schedule: ScheduleFunction) -> Iterator[float]:
             for k in range(steps // self.data.steps + 1):  # one loss more, that after the last step
-                yield from self._train_steps(unseen + k, schedule, k * self.data.steps)
+                for value in self._train_steps(unseen + k, schedule, k * self.data.steps):
+                    if isfinite(loss := value.item()):  # otherwise the next step raises NotFinite
+                        yield loss
 
         return range_test(
             losses,
@@ -254,9 +257,9 @@ class Trial:
         """The mean loss of one epoch's steps."""
         first_step, stream = self.epoch * self.data.steps, self.keeper.way_back.stream(self.epoch)
         try:
-            loss = fmean(self._train_steps(stream, self.schedule, first_step))
+            losses = list(self._train_steps(stream, self.schedule, first_step))
             self.machine.wait()
-            return loss
+            return fmean(torch.stack(losses).tolist())
         except NotFinite as error:
             slices = ", ".join(self.data.name(row) for row in error.rows)
             raise Diverged(f"{error}, on the batch of {slices}") from error
@@ -265,7 +268,7 @@ class Trial:
 
     def _train_steps(
         self, stream: int, schedule: ScheduleFunction, first_step: int
-    ) -> Iterator[float]:
+    ) -> Iterator[Tensor]:
         """The loss of each step; random numbers follow from (seed, stream, rank) alone.
 
         Args:

@@ -1,13 +1,15 @@
 """An epoch lowers the loss or says where it broke; a score is the same however work is shared."""
 
 from collections.abc import Callable, Iterable, Iterator
-from math import inf, isnan, nan
-from statistics import fmean
+from itertools import count
+from math import inf, isfinite, nan
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import AdamW, Dice, DiceBce, FocalTversky, Lovasz, Sgd
@@ -16,7 +18,8 @@ from brainseg.evaluation.metrics import count_pixels, dice
 from brainseg.models.network import Network
 from brainseg.models.plain_unet import PlainUnet
 from brainseg.training.compute.machine import Compute, Machine
-from brainseg.training.loop import NotFinite, Scores, score_epoch, train_steps
+from brainseg.training.guards.finite import NotFinite
+from brainseg.training.loop import Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums
 from brainseg.training.optim import build_optimizer
 from brainseg.training.schedules import ScheduleFunction, Setting
@@ -80,7 +83,7 @@ def steps(
     images_at_once: int = SLICES,
     optimizer: torch.optim.Optimizer | None = None,
     machine: Machine = CPU,
-) -> Iterator[float]:
+) -> Iterator[Tensor]:
     """The steps of an epoch, by plain gradient descent unless an optimizer is given."""
     return train_steps(
         network,
@@ -95,6 +98,10 @@ def steps(
         clip_norm=clip_norm,
         images_at_once=images_at_once,
     )
+
+
+def mean(losses: Iterator[Tensor]) -> float:
+    return torch.stack(list(losses)).mean().item()
 
 
 def loss_of(network: nn.Module, batch: Batch) -> Tensor:
@@ -114,7 +121,7 @@ def test_epochs_lower_the_loss_on_a_problem_that_can_be_learnt(
 ) -> None:
     network, data = small_network(), batches(range(SLICES), 4)
     optimizer, loss = build_optimizer(network, AdamW()), build_loss(config)
-    losses = [fmean(steps(network, data, loss=loss, optimizer=optimizer)) for _ in range(20)]
+    losses = [mean(steps(network, data, loss=loss, optimizer=optimizer)) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]
     assert dice(score(network, range(SLICES), 4).counts_S3.sum(0).numpy()) > 0.9
 
@@ -125,7 +132,7 @@ def test_bfloat16_learns_too() -> None:
         build_optimizer(network, AdamW()),
         Machine(CPU.device, Compute(precision="bfloat16")),
     )
-    losses = [fmean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
+    losses = [mean(steps(network, data, optimizer=optimizer, machine=machine)) for _ in range(6)]
     assert losses[-1] < 0.8 * losses[0]
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
@@ -197,26 +204,92 @@ def broken_by_nan(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("breaks", [broken_by_infinity, broken_by_nan])
-def test_a_loss_that_is_no_number_names_step_and_slices_and_no_step_is_taken(
+def test_a_loss_that_is_no_number_names_step_and_slices(
     breaks: Callable[[nn.Module], None],
 ) -> None:
     network = small_network()
     breaks(network)
-    before = parameters(network)
     with pytest.raises(NotFinite) as error:
-        next(steps(network, batches([7, 3, 5], 2), loss=build_loss(DiceBce()), first_step=40))
+        list(steps(network, batches([7, 3, 5], 2), loss=build_loss(DiceBce()), first_step=40))
     assert error.value.rows == [7, 3]
     assert str(error.value) in ("the loss became nan at step 40", "the loss became inf at step 40")
-    after = parameters(network)
-    assert torch.equal(after.nan_to_num(7.0), before.nan_to_num(7.0))
 
 
-def test_an_infinite_loss_is_refused_as_well() -> None:
-    network = Threshold()
-    endless = Loss(5, pixel_sums, lambda sums: sums.sum() / 0)
-    with pytest.raises(NotFinite, match="the loss became inf at step 0"):
-        next(steps(network, batches(range(4), 4), loss=endless))
-    assert not isnan(network.level.item())
+def broken_at(step: int, value: float) -> Loss:
+    """``value`` at the loss's call number ``step``, and there alone; else that of Dice."""
+    calls = count()
+
+    def of(sums: Tensor) -> Tensor:
+        loss: Tensor = DICE.of(sums)
+        return loss * value if next(calls) == step else loss
+
+    return Loss(5, pixel_sums, of)
+
+
+@pytest.mark.parametrize("images_at_once", [SLICES, 1])
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize(("broken", "taken"), [(0, 2), (2, 4), (4, 6), (5, 6)])
+def test_the_step_after_a_loss_that_is_no_number_is_the_last_and_the_broken_one_is_named(
+    broken: int, taken: int, value: float, images_at_once: int
+) -> None:
+    data, asked = batches(range(SLICES), 2), []
+
+    def schedule(step: int) -> Setting:
+        asked.append(step)
+        return Setting(lr=0.01, momentum=0.0)
+
+    losses = []
+    with pytest.raises(NotFinite, match=f"at step {30 + broken}$") as error:
+        for loss in steps(
+            small_network(),
+            data,
+            loss=broken_at(broken, value),
+            schedule=schedule,
+            first_step=30,
+            images_at_once=images_at_once,
+        ):
+            losses.append(loss.item())
+    assert error.value.rows == data[broken].rows.tolist()
+    assert asked == list(range(30, 30 + taken))
+    assert not isfinite(losses[broken]) and all(map(isfinite, losses[:broken]))
+
+
+class Reads(TorchDispatchMode):
+    """Every number that the host reads of a tensor, which has it wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.values.append(result)
+        return result
+
+
+@pytest.mark.parametrize("config", [Dice(), DiceBce(), FocalTversky(), Lovasz()], ids=str)
+@pytest.mark.parametrize("images_at_once", [SLICES, 1])
+def test_a_step_reads_no_number_but_the_loss_of_the_step_before(
+    config: hyperparameters.Loss, images_at_once: int
+) -> None:
+    losses, read, data = [], [], batches(range(SLICES), 3)
+    with Reads() as reads:
+        for loss in steps(
+            small_network(), data, loss=build_loss(config), images_at_once=images_at_once
+        ):
+            losses.append(loss)
+            read.append(len(reads.values))
+    assert read == [0, 1, 2, 3]
+    assert reads.values == torch.stack(losses).tolist()
+
+
+def test_scoring_reads_no_number_before_its_end() -> None:
+    with Reads() as reads:
+        score(small_network(), range(SLICES), 3)
+    assert reads.values == []
 
 
 # Scoring

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import exp, log10, nan
+from math import exp, isfinite, log10, nan
 from pathlib import Path
 from statistics import fmean
 
@@ -16,7 +16,7 @@ from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.draw import split_by_patient
 from brainseg.records.run import Run
-from brainseg.training.loop import NotFinite
+from brainseg.training.guards.finite import NotFinite
 from brainseg.training.lr_range import RangeCurve, range_test, read_bounds, suggest, write_curve
 from brainseg.training.schedules import ScheduleFunction, Setting
 from brainseg.training.trial import Trial
@@ -276,6 +276,16 @@ def losses_at(run: Run, lr: float) -> list[float]:
     config = replace(TINY, optimizer=replace(TINY.optimizer, lr=lr))
     trial = Trial(task_of(run, f"at-{lr}", config), torch.device("cpu"))
     return [trial.run_epoch().train_loss for _ in range(config.epochs)]
+
+
+def test_a_range_that_breaks_the_network_ends_with_its_last_finite_loss(run: Run) -> None:
+    trial = Trial(task_of(run, "test", TINY), torch.device("cpu"))
+    steps: list[float] = []
+    curve = trial.range_test(
+        steps=20, lowest=1e-3, highest=1e36, on_step=lambda setting, loss: steps.append(loss)
+    )
+    assert steps == list(curve.losses) and 0 < len(steps) < 20
+    assert all(map(isfinite, steps))
 
 
 def test_a_network_learns_within_the_bounds_and_not_far_above_them(run: Run) -> None:

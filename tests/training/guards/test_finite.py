@@ -14,7 +14,7 @@ from brainseg.config.hyperparameters import Cosine, DiceBce, Lovasz, Sgd
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.training.guards.finite import require_finite
-from brainseg.training.task import TrialFailed
+from brainseg.training.task import Diverged, TrialFailed
 from brainseg.training.trial import Trial
 from tests.support.tasks import task_of
 from tests.support.trials import CPU, NORMED, TINY, nothing, trained
@@ -28,6 +28,11 @@ LAST = replace(
     epochs=2,
     clip_norm=0.0,
     schedule=Cosine(warmup=0.9, floor=0),
+)
+
+OVERSHOT = replace(TINY, optimizer=Sgd(lr=1e30), clip_norm=0.0)  # breaks within its first epoch
+AT_STEP = re.compile(
+    r"the loss became nan at step (?P<step>\d+), on the batch of (?P<slices>PHANTOM.+)"
 )
 
 
@@ -87,6 +92,8 @@ def test_one_number_anywhere_is_seen_and_its_tensor_named(
     network, optimizer = trial.learner.network, trial.learner.optimizer
     name, parameter = list(network.named_parameters())[-1]
     with torch.no_grad():
+        parameter.view(-1)[0] = 1e30  # finite, and its square is not
+        trial.require_finite()
         if kind == "parameter":
             parameter.view(-1)[-1] = value
         elif kind == "buffer":
@@ -120,6 +127,11 @@ def broken_on_one(rank: int, world: int, meeting: str, run: Path) -> None:
         require_finite(trial.learner.network, trial.learner.optimizer, trial.ranks)
     except TrialFailed as error:
         write_json(Path(f"{meeting}.{rank}"), str(error))
+    trial = Trial(task_of(Run(run), "u", OVERSHOT), CPU)
+    try:
+        trial.run_epoch()
+    except Diverged as error:
+        write_json(Path(f"{meeting}.{rank}.loss"), str(error))
     dist.destroy_process_group()
 
 
@@ -128,3 +140,18 @@ def test_all_ranks_refuse_what_is_broken_on_one(run: Run, tmp_path: Path) -> Non
     mp.spawn(broken_on_one, (2, meeting, run.path), nprocs=2)
     first, second = (read_json(Path(f"{meeting}.{rank}")) for rank in (0, 1))
     assert first == second and "running_var" in first
+    first, second = (read_json(Path(f"{meeting}.{rank}.loss")) for rank in (0, 1))
+    number, slices = AT_STEP.fullmatch(first), AT_STEP.fullmatch(second)
+    assert number and slices and number["step"] == slices["step"]
+    assert number["slices"] != slices["slices"], "each names its share of the batch"
+
+
+def test_the_batch_whose_loss_was_no_number_is_named(run: Run) -> None:
+    trial = Trial(task_of(run, "t", OVERSHOT), CPU)
+    with pytest.raises(Diverged) as error:
+        trial.run_epoch()
+    broken = AT_STEP.fullmatch(str(error.value))
+    assert broken
+    shares = [batch.rows.tolist() for batch in trial.data.training_batches(0, trial.ranks)]
+    names = ", ".join(trial.data.name(row) for row in shares[int(broken["step"])])
+    assert broken["slices"] == names and 0 < int(broken["step"]) < len(shares) - 1
