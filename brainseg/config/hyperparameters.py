@@ -239,6 +239,7 @@ class TrialConfig:
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if in hardware
     sync_batch_norm: bool = False  # batch statistics over all workers; GPUs only
+    compile: bool = False  # the network by torch.compile: minutes at first, faster steps after
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0
     fold: Annotated[int, Within(0)] = 0  # which fold of the split validates; 0 if it has none
 

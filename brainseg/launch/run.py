@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from brainseg.cluster import session
 from brainseg.cluster.autoscaler import autoscaling
@@ -42,6 +43,7 @@ from brainseg.process import Log, restored, terminable
 from brainseg.records.queries import parts_in_words
 from brainseg.records.repair import repair
 from brainseg.records.run import Run
+from brainseg.training.compute.compiled import require_compiler
 from brainseg.training.keeping.carried import restore_rows
 
 ON_KUBERNETES = "KUBERNETES_SERVICE_HOST" in os.environ
@@ -130,6 +132,8 @@ def _capacity(
     placement = place_trials(sweep, job, points, config, log, shared=shared)
     if not placement.gpus and any(point.sync_batch_norm for point in points):
         raise ValueError("sync_batch_norm works on GPUs only; leave it at false on CPUs")
+    if not (shared or placement.gpus) and any(point.compile for point in points):
+        require_compiler(torch.device("cpu"))
     capacity = ClusterCapacity(
         placement,
         most=sweep.trials if job.concurrent is None else job.concurrent,

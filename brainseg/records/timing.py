@@ -1,7 +1,7 @@
 """Where a trial's time goes, from its setup to what it saves, and what it adds up to."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,21 @@ class PhaseTimer:
         spent: seconds of each phase since the last reading.
     """
 
-    def __init__(self) -> None:
-        self._since = time.monotonic()
+    def __init__(self, compile_seconds: Callable[[], float] = lambda: 0.0) -> None:
+        """
+        Args:
+            compile_seconds: how long the process has compiled so far, within any phase.
+        """
+        self._compile_seconds = compile_seconds
+        self._since, self._compiled = time.monotonic(), compile_seconds()
         self.spent = dict.fromkeys(PHASES, 0.0)
 
     def charge(self, phase: str) -> None:
-        """Charge all the time since the last charge to ``phase``."""
-        now = time.monotonic()
-        self.spent[phase] += now - self._since
-        self._since = now
-
-    def move(self, seconds: float, *, out_of: str, to: str) -> None:
-        """Charge ``seconds`` to another phase than the one to which they were charged."""
-        self.spent[out_of] -= seconds
-        self.spent[to] += seconds
+        """Charge the time since the last charge to ``phase``, but for what of it was compiling."""
+        now, compiled = time.monotonic(), self._compile_seconds()
+        self.spent["compile"] += compiled - self._compiled
+        self.spent[phase] += now - self._since - (compiled - self._compiled)
+        self._since, self._compiled = now, compiled
 
     def read(self) -> dict[str, float]:
         """Seconds since the last reading, under the names of costs.jsonl; starts again at zero."""

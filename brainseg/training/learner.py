@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from brainseg.config.hyperparameters import Encoder, Nothing, TrialConfig
 from brainseg.models.freezing import frozen_blocks
 from brainseg.models.network import build_network, load_start
+from brainseg.training.compute.compiled import compile_calls, forget
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks, distributed
 from brainseg.training.optim import build_optimizer, load_optimizer
@@ -32,6 +34,8 @@ class Learner:
         network.lay_out(machine.memory_format)
         if config.sync_batch_norm and ranks.world > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        if config.compile:
+            compile_calls(network, threads=torch.get_num_threads())
         self.network = network
         self.reset(network.state_dict())
 
@@ -69,6 +73,8 @@ class Learner:
     def _freeze(self, count: int) -> None:
         """Wrap in DDP again: beneath an old wrapper, workers would silently diverge."""
         self.frozen = count
+        if self.config.compile:
+            forget()
         self.network.freeze(count)
         self.wrapped = distributed(self.network, self.ranks)
 

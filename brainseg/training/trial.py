@@ -22,6 +22,7 @@ from brainseg.records.run import Run
 from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.compute.choice import machine_for
+from brainseg.training.compute.compiled import compile_fault, compile_seconds, require_compiler
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
 from brainseg.training.guards.finite import NotFinite, require_finite
@@ -80,9 +81,12 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
         if Ranks.current().rank == 0:
             write_text(task.folder.failure, str(error))
     except (RuntimeError, MemoryError) as error:
-        if not memory.is_shortage(error):
+        if memory.is_shortage(error):
+            return memory.figures(error)
+        if not (fault := compile_fault(error)):
             raise
-        return memory.figures(error)
+        if Ranks.current().rank == 0:
+            write_text(task.folder.failure, fault)
     return ""
 
 
@@ -109,7 +113,7 @@ class Trial:
     """A running trial: its data, its network, how many epochs are done, what it leaves on disk."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
-        self.timer = PhaseTimer()
+        self.timer = PhaseTimer(compile_seconds)
         config = task.config
         torch.set_num_threads(task.threads)
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
@@ -126,6 +130,8 @@ class Trial:
             log=lambda text: self.folder.note(0, text),
         )
         self.loss = build_loss(config.loss)
+        if config.compile:
+            require_compiler(device)
         self.learner = Learner(config, self.machine, self.ranks)
         self.keeper = TrialKeeper(
             task, self.data, self.learner, self.machine, self.ranks, self.timer

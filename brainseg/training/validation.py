@@ -13,6 +13,7 @@ import torch
 
 from brainseg.evaluation.metrics import Counts, patient_table, summary
 from brainseg.models.network import Network
+from brainseg.training.compute.compiled import compile_seconds
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks, share_batch_statistics
 from brainseg.training.guards.finite import REMEDY
@@ -51,10 +52,10 @@ def validate(
     share_batch_statistics(network, ranks)
     batches = data.validation_batches(ranks)
     machine.wait()
-    start = time.monotonic()
+    start = time.monotonic() - compile_seconds()
     share = score_epoch(network, batches, loss, machine, scaling_NC3=data.scaling_NC3)
     machine.wait()
-    seconds = (time.monotonic() - start) / max(int(share.visits_S.sum()), 1)
+    seconds = (time.monotonic() - compile_seconds() - start) / max(int(share.visits_S.sum()), 1)
     rows = data.validation_rows
     visits_S = ranks.all_reduce(share.visits_S)[torch.as_tensor(rows)]
     assert (visits_S == 1).all(), "every validation slice is scored exactly once"

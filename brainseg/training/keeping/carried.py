@@ -16,6 +16,8 @@ from brainseg.records.files import write_text
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping import checkpoint
 
+MAY_CHANGE = {"epochs", "compile"}  # of a configuration, while a trial is under way
+
 
 class CarriedFiles:
     """What the small files hold, by their names, as of the last epoch that was saved.
@@ -99,7 +101,7 @@ def identity(trial: str, config: TrialConfig) -> str:
 def foreign(state: Mapping[str, Any], trial: str, config: TrialConfig) -> str:
     """Why a checkpoint is not of this trial; earlier versions did not write of which it is."""
     ours, theirs = json.loads(identity(trial, config)), json.loads(state.get("trial", "{}"))
-    differs = any(ours.get(key) != value for key, value in theirs.items() if key != "epochs")
+    differs = any(ours.get(key) != value for key, value in theirs.items() if key not in MAY_CHANGE)
     return "is of another trial" if differs else ""
 
 
