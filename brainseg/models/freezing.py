@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from brainseg.config.hyperparameters import First, Freeze, Gradual, Whole
+from brainseg.models.reuse import StartState
 
 Blocks = Sequence[Sequence[str]]  # names of parameters, block by block from the input on
 
@@ -104,12 +105,19 @@ def rate_scales(blocks: Blocks, decay: float) -> dict[str, float]:
     }
 
 
-def fingerprints(encoder: nn.Module, in_eval: Sequence[nn.Module]) -> dict[str, str]:
-    """SHA-256 of every frozen tensor: parameters without gradient, and buffers of ``in_eval``."""
+def fingerprints(
+    encoder: nn.Module, in_eval: Sequence[nn.Module], start: StartState | None = None
+) -> dict[str, str]:
+    """SHA-256 of every frozen tensor: parameters without gradient, and buffers of ``in_eval``.
+
+    Args:
+        start: what the encoder was filled with; tensors with the same bits may share its hashes.
+    """
+    start = start or StartState({})
     buffers = {id(buffer) for module in in_eval for buffer in module.buffers()}
     frozen = [(name, p) for name, p in encoder.named_parameters() if not p.requires_grad]
     frozen_buffers = [(name, b) for name, b in encoder.named_buffers() if id(b) in buffers]
-    return {name: _hash(tensor) for name, tensor in [*frozen, *frozen_buffers]}
+    return {name: start.digest(name, t, _hash) for name, t in [*frozen, *frozen_buffers]}
 
 
 def changed(start: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 Shapes: B images, C channels, H rows, W columns.
 """
 
+from collections.abc import Hashable
 from contextlib import suppress
 from typing import Self, get_args, get_type_hints
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from brainseg.config.hyperparameters import Encoder, First, Plain
 from brainseg.models import encoders, freezing, weights
 from brainseg.models.plain_unet import PlainUnet
+from brainseg.models.reuse import Recent, StartState
 
 DECODERS = {
     "unet": smp.Unet,
@@ -23,6 +25,8 @@ DECODERS = {
     "segformer": smp.Segformer,
 }
 STRIDES = {"deeplabv3plus": 16}  # of the deepest feature map, in pixels; 32 under the others
+_blocks = Recent[Hashable, freezing.Blocks](most=64)  # by kind of network
+_in_eval = Recent[Hashable, list[str]](most=256)  # by kind of network and number of frozen blocks
 
 
 class Network(nn.Module):
@@ -33,10 +37,22 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, body: nn.Module, blocks: freezing.Blocks = (), *, channels: int = 3, pixels: int = 64
+        self,
+        body: nn.Module,
+        blocks: freezing.Blocks = (),
+        *,
+        channels: int = 3,
+        pixels: int = 64,
+        kind: Hashable = None,
     ) -> None:
+        """
+        Args:
+            kind: equal for networks whose bodies are alike but for their tensors' values; None if
+                that is not known.
+        """
         super().__init__()
-        self.body, self.blocks = body, blocks
+        self.body, self.blocks, self._kind = body, blocks, kind
+        self.start = StartState({})  # what its encoder was filled with
         self._input = {"channels": channels, "pixels": pixels}
         self._in_eval: list[nn.Module] = []
         self.memory_format = torch.contiguous_format
@@ -54,11 +70,28 @@ class Network(nn.Module):
         """Freeze the encoder's first ``count`` blocks, and what belongs to none; no others."""
         if self.blocks:
             freezing.freeze(self.encoder, self.blocks, count)
-            self._in_eval = freezing.modules_in_eval(self.encoder, **self._input)
+            names = (
+                _in_eval.get((self._kind, count), self._names_in_eval)
+                if self._kind
+                else self._names_in_eval()
+            )
+            self._in_eval = [self.encoder.get_submodule(name) for name in names]
 
-    def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of every tensor of the encoder that is frozen now."""
-        return freezing.fingerprints(self.encoder, self._in_eval) if self.blocks else {}
+    def _names_in_eval(self) -> list[str]:
+        modules = set(freezing.modules_in_eval(self.encoder, **self._input))
+        return [name for name, module in self.encoder.named_modules() if module in modules]
+
+    def fingerprints(self, *, at_start: bool = False) -> dict[str, str]:
+        """SHA-256 of every tensor of the encoder that is frozen now.
+
+        Args:
+            at_start: those that still have the bits they were loaded with need not be hashed
+                again, if this process has done so.
+        """
+        if not self.blocks:
+            return {}
+        start = self.start if at_start else StartState({})
+        return freezing.fingerprints(self.encoder, self._in_eval, start)
 
     def rate_scales(self, decay: float) -> dict[str, float]:
         """Share of the learning rate of each of the encoder's parameters."""
@@ -89,12 +122,15 @@ def build_network(config: Encoder | Plain, channels: int = 3, image_size: int = 
         ValueError: an unknown encoder, or weights that are not available or do not fit.
     """
     blocks: freezing.Blocks = ()
+    kind: Hashable = None
     if isinstance(config, Encoder):
         encoders.require_known(config.name)
+        kind = (config.name, config.decoder, channels, image_size)
     body = _body(config, channels, image_size)
     if isinstance(config, Encoder):
-        blocks = freezing.blocks(body.get_submodule("encoder"), channels, image_size)
-    network = Network(body, blocks, channels=channels, pixels=image_size)
+        encoder = body.get_submodule("encoder")
+        blocks = _blocks.get(kind, lambda: freezing.blocks(encoder, channels, image_size))
+    network = Network(body, blocks, channels=channels, pixels=image_size, kind=kind)
     load_start(network, config, image_size)
     network.freeze(0)
     return network.lay_out(torch.channels_last)
@@ -107,7 +143,9 @@ def load_start(network: Network, config: Encoder | Plain, image_size: int) -> No
         ValueError: they are not available, or do not fit.
     """
     if isinstance(config, Encoder) and config.weights != "none":
-        weights.fill(network.encoder, config.weights, name=config.name, image_size=image_size)
+        network.start = weights.fill_again(
+            network.encoder, config.weights, name=config.name, image_size=image_size
+        )
 
 
 def _body(config: Encoder | Plain, channels: int, image_size: int) -> nn.Module:

@@ -1,12 +1,13 @@
 """The weights that an encoder starts from: none, published, or a file's; they fit exactly."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from huggingface_hub import hf_hub_download, is_offline_mode
+from huggingface_hub import hf_hub_download, is_offline_mode, try_to_load_from_cache
 from torch import nn
 
 from brainseg.models import medical_weights
@@ -17,12 +18,15 @@ from brainseg.models.encoders import (
     published_weights,
     size_options,
 )
+from brainseg.models.reuse import Recent, StartState, identities
 from brainseg.models.state_dicts import load_state, the_only_state
 from brainseg.models.weight_files import StateDict, read_states
 from brainseg.records.files import read_json
 
 OF_TRIAL = ("last.pt", "best.pt")  # what a trial keeps, see ``keeping.checkpoint``
 FILES = ("model.safetensors", "pytorch_model.bin", *OF_TRIAL)  # of a folder, the first that exists
+KEPT_BYTES = 1 << 28  # of weights in a process, for its next trial: two ResNet50, or one alone
+_loaded = Recent[Hashable, StartState](KEPT_BYTES, lambda state: state.num_bytes)
 
 
 def is_path(weights: str) -> bool:
@@ -75,6 +79,43 @@ def fill(encoder: nn.Module, weights: str, *, name: str, image_size: int = 256) 
     return load_state(encoder, read_states(file), file, name)
 
 
+def fill_again(encoder: nn.Module, weights: str, *, name: str, image_size: int) -> StartState:
+    """Fill ``encoder`` as ``fill`` does, reading no file that this process has just read.
+
+    Raises:
+        ValueError: as ``fill``.
+    """
+    shapes = tuple((key, tensor.shape) for key, tensor in encoder.state_dict().items())
+    files = identities(_files(name, weights))
+    key = (name, weights, image_size, shapes, files)
+    if kept := _loaded.find(key):
+        encoder.load_state_dict(kept.tensors)
+        return kept
+    fill(encoder, weights, name=name, image_size=image_size)
+    loaded = StartState({key: t.to("cpu", copy=True) for key, t in encoder.state_dict().items()})
+    is_known = files and len(files[0]) > 1  # and the file is there
+    if is_known and files == identities(_files(name, weights)):  # not changed meanwhile
+        _loaded.keep(key, loaded)
+    return loaded
+
+
+def _files(name: str, weights: str) -> list[Path]:
+    """The files that ``fill`` reads; none where that is timm's affair or a download's."""
+    if weights.startswith(medical_weights.PREFIX):
+        return [medical_weights.named(weights).path]
+    if is_path(weights):
+        path = _file_of(Path(weights))
+        return [path] + [path.with_name("config.json")] * (path.name in OF_TRIAL)
+    if name.startswith(TIMM):
+        return []
+    settings = smp.encoders.encoders[name]["pretrained_settings"]
+    if weights not in settings:
+        return []
+    repository, revision = settings[weights]["repo_id"], settings[weights]["revision"]
+    cached = try_to_load_from_cache(repository, "model.safetensors", revision=revision)
+    return [Path(cached)] if isinstance(cached, str) else []
+
+
 def load_weights(encoder: nn.Module, path: Path, *, name: str) -> str:
     """Fill ``encoder`` from a file of tensors or a folder that holds one, which must fit exactly.
 
@@ -91,8 +132,8 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> str:
             of another shape or unexpected, or values that are no weights. The encoder is then as it
             was.
     """
-    file = next((path / n for n in FILES if (path / n).is_file()), None) if path.is_dir() else path
-    if file is None:
+    file = _file_of(path)
+    if path.is_dir() and file == path:
         raise ValueError(f"a folder of weights must hold {', '.join(FILES)}, {path} holds none")
     if not file.is_file():
         raise ValueError(
@@ -102,6 +143,12 @@ def load_weights(encoder: nn.Module, path: Path, *, name: str) -> str:
     if file.name in OF_TRIAL:
         _require_trial_of(name, file.with_name("config.json"))
     return load_state(encoder, read_states(file), file, name)
+
+
+def _file_of(path: Path) -> Path:
+    """The file of weights of a folder; ``path`` itself if it is no folder, or has none."""
+    files = (path / name for name in FILES if path.is_dir() and (path / name).is_file())
+    return next(files, path)
 
 
 def load_medical(

@@ -141,7 +141,7 @@ class TrialKeeper:
         if self.ranks.rank == 0 and not self._has_proof():
             if state:
                 self.note(epoch, f"frozen.json was lost: its proof starts after epoch {epoch}")
-            fingerprints = self.learner.network.fingerprints()
+            fingerprints = self.learner.network.fingerprints(at_start=True)
             self.files.write(self.folder.frozen, json.dumps(fingerprints, indent=1) + "\n")
         return epoch
 
