@@ -75,8 +75,10 @@ def share_batch_statistics(network: nn.Module, ranks: Ranks) -> None:
 
     Those of frozen parts are the same everywhere, and are not touched.
     """
+    if ranks.world == 1:
+        return
     for module in network.modules():
         for buffer in module.buffers(recurse=False):
-            if ranks.world > 1 and module.training and buffer.is_floating_point():
+            if module.training and buffer.is_floating_point():
                 ranks.all_reduce(buffer)
                 buffer /= ranks.world

@@ -1,11 +1,20 @@
 """Pixels are counted, counts add up, and every score is a ratio of sums taken once."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from brainseg.evaluation.metrics import Counts, count_pixels, dice, iou, per_patient, summary
+from brainseg.evaluation.metrics import (
+    Counts,
+    count_pixels,
+    dice,
+    iou,
+    patient_table,
+    per_patient,
+    summary,
+)
 
 RNG = np.random.default_rng(0)
 PATIENTS = ["b", "a", "b", "c", "a", "b", "c", "c"]  # c has no tumour, and one false alarm
@@ -109,6 +118,35 @@ def test_a_patient_s_counts_are_the_sum_of_its_slices_in_order_of_appearance() -
 def test_every_slice_needs_a_patient() -> None:
     with pytest.raises(ValueError):
         per_patient(COUNTS_S3, PATIENTS[:-1])
+
+
+def table_slice_by_slice(counts_S3: Counts, patients: list[str]) -> pd.DataFrame:
+    """The table of each patient as it is told in words: one loop over all of its slices."""
+    rows = []
+    for patient in dict.fromkeys(patients):
+        slices = [row for row, name in enumerate(patients) if name == patient]
+        tp, fp, fn = (sum(int(counts_S3[row, k]) for row in slices) for k in range(3))
+        row = {"patient": patient, "slices": len(slices)}
+        row |= {"tumour_slices": sum(bool(counts_S3[r, 0] or counts_S3[r, 2]) for r in slices)}
+        row |= {"tp": tp, "fp": fp, "fn": fn}
+        row |= {"dice": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0}
+        rows.append(row | {"iou": tp / (tp + fp + fn) if tp + fp + fn else 1.0})
+    return pd.DataFrame(rows)
+
+
+def test_the_table_of_patients_is_that_of_a_loop_over_their_slices() -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        slices = int(rng.integers(1, 40))
+        counts_S3 = rng.integers(0, 2**40, (slices, 3)) * (rng.random((slices, 3)) < 0.5)
+        patients = [f"patient {n}" for n in rng.integers(0, 1 + slices // 3, slices)]
+        expected = table_slice_by_slice(counts_S3, patients)
+        table = patient_table(counts_S3, patients)
+        pd.testing.assert_frame_equal(table, expected, check_exact=True)
+        assert table.to_csv() == expected.to_csv()
+        scores = summary(counts_S3, patients)
+        assert scores["dice"] == expected["dice"].to_numpy().mean()
+        assert scores["iou"] == expected["iou"].to_numpy().mean()
 
 
 def test_a_sum_over_patients_leaves_the_counts_alone() -> None:
