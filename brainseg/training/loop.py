@@ -3,7 +3,7 @@
 Shapes: B images, C channels, H rows, W columns, S slices of the pack.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ class Scores:
     """What one worker counted on its share of the slices; shares add up."""
 
     counts_S3: Tensor  # true positives, false positives, false negatives; zeros if not its slice
+    shown: dict[int, Tensor]  # the prediction (H, W) of those of the slices that are shown
     visits_S: Tensor  # how often each slice was scored
     broken_S: Tensor  # 1 where a slice's logits were NaN or infinite
     sums: Tensor  # for the loss, float64
@@ -99,17 +100,20 @@ def score_epoch(
     machine: Machine,
     *,
     scaling_NC3: Tensor,
+    shown: Container[int] = (),
 ) -> Scores:
     """Return this worker's share of the counts; the caller adds the shares.
 
     Args:
         scaling_NC3: input scaling of every slice of the pack, see ``normalise``.
+        shown: rows of the pack whose predictions are to be shown.
     """
     network.eval()
     slices = len(scaling_NC3)
     counts_S3 = torch.zeros(slices, 3, dtype=torch.int64, device=machine.device)
     visits_S = torch.zeros(slices, dtype=torch.int64, device=machine.device)
     broken_S = torch.zeros_like(visits_S)
+    predictions: dict[int, Tensor] = {}
     sums = torch.zeros(loss.width, dtype=torch.float64, device=machine.device)
     for batch in (batch.to(machine.device) for batch in batches):
         rows_B = machine.to_device(torch.from_numpy(batch.rows))
@@ -119,7 +123,10 @@ def score_epoch(
         visits_S[rows_B] += 1
         broken_S[rows_B] += (0 * logits_BHW).sum((1, 2)).isnan()  # 0 unless one is not finite
         sums += loss.sums(logits_BHW, batch.mask_BHW)
-    return Scores(counts_S3=counts_S3, visits_S=visits_S, broken_S=broken_S, sums=sums)
+        for place, row in enumerate(batch.rows.tolist()):
+            if row in shown:
+                predictions[row] = logits_BHW[place] > 0
+    return Scores(counts_S3, predictions, visits_S, broken_S, sums)
 
 
 def with_channels_shown(

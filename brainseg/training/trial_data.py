@@ -8,7 +8,6 @@ from contextlib import closing
 from functools import cached_property
 from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from brainseg.data.pack.store import open_pack
 from brainseg.data.pipeline.augment import Augment
 from brainseg.data.pipeline.batches import (
     Batch,
+    Rows,
     scoring_batches,
     steps_per_epoch,
     training_batches,
@@ -35,6 +35,7 @@ from brainseg.records.heartbeat import Heartbeat
 from brainseg.records.run import Run
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
+from brainseg.training.keeping.panels import panel_rows
 
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
 
@@ -129,9 +130,10 @@ class TrialData:
                     self.heartbeat.beat()
                 yield batch
 
-    def batch_of(self, rows: np.ndarray) -> Batch:
-        """The slices ``rows`` as one batch."""
-        return next(iter(scoring_batches(self.pack, rows, batch_size=len(rows))))
+    @cached_property
+    def shown_rows(self) -> Rows:
+        """Validation slices that are shown beside their predictions, see ``panels``."""
+        return panel_rows(self.pack, self.validation_rows, self.patients)
 
     def shown_channels(self, epoch: int) -> Tensor:
         """The channel that each channel of every slice shows in ``epoch``, (N, C)."""

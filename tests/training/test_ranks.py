@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -41,6 +42,7 @@ def scored(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) 
     validation = trial.validate()
     if rank == 0:
         validation.patient_table().to_csv(f"{meeting}.csv", index=False)
+        np.save(f"{meeting}.npy", validation.shown_BHW)
     dist.destroy_process_group()
 
 
@@ -54,6 +56,7 @@ def test_the_same_weights_give_exactly_the_same_table_on_three_workers_as_on_one
     table = pd.read_csv(f"{meeting}.csv")
     assert table["fp"].sum() > 0, "an untrained network that predicts nothing would prove nothing"
     pd.testing.assert_frame_equal(table, alone.patient_table())
+    assert alone.shown_BHW.any() and (np.load(f"{meeting}.npy") == alone.shown_BHW).all()
 
 
 def joined_weights(rank: int, world: int, meeting: str, run: Path, config: TrialConfig) -> None:

@@ -101,12 +101,18 @@ def scoring_batches(
 ) -> Generator[Batch, None, None]:
     """Yield consecutive batches of rows, batch k to rank k % world: each row on one rank, once.
 
-    Nothing is padded, dropped or regrouped, so the batches are the same for any world.
+    Nothing is padded, dropped or regrouped, so the batches are the same for any world. A batch is
+    valid until the next one is requested; a thread reads that one meanwhile.
     """
     assert 0 <= rank < world and batch_size > 0, f"rank {rank} of {world}, batch {batch_size}"
-    for start in range(rank * batch_size, len(rows), world * batch_size):
-        share = rows[start : start + batch_size]
-        yield Batch(torch.from_numpy(pack.slices_NHWD[share]), share)
+    starts = range(rank * batch_size, len(rows), world * batch_size)
+    slices_NHWD = np.asarray(pack.slices_NHWD)
+
+    def fill(read_BHWD: Pixels, share: Rows) -> None:
+        np.take(slices_NHWD, share, axis=0, out=read_BHWD)
+
+    shares = [rows[start : start + batch_size] for start in starts]
+    return _ring(shares, fill, slices_NHWD.shape[1:], threads=1)
 
 
 class _Slot:
@@ -136,13 +142,14 @@ def _ring(
 
     An error in a thread is raised at its batch. Closing early waits for threads that are filling.
     """
-    waiting, size = iter(shares), len(shares[0])
-    slots = [_Slot((size, *shape)) for _ in range(1 + threads + BATCHES_AHEAD)]
+    waiting, size = iter(shares), max(map(len, shares), default=0)
+    count = min(len(shares), 1 + threads + BATCHES_AHEAD)
+    slots = [_Slot((size, *shape)) for _ in range(count)]
     under_way: deque[tuple[_Slot, Rows, Future[None]]] = deque()
 
     def start_filling(slot: _Slot) -> None:
         if (share := next(waiting, None)) is not None:
-            done = pool.submit(lambda: fill(slot.memory(), share))
+            done = pool.submit(lambda: fill(slot.memory()[: len(share)], share))
             under_way.append((slot, share, done))
 
     pool = ThreadPoolExecutor(threads, "brainseg-batches")
@@ -153,7 +160,7 @@ def _ring(
             while under_way:
                 slot, share, done = under_way.popleft()
                 done.result()
-                yield Batch(slot.slices_BHWD, share)
+                yield Batch(slot.slices_BHWD[: len(share)], share)
                 slot.release()
                 start_filling(slot)
         finally:

@@ -20,12 +20,11 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
-from brainseg.training.guards.micro_batches import split
 from brainseg.training.keeping import checkpoint
 from brainseg.training.keeping.breakdown import WayBack
 from brainseg.training.keeping.carried import CarriedFiles, foreign, identity
 from brainseg.training.keeping.checkpoint import Newest
-from brainseg.training.keeping.panels import panel_rows, write_panels
+from brainseg.training.keeping.panels import write_panels
 from brainseg.training.learner import Learner
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task, TrialFailed
@@ -221,7 +220,7 @@ class TrialKeeper:
         if last:
             self.files.write(self.folder.last, patients)
         if best or (last and self.scored_last):
-            self._save_panels(epoch)
+            self._save_panels(epoch, validation)
         self.save_checkpoint(epoch)
         return row
 
@@ -271,18 +270,8 @@ class TrialKeeper:
             parameters=self.parameters,
         )
 
-    @torch.inference_mode()
-    def _save_panels(self, epoch: int) -> None:
+    def _save_panels(self, epoch: int, validation: Validation) -> None:
         """Predictions of a fixed few validation slices: the largest tumour of each patient."""
-        data = self.data
-        rows = panel_rows(data.pack, data.validation_rows, data.patients)
-        at_once = data.images_at_once(self.ranks) if data.parts > 1 else len(rows)
-        predictions = []
-        for batch in split(data.batch_of(rows), at_once):
-            with self.machine.cast():
-                image_BCHW = batch.to(self.machine.device).image_BCHW
-                logits_BHW = self.learner.network(image_BCHW, data.scaling_NC3[batch.rows])
-            predictions.append((logits_BHW > 0).to(torch.uint8).cpu())
-        predictions_BHW = torch.cat(predictions).numpy()
+        data, rows = self.data, self.data.shown_rows
         labels = [data.name(row) for row in rows]
-        write_panels(self.folder.panels, data.pack, rows, predictions_BHW, labels, epoch)
+        write_panels(self.folder.panels, data.pack, rows, validation.shown_BHW, labels, epoch)

@@ -226,16 +226,25 @@ def test_every_slice_is_scored_once_in_the_same_batches_for_any_number_of_worker
 ) -> None:
     pack, rows = pack_of(30), np.arange(30)[::-1][:count]
     per_rank = [
-        list(scoring_batches(pack, rows, batch_size=4, rank=rank, world=world))
+        kept(scoring_batches(pack, rows, batch_size=4, rank=rank, world=world))
         for rank in range(world)
     ]
     together = {tuple(batch.rows): batch for batches in per_rank for batch in batches}
-    alone = list(scoring_batches(pack, rows, batch_size=4))
+    alone = kept(scoring_batches(pack, rows, batch_size=4))
     assert sum(map(len, per_rank)) == len(together) == len(alone)
     assert np.array_equal(np.concatenate([batch.rows for batch in alone]), rows)
     for batch in alone:
         assert torch.equal(together[tuple(batch.rows)].image_BCHW, batch.image_BCHW)
         assert torch.equal(together[tuple(batch.rows)].mask_BHW, batch.mask_BHW)
+        assert np.array_equal(batch.slices_BHWD.numpy(), pack.slices_NHWD[batch.rows])
+
+
+def test_scoring_reads_the_next_batch_meanwhile_and_ends_its_thread_with_the_batches() -> None:
+    batches = scoring_batches(pack_of(30), np.arange(30), batch_size=4)
+    next(batches)
+    assert threads_of_batches()
+    batches.close()
+    assert not threads_of_batches()
 
 
 def test_scoring_takes_batches_straight_from_a_mapped_pack(tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> 
         assert panels["images"].shape == (2, 32, 32, 3)
         assert panels["truths"].any(axis=(1, 2)).all()
         assert panels["predictions"].shape == (2, 32, 32)
+        assert panels["truths"].sum((1, 2)).tolist() == largest_tumours(trial)
+        image_BCHW = torch.from_numpy(panels["images"]).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            network, scaling_NC3 = trial.learner.network.eval(), trial.data.scaling_NC3
+            logits_BHW = network(image_BCHW, scaling_NC3[trial.data.shown_rows])
+        assert (panels["predictions"] == (logits_BHW > 0).numpy()).all()
+
+
+def largest_tumours(trial: Trial) -> list[int]:
+    """Pixels of the largest tumour of each validation patient."""
+    pixels: dict[str, int] = {}
+    for row in trial.data.validation_rows:
+        patient, area = trial.data.patients[row], int(trial.data.pack.masks_NHW[row].sum())
+        pixels[patient] = max(area, pixels.get(patient, 0))
+    return list(pixels.values())
 
 
 def test_every_epoch_says_what_it_took_and_the_first_of_a_process_its_start(run: Run) -> None:
