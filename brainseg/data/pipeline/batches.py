@@ -109,7 +109,8 @@ def scoring_batches(
     slices_NHWD = np.asarray(pack.slices_NHWD)
 
     def fill(read_BHWD: Pixels, share: Rows) -> None:
-        np.take(slices_NHWD, share, axis=0, out=read_BHWD)
+        # With mode="raise" it would make a copy in between.
+        np.take(slices_NHWD, share, axis=0, out=read_BHWD, mode="clip")
 
     shares = [rows[start : start + batch_size] for start in starts]
     return _ring(shares, fill, slices_NHWD.shape[1:], threads=1)

@@ -247,6 +247,15 @@ def test_scoring_reads_the_next_batch_meanwhile_and_ends_its_thread_with_the_bat
     assert not threads_of_batches()
 
 
+def test_a_batch_to_score_holds_until_the_next_and_memory_is_used_again() -> None:
+    pack, addresses = pack_of(40), []
+    for batch in scoring_batches(pack, np.arange(40), batch_size=3):
+        time.sleep(0.002)  # whatever the thread copies meanwhile
+        assert np.array_equal(batch.slices_BHWD.numpy(), pack.slices_NHWD[batch.rows])
+        addresses.append(batch.slices_BHWD.data_ptr())
+    assert len(addresses) == 14 and len(set(addresses)) == 3
+
+
 def test_scoring_takes_batches_straight_from_a_mapped_pack(tmp_path: Path) -> None:
     pack = packed(write_folder(tmp_path / "root", 3), tmp_path / "cache")
     (batch,) = scoring_batches(pack, np.arange(3), batch_size=8)
