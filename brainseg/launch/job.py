@@ -23,6 +23,7 @@ class Job:
     wait_minutes: float = 30.0  # for room in a shared cluster
     retry_failed: bool = False  # whatever they failed of
     stall_minutes: float = 30.0  # without progress, after which a trial is ended and tried again
+    checkpoint_every: float | None = None  # seconds; None: so seldom that it costs 2 % of them
     earlier: Path | None = None  # the folder of a sweep whose trials this one starts from
     wandb: Mode = "offline"
     address: str | None = None  # of a Ray cluster; None starts one on this machine
@@ -38,6 +39,10 @@ class Job:
             raise ValueError(f"wait must be at least 0 minutes, got {self.wait_minutes:g}")
         if not self.stall_minutes >= 0:
             raise ValueError(f"stall-minutes must be at least 0, got {self.stall_minutes:g}")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ValueError(
+                f"checkpoint-every must be at least 0 seconds, got {self.checkpoint_every:g}"
+            )
 
 
 class Ended(ValueError):

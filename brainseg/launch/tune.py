@@ -79,7 +79,7 @@ def tune_trials(
         with faults_said(run), stop_deferred() as interrupted, suppress(Interrupted):
             callbacks = [EndWatcher(run, interrupted), recorder, watcher, stalls]
             with TemporaryDirectory(prefix="brainseg-tune-") as scratch, _faults_raised(recorder):
-                _fit(driver, capacity.placement, callbacks, job.wait_minutes, scratch)
+                _fit(driver, capacity.placement, callbacks, job, scratch)
         whole = bool(driver.ended) and not driver.scheduler.running()
         if whole:
             recorder.stop_paused(driver.ended)
@@ -141,12 +141,12 @@ def _fit(
     driver: SearchDriver,
     placement: Placement,
     callbacks: list[tune.Callback],
-    wait_minutes: float,
+    job: Job,
     scratch: str,
 ) -> None:
     """Let Tune work; ``scratch`` is a folder of this machine for what Tune writes."""
     tuner = tune.Tuner(
-        _trainable(driver.run, placement, wait_minutes),
+        _trainable(driver.run, placement, job),
         tune_config=tune.TuneConfig(
             search_alg=SweepSearcher(driver),
             scheduler=EpochListener(driver),
@@ -198,26 +198,29 @@ def _keys_kept_out_of_logs() -> Iterator[None]:
         class_cache.ENV_VARS_TO_PROPAGATE = passed_on
 
 
-def _trainable(run: Run, placement: Placement, wait_minutes: float) -> Any:
+def _trainable(run: Run, placement: Placement, job: Job) -> Any:
     """The function that Tune runs for each trial, with what it needs of the cluster.
 
     Ray imports in the trial's process what a function refers to: each refers to its part only.
     """
-    path = run.path.resolve()
+    path, wait_seconds, every = run.path.resolve(), 60 * job.wait_minutes, job.checkpoint_every
+
+    def task_of(trial: str) -> Task:
+        return Task(path, trial, threads=placement.cpus, checkpoint_every=every)
 
     def by_one_process(config: dict[str, Any]) -> None:
-        task = Task(path, config["trial"], threads=placement.cpus)
+        task = task_of(config["trial"])
         device = torch.device("cuda" if placement.gpus else "cpu")
         with storage_faults(path, default_cache()):
             run_trial(task, lambda row: tune.report(row.to_json()), device)
 
     def by_workers(config: dict[str, Any]) -> None:
         train_together(
-            Task(path, config["trial"], threads=placement.cpus),
+            task_of(config["trial"]),
             workers=placement.workers,
             resources=placement.resources,
             together=placement.together,
-            wait_seconds=60 * wait_minutes,
+            wait_seconds=wait_seconds,
             callbacks=[TuneReportCallback()],
         )
 

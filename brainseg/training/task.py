@@ -27,6 +27,7 @@ class Task:
     run: Path
     trial: str
     threads: int = 1  # CPU threads for torch, and as many that prepare batches
+    checkpoint_every: float | None = None  # seconds; None: so seldom that it costs 2 % of them
 
     @property
     def folder(self) -> TrialDir:

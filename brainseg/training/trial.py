@@ -93,10 +93,11 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
 def train(task: Task, report: Report, device: torch.device) -> None:
     """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
-    After each epoch rank 0 writes the row, the checkpoint and, where they are to be kept, the
-    network, the per-patient table and the panels; then every rank calls ``report``. Killed at any
-    moment and called again, it resumes from the last checkpoint; called again after its end, it
-    does nothing. A training that breaks down may go back once, see ``keeping.breakdown``.
+    After each epoch rank 0 writes the row and the per-patient table, at some also a checkpoint, the
+    network and the panels, see ``keeping.save_points``; then every rank calls ``report``. All is on
+    the disk before it reports the epoch that it pauses or ends after. Killed at any moment and
+    called again, it resumes from the last checkpoint; called again after its end, it does nothing.
+    A training that breaks down may go back once, see ``keeping.breakdown``.
     """
     trial = Trial(task, device)
     trial.restore()
@@ -104,8 +105,10 @@ def train(task: Task, report: Report, device: torch.device) -> None:
     try:
         while trial.epoch < trial.last_epoch() and not trial.is_stopped():
             report(trial.run_epoch())
+        trial.keeper.settle(trial.epoch)
         trial.keeper.audit(trial.epoch)
     finally:
+        trial.keeper.saves.close()
         trial.keeper.note_costs(trial.epoch)
 
 

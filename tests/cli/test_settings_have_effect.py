@@ -320,6 +320,7 @@ GIVEN = {
     "--wandb": "off",
     "--retry-failed": None,
     "--stall-minutes": "7",
+    "--checkpoint-every": "9",
 }
 
 

@@ -121,6 +121,7 @@ def script(name: str) -> Sweep:
         ("--address=127.0.0.1:9", "nothing answers at 127.0.0.1:9"),
         ("--wait=-1", "wait must be at least 0 minutes, got -1"),
         ("--stall-minutes=-1", "stall-minutes must be at least 0, got -1"),
+        ("--checkpoint-every=-1", "checkpoint-every must be at least 0 seconds, got -1"),
         ("--wandb=maybe", "--wandb must be online, offline or off, got 'maybe'"),
         ("--foldz=3", "there is no option --foldz; did you mean '--folds'"),
         ("--trials", "--trials needs a value"),

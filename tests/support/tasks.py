@@ -7,7 +7,18 @@ from brainseg.training.task import Task
 from tests.support.written import write_json
 
 
-def task_of(run: Run, trial: str, config: TrialConfig, *, threads: int = 1) -> Task:
-    """What the search leaves of a new trial, and what a worker is given of it."""
+def task_of(
+    run: Run,
+    trial: str,
+    config: TrialConfig,
+    *,
+    threads: int = 1,
+    checkpoint_every: float | None = 0.0,
+) -> Task:
+    """What the search leaves of a new trial, and what a worker is given of it.
+
+    Args:
+        checkpoint_every: by default a checkpoint follows each epoch, as quick tests need it.
+    """
     write_json(run.trial(trial).config, flatten(config))
-    return Task(run.path, trial, threads=threads)
+    return Task(run.path, trial, threads=threads, checkpoint_every=checkpoint_every)

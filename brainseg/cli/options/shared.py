@@ -56,6 +56,7 @@ class PlaceOptions:
             wait_minutes=self.wait_minutes,
             retry_failed=resume.retry_failed,
             stall_minutes=resume.stall_minutes,
+            checkpoint_every=resume.checkpoint_every,
             earlier=earlier,
             wandb=self.wandb or default_mode(),
             address=self.address,

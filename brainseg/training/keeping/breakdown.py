@@ -1,17 +1,17 @@
-"""A training that breaks down goes back, once, to the checkpoint before its training loss broke.
+"""A training that breaks down goes back, once, to a checkpoint of before its training loss broke.
 
 Whether it broke is asked of the training loss alone, so that no validation patient has a say in
 what is scored. The mean of an epoch shows a break that came early in it; one that came late shows
-in the next epoch's, when the newest checkpoint holds a network that is broken already. So the way
-back leads to the one before that, and from there on all random numbers are others.
+in the next epoch's, when a checkpoint of the epoch between holds a network that is broken already.
+So the way back leads to the newest that is older, and from there on all random numbers are others.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any
 
-from brainseg.records.checkpoint_index import content, indexed
+from brainseg.records.checkpoint_index import content, epoch_of, indexed
 from brainseg.records.files import Unreadable, read_json, write_json
 from brainseg.training.distributed import Ranks
 from brainseg.training.keeping.carried import CarriedFiles
@@ -38,11 +38,14 @@ class WayBack:
     The folder says so before the trial does: killed meanwhile, it does the same when resumed.
 
     Args:
+        flush: returns once all checkpoints are on the disk.
         is_open: whether the trial is scored at its last epoch; a search takes its best one.
     """
 
-    def __init__(self, files: CarriedFiles, ranks: Ranks, *, is_open: bool) -> None:
-        self.files, self.ranks, self.is_open = files, ranks, is_open
+    def __init__(
+        self, files: CarriedFiles, ranks: Ranks, flush: Callable[[], None], *, is_open: bool
+    ) -> None:
+        self.files, self.ranks, self.flush, self.is_open = files, ranks, flush, is_open
         self.path = files.folder.path / "went_back.json"
         self._again = 0  # the first epoch, from 1, that is trained again; 0 for none
 
@@ -71,25 +74,32 @@ class WayBack:
         )
         losses = [row.get("train_loss", nan) for row in rows]
         why = breakdown([*losses, loss]) if losses else ""
-        return self.ranks.broadcast(why if why and self._has_earlier() else "")
+        # Without a whole checkpoint to go back to it is better to train on.
+        return self.ranks.broadcast(why if why and self._kept_before(epoch) else "")
 
-    def _has_earlier(self) -> bool:
-        """Whether the checkpoint before the newest is whole: else it is better to train on."""
+    def _kept_before(self, epoch: int) -> int:
+        """The epoch of the newest whole checkpoint of before ``epoch``; 0 for none."""
+        self.flush()
         folder = self.files.folder.path
-        earlier = list(indexed(folder).items())[1:]
-        return any(content(folder / file, digest) for file, digest in earlier)
+        older = {file: sha for file, sha in indexed(folder).items() if epoch_of(file) < epoch}
+        return next((epoch_of(f) for f, sha in older.items() if content(folder / f, sha)), 0)
 
     def take(self, epoch: int, why: str) -> None:
-        """Give up the newest checkpoint, that after ``epoch`` epochs, and all that follows it."""
+        """Give up what followed a checkpoint of before ``epoch``, as the epoch after that broke."""
         if self.ranks.rank == 0:
             given_up = f"is given up, as epoch {epoch + 1} broke down: {why}"
-            write_json(self.path, {"again": epoch, "why": given_up})
+            again = self._kept_before(epoch) + 1
+            write_json(self.path, {"again": again, "why": given_up})
 
     def objection(self, state: Mapping[str, Any]) -> str:
         """Why a checkpoint of before the trial went back is not resumed from."""
-        record = self._record()
+        given_up = self.given_up(state)
+        return given_up if given_up and state["epoch"] >= self._record()["again"] else ""
+
+    def given_up(self, state: Mapping[str, Any]) -> str:
+        """Why what followed a checkpoint of before the trial went back counts no more; "" else."""
         before = self.path.name not in state.get("files", {})
-        return record["why"] if record and before and state["epoch"] >= record["again"] else ""
+        return str(self._record().get("why", "")) if before else ""
 
     def attempt(self, epoch: int) -> int | None:
         """2 where ``epoch``, from 1, is one of those that are trained again or follow them."""

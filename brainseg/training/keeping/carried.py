@@ -11,7 +11,7 @@ from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten
-from brainseg.records.checkpoint_index import epoch_of, on_disk
+from brainseg.records.checkpoint_index import content, epoch_of, on_disk
 from brainseg.records.files import write_text
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping import checkpoint
@@ -103,6 +103,27 @@ def foreign(state: Mapping[str, Any], trial: str, config: TrialConfig) -> str:
     ours, theirs = json.loads(identity(trial, config)), json.loads(state.get("trial", "{}"))
     differs = any(ours.get(key) != value for key, value in theirs.items() if key not in MAY_CHANGE)
     return "is of another trial" if differs else ""
+
+
+def lost_beside(folder: TrialDir, network: Path, state: Mapping[str, Any]) -> list[str]:
+    """What a checkpoint does not carry, or not this one, and is lost; in words.
+
+    Args:
+        network: the file of the network that counts, which is written again where ``state`` has it.
+    """
+    epoch, best = state["epoch"], state["best_epoch"]
+    scored_last = network == folder.last_network
+    ended = scored_last and epoch == folder.params()["epochs"]
+    kept, lost = epoch if ended else best, []
+    if (ended or not scored_last) and not content(network, ""):
+        lost.append(f"{network.name}, the network of epoch {kept}, was lost")
+        if kept == epoch:
+            checkpoint.save_network(network, state["network"], epoch)
+            lost[-1] = f"{network.name} was lost and is written again"
+    for path, of in ((folder.patients, best), (folder.panels, kept)):
+        if not path.exists():
+            lost.append(f"{path.name} of epoch {of} was lost")
+    return lost
 
 
 def restore_rows(folder: TrialDir) -> str:

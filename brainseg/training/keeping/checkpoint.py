@@ -1,21 +1,22 @@
 """Everything needed to resume as if never stopped: written whole, verified when read.
 
-A trial's folder holds the last two `latest-<epoch>.pt` while it runs, the last one while it is
-paused, and a network alone: in a search `best.pt`, that of its best epoch; in a list of points,
-whose trials are scored at their last epoch, `last.pt` once that is trained. `checkpoints.json`
-names the first with their SHA-256, newest first. A checkpoint that is not whole is skipped for the
-one before it; if the index is lost, the files themselves are looked at. What was skipped, and why,
-is noted by the keeper.
+A trial's folder holds the last two `latest-<epoch>.pt` while it runs, some epochs apart, the last
+one while it is paused, and a network alone: in a search `best.pt`, that of its best epoch; in a
+list of points, whose trials are scored at their last epoch, `last.pt` once that is trained.
+`checkpoints.json` names the first with their SHA-256, newest first. A checkpoint that is not whole
+is skipped for the one before it; if the index is lost, the files themselves are looked at. What was
+skipped, and why, is noted by the keeper.
 
 No random state is kept: augmentation, order and dropout follow from (seed, epoch, worker), and
 the learning rate from the step, so that the epoch is all there is to restore.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -144,10 +145,23 @@ def _loaded(held: bytes, epoch: int) -> Checkpoint | None:
 
 def _write(path: Path, state: Checkpoint) -> str:
     """Write and rename; return the SHA-256 of the bytes."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
     for torn in path.parent.glob(f".{path.name}.*"):  # of a process that was killed while writing
         torn.unlink()
     with replacing(path) as file:
-        file.write(buffer.getbuffer())
-    return sha256(buffer.getbuffer())
+        hashed = _Hashed(file)
+        torch.save(state, cast(BinaryIO, hashed))  # it writes and flushes, no more
+    return hashed.digest.hexdigest()
+
+
+class _Hashed:
+    """A file that is hashed while it is written: a copy of it in memory would be as large."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, part: bytes) -> int:
+        self.digest.update(part)
+        return self._file.write(part)
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -8,13 +8,13 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from brainseg.models.freezing import changed
-from brainseg.records.checkpoint_index import content
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
@@ -22,9 +22,10 @@ from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
 from brainseg.training.keeping import checkpoint
 from brainseg.training.keeping.breakdown import WayBack
-from brainseg.training.keeping.carried import CarriedFiles, foreign, identity
+from brainseg.training.keeping.carried import CarriedFiles, foreign, identity, lost_beside
 from brainseg.training.keeping.checkpoint import Newest
 from brainseg.training.keeping.panels import write_panels
+from brainseg.training.keeping.save_points import SavePoints
 from brainseg.training.learner import Learner
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task, TrialFailed
@@ -55,7 +56,10 @@ class TrialKeeper:
         self.parameters = sum(p.numel() for p in learner.network.parameters())
         self.best_dice, self.best_epoch = -1.0, 0
         self.files = CarriedFiles(task.folder)
-        self.way_back = WayBack(self.files, ranks, is_open=task.scored_last)
+        self.saves = SavePoints(
+            task.folder.path, self._network, machine.device, task.checkpoint_every
+        )
+        self.way_back = WayBack(self.files, ranks, self.saves.flush, is_open=task.scored_last)
         self.newest = Newest()
         self._has_row = False  # whether this process has finished an epoch
         self._setup_seconds = 0.0  # before its first step, of those that are noted already
@@ -87,7 +91,10 @@ class TrialKeeper:
         state, problems = self.newest.state, list(self.newest.problems)
         epoch = state.get("epoch", 0)
         if state:
-            problems += [*self.files.resume(state), *self._lost_beside(state)]
+            problems += [*self.files.resume(state), *lost_beside(self.folder, self._network, state)]
+            why = self.way_back.given_up(state)
+            if why and not any(problem.endswith(why) for problem in problems):
+                problems.append(f"what followed epoch {epoch} {why}")
             after = f"resumes after epoch {epoch}"
         else:
             begun = self.folder.metrics.exists() and self.folder.metrics.stat().st_size
@@ -104,21 +111,6 @@ class TrialKeeper:
             or self.way_back.objection(state)
         )
 
-    def _lost_beside(self, state: Mapping[str, Any]) -> list[str]:
-        """What no checkpoint carries, or this one does not, and is lost."""
-        epoch, best = state["epoch"], state["best_epoch"]
-        ended = self.scored_last and epoch == self.config.epochs
-        network, kept, lost = self._network, epoch if ended else best, []
-        if (ended or not self.scored_last) and not content(network, ""):
-            lost.append(f"{network.name}, the network of epoch {kept}, was lost")
-            if kept == epoch:
-                checkpoint.save_network(network, state["network"], epoch)
-                lost[-1] = f"{network.name} was lost and is written again"
-        for path, of in ((self.folder.patients, best), (self.folder.panels, kept)):
-            if not path.exists():
-                lost.append(f"{path.name} of epoch {of} was lost")
-        return lost
-
     @property
     def _network(self) -> Path:
         """Where the network that counts is kept."""
@@ -133,6 +125,7 @@ class TrialKeeper:
         """Load the chosen checkpoint, if there is one; return the epochs that it has finished."""
         state, self.newest = self.newest.state, Newest()
         epoch: int = state.get("epoch", 0)
+        self.saves.forget()
         self.way_back.load()
         if state:
             self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
@@ -152,7 +145,7 @@ class TrialKeeper:
             return False
 
     def go_back(self, epoch: int, why: str) -> None:
-        """Choose the checkpoint before that of ``epoch`` to train on from, see ``WayBack``."""
+        """Choose a checkpoint of before ``epoch`` to train on from, see ``WayBack``."""
         self._setup_seconds += self.timer.spent["setup"]
         self.note_costs(epoch)
         self.way_back.take(epoch, why)
@@ -202,34 +195,51 @@ class TrialKeeper:
     def save_epoch(
         self, epoch: int, train_loss: float, validation: Validation, setting: Setting
     ) -> EpochRow:
-        """Write all that an epoch leaves and return its row.
+        """Write an epoch's row and tables, and all else if it is a save point; return the row.
 
-        The checkpoint is last: a crash before it repeats the epoch, so that nothing is lost.
+        What it pauses or ends after is on the disk when this returns. The checkpoint comes last: a
+        crash before it repeats the epochs since the one before, so that nothing is lost.
         """
         row = self._row(epoch, train_loss, validation, setting)
         if self.ranks.rank:
             return row
+        is_due = self.saves.is_due()
         self.note(epoch, "; ".join(self.files.put_back()))
         self.files.append_row(row.to_json())
         best, last = row.best_epoch == epoch, epoch == self.config.epochs
-        if last if self.scored_last else best:
-            checkpoint.save_network(self._network, self.learner.network.state_dict(), epoch)
         patients = validation.patient_table().to_csv(index=False)
         if best:
             self.files.write(self.folder.patients, patients)
         if last:
             self.files.write(self.folder.last, patients)
         if best or (last and self.scored_last):
-            self._save_panels(epoch, validation)
-        self.save_checkpoint(epoch)
+            self._hold_panels(epoch, validation)
+        counts, pauses = last if self.scored_last else best, epoch == self.folder.pause_epoch
+        if is_due or last or pauses:
+            self._save(epoch, counts=counts)
+        elif counts:
+            self.saves.hold(self.learner.network.state_dict(), epoch)
+        if last or pauses:
+            self.saves.flush()
         return row
 
-    def save_checkpoint(self, epoch: int) -> None:
-        """Write all that is needed to resume after ``epoch``."""
+    def _save(self, epoch: int, *, counts: bool) -> None:
+        """Save all that is needed to resume after ``epoch``, and what is held.
+
+        Args:
+            counts: whether the network is the one that counts now.
+        """
         best = {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
         records = {"files": self.files.texts, "trial": identity(self.folder.trial, self.config)}
         state = {**self.learner.state(), "epoch": epoch, **best, **records}
-        checkpoint.save_latest(self.folder.path, epoch, state)
+        self.saves.save(epoch, state, counts=counts)
+
+    def settle(self, epoch: int) -> None:
+        """The trial stops after ``epoch``: return once all of it is on the disk."""
+        if self._has_row and self.ranks.rank == 0:
+            if self.saves.epoch != epoch:
+                self._save(epoch, counts=False)
+            self.saves.flush()
 
     def note_costs(self, epoch: int) -> None:
         """Append the time since the last note. A killed process leaves none of its last epoch."""
@@ -270,8 +280,9 @@ class TrialKeeper:
             parameters=self.parameters,
         )
 
-    def _save_panels(self, epoch: int, validation: Validation) -> None:
+    def _hold_panels(self, epoch: int, validation: Validation) -> None:
         """Predictions of a fixed few validation slices: the largest tumour of each patient."""
         data, rows = self.data, self.data.shown_rows
         labels = [data.name(row) for row in rows]
-        write_panels(self.folder.panels, data.pack, rows, validation.shown_BHW, labels, epoch)
+        shown = (self.folder.panels, data.pack, rows, validation.shown_BHW, labels, epoch)
+        self.saves.hold_panels(partial(write_panels, *shown))

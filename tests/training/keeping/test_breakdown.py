@@ -1,5 +1,6 @@
 """A training that breaks down goes back once, by its training loss alone, and says so."""
 
+import re
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -13,8 +14,11 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping.breakdown import breakdown
+from brainseg.training.trial import run_trial
 from tests.support.killed import killed_before
+from tests.support.tasks import task_of
 from tests.support.trials import (
+    CPU,
     NORMED,
     TINY,
     network_of,
@@ -38,10 +42,11 @@ BREAKS = replace(
 OVERFLOWS = replace(
     BREAKS, optimizer=Sgd(lr=1.0, momentum=0.0, weight_decay=20.0), schedule=Constant()
 )
-NOTE = (
-    "latest-0004.pt is given up, as epoch 5 broke down: its mean loss of 0.962 fell to 0.756 and "
-    "rose again to 0.908; resumes after epoch 3"
+# So large a rate makes the figures depend on the order of a sum, and so on the processor.
+WHY = (
+    r"is given up, as epoch 5 broke down: its mean loss of 0\.\d+ fell to 0\.\d+ and rose again to "
 )
+NOTE = re.compile(rf"latest-0004\.pt {WHY}0\.\d+; resumes after epoch 3")
 
 
 def attempts(folder: TrialDir) -> list[int | None]:
@@ -64,7 +69,9 @@ def test_a_training_that_breaks_goes_back_once_and_trains_on_with_other_random_n
     folder = trained(listed, "t", BREAKS, nothing)
     in_search = trained(run, "t", BREAKS, nothing)
     assert in_search.notes() == [] and attempts(in_search) == [None] * 6
-    assert folder.ending().reason == "" and folder.notes() == [NOTE]
+    assert folder.ending().reason == ""
+    (note,) = folder.notes()
+    assert NOTE.fullmatch(note), note
     rows, before = folder.rows(), in_search.rows()
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6]
     assert attempts(folder) == [None, None, None, 2, 2, 2]
@@ -103,7 +110,7 @@ def test_it_goes_back_once_even_where_the_file_that_says_so_is_lost(listed: Run)
     (listed.trial("cut").path / "went_back.json").unlink()  # a checkpoint carries it
     again = trained(listed, "cut", BREAKS, nothing)
     lost = "went_back.json was missing and is written again; resumes after epoch 5"
-    assert again.notes() == [NOTE, lost]
+    assert again.notes() == [*whole.notes(), lost]
     assert [untimed(row) for row in again.rows()] == [untimed(row) for row in whole.rows()]
 
 
@@ -121,6 +128,16 @@ def test_a_training_without_a_checkpoint_to_go_back_to_trains_on_until_it_has_on
     (note,) = folder.notes()
     assert note.startswith("latest-0005.pt is given up, as epoch 6 broke down")
     assert folder.ending().state == "done" and attempts(folder) == [None] * 4 + [2, 2]
+
+
+def test_with_checkpoints_far_apart_it_goes_back_further_and_says_so(listed: Run) -> None:
+    task = task_of(listed, "t", BREAKS, checkpoint_every=3600.0)
+    run_trial(task, nothing, CPU)
+    folder = task.folder
+    (note,) = folder.notes()
+    assert re.fullmatch(rf"what followed epoch 1 {WHY}0\.\d+; resumes after epoch 1", note), note
+    assert [row.epoch for row in folder.rows()] == [1, 2, 3, 4, 5, 6]
+    assert attempts(folder) == [None, 2, 2, 2, 2, 2]
 
 
 def test_a_training_that_overflows_goes_back_once_and_then_fails(listed: Run, run: Run) -> None:

@@ -95,6 +95,7 @@ def test_a_trial_of_a_list_that_has_not_ended_keeps_no_network_yet(listed: Run) 
 def test_panels_show_the_largest_tumour_of_each_validation_patient(run: Run) -> None:
     trial = Trial(task_of(run, "t", TINY), CPU)
     trial.run_epoch()
+    trial.keeper.saves.flush()
     with np.load(run.trial("t").panels) as panels:
         assert panels["images"].shape == (2, 32, 32, 3)
         assert panels["truths"].any(axis=(1, 2)).all()
