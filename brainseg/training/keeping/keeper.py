@@ -93,7 +93,7 @@ class TrialKeeper:
         if state:
             problems += [*self.files.resume(state), *lost_beside(self.folder, self._network, state)]
             why = self.way_back.given_up(state)
-            if why and not any(problem.endswith(why) for problem in problems):
+            if why and not any(why in text for text in (*problems, *self.folder.notes())):
                 problems.append(f"what followed epoch {epoch} {why}")
             after = f"resumes after epoch {epoch}"
         else:
