@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 
-from brainseg.config.hyperparameters import TrialConfig
-from brainseg.config.sweep import Bayes, Points, Sweep
+from brainseg.config.sweep import Bayes, Sweep
 from brainseg.launch.recorder import Recorder
 from brainseg.records.files import append_line, write_text
 from brainseg.records.rows import EpochRow

@@ -33,8 +33,8 @@ from benchmarks.simulated_sweep import Sweep, Trial, run
 from brainseg.config.distributions import Choice, Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
-from brainseg.search.encoding import SpaceEncoder
-from brainseg.search.gaussian_process import posterior_mean
+from brainseg.search.proposals.encoding import SpaceEncoder
+from brainseg.search.proposals.gaussian_process import posterior_mean
 
 BUDGETS = {"small": 20, "large": 100}
 Row = dict[str, object]

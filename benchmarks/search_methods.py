@@ -18,10 +18,10 @@ from brainseg.config.distributions import Choice, Distribution, Integers, LogUni
 from brainseg.config.hyperparameters import ENCODERS
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS
-from brainseg.search.acquisition import expected_improvement, propose
-from brainseg.search.encoding import SpaceEncoder
 from brainseg.search.halving import Halving, TrialProgress
 from brainseg.search.observations import Observation
+from brainseg.search.proposals.acquisition import expected_improvement, propose
+from brainseg.search.proposals.encoding import SpaceEncoder
 
 GRACE, REDUCTION = 4, 3
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED

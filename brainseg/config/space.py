@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from random import Random
 from typing import (
     Any,
@@ -84,6 +85,10 @@ class Space(Generic[T]):
 
     def distributions(self) -> dict[str, Distribution]:
         """Every searched path, along all branches, with the range it is drawn from."""
+        return dict(self._searched)
+
+    @cached_property
+    def _searched(self) -> Mapping[str, Distribution]:
         searched = {leaf.path: self._distribution(leaf) for leaf in leaves(type(self.base))}
         return {path: distribution for path, distribution in searched.items() if distribution}
 
@@ -94,7 +99,7 @@ class Space(Generic[T]):
             ValueError: a value outside the range it would be drawn from; the search could neither
                 propose nor model it.
         """
-        full, ranges = flatten(self.config(point)), self.distributions()
+        full, ranges = flatten(self.config(point)), self._searched
         for path in full.keys() & ranges.keys():
             if not ranges[path].holds(full[path]):
                 raise ValueError(

@@ -25,7 +25,8 @@ def _refuse_one_fold(folds: int) -> None:
 class Bayes:
     """Points are proposed from the results so far; trials pause at rungs, the best resume.
 
-    Sources: search/halving.py; Bergstra et al. (2011) for "tpe", search/acquisition.py for "gp".
+    Sources: search/halving.py; for "tpe" Bergstra et al. (2011), for "gp"
+    search/proposals/acquisition.py.
     """
 
     trials: int = 20

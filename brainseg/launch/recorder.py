@@ -131,7 +131,7 @@ class Recorder(tune.Callback):
         ending = self.driver.on_return(name, crash)
         if ending.state == TrialState.PAUSED:
             checkpoint.keep_newest(self.run.trial(name).path)
-            reason = self.driver.scheduler.pause_reasons()[name]
+            reason = self.driver.scheduler.pause_reason(name)
             self.log(f"[{name}] {reason or 'paused'}")
         else:
             self._close(name, ending)

@@ -11,8 +11,8 @@ from brainseg.records.queries import REPEATS, is_list, values_tried
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
-from brainseg.search.gaussian_process import FIRST, posterior_mean
 from brainseg.search.observations import observation
+from brainseg.search.proposals.gaussian_process import FIRST, posterior_mean
 
 EXPECTED = (
     "A Gaussian process estimates it from the hyperparameters and curves of all trials, as the "

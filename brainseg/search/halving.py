@@ -59,9 +59,10 @@ class Halving:
 
     def reason(self, progress: TrialProgress, trials: Sequence[TrialProgress]) -> str:
         """Why ``progress``, one of ``trials``, pauses at this rung; "" if it does not."""
-        epoch, comparable = len(progress.best), self._comparable(progress, trials)
+        epoch = len(progress.best)
         if epoch not in self.rungs(progress.epochs, progress.cycle):
             return ""
+        comparable = self._comparable(progress, trials)
         where = f"paused at epoch {epoch} of {progress.epochs}"
         if len(comparable) < self.reduction:
             return (
@@ -104,28 +105,34 @@ class Halving:
 
     def _level(self, progress: TrialProgress) -> int:
         """How many rungs it has reached."""
-        rungs = self.rungs(progress.epochs, progress.cycle)
-        return sum(rung <= len(progress.best) for rung in rungs)
+        return _place(self.rungs(progress.epochs, progress.cycle), len(progress.best))[1]
 
     def _priority(self, progress: TrialProgress) -> tuple[bool, int, float]:
-        between = len(progress.best) not in self.rungs(progress.epochs, progress.cycle)
-        return between, self._level(progress), progress.best[-1] if progress.best else 0.0
+        rungs = self.rungs(progress.epochs, progress.cycle)
+        return *_place(rungs, len(progress.best)), progress.best[-1] if progress.best else 0.0
 
     def _comparable(
         self, progress: TrialProgress, trials: Sequence[TrialProgress]
     ) -> list[tuple[TrialProgress, float]]:
         """The trials that ``progress`` is compared with, itself included, with their scores."""
-        epoch, level = len(progress.best), self._level(progress)
+        epoch, dues = len(progress.best), dict[tuple[int, int], int]()
         comparable = []
         for other in trials:
-            shorter, longer = sorted((other.epochs, progress.epochs))
-            if other.state == TrialState.FAILED or longer > ALIKE * shorter:
-                continue
-            rungs = self.rungs(other.epochs, other.cycle)
-            due = min(epoch, rungs[level - 1]) if 0 < level <= len(rungs) else epoch
-            if len(other.best) >= due > 0:
-                comparable.append((other, other.best[min(epoch, len(other.best)) - 1]))
+            kind = other.epochs, other.cycle
+            if kind not in dues:
+                dues[kind] = self._due(progress, *kind)
+            reached = len(other.best)
+            if reached >= dues[kind] > 0 and other.state != TrialState.FAILED:
+                comparable.append((other, other.best[min(epoch, reached) - 1]))
         return comparable
+
+    def _due(self, progress: TrialProgress, epochs: int, cycle: int) -> int:
+        """The epoch that a trial of so many must have reached to be compared; 0: it never is."""
+        shorter, longer = sorted((epochs, progress.epochs))
+        if longer > ALIKE * shorter:
+            return 0
+        epoch, level, rungs = len(progress.best), self._level(progress), self.rungs(epochs, cycle)
+        return min(epoch, rungs[level - 1]) if 0 < level <= len(rungs) else epoch
 
 
 def smoothed_best(dice: Sequence[float]) -> tuple[float, ...]:
@@ -135,11 +142,13 @@ def smoothed_best(dice: Sequence[float]) -> tuple[float, ...]:
     any epoch is rarely the best (benchmarks/search_efficiency.py). Until the ninth epoch the best
     fifth is one epoch.
     """
-    scores = []
-    for epochs in range(1, len(dice) + 1):
-        best = sorted(dice[:epochs], reverse=True)[: max(1, epochs // 5)]
-        scores.append(sum(best) / len(best))
-    return tuple(scores)
+    return tuple(smoothed_score(dice[:epochs]) for epochs in range(1, len(dice) + 1))
+
+
+def smoothed_score(dice: Sequence[float]) -> float:
+    """The last of these scores."""
+    best = sorted(dice, reverse=True)[: max(1, len(dice) // 5)]
+    return sum(best) / len(best)
 
 
 @lru_cache(maxsize=4096)
@@ -154,16 +163,22 @@ def _rungs(grace: int, reduction: int, epochs: int, cycle: int) -> tuple[int, ..
     return tuple(rungs)
 
 
+@lru_cache(maxsize=4096)
+def _place(rungs: tuple[int, ...], epoch: int) -> tuple[bool, int]:
+    """Whether an epoch is between rungs, and how many rungs are reached by then."""
+    return epoch not in rungs, sum(rung <= epoch for rung in rungs)
+
+
 def _paused(trials: Iterable[TrialProgress]) -> list[TrialProgress]:
     return [trial for trial in trials if trial.state == TrialState.PAUSED]
 
 
 def _rank(progress: TrialProgress, comparable: Sequence[tuple[TrialProgress, float]]) -> int:
     """How many are better; of equal trials, the one that was started earlier is better."""
-    names = [trial.trial for trial, _ in comparable]
-    if progress.trial not in names:
+    name = progress.trial
+    place = next((i for i, (trial, _) in enumerate(comparable) if trial.trial == name), None)
+    if place is None:
         return len(comparable)
-    place = names.index(progress.trial)
     score = comparable[place][1]
     return sum(s > score or (s == score and i < place) for i, (_, s) in enumerate(comparable))
 

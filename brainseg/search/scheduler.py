@@ -12,7 +12,7 @@ from brainseg.config.hyperparameters import ExpRange, TrialConfig, Triangular, T
 from brainseg.config.schema import build
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_state import TrialState
-from brainseg.search.halving import Halving, TrialProgress, smoothed_best
+from brainseg.search.halving import Halving, TrialProgress, smoothed_best, smoothed_score
 from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation
 from brainseg.search.warm_start import PreviousTrial
@@ -31,7 +31,8 @@ class TrialScheduler:
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
-        self._costs: dict[str, ObjectiveCosts] = {}  # read since the last change of the trial
+        # Of trials that have not changed since.
+        self._observed: dict[str, tuple[Observation, ObjectiveCosts]] = {}
         for record in run.trials():
             self._read(record)
 
@@ -84,9 +85,8 @@ class TrialScheduler:
         """Take note of every epoch that the trial has finished, reported by its process or not."""
         rows = {row.epoch: row for row in self.run.trial(name).rows()}
         if rows:
-            *earlier, last = rows.values()
-            self._dice[name] = [row.dice for row in earlier]
-            self._note(name, last.epoch, last.dice, last.device_seconds)
+            dice = [row.dice for row in rows.values()]
+            self._show(name, dice, smoothed_best(dice), [*rows.values()][-1].device_seconds)
 
     def finish(self, name: str, state: TrialState) -> None:
         """The trial has ended; ``state`` is one of ``ENDED``."""
@@ -104,12 +104,15 @@ class TrialScheduler:
         progress = self.halving.finalist(list(self.trials.values()))
         return progress.trial if progress else None
 
+    def pause_reason(self, name: str) -> str:
+        """Why the trial is paused."""
+        assert self.halving
+        return self.halving.reason(self.trials[name], list(self.trials.values()))
+
     def pause_reasons(self) -> dict[str, str]:
         """Each paused trial with the reason why it is paused."""
-        trials = list(self.trials.values())
-        paused = [progress for progress in trials if progress.state == TrialState.PAUSED]
-        assert self.halving or not paused
-        return {p.trial: self.halving.reason(p, trials) for p in paused} if self.halving else {}
+        paused = [name for name, p in self.trials.items() if p.state == TrialState.PAUSED]
+        return {name: self.pause_reason(name) for name in paused}
 
     def running(self) -> int:
         """How many trials train, or wait for the room to train on."""
@@ -120,10 +123,11 @@ class TrialScheduler:
         observed = [(trial.observation, trial.costs) for trial in self.previous]
         for name, progress in self.trials.items():
             if progress.state != TrialState.FAILED:
-                if name not in self._costs:
+                if name not in self._observed:
                     folder = self.run.trial(name)
-                    self._costs[name] = folder.expected_costs(objectives[1:], progress.epochs)
-                observed.append((self._observation(progress), self._costs[name]))
+                    costs = folder.expected_costs(objectives[1:], progress.epochs)
+                    self._observed[name] = self._observation(progress), costs
+                observed.append(self._observed[name])
         return observed
 
     def trial_seconds(self) -> float:
@@ -157,14 +161,19 @@ class TrialScheduler:
 
     def _note(self, name: str, epoch: int, dice: float, seconds: float) -> None:
         """An epoch that a process repeats, since it died before its checkpoint, counts once."""
-        self._dice[name] = [*self._dice.get(name, [])[: epoch - 1], dice]
-        self.trials[name] = replace(self.trials[name], best=smoothed_best(self._dice[name]))
-        self._seconds[name] = seconds
-        self._costs.pop(name, None)
+        scores = [*self._dice.get(name, [])[: epoch - 1], dice]
+        best = self.trials[name].best[: len(scores) - 1]
+        self._show(name, scores, (*best, smoothed_score(scores)), seconds)
+
+    def _show(self, name: str, dice: list[float], best: tuple[float, ...], seconds: float) -> None:
+        """What the trial's epochs so far are: their Dice, the scores after each, seconds of one."""
+        self._dice[name], self._seconds[name] = dice, seconds
+        self.trials[name] = replace(self.trials[name], best=best)
+        self._observed.pop(name, None)
 
     def _set(self, name: str, state: TrialState) -> None:
         self.trials[name] = replace(self.trials[name], state=state)
-        self._costs.pop(name, None)
+        self._observed.pop(name, None)
 
     def _at_its_pause(self, name: str) -> bool:
         progress = self.trials[name]
@@ -173,8 +182,9 @@ class TrialScheduler:
     def _reaches_its_end(self, progress: TrialProgress) -> bool:
         if progress.state == TrialState.DONE:
             return len(progress.best) == progress.epochs
-        until = self.run.trial(progress.trial).pause_epoch
-        return progress.state == TrialState.RUNNING and until in (None, progress.epochs)
+        if progress.state != TrialState.RUNNING:
+            return False
+        return self.run.trial(progress.trial).pause_epoch in (None, progress.epochs)
 
 
 def _cycle(config: TrialConfig) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.terminator import RegretBoundEvaluator, StaticErrorEvaluator, Terminator
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
@@ -19,16 +18,16 @@ from optuna.trial import TrialState as OptunaState
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
-from brainseg.config.space import Space
 from brainseg.config.sweep import TERMINATOR_TRIALS, Bayes, Sweep
 from brainseg.process import Log
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
-from brainseg.search.acquisition import propose
 from brainseg.search.journal.study import quiet, trial_name, whole_study
-from brainseg.search.journal.terms import OPTUNA_STATES, distributions_of
+from brainseg.search.journal.terms import OPTUNA_STATES
 from brainseg.search.multi_objective import ObjectiveCosts, scalarise
 from brainseg.search.observations import Observation
+from brainseg.search.proposals.acquisition import propose
+from brainseg.search.proposals.samplers import OptunaProposals
 from brainseg.search.warm_start import PreviousTrial
 
 
@@ -44,6 +43,8 @@ class Study:
     ) -> None:
         self.run, self.sweep = run, sweep
         self.study = whole_study(run, sweep, previous, log)
+        sampler = sweep.strategy.sampler if isinstance(sweep.strategy, Bayes) else ""
+        self._samples = OptunaProposals(sweep.space, sampler)
         self._live: dict[str, optuna.Trial] = {}
         self._observed: dict[str, set[int]] = {}  # the epochs of these that Optuna has
 
@@ -149,7 +150,7 @@ class Study:
         trials = scalarise(observed, rng)
         if strategy.sampler == "gp":
             return propose(space, trials, rng)
-        return _drawn(space, trials, strategy.sampler, int(rng.integers(2**31)))
+        return self._samples.propose(trials, int(rng.integers(2**31)))
 
     def observe(self, name: str, epoch: int, dice: float) -> None:
         """Note a trial's Dice after ``epoch``, once; not where there are several objectives."""
@@ -167,6 +168,7 @@ class Study:
         self.report_epochs(name)
         record = self.run.record(name)
         trial = self._live.pop(name)
+        del self._observed[name]
         values = None
         if record.state == TrialState.DONE:
             values = list(self.run.trial(name).objective_values(self.sweep.objectives))
@@ -190,35 +192,3 @@ class Study:
         if not terminator.should_terminate(self.study):
             return ""
         return f"Optuna's terminator expects a gain below the noise, {noise:.3f}"
-
-
-def _drawn(
-    space: Space[TrialConfig], observed: Sequence[Observation], sampler: str, seed: int
-) -> Params:
-    """A point by one of Optuna's samplers, which knows each trial up to its last epoch so far.
-
-    A running or paused trial counts as pruned, so that its value is not taken for a final one.
-    """
-    ranges = space.distributions()
-    with quiet():
-        study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed))
-    for trial in observed:
-        if trial.best:
-            drawn, _ = space.split(trial.params)
-            done = len(trial.best) == trial.epochs
-            study.add_trial(
-                create_trial(
-                    state=OptunaState.COMPLETE if done else OptunaState.PRUNED,
-                    value=trial.best[-1],
-                    params=drawn,
-                    distributions=distributions_of(ranges, drawn),
-                    intermediate_values=dict(enumerate(trial.best, start=1)),
-                )
-            )
-    return space(study.ask())
-
-
-def _sampler(name: str, seed: int) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, group=True, multivariate=True)

@@ -11,7 +11,7 @@ from benchmarks.search_efficiency import SPACE, best_of, ratio, value
 from benchmarks.search_methods import METHODS
 from benchmarks.simulated_sweep import Sweep, run
 from brainseg.config.distributions import Value
-from brainseg.search.encoding import SpaceEncoder
+from brainseg.search.proposals.encoding import SpaceEncoder
 
 BUDGET, WORKERS = 8, 2
 

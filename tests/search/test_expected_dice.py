@@ -19,7 +19,7 @@ from brainseg.report import page
 from brainseg.report.results import Results
 from brainseg.search.confirmation import confirmation, how_chosen, ranked_configurations
 from brainseg.search.expected_dice import expected_dice
-from brainseg.search.gaussian_process import FIRST
+from brainseg.search.proposals.gaussian_process import FIRST
 from tests.support.reports import printed
 from tests.support.small_run import begin, end, train
 

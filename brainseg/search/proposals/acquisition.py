@@ -28,9 +28,9 @@ from scipy.stats import norm
 
 from brainseg.config.distributions import Params
 from brainseg.config.space import Space
-from brainseg.search.encoding import Floats, SpaceEncoder
-from brainseg.search.gaussian_process import FIRST, fitted, modelled, observed_of
 from brainseg.search.observations import Observation
+from brainseg.search.proposals.encoding import Floats, SpaceEncoder
+from brainseg.search.proposals.gaussian_process import FIRST, fitted, modelled, observed_of
 
 DRAWS, NEIGHBOURS, LEADERS = 300, 200, 6  # candidates; of how many trials the neighbours
 MARGIN = 0.3  # standard deviations above the best posterior mean

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
 from brainseg.config.space import Space
-from brainseg.search.encoding import Floats, Numbers, SpaceEncoder
 from brainseg.search.observations import Observation
+from brainseg.search.proposals.encoding import Floats, Numbers, SpaceEncoder
 
 FIRST = 6  # trials with a score that the model needs; until then points are drawn at random
 MOST = 120  # trials that the process is given at most

@@ -9,9 +9,9 @@ import pytest
 from brainseg.config.distributions import Choice, Integers, LogUniform, Params, Value
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.config.space import Space
-from brainseg.search.acquisition import expected_improvement, propose
-from brainseg.search.gaussian_process import posterior_mean
 from brainseg.search.observations import Observation
+from brainseg.search.proposals.acquisition import expected_improvement, propose
+from brainseg.search.proposals.gaussian_process import posterior_mean
 
 ENCODERS = Space(
     TrialConfig(),
