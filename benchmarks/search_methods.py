@@ -22,6 +22,7 @@ from brainseg.search.halving import Halving, TrialProgress
 from brainseg.search.observations import Observation
 from brainseg.search.proposals.acquisition import expected_improvement, propose
 from brainseg.search.proposals.encoding import SpaceEncoder
+from brainseg.search.standings import Standings
 
 GRACE, REDUCTION = 4, 3
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
@@ -182,16 +183,16 @@ class Promoted:
         self.last: set[int] = set()  # finalists
 
     def next(self, sweep: Sweep) -> Trial | Params | None:
-        trials = progress(sweep)
+        trials, standings = sweep.trials, Standings(self.halving, progress(sweep))
         if sweep.left < self.reserve * sweep.workers * (sweep.mean_cost if sweep.trials else 0):
-            chosen = self.halving.finalist(trials)
+            chosen = standings.finalist()
             if chosen is not None:
-                self.last.add(int(chosen.trial))
+                self.last.add(int(chosen))
         else:
-            chosen = self.halving.promotable(trials)
+            chosen = standings.promotable()
             if chosen is None:
                 return self.first.pop(0) if self.first else self.source(sweep)
-        return None if chosen is None else sweep.trials[int(chosen.trial)]
+        return None if chosen is None else trials[int(chosen)]
 
     def pause(self, trial: Trial) -> int:
         if trial.number in self.last:
@@ -199,8 +200,8 @@ class Promoted:
         return self.halving.next_pause(_progress(trial, trial.finished))
 
     def judge(self, trial: Trial, sweep: Sweep) -> Verdict:
-        trials = progress(sweep)
-        return "pause" if self.halving.reason(trials[trial.number], trials) else "continue"
+        standings = Standings(self.halving, progress(sweep))
+        return "pause" if standings.reason(str(trial.number)) else "continue"
 
     def ended(self, trial: Trial) -> None: ...
 

@@ -46,10 +46,10 @@ class BudgetTracker:
     def device_hours(self) -> float:
         return sum(self._device_seconds.values()) / 3600
 
-    def nearly_spent(self, seconds: float, places: int) -> bool:
-        """Whether less than ``seconds`` of device time are left to ``places`` trials at once."""
+    def seconds_left(self, places: int) -> float:
+        """Device-seconds that are left to ``places`` trials at once."""
         wall = (self.budget.hours - self.hours) * places
-        return min(wall, self.budget.device_hours - self.device_hours) * 3600 < seconds
+        return 3600 * min(wall, self.budget.device_hours - self.device_hours)
 
     def spent(self) -> str:
         """Which limit is reached; "" if none is."""

@@ -4,6 +4,7 @@ It knows nothing of Ray: launch/tune_adapter.py asks it, and launch/recorder.py 
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 
 from brainseg.config.sweep import Points
 from brainseg.records.files import write_text
@@ -194,9 +195,8 @@ class SearchDriver:
 
     def _finalists_need_the_rest(self) -> bool:
         """Whether what is left of the budget is just enough to finish the best trials so far."""
-        return self.budget_tracker.nearly_spent(
-            self.scheduler.reserved(), self._places() * self.workers
-        )
+        left = self.budget_tracker.seconds_left(self._places() * self.workers)
+        return left < inf and left < self.scheduler.reserved()
 
     def _places(self) -> int:
         """How many trials may train at once."""

@@ -15,6 +15,7 @@ from brainseg.records.trial_state import TrialState
 from brainseg.search.halving import Halving, TrialProgress, smoothed_best, smoothed_score
 from brainseg.search.multi_objective import ObjectiveCosts
 from brainseg.search.observations import Observation
+from brainseg.search.standings import Standings
 from brainseg.search.warm_start import PreviousTrial
 
 FINALISTS = 3  # so many trials or more reach their last epoch, if as many were started
@@ -28,11 +29,15 @@ class TrialScheduler:
     ) -> None:
         self.run, self.halving, self.previous = run, halving, previous
         self.trials: dict[str, TrialProgress] = {}
+        self._standings = Standings(halving) if halving else None
+        self._running: dict[str, None] = {}  # a set in the order of their starts
+        self._whole: set[str] = set()  # trained to their last epoch
         self._params: dict[str, Params] = {}
         self._dice: dict[str, list[float]] = {}
         self._seconds: dict[str, float] = {}
-        # Of trials that have not changed since.
-        self._observed: dict[str, tuple[Observation, ObjectiveCosts]] = {}
+        # What each trial shows the search, None if it failed; and those that changed since.
+        self._observed: dict[str, tuple[Observation, ObjectiveCosts] | None] = {}
+        self._changed: dict[str, None] = {}
         for record in run.trials():
             self._read(record)
 
@@ -51,7 +56,7 @@ class TrialScheduler:
         """A trial was proposed; it has not started yet."""
         config = build(TrialConfig(), params)
         self._params[name] = params
-        self.trials[name] = TrialProgress(trial=name, epochs=config.epochs, cycle=_cycle(config))
+        self._put(TrialProgress(trial=name, epochs=config.epochs, cycle=_cycle(config)))
 
     def start(self, name: str, *, to_the_end: bool = False) -> None:
         """The trial trains from now on, until its next pause or to its last epoch."""
@@ -67,10 +72,8 @@ class TrialScheduler:
         if epoch > len(self.trials[name].best) + 1:
             self._read_rows(name)
         self._note(name, epoch, dice, seconds)
-        if self.halving and self._at_its_pause(name):
-            progress = self.trials[name]
-            if not self.halving.reason(progress, list(self.trials.values())):
-                self.run.trial(name).pause_after(self.halving.next_pause(progress))
+        if self.halving and self._at_its_pause(name) and not self.pause_reason(name):
+            self.run.trial(name).pause_after(self.halving.next_pause(self.trials[name]))
 
     def pause(self, name: str) -> None:
         """The trial has paused; rows that a dying process wrote but never reported count too."""
@@ -94,20 +97,16 @@ class TrialScheduler:
 
     def promotable(self) -> str | None:
         """The paused trial to resume next, if one is above its bar."""
-        progress = self.halving and self.halving.promotable(list(self.trials.values()))
-        return progress.trial if progress else None
+        return self._standings.promotable() if self._standings else None
 
     def finalist(self) -> str | None:
         """The best paused trial, if too few trials are on their way to their last epoch."""
-        if not self.halving or not self.lacking():
-            return None
-        progress = self.halving.finalist(list(self.trials.values()))
-        return progress.trial if progress else None
+        return self._standings.finalist() if self._standings and self.lacking() else None
 
     def pause_reason(self, name: str) -> str:
         """Why the trial is paused."""
-        assert self.halving
-        return self.halving.reason(self.trials[name], list(self.trials.values()))
+        assert self._standings
+        return self._standings.reason(name)
 
     def pause_reasons(self) -> dict[str, str]:
         """Each paused trial with the reason why it is paused."""
@@ -116,19 +115,18 @@ class TrialScheduler:
 
     def running(self) -> int:
         """How many trials train, or wait for the room to train on."""
-        return sum(progress.state == TrialState.RUNNING for progress in self.trials.values())
+        return len(self._running)
 
     def observations(self, objectives: Sequence[str]) -> list[tuple[Observation, ObjectiveCosts]]:
         """What the search learns from, in the order of their start: all trials but failed ones."""
-        observed = [(trial.observation, trial.costs) for trial in self.previous]
-        for name, progress in self.trials.items():
-            if progress.state != TrialState.FAILED:
-                if name not in self._observed:
-                    folder = self.run.trial(name)
-                    costs = folder.expected_costs(objectives[1:], progress.epochs)
-                    self._observed[name] = self._observation(progress), costs
-                observed.append(self._observed[name])
-        return observed
+        for name in self._changed:
+            progress, folder = self.trials[name], self.run.trial(name)
+            failed = progress.state == TrialState.FAILED
+            costs = {} if failed else folder.expected_costs(objectives[1:], progress.epochs)
+            self._observed[name] = None if failed else (self._observation(progress), costs)
+        self._changed.clear()
+        before = [(trial.observation, trial.costs) for trial in self.previous]
+        return before + [shown for shown in self._observed.values() if shown]
 
     def trial_seconds(self) -> float:
         """Device-seconds of a whole training, the median over trials; 0 before the first epoch."""
@@ -138,9 +136,8 @@ class TrialScheduler:
     def reserved(self) -> float:
         """Device-seconds that finalists still need, those on their way and those to be chosen."""
         on_their_way = sum(
-            (progress.epochs - len(progress.best)) * self._seconds.get(name, 0.0)
-            for name, progress in self.trials.items()
-            if progress.state == TrialState.RUNNING and self._reaches_its_end(progress)
+            (self.trials[name].epochs - len(self.trials[name].best)) * self._seconds.get(name, 0.0)
+            for name in self._on_their_way()
         )
         return on_their_way + self.lacking() * self.trial_seconds()
 
@@ -148,7 +145,15 @@ class TrialScheduler:
         """How many finalists are still to be chosen."""
         if not self.halving:
             return 0
-        return max(0, FINALISTS - sum(map(self._reaches_its_end, self.trials.values())))
+        return max(0, FINALISTS - len(self._whole) - len(self._on_their_way()))
+
+    def _on_their_way(self) -> list[str]:
+        """The running trials that will not pause before their last epoch."""
+        return [
+            name
+            for name in self._running
+            if self.run.trial(name).pause_epoch in (None, self.trials[name].epochs)
+        ]
 
     def _observation(self, progress: TrialProgress) -> Observation:
         return Observation(
@@ -168,23 +173,28 @@ class TrialScheduler:
     def _show(self, name: str, dice: list[float], best: tuple[float, ...], seconds: float) -> None:
         """What the trial's epochs so far are: their Dice, the scores after each, seconds of one."""
         self._dice[name], self._seconds[name] = dice, seconds
-        self.trials[name] = replace(self.trials[name], best=best)
-        self._observed.pop(name, None)
+        self._put(replace(self.trials[name], best=best))
 
     def _set(self, name: str, state: TrialState) -> None:
-        self.trials[name] = replace(self.trials[name], state=state)
-        self._observed.pop(name, None)
+        self._put(replace(self.trials[name], state=state))
+
+    def _put(self, progress: TrialProgress) -> None:
+        """Every change of a trial comes through here."""
+        name = progress.trial
+        self.trials[name] = progress
+        self._changed.setdefault(name)
+        if self._standings:
+            self._standings.put(progress)
+        if progress.state == TrialState.RUNNING:
+            self._running.setdefault(name)
+        else:
+            self._running.pop(name, None)
+        if progress.state == TrialState.DONE and len(progress.best) == progress.epochs:
+            self._whole.add(name)
 
     def _at_its_pause(self, name: str) -> bool:
         progress = self.trials[name]
         return len(progress.best) == self.run.trial(name).pause_epoch != progress.epochs
-
-    def _reaches_its_end(self, progress: TrialProgress) -> bool:
-        if progress.state == TrialState.DONE:
-            return len(progress.best) == progress.epochs
-        if progress.state != TrialState.RUNNING:
-            return False
-        return self.run.trial(progress.trial).pause_epoch in (None, progress.epochs)
 
 
 def _cycle(config: TrialConfig) -> int:

@@ -45,6 +45,7 @@ class Study:
         self.study = whole_study(run, sweep, previous, log)
         sampler = sweep.strategy.sampler if isinstance(sweep.strategy, Bayes) else ""
         self._samples = OptunaProposals(sweep.space, sampler)
+        self._may_wait = True  # a point, see ``has_queued``
         self._live: dict[str, optuna.Trial] = {}
         self._observed: dict[str, set[int]] = {}  # the epochs of these that Optuna has
 
@@ -72,6 +73,7 @@ class Study:
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
                 if (fixed, trial.user_attrs) not in self._waiting():  # or a driver died right here
                     self.study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+                self._may_wait = True
                 self.study.tell(trial.number, state=OptunaState.FAIL)
         return names
 
@@ -81,11 +83,13 @@ class Study:
         return [(trial.system_attrs["fixed_params"], trial.user_attrs) for trial in waiting]
 
     def has_queued(self) -> bool:
-        """Whether a point is queued that no trial tries yet."""
-        return bool(self._waiting())
+        """Whether a point is queued that no trial tries yet; once none is, nobody looks again."""
+        self._may_wait = self._may_wait and bool(self._waiting())
+        return self._may_wait
 
     def queue(self, points: Sequence[tuple[Params, Params]]) -> None:
         """Queue the points, each as (drawn, pinned), that no trial has tried or is to try."""
+        self._may_wait = True
         trials = [t for t in self.study.get_trials(deepcopy=False) if "pinned" in t.user_attrs]
         known = {self._config(t.params, t.user_attrs["pinned"]) for t in trials}
         for drawn, pinned in points:
@@ -128,9 +132,9 @@ class Study:
             observed: what the trials so far have shown, and what each costs in the further
                 objectives; the proposal follows from this and the seed.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        if not any(trial.state == OptunaState.WAITING for trial in trials):
-            self.study.enqueue_trial(self._proposed(observed, len(trials)))
+        if not self.has_queued():
+            number = len(self.study.get_trials(deepcopy=False))
+            self.study.enqueue_trial(self._proposed(observed, number))
         trial = self.study.ask()
         space = self.sweep.space.holding(trial.user_attrs.get("pinned", {}))
         config = space.config(space(trial))
