@@ -28,6 +28,7 @@ class BudgetTracker:
         self._late: dict[str, float | None] = {}  # noise of Dice late in each whole training
         self._meters: dict[str, DeviceSeconds] = {}
         self._device_seconds: dict[str, float] = {}
+        self._all_seconds = 0.0  # their sum
         for record in run.trials():
             self.update(record.trial)
 
@@ -36,7 +37,9 @@ class BudgetTracker:
         if trial not in self._meters:
             folder = self.run.trial(trial)
             self._meters[trial] = DeviceSeconds(folder.costs_path, folder.metrics)
-        self._device_seconds[trial] = self._meters[trial].so_far()
+        seconds = self._meters[trial].so_far()
+        self._all_seconds += seconds - self._device_seconds.get(trial, 0.0)
+        self._device_seconds[trial] = seconds
 
     @property
     def hours(self) -> float:
@@ -44,7 +47,7 @@ class BudgetTracker:
 
     @property
     def device_hours(self) -> float:
-        return sum(self._device_seconds.values()) / 3600
+        return self._all_seconds / 3600
 
     def seconds_left(self, places: int) -> float:
         """Device-seconds that are left to ``places`` trials at once."""
