@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.evaluation.metrics import count_pixels
 from brainseg.training.compute.machine import Machine
 from brainseg.training.guards.finite import LateLoss

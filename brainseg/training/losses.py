@@ -10,7 +10,6 @@ Shapes: B images, H rows, W columns, K sums.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -82,6 +81,8 @@ def lovasz_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     Source: Berman et al. (2018), "The Lovasz-Softmax loss", algorithm 1 with the hinge, as
     segmentation-models-pytorch has it.
     """
+    import segmentation_models_pytorch as smp  # seconds, which no other loss needs
+
     hinge = smp.losses.LovaszLoss(mode="binary", per_image=True)
     images = torch.full((), float(len(mask_BHW)), device=logits_BHW.device)
     mean = hinge(logits_BHW.float()[:, None], mask_BHW.float()[:, None])

@@ -15,9 +15,8 @@ from brainseg.config.hyperparameters import TrialConfig
 from brainseg.data.channels import stand_in
 from brainseg.data.pack.store import open_pack
 from brainseg.data.pipeline.augment import Augment
+from brainseg.data.pipeline.batch import Batch, Rows
 from brainseg.data.pipeline.batches import (
-    Batch,
-    Rows,
     scoring_batches,
     steps_per_epoch,
     training_batches,

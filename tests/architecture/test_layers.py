@@ -61,6 +61,21 @@ def test_the_public_interface_loads_the_standard_library_alone() -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("brainseg.training.loop", "ray albumentations optuna wandb cv2 nibabel timm"),
+        ("brainseg.training.learner", "ray albumentations optuna cv2 nibabel pandas"),
+        ("brainseg.training.compute.machine", "ray albumentations optuna wandb cv2 timm pandas"),
+        ("brainseg.training.trial", "ray optuna rich"),
+    ],
+)
+def test_training_loads_no_library_that_it_does_not_use(module: str, heavy: str) -> None:
+    code = f"import sys, {module}\nprint(*{set(heavy.split())} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_only_cli_imports_argparse() -> None:
     others = set((ROOT / "brainseg").rglob("*.py")) - set((ROOT / "brainseg/cli").rglob("*.py"))
     assert [path for path in others if "argparse" in packages(path)] == []

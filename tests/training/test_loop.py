@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import AdamW, Dice, DiceBce, FocalTversky, Lovasz, Sgd
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.evaluation.metrics import count_pixels, dice
 from brainseg.models.network import Network
 from brainseg.models.plain_unet import PlainUnet

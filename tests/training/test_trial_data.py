@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.data.table import read_table
 from brainseg.records.run import Run
 from brainseg.training.distributed import Ranks

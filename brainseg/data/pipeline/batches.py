@@ -7,39 +7,17 @@ an image and, last, its mask). A row is a position in the table that the pack wa
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from brainseg.data.pack.build import Pixels
 from brainseg.data.pack.store import Pack
+from brainseg.data.pipeline.batch import Batch, Rows
 from brainseg.data.readers.images import single_threaded
 
 BATCHES_AHEAD = 1  # ready; one more is in use, and each thread prepares one
-
-Rows = NDArray[np.int64]
-
-
-class Batch(NamedTuple):
-    slices_BHWD: Tensor  # uint8
-    rows: Rows
-
-    @property
-    def image_BCHW(self) -> Tensor:
-        """uint8, channels last in memory."""
-        return self.slices_BHWD[..., :-1].permute(0, 3, 1, 2)
-
-    @property
-    def mask_BHW(self) -> Tensor:
-        """uint8, 0 and 1."""
-        return self.slices_BHWD[..., -1]
-
-    def to(self, device: torch.device) -> "Batch":
-        """Move images and masks to the device in one transfer."""
-        return self._replace(slices_BHWD=self.slices_BHWD.to(device, non_blocking=True))
 
 
 class SliceTransform(Protocol):

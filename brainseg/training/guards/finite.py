@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from brainseg.data.pipeline.batches import Rows
+from brainseg.data.pipeline.batch import Rows
 from brainseg.training.distributed import Ranks
 from brainseg.training.task import Diverged
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.training.losses import Loss, total_over_workers
 
 SumsOf = Callable[[Batch], Tensor]  # a forward pass: the loss's sums over a batch

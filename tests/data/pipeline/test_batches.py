@@ -12,8 +12,8 @@ import torch
 
 from brainseg.data.pack.store import Pack, Pixels
 from brainseg.data.pipeline.augment import Augment
+from brainseg.data.pipeline.batch import Batch
 from brainseg.data.pipeline.batches import (
-    Batch,
     scoring_batches,
     shuffled,
     steps_per_epoch,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import Dice, DiceBce, FocalTversky, Lovasz
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.models.plain_unet import PlainUnet
 from brainseg.records.run import Run
 from brainseg.training.guards.micro_batches import loss_in_parts, split
