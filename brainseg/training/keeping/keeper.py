@@ -18,6 +18,7 @@ from brainseg.models.freezing import changed
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
+from brainseg.training.compute.float32 import float32_products
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
 from brainseg.training.keeping import checkpoint
@@ -161,7 +162,7 @@ class TrialKeeper:
         places = self.ranks.all_gather(place)
         if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            compute = self.machine.compute.to_json()
+            compute = {**self.machine.compute.to_json(), "float32": float32_products()}
             start = {"at": at, "epoch": epoch, "compute": compute, "workers": places}
             append_line(self.folder.starts, start)
 
