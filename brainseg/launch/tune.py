@@ -151,7 +151,7 @@ def _fit(
             search_alg=SweepSearcher(driver),
             scheduler=EpochListener(driver),
             num_samples=-1,  # until the search says that it has ended
-            reuse_actors=placement.workers == 1,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}",
