@@ -1,17 +1,17 @@
 """How fast do augmented slices reach the network, against the usual way of reading them?
 
-Run    python benchmarks/input_pipeline.py [--data FOLDER]
-Gives  each figure of a plain Dataset (A) and of ours as median (lowest to highest), the ratios of
-       the two, and whether the goal is met. A and ours take turns, so that whatever else keeps the
-       machine busy slows both. Two to three minutes on two cores.
+Run    python -m benchmarks.input_pipeline [--quick] [--data FOLDER]
+Gives  slices a second of a plain Dataset (A) and of ours, and the ratios of the two, on one core
+       and on all (8 at most); what a second start takes, and an epoch's first batch; the memory of
+       several processes. A and ours take turns. Two minutes, quick half a minute.
 
 (A) reads image and mask with cv2, applies Affine and a flip of albumentations, returns float
-tensors (Normalize, ToTensorV2). Ours reads a pack, moves image and mask by one warp and leaves
-scaling to the network. Without --data it makes four patients up; any data are copied until there
-are 3929 slices, as many as the LGG data set has.
+tensors (Normalize, ToTensorV2); it is leaner if it returns bytes and the network scales them. Ours
+reads a pack, moves image and mask by one warp and leaves scaling to the network. Without --data it
+makes four patients up; any data are copied until there are as many slices as the LGG data set has.
 
-Ratios by CPU time (all processes) depend less on what else the machine does; goals are held against
-the wall clock's medians.
+Ratios by CPU time (all processes) depend less on what else the machine does; limits are held
+against the wall clock's medians, on idle cores.
 """
 
 import argparse
@@ -22,12 +22,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import albumentations
@@ -39,6 +39,7 @@ from albumentations.pytorch import ToTensorV2
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.claims import Claim, ratios
 from brainseg.config.hyperparameters import Augmentation
 from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
@@ -47,9 +48,14 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.pipeline.augment import Augment
 from brainseg.data.pipeline.batches import training_batches
 
-SLICES, SIDE, BATCH, REPEATS = 3929, 256, 16, 7
+SLICES, QUICK_SLICES, SIDE = 3929, 1600, 256
+BATCH, BATCHES = 16, 100
+ROUNDS, QUICK_ROUNDS = 7, 3
+CORES = min(8, len(os.sched_getaffinity(0)))
+HOLDERS = 4  # processes that map one pack
 POLICY = Augmentation()
 GEOMETRY = {k: v for k, v in asdict(POLICY).items() if k != "missing"}
+FILES, BYTES = "of files", "of files, bytes out"
 
 
 class Plain(Dataset[tuple[Tensor, Tensor]]):
@@ -84,20 +90,15 @@ class Plain(Dataset[tuple[Tensor, Tensor]]):
         return moved["image"], tumour_HW.float() if self.as_float else tumour_HW
 
 
-def ours(pack: Pack, count: int, epoch: int, *, threads: int) -> int:
-    """An epoch over the first count slices; returns how many came."""
-    return sum(
-        len(batch.rows)
-        for batch in training_batches(
-            pack,
-            np.arange(count),
-            Augment(**GEOMETRY),
-            batch_size=BATCH,
-            seed=0,
-            epoch=epoch,
-            threads=threads,
+def ours(pack: Pack, batches: int, epoch: int, *, threads: int) -> int:
+    """The first batches of an epoch; returns how many slices came."""
+    rows, augment = np.arange(len(pack.slices_NHWD)), Augment(**GEOMETRY)
+    with closing(
+        training_batches(
+            pack, rows, augment, batch_size=BATCH, seed=0, epoch=epoch, threads=threads
         )
-    )
+    ) as prepared:
+        return sum(len(batch.rows) for batch in islice(prepared, batches))
 
 
 class Speed(NamedTuple):
@@ -122,72 +123,91 @@ def cpu_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def on_one_core(root: Path, table: pd.DataFrame, pack: Pack) -> None:
-    floats, bytes_ = Plain(root, table), Plain(root, table, as_float=False)
+def on_one_core(root: Path, table: pd.DataFrame, pack: Pack, rounds: int) -> list[Claim]:
     order = iter(np.random.default_rng(0).integers(0, len(table), 10**6).tolist())
 
     def read(dataset: Plain, count: int) -> int:
         return sum(1 for index in islice(order, count) if dataset[index])
 
-    theirs, leaner, mine = [], [], []
+    kinds = (FILES, BYTES)
+    datasets = {f"a Dataset {k}": Plain(root, table, as_float=k == FILES) for k in kinds}
+    theirs: dict[str, list[Speed]] = {name: [] for name in datasets}
+    mine = []
     with one_core():
-        read(floats, 20)
-        for epoch in range(REPEATS):
-            theirs.append(speed(lambda: read(floats, 150)))
-            leaner.append(speed(lambda: read(bytes_, 150)))
-            mine.append(speed(lambda epoch=epoch: ours(pack, 1600, epoch, threads=1)))
-    print("augmented slices a second, one core")
-    show("A, plain Dataset", [s.wall for s in theirs])
-    show("A with bytes out, nothing scaled", [s.wall for s in leaner])
-    show("ours", [s.wall for s in mine])
-    compare("ours / A", mine, theirs, goal=6)
-    compare("ours / A with bytes out", mine, leaner)
+        for dataset in datasets.values():
+            read(dataset, 20)
+        for epoch in range(rounds):
+            for name, dataset in datasets.items():
+                theirs[name].append(speed(partial(read, dataset, 150)))
+            mine.append(speed(partial(ours, pack, BATCHES, epoch, threads=1)))
+    return compared("augmented slices, one core", mine, theirs, limit=6)
 
 
-def on_two_cores(root: Path, table: pd.DataFrame, pack: Pack) -> None:
-    loader = DataLoader(
-        Plain(root, table),
-        batch_size=BATCH,
-        sampler=np.random.default_rng(0).integers(0, len(table), 10**6).tolist(),
-        num_workers=2,
-        worker_init_fn=lambda _: cv2.setNumThreads(1),
-    )
-    batches = iter(loader)
+def on_all_cores(root: Path, table: pd.DataFrame, pack: Pack, rounds: int) -> list[Claim]:
+    loaders = {
+        f"a DataLoader {kind}, {CORES} workers": iter(
+            DataLoader(
+                Plain(root, table, as_float=kind == FILES),
+                batch_size=BATCH,
+                sampler=np.random.default_rng(0).integers(0, len(table), 10**6).tolist(),
+                num_workers=CORES,
+                worker_init_fn=lambda _: cv2.setNumThreads(1),
+            )
+        )
+        for kind in (FILES, BYTES)
+    }
 
-    def load(count: int) -> int:
+    def load(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> int:
         return sum(len(mask) for _, mask in islice(batches, count))
 
-    theirs, mine = [], []
-    for epoch in range(REPEATS):
-        load(6)  # what the workers prepared while ours ran
-        theirs.append(speed(lambda: load(20)))
-        mine.append(speed(lambda epoch=epoch: ours(pack, 3200, epoch, threads=2)))
-    print("batches on two cores, slices a second")
-    show("DataLoader of A, 2 workers", [s.wall for s in theirs])
-    show("ours, 2 threads", [s.wall for s in mine])
-    compare("ours / DataLoader", mine, theirs, goal=10)
+    theirs: dict[str, list[Speed]] = {name: [] for name in loaders}
+    mine = []
+    for epoch in range(rounds):
+        for name, batches in loaders.items():
+            load(batches, 3 * CORES)  # what the workers prepared while others ran
+            theirs[name].append(speed(partial(load, batches, 10 * CORES)))
+        time.sleep(0.2)  # until they have prepared what they may
+        mine.append(speed(partial(ours, pack, BATCHES, epoch, threads=CORES)))
+    return compared(f"augmented batches, {CORES} cores", mine, theirs, limit=10)
 
 
-def second_start(root: Path, table: pd.DataFrame, cache: Path) -> None:
-    def milliseconds(work: Callable[[], object]) -> float:
+def compared(
+    what: str, mine: list[Speed], theirs: dict[str, list[Speed]], *, limit: float
+) -> list[Claim]:
+    """Rounds in which each ran after the other; the limit is for the first of theirs."""
+    found = [Claim(what=what, values=[s.wall for s in mine], unit="slices/s")]
+    limits = (limit, *[None] * len(theirs))
+    for (name, speeds), most in zip(theirs.items(), limits, strict=False):
+        walls = ratios([s.wall for s in mine], [s.wall for s in speeds])
+        cpus = ratios([s.cpu for s in mine], [s.cpu for s in speeds])
+        found.append(Claim(what=what, values=walls, baseline=name, limit=most))
+        found.append(Claim(what=f"{what}, by CPU time", values=cpus, baseline=name))
+    return found
+
+
+def a_start(root: Path, table: pd.DataFrame, cache: Path, rounds: int) -> list[Claim]:
+    """What a trial waits for before its first step, and each of its epochs."""
+
+    def seconds(work: Callable[[], object]) -> float:
         start = time.perf_counter()
         work()
-        return (time.perf_counter() - start) * 1e3
+        return time.perf_counter() - start
 
     recorded = fingerprint(table, root)
-    opened = [
-        milliseconds(
-            lambda: open_pack(table, root, image_size=SIDE, recorded=recorded, cache=cache)
-        )
-        for _ in range(REPEATS)
+    opened = partial(open_pack, table, root, image_size=SIDE, recorded=recorded, cache=cache)
+    once = seconds(opened)
+    again = [seconds(opened) for _ in range(rounds)]
+    pack = opened()
+    first = [seconds(partial(ours, pack, 1, epoch, threads=CORES)) for epoch in range(20)]
+    return [
+        at_most(60, "packing all slices", [once], unit="s"),
+        at_most(0.5, "checking and mapping a pack that is there", again, unit="s"),
+        at_most(0.02, f"an epoch's first batch of {BATCH}, {CORES} cores", first, unit="s"),
     ]
-    looked = [milliseconds(lambda: fingerprint(table, root)) for _ in range(REPEATS)]
-    pack = open_pack(table, root, image_size=SIDE, recorded=recorded, cache=cache)
-    epoch = milliseconds(lambda: ours(pack, SLICES, 0, threads=2))
-    print("a second start, milliseconds")
-    show("checked and mapped, by each trial", opened, goal=500)
-    show("its share of an epoch's batches", [ms / epoch for ms in opened])
-    show("every file looked at, once a run", looked)
+
+
+def at_most(limit: float, what: str, values: list[float], *, unit: str) -> Claim:
+    return Claim(what=what, values=values, unit=unit, limit=limit, better="lower")
 
 
 def hold(
@@ -200,11 +220,11 @@ def hold(
     done.wait()
 
 
-def weigh(root: Path, table: pd.DataFrame, cache: Path) -> None:
+def weight(root: Path, table: pd.DataFrame, cache: Path) -> Claim:
     fork = multiprocessing.get_context("fork")
-    all_in, done = fork.Barrier(5), fork.Event()
+    all_in, done = fork.Barrier(HOLDERS + 1), fork.Event()
     arguments = (root, table, cache, fingerprint(table, root), all_in, done)
-    holders = [fork.Process(target=hold, args=arguments) for _ in range(4)]
+    holders = [fork.Process(target=hold, args=arguments) for _ in range(HOLDERS)]
     for holder in holders:
         holder.start()
     all_in.wait()
@@ -213,9 +233,8 @@ def weigh(root: Path, table: pd.DataFrame, cache: Path) -> None:
     for holder in holders:
         holder.join()
     copy_bytes = sum(file.stat().st_size for file in cache.rglob("slices.npy"))
-    print("memory of the pack in 4 processes, all pages touched")
-    print(f"  summed PSS {shares / 1e6:.0f} MB, one copy {copy_bytes / 1e6:.0f} MB")
-    show("summed PSS / one copy", [shares / copy_bytes], goal=1.2)
+    what = f"memory of a pack that {HOLDERS} processes map, over one copy of it"
+    return at_most(1.2, what, [shares / copy_bytes], unit="x")
 
 
 def proportional_bytes(process: int, folder: Path) -> int:
@@ -225,28 +244,6 @@ def proportional_bytes(process: int, folder: Path) -> int:
         rf"{re.escape(str(folder))}\S*/slices\.npy\n(?:\w+:.*\n)*?Pss: +(\d+) kB", smaps
     )
     return sum(map(int, mapped)) * 1024
-
-
-def show(name: str, values: list[float], *, goal: float | None = None) -> None:
-    line = f"  {name:34s} {median(values):9.2f}"
-    if len(values) > 1:
-        line += f"  ({min(values):.2f} to {max(values):.2f})"
-    if goal is not None:
-        line += f"  goal < {goal:g}: {'met' if median(values) < goal else 'MISSED'}"
-    print(line)
-
-
-def compare(
-    name: str, mine: list[Speed], theirs: list[Speed], *, goal: float | None = None
-) -> None:
-    """Pairs that ran one after the other; the goal is held against the wall clock."""
-    walls = [a.wall / b.wall for a, b in zip(mine, theirs, strict=True)]
-    cpus = [a.cpu / b.cpu for a, b in zip(mine, theirs, strict=True)]
-    line = f"  {name:34s} {median(walls):8.1f}x  ({min(walls):.1f} to {max(walls):.1f})"
-    if goal is not None:
-        line += f"  goal >= {goal:g}x: {'met' if median(walls) >= goal else 'MISSED'}"
-    print(line)
-    print(f"  {'  by CPU time':34s} {median(cpus):8.1f}x  ({min(cpus):.1f} to {max(cpus):.1f})")
 
 
 @contextmanager
@@ -259,10 +256,10 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def copied(source: Path, target: Path) -> Path:
-    """A folder of exactly SLICES slices: the patients of source, over and over."""
+def copied(source: Path, target: Path, slices: int) -> Path:
+    """A folder of exactly that many slices: the patients of source, over and over."""
     table = find_slices(source)
-    for number in range(SLICES):
+    for number in range(slices):
         row = table.iloc[number % len(table)]
         folder = target / f"{number // len(table):03d}_{row['patient']}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -272,31 +269,30 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a folder of slices; default: made-up patients")
-    data = parser.parse_args().data
+def claims(quick: bool, data: Path | None = None) -> list[Claim]:
+    """Measured on slices of ``data``; None: made up."""
+    rounds = QUICK_ROUNDS if quick else ROUNDS
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="brainseg-benchmark-") as name:
         folder = Path(name)
         if data is None:
             data = write_phantoms(folder / "phantoms", patients=4, slices=30, size=SIDE)
-        root = copied(data, folder / "slices")
-        table = find_slices(root)
-        measure(root, table, folder / "cache")
+        root = copied(data, folder / "slices", QUICK_SLICES if quick else SLICES)
+        table, cache = find_slices(root), folder / "cache"
+        once = [*a_start(root, table, cache, rounds), weight(root, table, cache)]
+        pack = open_pack(table, root, image_size=SIDE, cache=cache)
+        turns = [on_one_core(root, table, pack, rounds), on_all_cores(root, table, pack, rounds)]
+        return [*turns[0], *turns[1], *once]
 
 
-def measure(root: Path, table: pd.DataFrame, cache: Path) -> None:
-    start = time.perf_counter()
-    open_pack(table, root, image_size=SIDE, cache=cache)
-    print(f"packing {len(table)} slices of {SIDE} pixels, seconds")
-    show("once", [time.perf_counter() - start], goal=60)
-    second_start(root, table, cache)
-    weigh(root, table, cache)
-    pack = open_pack(table, root, image_size=SIDE, cache=cache)
-    on_one_core(root, table, pack)
-    on_two_cores(root, table, pack)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data", type=Path, help="a folder of slices; default: made-up patients")
+    args = parser.parse_args()
+    for claim in claims(args.quick, args.data):
+        print(claim)
 
 
 if __name__ == "__main__":
