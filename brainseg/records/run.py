@@ -11,6 +11,8 @@
       drivers.jsonl  append-only: when each driver started and ended, and why it ended
       race.jsonl     append-only: a line for each configuration that left a confirmation, named
                      by a trial of it; after which seeds, and beaten by whose configuration
+      compute.json   the precision of all trials that have precision=auto, and why; decided by the
+                     first of them
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
                      latest-*.pt best.pt (in a search) last.pt (in a list of points) until stop
                      failure frozen.json audit.json lr_range.csv
@@ -27,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from brainseg.records.fields import NUMBER, OPTIONAL_NUMBER, Fields
 from brainseg.records.files import Lines, Unreadable, append_line, read_json, read_lines
@@ -57,6 +59,10 @@ SWEEP_FIELDS = Fields(
     | {"data.made_up": bool, "baselines": dict, "baselines.predictors": list}
     | {"objectives": list, "first": list},
 )
+COMPUTE_FIELDS = Fields(("precision",), {"precision": str})
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+DECIDE_AGAIN = "remove it: it is written again, from what the trials recorded if any has started"
 LIST = "run the sweep's command again, which lists the trials that have folders"
 START_AGAIN = "restore it from a copy, or start the sweep again under another --name"
 
@@ -114,6 +120,21 @@ class Run:
     @property
     def journal(self) -> Path:
         return self.path / "study.journal"
+
+    @property
+    def compute(self) -> Path:
+        return self.path / "compute.json"
+
+    def precision(self) -> Precision | None:
+        """What trials with precision=auto compute in; None if none of them has decided yet."""
+        if not self.compute.exists():
+            return None
+        facts = read_json(self.compute, kind=dict, fields=COMPUTE_FIELDS, remedy=DECIDE_AGAIN)
+        for name in PRECISIONS:
+            if facts["precision"] == name:
+                return name
+        fault = f"its precision is {facts['precision']!r}, not {' or '.join(PRECISIONS)}"
+        raise Unreadable(self.compute, fault, DECIDE_AGAIN)
 
     @property
     def results(self) -> Path:

@@ -1,23 +1,34 @@
 """How a trial computes: in the precision of its run, laid out as is fastest where it runs."""
 
+from dataclasses import replace
+
 import torch
 
+from brainseg.records.run import Run
+from brainseg.training.compute.agreement import agreed_precision
+from brainseg.training.compute.answers import Answers
 from brainseg.training.compute.machine import Compute, Machine
+from brainseg.training.compute.rules import compute_of
 from brainseg.training.distributed import Ranks
+from brainseg.training.guards.memory import parts_of
 from brainseg.training.task import Task
 
 
 def machine_for(task: Task, device: torch.device, ranks: Ranks) -> Machine:
-    """The trial's machine, the same on every rank."""
-    precision = task.config.precision
-    if precision == "auto":
-        precision = "bfloat16" if in_hardware(device) else "float32"
-    compute = Compute(precision=precision, optimizer="fused")
-    return Machine(device, ranks.broadcast(compute))
+    """The trial's machine, the same on every rank.
+
+    What is not known yet is measured, which draws random numbers: seeds are set after this.
+    """
+    return Machine(device, ranks.decided(lambda: _compute(task, device, ranks.world)))
 
 
-def in_hardware(device: torch.device) -> bool:
-    """Whether the hardware says that it computes in bfloat16, not whether that is fast."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def _compute(task: Task, device: torch.device, world: int) -> Compute:
+    """Raises ``Unreadable`` where the run's record of its precision holds none."""
+    at_once = max(1, task.config.batch_size // world // parts_of(task.folder))
+    config, answers = replace(task.config, batch_size=at_once), Answers(device)
+    asked = config.precision
+    precision = agreed_precision(Run(task.run), config, answers) if asked == "auto" else asked
+    compute = compute_of(answers.steps(config), answers.updates(config), precision)
+    if answers.shortage:
+        task.folder.note(0, f"computes in plain {precision}: no memory to measure what is faster")
+    return compute

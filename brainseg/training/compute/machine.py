@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Precision = Literal["float32", "bfloat16"]
+from brainseg.records.run import Precision
+
 Implementation = Literal["loop", "foreach", "fused"]  # of an optimizer, the simplest first
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 

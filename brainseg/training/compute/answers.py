@@ -1,0 +1,104 @@
+"""What was measured on machines of this kind, kept in the node's cache: a file for each kind.
+
+    <cache>/compute/<digest of the kind>.json
+      {"kind": {...}, "steps": {family: {candidate: seconds}},
+       "updates": {"family, optimizer": {implementation: seconds}},
+       "failed": {"family, candidate": why}}
+
+A file that is damaged counts as missing: it is measured again.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainseg.config.hyperparameters import TrialConfig
+from brainseg.records.cache import default_cache, read_checked, save_checked
+from brainseg.records.fields import Fields
+from brainseg.records.locks import locked
+from brainseg.training.compute.families import family, family_key
+from brainseg.training.compute.fingerprint import digest_of, kind_of_machine
+from brainseg.training.compute.measure import Measured, measure_steps, measure_updates
+
+SECTIONS = ("kind", "steps", "updates", "failed")
+ANSWERS = Fields(SECTIONS, dict.fromkeys(SECTIONS, dict))
+
+
+class Answers:
+    """Figures of one kind of machine; what is missing is measured, by one process of a node."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.kind = device, kind_of_machine(device)
+        self.folder = default_cache() / "compute"
+        self.path = self.folder / f"{digest_of(self.kind)}.json"
+        self.failed: dict[str, str] = {}  # of what this process has measured
+        self.shortage = False  # of memory, in any of it
+
+    @property
+    def name(self) -> str:
+        """`AMD EPYC, 2 threads`, or the GPU's."""
+        threads = self.kind.get("threads")
+        return self.kind["name"] + (f", threads: {threads}" if threads else "")
+
+    def steps(self, config: TrialConfig) -> dict[str, float]:
+        """Seconds of a step in each of the candidates that could be measured."""
+        key = family_key(config)
+        return self._known_or("steps", key, lambda: measure_steps(config, self.device))
+
+    def updates(self, config: TrialConfig) -> dict[str, float]:
+        """Seconds of an optimizer's update, by implementation."""
+        key = f"{family(config.model)}, {type(config.optimizer).__name__}"
+        return self._known_or("updates", key, lambda: measure_updates(config, self.device))
+
+    def _known_or(
+        self, section: str, key: str, measure: Callable[[], Measured]
+    ) -> dict[str, float]:
+        """The figures that are known, or else are measured now and kept.
+
+        Without memory for it they are not kept; without a cache to write to neither, and the pack
+        of the data, which needs one too, will say so.
+        """
+        if key in (known := self._read()[section]):
+            return dict(known[key])
+        with self._alone():
+            content = self._read()
+            if key in content[section]:
+                return dict(content[section][key])
+            measured = measure()
+            self.failed |= {f"{key}, {name}": why for name, why in measured.failed.items()}
+            self.shortage |= measured.shortage
+            if not measured.shortage:
+                content[section][key] = measured.seconds
+                content["failed"] |= self.failed
+                self._write(content)
+            return measured.seconds
+
+    def _read(self) -> dict[str, Any]:
+        nothing: dict[str, Any] = {name: {} for name in SECTIONS}
+        return read_answers(self.path) or nothing | {"kind": self.kind}
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        with suppress(OSError):
+            save_checked(self.path, json.dumps(content, indent=1).encode())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process of the node measures at a time: beside another its figures would be off."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # a cache without locks, or none to write to
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.folder / "lock"))
+            yield
+
+
+def read_answers(path: Path) -> dict[str, Any] | None:
+    """What a file holds; None where it is missing or damaged."""
+    content = read_checked(path)
+    if content is None:
+        return None
+    answers: dict[str, Any] = json.loads(content)
+    return None if ANSWERS.fault(answers) else answers
