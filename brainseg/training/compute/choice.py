@@ -29,6 +29,7 @@ def _compute(task: Task, device: torch.device, world: int) -> Compute:
     asked = config.precision
     precision = agreed_precision(Run(task.run), config, answers) if asked == "auto" else asked
     compute = compute_of(answers.steps(config), answers.updates(config), precision)
-    if answers.shortage:
-        task.folder.note(0, f"computes in plain {precision}: no memory to measure what is faster")
+    note = f"computes in plain {precision}, for want of memory to measure what is faster"
+    if answers.shortage and note not in task.folder.notes():
+        task.folder.note(0, note)
     return compute

@@ -69,7 +69,8 @@ def test_a_trial_that_fits_in_no_part_fails_with_the_figures(run: Run) -> None:
     assert ending.state == "failed"
     assert ending.reason.startswith("out of memory with 4 of 16 images at once (RAM: 0.0")
     assert "try a smaller image_size, batch_size or network" in ending.reason
-    assert [note.split(" for want")[0] for note in folder.notes()] == [
+    assert [note.split(", for want")[0].split(" for want")[0] for note in folder.notes()] == [
+        "computes in plain float32",
         "batch 16 as 2 x 8",
         "batch 16 as 4 x 4",
     ]
