@@ -8,9 +8,10 @@ import hashlib
 import re
 from pathlib import Path
 
-import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+
+from brainseg.models.libraries import timm
 
 HUB_NAME = re.compile(r"([0-9a-f]{64})$")
 TORCH_NAME = re.compile(r"-([0-9a-f]{8,64})\.")

@@ -5,13 +5,12 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, TypeVar
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from brainseg.config.schema import did_you_mean
+from brainseg.models.libraries import smp, timm
 
 M = TypeVar("M", bound=nn.Module)
 TIMM = "tu-"  # the prefix of timm's encoders in segmentation-models-pytorch

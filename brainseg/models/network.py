@@ -7,22 +7,22 @@ from collections.abc import Hashable
 from contextlib import suppress
 from typing import Self, get_args, get_type_hints
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
 from brainseg.config.hyperparameters import Encoder, First, Plain
 from brainseg.models import encoders, freezing, weights
+from brainseg.models.libraries import smp
 from brainseg.models.plain_unet import PlainUnet
 from brainseg.models.reuse import Recent, StartState
 
-DECODERS = {
-    "unet": smp.Unet,
-    "unetplusplus": smp.UnetPlusPlus,
-    "manet": smp.MAnet,
-    "fpn": smp.FPN,
-    "deeplabv3plus": smp.DeepLabV3Plus,
-    "segformer": smp.Segformer,
+DECODERS = {  # and the library's names of them
+    "unet": "Unet",
+    "unetplusplus": "UnetPlusPlus",
+    "manet": "MAnet",
+    "fpn": "FPN",
+    "deeplabv3plus": "DeepLabV3Plus",
+    "segformer": "Segformer",
 }
 STRIDES = {"deeplabv3plus": 16}  # of the deepest feature map, in pixels; 32 under the others
 _blocks = Recent[Hashable, freezing.Blocks](most=64)  # by kind of network
@@ -158,7 +158,7 @@ def _body(config: Encoder | Plain, channels: int, image_size: int) -> nn.Module:
             norm=config.norm,
             channels=channels,
         )
-    made: nn.Module = DECODERS[config.decoder](
+    made: nn.Module = getattr(smp, DECODERS[config.decoder])(
         config.name,
         encoder_weights=None,
         in_channels=channels,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import timm
 from torch import Tensor, nn
 
 from brainseg.config.schema import did_you_mean
@@ -13,6 +12,7 @@ from brainseg.models.encoders import (
     TIMM,
     on_meta_device,
 )
+from brainseg.models.libraries import timm
 from brainseg.models.tensor_faults import is_short, kind_fault, value_fault
 from brainseg.models.weight_files import StateDict, read_states, two_lines
 

@@ -4,8 +4,6 @@ import re
 from collections.abc import Hashable
 from pathlib import Path
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
 from huggingface_hub import hf_hub_download, is_offline_mode, try_to_load_from_cache
 from torch import nn
@@ -18,6 +16,7 @@ from brainseg.models.encoders import (
     published_weights,
     size_options,
 )
+from brainseg.models.libraries import smp, timm
 from brainseg.models.reuse import Recent, StartState, identities
 from brainseg.models.state_dicts import load_state, the_only_state
 from brainseg.models.weight_files import StateDict, read_states

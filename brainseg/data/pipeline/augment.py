@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import pi, sqrt
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,9 +25,8 @@ from brainseg.config.hyperparameters import Augmentation
 from brainseg.config.schema import leaf_of, require_legal
 from brainseg.process import environment
 
-# Its import would ask the network for a newer version.
-with environment(NO_ALBUMENTATIONS_UPDATE="1"):
-    from albumentations import BasicTransform, ElasticTransform, GaussNoise
+if TYPE_CHECKING:
+    from albumentations import BasicTransform
 
 Pixels = NDArray[np.uint8]
 Strengths = tuple[float, float, float, float, float]
@@ -156,7 +155,7 @@ def _scratch(height: int, width: int, count: int) -> _Scratch:
     return scratch
 
 
-def _transform(extra: Extra, side: int) -> BasicTransform:
+def _transform(extra: Extra, side: int) -> "BasicTransform":
     """This thread's own transform, since each keeps its random state.
 
     Source of the deformation: Simard et al. (2003), "Best practices for convolutional neural
@@ -164,6 +163,9 @@ def _transform(extra: Extra, side: int) -> BasicTransform:
     has a standard deviation of 1 / (2 s sqrt(3 pi)).
     """
     if getattr(_thread, "transform", (None, None))[0] != (extra, side):
+        # Half a CPU-second, for an extra alone. It would ask the network for a newer version.
+        with environment(NO_ALBUMENTATIONS_UPDATE="1"):
+            from albumentations import ElasticTransform, GaussNoise
         if extra == "noise":
             transform = GaussNoise(std_range=NOISE, p=EXTRA_SHARE)
         else:
