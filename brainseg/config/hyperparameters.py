@@ -237,7 +237,7 @@ class TrialConfig:
     clip_norm: Annotated[float, Within(0)] = (
         1.0  # gradients are scaled down to this Euclidean norm; 0 leaves them alone
     )
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if in hardware
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: as measured
     sync_batch_norm: bool = False  # batch statistics over all workers; GPUs only
     compile: bool = False  # the network by torch.compile: minutes at first, faster steps after
     seed: Annotated[int, Within(0, 2**31 - 1)] = 0

@@ -1,6 +1,7 @@
 """All findings that follow from the evidence, problems last, and a verdict in one line."""
 
 from brainseg.doctor.check_machines import check_machines
+from brainseg.doctor.check_precision import check_precision
 from brainseg.doctor.check_services import check_services
 from brainseg.doctor.check_software import check_software
 from brainseg.doctor.collect import Evidence
@@ -14,6 +15,7 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     findings = [
         *check_machines(evidence),
         *check_software(evidence),
+        *check_precision(evidence),
         *check_services(evidence),
     ]
     return sorted(findings, key=lambda finding: ORDER.index(finding.level))

@@ -78,6 +78,7 @@ class MachineFacts:
     storage_free: float | None = None  # bytes, at --storage or the nearest folder above it
     shm: float | None = None  # bytes of /dev/shm
     ray_problem: str = ""  # why a Ray could not work here: a sentence with its remedy
+    speeds: list[dict[str, Any]] = field(default_factory=list)  # see compute.figures
     open_files: int | None = None
     addresses: list[str] = field(default_factory=list)  # that the machine's host name resolves to
     gloo_interface: str = ""
@@ -106,6 +107,7 @@ def collect(storage: str) -> dict[str, Any]:
         "versions": _software,
         "disks": lambda: _disks(storage),
         "limits": _limits,
+        "speeds": _speeds,
         "ports": lambda: {"ports": [asdict(port) for port in ray_ports()]},
     }
     facts: dict[str, Any] = {"host": socket.gethostname(), "cpus": os.cpu_count() or 0}
@@ -228,6 +230,12 @@ def _free(folder: Path) -> int:
     """Bytes free at a folder or, if it does not exist yet, at the nearest one above it."""
     whole = folder.absolute()
     return shutil.disk_usage(next(p for p in (whole, *whole.parents) if p.exists())).free
+
+
+def _speeds() -> dict[str, Any]:
+    from brainseg.training.compute.figures import all_figures
+
+    return {"speeds": all_figures()}
 
 
 def _limits() -> dict[str, Any]:

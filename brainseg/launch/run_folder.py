@@ -59,6 +59,7 @@ def open_run(
         )
     asked["from"] = str(earlier.resolve()) if earlier else ""
     if run.sweep.exists():
+        run.precision()  # refuses a record that no trial could follow
         _refuse_other_data(run, data)
         _refuse_other(run, sweep, asked)
         _note_place(run, asked["data"])

@@ -13,7 +13,7 @@ from torch.optim import AdamW as TorchAdamW
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import AdamW, Sgd
-from brainseg.training.compute.machine import Implementation
+from brainseg.training.compute.plan import Implementation
 from brainseg.training.schedules import Setting
 
 BETA2 = 0.999

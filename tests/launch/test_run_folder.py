@@ -386,3 +386,14 @@ def test_seeds_of_an_earlier_version_keep_their_folds_and_further_ones_get_their
         assert (table["fold_3"].iloc[rows_of(table, fold, 3)[1]] == fold).all()
     begin_anew(with_seeds(1, 2, 3))
     assert list(read_table(run.slices)) == [*old, "fold_3"]
+
+
+def test_a_record_of_the_precision_that_no_trial_could_follow_is_refused_before_any_starts(
+    data: Data, tmp_path: Path
+) -> None:
+    run = begun(data, Run(tmp_path / "s"))
+    write_json(run.compute, {"precision": "half"})
+    assert refused(lambda: begun(data, run)) == (
+        f"{run.compute} cannot be read: its precision is 'half', not float32 or bfloat16; "
+        "remove it: it is written again, from what the trials recorded if any has started"
+    )

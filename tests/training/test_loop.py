@@ -17,7 +17,8 @@ from brainseg.data.pipeline.batch import Batch
 from brainseg.evaluation.metrics import count_pixels, dice
 from brainseg.models.network import Network
 from brainseg.models.plain_unet import PlainUnet
-from brainseg.training.compute.machine import Compute, Machine
+from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.plan import Compute
 from brainseg.training.guards.finite import NotFinite
 from brainseg.training.loop import Scores, score_epoch, train_steps
 from brainseg.training.losses import Loss, build_loss, pixel_sums

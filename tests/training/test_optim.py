@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from brainseg.config import hyperparameters
 from brainseg.config.hyperparameters import Adam, AdamW, OneCycle, Sgd
-from brainseg.training.compute.machine import Implementation
+from brainseg.training.compute.plan import Implementation
 from brainseg.training.optim import build_optimizer, load_optimizer, momentum_of, set_rates
 from brainseg.training.schedules import Setting, build_schedule
 

@@ -1,31 +1,19 @@
-"""What was measured on machines of this kind, kept in the node's cache: a file for each kind.
-
-    <cache>/compute/<digest of the kind>.json
-      {"kind": {...}, "steps": {family: {candidate: seconds}},
-       "updates": {"family, optimizer": {implementation: seconds}},
-       "failed": {"family, candidate": why}}
-
-A file that is damaged counts as missing: it is measured again.
-"""
+"""What is known of how fast this machine computes; what is not known yet is measured."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from brainseg.config.hyperparameters import TrialConfig
-from brainseg.records.cache import default_cache, read_checked, save_checked
-from brainseg.records.fields import Fields
+from brainseg.records.cache import save_checked
 from brainseg.records.locks import locked
 from brainseg.training.compute.families import family, family_key
+from brainseg.training.compute.figures import SECTIONS, folder_of_figures, name_of, read_figures
 from brainseg.training.compute.fingerprint import digest_of, kind_of_machine
 from brainseg.training.compute.measure import Measured, measure_steps, measure_updates
-
-SECTIONS = ("kind", "steps", "updates", "failed")
-ANSWERS = Fields(SECTIONS, dict.fromkeys(SECTIONS, dict))
 
 
 class Answers:
@@ -33,16 +21,14 @@ class Answers:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.kind = device, kind_of_machine(device)
-        self.folder = default_cache() / "compute"
+        self.folder = folder_of_figures()
         self.path = self.folder / f"{digest_of(self.kind)}.json"
         self.failed: dict[str, str] = {}  # of what this process has measured
         self.shortage = False  # of memory, in any of it
 
     @property
     def name(self) -> str:
-        """`AMD EPYC, 2 threads`, or the GPU's."""
-        threads = self.kind.get("threads")
-        return self.kind["name"] + (f", threads: {threads}" if threads else "")
+        return name_of(self.kind)
 
     def steps(self, config: TrialConfig) -> dict[str, float]:
         """Seconds of a step in each of the candidates that could be measured."""
@@ -79,7 +65,7 @@ class Answers:
 
     def _read(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {name: {} for name in SECTIONS}
-        return read_answers(self.path) or nothing | {"kind": self.kind}
+        return read_figures(self.path) or nothing | {"kind": self.kind}
 
     def _write(self, content: Mapping[str, Any]) -> None:
         with suppress(OSError):
@@ -93,12 +79,3 @@ class Answers:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(self.folder / "lock"))
             yield
-
-
-def read_answers(path: Path) -> dict[str, Any] | None:
-    """What a file holds; None where it is missing or damaged."""
-    content = read_checked(path)
-    if content is None:
-        return None
-    answers: dict[str, Any] = json.loads(content)
-    return None if ANSWERS.fault(answers) else answers

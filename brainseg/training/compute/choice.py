@@ -7,7 +7,8 @@ import torch
 from brainseg.records.run import Run
 from brainseg.training.compute.agreement import agreed_precision
 from brainseg.training.compute.answers import Answers
-from brainseg.training.compute.machine import Compute, Machine
+from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.plan import Compute
 from brainseg.training.compute.rules import compute_of
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards.memory import parts_of

@@ -20,11 +20,8 @@ from brainseg.config.hyperparameters import Encoder, Sgd, TrialConfig
 from brainseg.data.pipeline.batches import Batch
 from brainseg.models.encoders import fixed_size
 from brainseg.models.network import Network, build_network
-from brainseg.training.compute.machine import (
-    IMPLEMENTATIONS,
-    Implementation,
-    Machine,
-)
+from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.plan import IMPLEMENTATIONS, Implementation
 from brainseg.training.compute.rules import STEPS
 from brainseg.training.guards import memory
 from brainseg.training.loop import train_steps

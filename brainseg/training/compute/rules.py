@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from brainseg.records.run import Precision
-from brainseg.training.compute.machine import (
+from brainseg.training.compute.plan import (
     IMPLEMENTATIONS,
     Compute,
     Implementation,

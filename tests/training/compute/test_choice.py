@@ -17,9 +17,10 @@ from brainseg.config.schema import flatten
 from brainseg.records.cache import save_checked
 from brainseg.records.files import Unreadable, read_json, read_lines
 from brainseg.records.run import Run
-from brainseg.training.compute.answers import Answers, read_answers
+from brainseg.training.compute.answers import Answers
 from brainseg.training.compute.choice import machine_for
 from brainseg.training.compute.families import family, family_key
+from brainseg.training.compute.figures import read_figures
 from brainseg.training.compute.rules import STEPS, gain_of
 from brainseg.training.distributed import Ranks
 from tests.support.tasks import task_of
@@ -71,7 +72,7 @@ def test_figures_are_measured_once_kept_and_measured_again_where_the_file_is_dam
     torch.set_num_threads(1)
     machine = machine_for(task_of(run, "0000", AUTO), CPU, Ranks(0, 1))
     path = Answers(CPU).path
-    content = read_answers(path)
+    content = read_figures(path)
     assert content and path.parent == cache / "compute"
     (steps,), (updates,) = content["steps"].values(), content["updates"].values()
     assert steps.keys() == STEPS.keys() and updates.keys() == {"loop", "foreach", "fused"}
@@ -86,7 +87,7 @@ def test_figures_are_measured_once_kept_and_measured_again_where_the_file_is_dam
     assert path.read_bytes() == before
     path.write_bytes(before[:-9] + b"x" + before[-8:])
     machine_for(task_of(run, "0002", AUTO), CPU, Ranks(0, 1))
-    assert read_answers(path) and path.read_bytes() != before
+    assert read_figures(path) and path.read_bytes() != before
 
 
 def test_a_trial_s_rows_are_the_same_whether_it_measured_or_found_the_answer(
@@ -95,7 +96,7 @@ def test_a_trial_s_rows_are_the_same_whether_it_measured_or_found_the_answer(
     config = replace(AUTO, model=replace(NORMED, dropout=0.3), precision="float32")
     threads = torch.get_num_threads()
     first = trained(run, "0000", config, nothing)
-    assert read_answers(Answers(CPU).path)
+    assert read_figures(Answers(CPU).path)
     second = trained(run, "0001", config, nothing)
     assert [*map(untimed, first.rows())] == [*map(untimed, second.rows())]
     assert first.notes() == second.notes() == []
@@ -178,6 +179,7 @@ import sys
 import torch
 from brainseg.config.hyperparameters import Plain, TrialConfig
 from brainseg.training.compute.measure import measure_steps
+from brainseg.training.compute.figures import read_figures
 from brainseg.training.compute.rules import gain_of, precision_of
 torch.set_num_threads(1)
 config = TrialConfig(model=Plain(width=16, depth=2), image_size=64, batch_size=8)
