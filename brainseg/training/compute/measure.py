@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from brainseg.config.hyperparameters import Encoder, Sgd, TrialConfig
-from brainseg.data.pipeline.batches import Batch
+from brainseg.data.pipeline.batch import Batch
 from brainseg.models.encoders import fixed_size
 from brainseg.models.network import Network, build_network
 from brainseg.training.compute.machine import Machine
@@ -33,8 +33,8 @@ SECONDS = 1.0  # of timed rounds, after which no further one begins
 MOST = 6  # rounds after the first, which compiles
 UPDATES = 2  # turns of each optimizer, and updates of a turn
 TURN_SECONDS, TURN_STEPS = 0.02, 5  # a turn is so long, or takes so many steps
-STEP_SECONDS = 0.4  # about so long is a step on a CPU: of few images, or of more
-FEW, MANY = 2, 8  # images; one alone does not train every network
+STEP_SECONDS = 0.6  # about so long is a step on a CPU: of few images, or of more
+FEW, MANY = 2, 16  # images; one alone does not train every network
 LARGEST = 192  # pixels a side on a CPU: at larger ones candidates compare alike
 HOPELESS = 3.0  # times as long as another in the first timed round: not timed again
 FAINT = 1e-9  # learning rate
