@@ -14,6 +14,7 @@ from brainseg.config.schema import build
 from brainseg.launch.deaths import INFEASIBLE_RAM, Cause, KernelKills, death_of
 from brainseg.launch.job import RayGone
 from brainseg.process import Log
+from brainseg.records.checkpoint_index import newest_epoch
 from brainseg.records.rows import EpochRow
 from brainseg.records.storage import MachineFault
 from brainseg.records.trial_folder import Ending
@@ -22,7 +23,7 @@ from brainseg.search.driver import SearchDriver
 from brainseg.tracking.mirror import Mirror
 from brainseg.training.keeping import checkpoint
 
-RETRIES = 2  # of a trial whose processes died without finishing another epoch
+RETRIES = 2  # of a trial whose processes died without another checkpoint
 
 
 class Abandoned(BaseException):
@@ -37,8 +38,8 @@ class Recorder(tune.Callback):
     ) -> None:
         self.driver, self.run, self.mirror, self.log = driver, driver.run, mirror, log
         self.why_ended = why_ended  # a trial's processes, "" if they died by themselves
-        self._epochs: dict[str, int] = {}  # that trials have finished
-        self._deaths: dict[str, int] = {}  # of each trial since its last epoch, by its own fault
+        self._kept: dict[str, int] = {}  # the epoch of trials' checkpoints when they last died
+        self._deaths: dict[str, int] = {}  # of each trial without a newer one, by its own fault
         self._again: dict[str, str] = {}  # why trials start again, where they do
         self._kills, self._looked = KernelKills(), -LOOK_SECONDS
         self.fault: MachineFault | None = None  # that ended Tune, which hides what callbacks raise
@@ -73,9 +74,6 @@ class Recorder(tune.Callback):
         if "epoch" not in result:
             return
         name, row = trial.config["trial"], EpochRow.from_json(result)
-        if row.epoch > self._epochs.get(name, 0):
-            self._epochs[name] = row.epoch
-            self._deaths.pop(name, None)
         self._log_notes(name)
         self.mirror.follow(name)
         self.log(
@@ -101,7 +99,7 @@ class Recorder(tune.Callback):
             self.driver.limit(others)
             self.log(f"[{name}] {death.words}; from now on at most {others} trial(s) at once")
         elif death.cause != Cause.NODE:
-            self._deaths[name] = self._deaths.get(name, 0) + 1
+            self._count_death(name)
         if self._deaths.get(name, 0) <= RETRIES:
             self._again[name] = self.why_ended(name) or death.words
             self.driver.resume(name)
@@ -112,6 +110,12 @@ class Recorder(tune.Callback):
         if death.cause == Cause.MEMORY:
             died = f"{INFEASIBLE_RAM}, even alone: {death.words}"
         self._end(trial, crash=self.why_ended(name) or died)
+
+    def _count_death(self, name: str) -> None:
+        """An epoch that no checkpoint holds is no progress: it would be trained for ever."""
+        kept = newest_epoch(self.run.trial(name).path)
+        before = self._deaths.get(name, 0) if kept <= self._kept.get(name, 0) else 0
+        self._kept[name], self._deaths[name] = kept, before + 1
 
     def _require_ray(self, why_gone: str) -> None:
         if why_gone:

@@ -18,6 +18,7 @@ from brainseg.cluster.placement_groups import PlacementGroups
 from brainseg.cluster.processes import end_processes, processes_of
 from brainseg.launch.room_timeout import End, Wait, Warn
 from brainseg.process import Log
+from brainseg.records.checkpoint_index import newest_epoch
 from brainseg.records.files import Lines
 from brainseg.records.run import Run
 
@@ -115,12 +116,13 @@ class StallWatcher(tune.Callback):
         log: Log,
     ) -> None:
         self.run, self.placement, self.groups, self.log = run, placement, groups, log
-        self.attempts = attempts  # that a trial has to finish another epoch
+        self.attempts = attempts  # that a trial has to reach another checkpoint
         self.timeout = StallTimeout(minutes=minutes)
         self._looked = -LOOK_SECONDS
         self._rows: dict[str, Lines] = {}  # of each trial that has started
         self._ended: dict[str, str] = {}  # trials ended since they last started, and why
-        self._stalls: dict[str, int] = {}  # how often in a row, without an epoch between
+        self._stalls: dict[str, int] = {}  # how often in a row, without another checkpoint
+        self._kept: dict[str, int] = {}  # the epoch of trials' checkpoints at their last stall
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
@@ -128,12 +130,6 @@ class StallWatcher(tune.Callback):
         self._rows[name] = Lines(self.run.trial(name).metrics)
         if not self._ended.pop(name, ""):
             self._stalls.pop(name, None)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        if "epoch" in result:
-            self._stalls.pop(trial.config["trial"], None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -168,7 +164,11 @@ class StallWatcher(tune.Callback):
             self.log(f"[{name}] {quiet}{self._outlook(name)}")
             return
         self._ended[name] = quiet
-        self._stalls[name] = self._stalls.get(name, 0) + 1
+        kept = newest_epoch(self.run.trial(name).path)
+        self._stalls[name] = 1 + (
+            self._stalls.get(name, 0) if kept <= self._kept.get(name, 0) else 0
+        )
+        self._kept[name] = kept
         self.log(f"[{name}] {quiet}: its processes are ended")
         self.timeout.restart(name)
         end_processes(actor)

@@ -41,6 +41,11 @@ def on_disk(folder: Path) -> list[str]:
     return sorted(names, key=epoch_of, reverse=True)
 
 
+def newest_epoch(folder: Path) -> int:
+    """The epoch of the newest checkpoint that is there, whole or not; 0 for none."""
+    return max(map(epoch_of, on_disk(folder)), default=0)
+
+
 def epoch_of(name: str) -> int:
     """The epoch after which the checkpoint ``name`` was written."""
     match = NAME.fullmatch(name)

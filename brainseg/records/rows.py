@@ -98,6 +98,10 @@ class EpochRow:
         int | None,
         Column("2 from the epoch on that was trained again, since the training loss broke."),
     ] = None
+    repeats: Annotated[
+        int | None,
+        Column("How often it was trained before and lost: no checkpoint held it."),
+    ] = None
     frozen_blocks: Annotated[
         int | None, Column("How many of the encoder's first blocks were frozen.")
     ] = None

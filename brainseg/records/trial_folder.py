@@ -83,14 +83,23 @@ class TrialDir:
         """When and where its workers started, a line for each start or resume; and ``notes``."""
         return self.path / "begins.jsonl"
 
-    def note(self, epoch: int, text: str) -> None:
-        """Append what a person should know of the trial, such as that a checkpoint was damaged."""
+    def note(self, epoch: int, text: str, **facts: Any) -> None:
+        """Append what a person should know of the trial, such as that a checkpoint was damaged.
+
+        Args:
+            facts: of it, for programs, such as `lost`: see ``lost_epochs``.
+        """
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        append_line(self.starts, {"at": at, "epoch": epoch, "note": text})
+        append_line(self.starts, {"at": at, "epoch": epoch, "note": text, **facts})
 
     def notes(self) -> list[str]:
         """What a person should know of the trial, in sentences without a full stop."""
         return [line["note"] for line in read_lines(self.starts) if "note" in line]
+
+    def lost_epochs(self) -> list[tuple[int, int]]:
+        """The first and the last epoch that were lost, each time that some were."""
+        lost = [line["lost"] for line in read_lines(self.starts) if "lost" in line]
+        return [(first, last) for first, last in lost]
 
     @property
     def heartbeat(self) -> Path:

@@ -94,11 +94,10 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
 def train(task: Task, report: Report, device: torch.device) -> None:
     """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
-    After each epoch rank 0 writes the row and the per-patient table, at some also a checkpoint, the
-    network and the panels, see ``keeping.save_points``; then every rank calls ``report``. All is on
-    the disk before it reports the epoch that it pauses or ends after. Killed at any moment and
-    called again, it resumes from the last checkpoint; called again after its end, it does nothing.
-    A training that breaks down may go back once, see ``keeping.breakdown``.
+    After each epoch rank 0 writes the row and the per-patient table, at some also all else, see
+    ``keeping.save_points``; then every rank calls ``report``. All is on the disk before it reports
+    the epoch that it pauses or ends after. Killed at any moment and called again, it resumes from
+    the last checkpoint; after its end, it does nothing. It may go back, see ``keeping.breakdown``.
     """
     trial = Trial(task, device)
     trial.restore()
@@ -107,7 +106,7 @@ def train(task: Task, report: Report, device: torch.device) -> None:
         while trial.epoch < trial.last_epoch() and not trial.is_stopped():
             report(trial.run_epoch())
         trial.keeper.settle(trial.epoch)
-        trial.keeper.audit(trial.epoch)
+        trial.keeper.proof.audit(trial.epoch)
     finally:
         trial.keeper.saves.close()
         trial.keeper.note_costs(trial.epoch)
@@ -258,7 +257,7 @@ class Trial:
         """Train the next epoch, with what it freezes; return the mean loss of its steps."""
         self.keeper.charge_rest()
         if self.learner.frozen_in(self.epoch) != self.learner.frozen:
-            self.keeper.audit(self.epoch)
+            self.keeper.proof.audit(self.epoch)
             self.learner.freeze_for(self.epoch)
         loss = self._train()
         self.require_finite()

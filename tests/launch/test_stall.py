@@ -159,7 +159,7 @@ def run_stopped(patients: Path, storage: Path, *, workers: int) -> list[str]:
     thread.join()
     (record,) = run.trials()
     assert (record.state, record.reason) == ("done", "")
-    starts = read_lines(stopped.trial.starts)
+    starts = [line for line in read_lines(stopped.trial.starts) if "workers" in line]
     assert len(starts) == 2 and 0 < starts[1]["epoch"] < 40
     assert not psutil.pid_exists(stopped.processes[0])
     return said

@@ -296,7 +296,7 @@ def test_a_trial_whose_process_dies_again_and_again_goes_on_as_long_as_it_gets_o
 def _gets_on(trial: TrialDir, times: int) -> int:
     """The epoch after which the trial began for the so many-th time, once it finished two more."""
     while True:
-        begins = read_lines(trial.starts)
+        begins = [line for line in read_lines(trial.starts) if "workers" in line]
         if len(begins) == times and len(trial.rows()) > begins[-1]["epoch"] + 1:
             return int(begins[-1]["epoch"])  # Tune has heard of the first of them
         time.sleep(0.1)

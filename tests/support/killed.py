@@ -4,10 +4,12 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.training.trial import run_trial
 from tests.support.tasks import task_of
@@ -20,6 +22,30 @@ def killed_before(run: Run, trial: str, config: TrialConfig, file: str) -> None:
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL, f"{file} was never written"
+
+
+def killed_after(
+    run: Run, trial: str, config: TrialConfig, epoch: int, *, checkpoint_every: float
+) -> None:
+    """Train until that epoch is reported; then SIGKILL, once what was saved is on the disk."""
+    args = (run.path, trial, config, epoch, checkpoint_every)
+    child = mp.get_context("spawn").Process(target=_train_to, args=args)
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL, f"epoch {epoch} was never reported"
+
+
+def _train_to(
+    run: Path, trial: str, config: TrialConfig, epoch: int, checkpoint_every: float
+) -> None:
+    def kill(row: EpochRow) -> None:
+        if row.epoch == epoch:
+            for thread in threading.enumerate():
+                if thread is not threading.current_thread() and not thread.daemon:
+                    thread.join()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run_trial(task_of(Run(run), trial, config, checkpoint_every=checkpoint_every), kill, CPU)
 
 
 def _train(run: Path, trial: str, config: TrialConfig, file: str) -> None:

@@ -31,6 +31,7 @@ CPU = torch.device("cpu")
 TIMED = (
     *("seconds", "start_seconds", "train_seconds", "score_seconds"),
     *("images_per_second", "milliseconds_per_image"),
+    "repeats",
 )
 
 
@@ -88,7 +89,7 @@ def join(rank: int, world: int, meeting: str, run: Path, trial: str, config: Tri
 
 
 def untimed(row: EpochRow) -> dict[str, Any]:
-    """What must be the same however fast it was."""
+    """What must be the same however fast it was, and however often it was killed."""
     return {name: value for name, value in row.to_json().items() if name not in TIMED}
 
 

@@ -5,13 +5,13 @@ that a trial resumes from, whatever became of the files beside it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build, flatten
-from brainseg.records.checkpoint_index import content, epoch_of, on_disk
+from brainseg.records.checkpoint_index import content, newest_epoch
 from brainseg.records.files import write_text
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping import checkpoint
@@ -62,6 +62,11 @@ class CarriedFiles:
         self.texts = dict(state["files"] if "files" in state else self._of_earlier_version(state))
         return self.put_back()
 
+    def rows_after(self, epoch: int) -> list[dict[str, Any]]:
+        """The rows that the file holds of later epochs: the process died before it saved again."""
+        rows = _by_epoch(self.folder.metrics)
+        return [rows[number] for number in sorted(rows) if number > epoch]
+
     def start(self) -> None:
         """Write the files of a trial before its first epoch."""
         self.texts = {}
@@ -71,7 +76,7 @@ class CarriedFiles:
     def put_back(self) -> list[str]:
         """Write again what is lost, or not as it was; return what was lost, in words.
 
-        What a process left that was killed before its checkpoint is no loss: the epoch is repeated.
+        Rows that a process left beyond its last checkpoint are no loss: their epochs are repeated.
         """
         lost = []
         for name, text in self.texts.items():
@@ -105,6 +110,13 @@ def foreign(state: Mapping[str, Any], trial: str, config: TrialConfig) -> str:
     return "is of another trial" if differs else ""
 
 
+def again_in_words(epochs: Sequence[int]) -> str:
+    """That epochs are trained again which no checkpoint holds."""
+    if len(epochs) == 1:
+        return f"epoch {epochs[0]} was lost and is trained again"
+    return f"epochs {epochs[0]} to {epochs[-1]} were lost and are trained again"
+
+
 def lost_beside(folder: TrialDir, network: Path, state: Mapping[str, Any]) -> list[str]:
     """What a checkpoint does not carry, or not this one, and is lost; in words.
 
@@ -131,7 +143,7 @@ def restore_rows(folder: TrialDir) -> str:
 
     For the search, which reads the rows of paused trials before they resume.
     """
-    last = max(map(epoch_of, on_disk(folder.path)), default=0)
+    last = newest_epoch(folder.path)
     if len(_rows(folder.metrics, last)) == last:
         return ""
     config = build(TrialConfig(), folder.params())
@@ -152,21 +164,23 @@ def restore_rows(folder: TrialDir) -> str:
 
 
 def _rows(path: Path, last: int) -> list[dict[str, Any]]:
-    """The rows of the epochs from 1 to the first that is missing, at most to ``last``.
+    """The rows of the epochs from 1 to the first that is missing, at most to ``last``."""
+    by_epoch, rows = _by_epoch(path), list[dict[str, Any]]()
+    while len(rows) < last and len(rows) + 1 in by_epoch:
+        rows.append(by_epoch[len(rows) + 1])
+    return rows
 
-    Of an epoch that is there twice, the later row counts; what is no row does not count.
-    """
+
+def _by_epoch(path: Path) -> dict[int, dict[str, Any]]:
+    """Of an epoch that is there twice, the later row counts; what is no row does not count."""
     by_epoch: dict[int, dict[str, Any]] = {}
     for line in (_text(path) or "").splitlines():
         try:
             row = json.loads(line)
-            by_epoch[row["epoch"]] = row
+            by_epoch[int(row["epoch"])] = row
         except (ValueError, TypeError, KeyError):
             continue
-    rows: list[dict[str, Any]] = []
-    while len(rows) < last and len(rows) + 1 in by_epoch:
-        rows.append(by_epoch[len(rows) + 1])
-    return rows
+    return by_epoch
 
 
 def _text(path: Path) -> str | None:

@@ -3,10 +3,9 @@
 Every rank makes the same calls, since some values are gathered from all; only rank 0 writes.
 """
 
-import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import torch
 
-from brainseg.models.freezing import changed
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
@@ -23,9 +21,16 @@ from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
 from brainseg.training.keeping import checkpoint
 from brainseg.training.keeping.breakdown import WayBack
-from brainseg.training.keeping.carried import CarriedFiles, foreign, identity, lost_beside
+from brainseg.training.keeping.carried import (
+    CarriedFiles,
+    again_in_words,
+    foreign,
+    identity,
+    lost_beside,
+)
 from brainseg.training.keeping.checkpoint import Newest
 from brainseg.training.keeping.panels import write_panels
+from brainseg.training.keeping.proof import FrozenProof
 from brainseg.training.keeping.save_points import SavePoints
 from brainseg.training.learner import Learner
 from brainseg.training.schedules import Setting
@@ -61,8 +66,10 @@ class TrialKeeper:
             task.folder.path, self._network, machine.device, task.checkpoint_every
         )
         self.way_back = WayBack(self.files, ranks, self.saves.flush, is_open=task.scored_last)
+        self.proof = FrozenProof(self.files, learner, ranks)
         self.newest = Newest()
         self._has_row = False  # whether this process has finished an epoch
+        self._lost: list[tuple[int, int]] = []  # see ``TrialDir.lost_epochs``
         self._setup_seconds = 0.0  # before its first step, of those that are noted already
 
     def find(self) -> bool:
@@ -91,18 +98,27 @@ class TrialKeeper:
     def _put_back(self) -> None:
         state, problems = self.newest.state, list(self.newest.problems)
         epoch = state.get("epoch", 0)
+        lost = self._lost_after(epoch)
         if state:
             problems += [*self.files.resume(state), *lost_beside(self.folder, self._network, state)]
             why = self.way_back.given_up(state)
             if why and not any(why in text for text in (*problems, *self.folder.notes())):
                 problems.append(f"what followed epoch {epoch} {why}")
+            problems += [again_in_words(lost)] if lost else []
             after = f"resumes after epoch {epoch}"
         else:
             begun = self.folder.metrics.exists() and self.folder.metrics.stat().st_size
             problems += ["no checkpoint is left"] * bool(begun or problems)
             self.files.start()
             after = "starts again from its first epoch"
-        self.note(epoch, f"{'; '.join(problems)}; {after}" if problems else "")
+        self.note(epoch, f"{'; '.join(problems)}; {after}" if problems else "", lost)
+
+    def _lost_after(self, epoch: int) -> list[int]:
+        """The epochs that are trained again since no checkpoint holds them; none if given up."""
+        rows = [] if self._has_row else self.files.rows_after(epoch)
+        if self.way_back.given_up(self.newest.state):  # then those of the second attempt alone
+            rows = [row for row in rows if row.get("attempt")]
+        return [row["epoch"] for row in rows]
 
     def _foreign(self, state: Mapping[str, Any]) -> str:
         """Why a checkpoint is of another trial or network, or was given up; "" if it is not."""
@@ -117,9 +133,15 @@ class TrialKeeper:
         """Where the network that counts is kept."""
         return self.folder.last_network if self.scored_last else self.folder.best_network
 
-    def note(self, epoch: int, text: str) -> None:
-        """Note what a person should know of, once; "" is nothing."""
-        if self.ranks.rank == 0 and text and text not in self.folder.notes():
+    def note(self, epoch: int, text: str, lost: Sequence[int] = ()) -> None:
+        """Note what a person should know of, once; "" is nothing. What was lost counts each time.
+
+        Args:
+            lost: epochs that are trained again.
+        """
+        if self.ranks.rank == 0 and lost:
+            self.folder.note(epoch, text, lost=[lost[0], lost[-1]])
+        elif self.ranks.rank == 0 and text and text not in self.folder.notes():
             self.folder.note(epoch, text)
 
     def restore(self) -> int:
@@ -128,22 +150,15 @@ class TrialKeeper:
         epoch: int = state.get("epoch", 0)
         self.saves.forget()
         self.way_back.load()
+        self._lost = self.ranks.broadcast(self.folder.lost_epochs())
         if state:
             self.best_dice, self.best_epoch = state["best_dice"], state["best_epoch"]
             self.learner.load_state(state, epoch)
-        if self.ranks.rank == 0 and not self._has_proof():
+        if self.ranks.rank == 0 and not self.proof.is_there():
             if state:
                 self.note(epoch, f"frozen.json was lost: its proof starts after epoch {epoch}")
-            fingerprints = self.learner.network.fingerprints(at_start=True)
-            self.files.write(self.folder.frozen, json.dumps(fingerprints, indent=1) + "\n")
+            self.proof.start()
         return epoch
-
-    def _has_proof(self) -> bool:
-        """Whether it is known what the frozen tensors were before the first step."""
-        try:
-            return isinstance(self.files.json(self.folder.frozen, None), dict)
-        except ValueError:
-            return False
 
     def go_back(self, epoch: int, why: str) -> None:
         """Choose a checkpoint of before ``epoch`` to train on from, see ``WayBack``."""
@@ -165,29 +180,6 @@ class TrialKeeper:
             compute = {**self.machine.compute.to_json(), "float32": float32_products()}
             start = {"at": at, "epoch": epoch, "compute": compute, "workers": places}
             append_line(self.folder.starts, start)
-
-    def audit(self, epoch: int) -> None:
-        """Compare what is frozen now with what it was before the first step, and note it.
-
-        Raises:
-            TrialFailed: a frozen tensor changed, which only a fault in brainseg can cause.
-        """
-        if not self.learner.network.blocks:
-            return
-        moved: list[str] = []
-        if self.ranks.rank == 0:
-            now = self.learner.network.fingerprints()
-            moved = changed(self.files.json(self.folder.frozen, {}), now)
-            stage = {"epoch": epoch, "blocks": self.learner.frozen}
-            stages = self.files.json(self.folder.audit_path, [])
-            earlier = [stage for stage in stages if stage["epoch"] < epoch]
-            self.folder.write_audit([*earlier, {**stage, "tensors": len(now), "changed": moved}])
-            self.files.carry(self.folder.audit_path)
-        if moved := self.ranks.broadcast(moved):
-            raise TrialFailed(
-                f"{len(moved)} frozen tensors changed, the first is {moved[0]!r}: a fault in "
-                "brainseg; please report it with this trial's config.json"
-            )
 
     def charge_rest(self) -> None:
         """Charge the time since the last phase: to setup before the first epoch, then to save."""
@@ -270,6 +262,7 @@ class TrialKeeper:
             lr=setting.lr,
             momentum=setting.momentum,
             attempt=self.way_back.attempt(epoch),
+            repeats=sum(first <= epoch <= last for first, last in self._lost) or None,
             frozen_blocks=self.learner.frozen,
             images_per_second=self.data.images_per_epoch / spent["train"],
             train_seconds=spent["train"],

@@ -48,7 +48,7 @@ def test_a_frozen_tensor_that_moved_fails_the_trial(run: Run) -> None:
     with torch.no_grad():
         trial.learner.network.encoder.get_parameter("_conv_stem.weight")[0, 0, 0, 0] += 1
     with pytest.raises(TrialFailed, match="1 frozen tensors changed, the first is '_conv_stem"):
-        trial.keeper.audit(trial.epoch)
+        trial.keeper.proof.audit(trial.epoch)
     assert run.trial("t").audit()[0]["changed"] == ["_conv_stem.weight"]
 
 

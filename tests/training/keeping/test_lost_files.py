@@ -95,11 +95,11 @@ HARMS: dict[str, tuple[Callable[[TrialDir], None], str]] = {
     "index lost": (lose("checkpoints.json"), f"checkpoints.json is missing; {AFTER}"),
     "newest cut": (
         lambda folder: os.truncate(newest_of(folder), 999),
-        "latest-0003.pt is damaged; resumes after epoch 2",
+        "latest-0003.pt is damaged; epoch 3 was lost and is trained again; resumes after epoch 2",
     ),
     "index and newest lost": (
         lose("checkpoints.json", "latest-0003.pt"),
-        "checkpoints.json is missing; resumes after epoch 2",
+        "checkpoints.json is missing; epoch 3 was lost and is trained again; resumes after epoch 2",
     ),
     "rows lost": (
         lose("metrics.jsonl"),

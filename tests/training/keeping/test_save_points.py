@@ -18,6 +18,7 @@ from brainseg.records.storage import StorageFault, storage_faults
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping.save_points import LONGEST_SECONDS, SavePoints
 from brainseg.training.trial import Report, run_trial
+from tests.support.killed import killed_after
 from tests.support.tasks import task_of
 from tests.support.trials import CPU, NORMED, TINY, network_of, nothing, untimed
 
@@ -104,6 +105,29 @@ def test_a_storage_that_fails_under_the_writer_ends_the_trial_as_under_the_train
         run_trial(task, fail, CPU)
     assert reported == [1, 2]
     assert all(thread.name != "brainseg-writer" for thread in threading.enumerate())
+
+
+def test_killed_between_two_save_points_it_trains_again_what_was_lost_and_says_so(run: Run) -> None:
+    whole = task_of(run, "whole", CONFIG)
+    run_trial(whole, nothing, CPU)
+    for epoch, kept in ((4, [1]), (5, [1, 2])):  # the first epoch of each process is saved
+        killed_after(run, "t", CONFIG, epoch, checkpoint_every=SELDOM)
+        assert saved(run.trial("t")) == kept and len(run.trial("t").rows()) == epoch
+    costs = len(run.trial("t").noted_costs())
+    folder = trained_seldom(run, "t")
+    rows = folder.rows()
+    assert [untimed(row) for row in rows] == [untimed(row) for row in whole.folder.rows()]
+    assert [row.repeats for row in rows] == [None, 1, 2, 2, 1, None]
+    assert folder.notes() == [
+        "epochs 2 to 4 were lost and are trained again; resumes after epoch 1",
+        "epochs 3 to 5 were lost and are trained again; resumes after epoch 2",
+    ]
+    assert [cost["epoch"] for cost in folder.noted_costs()[:costs]] == [1, 2, 3, 4, 2, 3, 4, 5]
+    assert sum(cost["train"] for cost in folder.costs()) > sum(
+        row.train_seconds or 0 for row in rows
+    )
+    assert folder.last.read_bytes() == whole.folder.last.read_bytes()
+    assert saved(folder) == [3, 6]
 
 
 def state(value: float) -> dict[str, object]:
