@@ -15,6 +15,7 @@ from brainseg.data.pipeline.batches import steps_per_epoch
 from brainseg.models.flops import FLOAT, Work, blocks_of, work
 from brainseg.models.freezing import frozen_blocks
 from brainseg.planning.probe import Measured
+from brainseg.training.keeping.save_points import COST_SHARE, LONGEST_SECONDS
 from brainseg.training.lr_range import STEPS
 
 
@@ -112,7 +113,10 @@ class CostModel:
         image = measured.image_seconds if measured else self.image(last.image_flops)
         keep = measured.keep_seconds if measured else self.keep(last.parameters)
         steps = steps_per_epoch(train, config.batch_size)
-        return steps * self.step_seconds(config) + validation / self.workers * image + keep
+        seconds = steps * self.step_seconds(config) + validation / self.workers * image
+        # A checkpoint follows so few epochs that it costs a fixed share, but for long epochs.
+        least = max(COST_SHARE, keep / LONGEST_SECONDS)
+        return seconds + min(keep, least * seconds)
 
     def start_seconds(self, config: TrialConfig) -> float:
         """Seconds before the first epoch, the trial's own range test included."""

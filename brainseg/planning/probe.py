@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from brainseg.records.run import Run
-from brainseg.training.keeping import checkpoint
 from brainseg.training.lr_range import FEWEST
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task
@@ -39,7 +38,7 @@ class Measured:
     start_seconds: float  # network, data; no weights are read
     step_seconds: float  # median of a few
     image_seconds: float  # to score one
-    keep_seconds: float  # after an epoch that is the best so far
+    keep_seconds: float  # that a checkpoint costs the training; on a CPU its writing, too
     peak_bytes: int  # resident on a CPU; what PyTorch allocated on a GPU
     capacity_bytes: int  # of the GPU; 0 on a CPU
 
@@ -49,7 +48,7 @@ class _Enough(Exception):
 
 
 def measure(task: Task, device: torch.device) -> Measured:
-    """Build the trial, take a few steps, score twice, save as after a new best epoch."""
+    """Build the trial, take a few steps, score twice, save as after a best epoch."""
     start = time.monotonic()
     trial = Trial(task, device)
     trial.restore()
@@ -60,15 +59,14 @@ def measure(task: Task, device: torch.device) -> Measured:
     trial.data.validation_rows = few
     trial.validate()
     image_seconds = trial.validate().milliseconds_per_image / 1000
-    before = time.monotonic()
-    weights = trial.learner.network.state_dict()
-    checkpoint.save_network(trial.folder.best_network, weights, 1)
-    checkpoint.save_latest(trial.folder.path, 1, trial.learner.state())
+    saves = trial.keeper.saves
+    saves.save(1, trial.learner.state(), counts=True)
+    saves.flush()
     return Measured(
         start_seconds=ready - start,
         step_seconds=step_seconds,
         image_seconds=image_seconds,
-        keep_seconds=time.monotonic() - before,
+        keep_seconds=saves.cost_seconds(),
         peak_bytes=peak_bytes(device),
         capacity_bytes=_capacity(device),
     )

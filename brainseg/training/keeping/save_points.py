@@ -45,9 +45,11 @@ class SavePoints:
         self, folder: Path, network: Path, device: torch.device, every: float | None
     ) -> None:
         self.folder, self.network, self.device, self.every = folder, network, device, every
+        self.competes = device.type == "cpu"  # whether writing takes time from the training
         self.writer = Writer()
         self.epoch = 0  # of the last save point of this process
-        self._copy = HostCopy(device)
+        self._copy, self._best = HostCopy(device), HostCopy(device)
+        self._lent = False  # whether what the latter holds may still be being written
         self._counting: Counting | None = None  # not written yet
         self._panels: Callable[[], None] | None = None  # writes them; not called yet
         self._waited = 0.0  # seconds, at the last save point
@@ -71,11 +73,13 @@ class SavePoints:
 
     def cost_seconds(self) -> float:
         """What the last save point cost the training."""
-        return self._waited + (self.writer.seconds if self.device.type == "cpu" else 0.0)
+        return self._waited + (self.writer.seconds if self.competes else 0.0)
 
     def hold(self, weights: Mapping[str, Any], epoch: int) -> None:
         """Hold a network that counts in memory, until the next save point or a better one."""
-        self._counting = Counting(HostCopy(self.device).of(weights), epoch)
+        if self._lent and self.writer.is_busy():
+            self._best = HostCopy(self.device)
+        self._counting, self._lent = Counting(self._best.of(weights), epoch), False
 
     def hold_panels(self, write: Callable[[], None]) -> None:
         """The next save point calls ``write``, unless other panels replace these before."""
@@ -95,7 +99,7 @@ class SavePoints:
         self.writer.wait()  # until then its copy is being written
         copied = self._copy.of(state)
         counting = Counting(copied["network"], epoch) if counts else self._counting
-        panels = self._panels
+        panels, self._lent = self._panels, counting is self._counting is not None
         self.forget()
 
         def write() -> None:
