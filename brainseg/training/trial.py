@@ -94,10 +94,9 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
 def train(task: Task, report: Report, device: torch.device) -> None:
     """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
-    After each epoch rank 0 writes the row and the per-patient table, at some also all else, see
-    ``keeping.save_points``; then every rank calls ``report``. All is on the disk before it reports
-    the epoch that it pauses or ends after. Killed at any moment and called again, it resumes from
-    the last checkpoint; after its end, it does nothing. It may go back, see ``keeping.breakdown``.
+    After each epoch rank 0 writes it, see ``keeping.save_points``, then every rank calls ``report``;
+    that after which it pauses or ends is on the disk by then. Killed and called again, it resumes
+    from the last checkpoint; after its end, it does nothing. For a break see ``keeping.breakdown``.
     """
     trial = Trial(task, device)
     trial.restore()
@@ -106,7 +105,6 @@ def train(task: Task, report: Report, device: torch.device) -> None:
         while trial.epoch < trial.last_epoch() and not trial.is_stopped():
             report(trial.run_epoch())
         trial.keeper.settle(trial.epoch)
-        trial.keeper.proof.audit(trial.epoch)
     finally:
         trial.keeper.saves.close()
         trial.keeper.note_costs(trial.epoch)

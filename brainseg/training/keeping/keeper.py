@@ -228,11 +228,12 @@ class TrialKeeper:
         self.saves.save(epoch, state, counts=counts)
 
     def settle(self, epoch: int) -> None:
-        """The trial stops after ``epoch``: return once all of it is on the disk."""
+        """The trial stops after ``epoch``: bring all of it on the disk, prove what was frozen."""
         if self._has_row and self.ranks.rank == 0:
             if self.saves.epoch != epoch:
                 self._save(epoch, counts=False)
             self.saves.flush()
+        self.proof.audit(epoch)
 
     def note_costs(self, epoch: int) -> None:
         """Append the time since the last note. A killed process leaves none of its last epoch."""
