@@ -94,7 +94,7 @@ def _train(task: Task, report: Report, device: torch.device) -> str:
 def train(task: Task, report: Report, device: torch.device) -> None:
     """Train and validate epoch after epoch to the config's last, or until it must pause or stop.
 
-    After each epoch rank 0 writes it, see ``keeping.save_points``, then every rank calls ``report``;
+    After each epoch rank 0 writes it, see ``keeping.save_points``; then each calls ``report``;
     that after which it pauses or ends is on the disk by then. Killed and called again, it resumes
     from the last checkpoint; after its end, it does nothing. For a break see ``keeping.breakdown``.
     """
