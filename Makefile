@@ -1,9 +1,11 @@
 # make sweep             a first sweep on made-up patients; nothing to prepare, no download beyond Python packages
 # make sweep DATA=/path  on yours          WEIGHTS=none|imagenet|FILE, ARGS="--trials 4" pass on to the script
+# make bench             measures every claim of speed and writes docs/performance.md; ARGS=--quick
 # make lint test test-cluster test-encoders clean
 
 PYTHON ?= python3
 INSTALLED := .venv/installed
+BASELINES := .venv/installed-bench
 
 # Made-up patients need no pretrained encoder, and `none` lets the first run do without a hub of weights.
 # With DATA the script's own default holds unless WEIGHTS says otherwise.
@@ -14,7 +16,7 @@ endif
 # albumentations would otherwise ask the network for a newer version at each import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: sweep setup test test-cluster test-encoders lint clean
+.PHONY: sweep setup test test-cluster test-encoders bench lint clean
 
 sweep: setup
 	.venv/bin/python sweeps/encoders.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
@@ -28,6 +30,14 @@ test-cluster: setup
 
 test-encoders: setup
 	.venv/bin/python -m pytest -m 'every_encoder and not heavy' $(ARGS)
+
+# Lightning is a baseline that nothing else needs. Run it on idle cores.
+bench: setup $(BASELINES)
+	.venv/bin/python -m benchmarks.bench $(ARGS)
+
+$(BASELINES): $(INSTALLED)
+	.venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 lint: setup
 	.venv/bin/ruff check

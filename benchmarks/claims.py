@@ -11,6 +11,10 @@ from statistics import median
 from typing import Literal
 
 
+class NotHere(Exception):
+    """This machine lacks what a benchmark needs; says what."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """One figure, measured several times.

@@ -21,6 +21,7 @@ from statistics import median
 import torch
 from torch import nn
 
+from benchmarks.claims import Claim, ratios, taking_turns
 from brainseg.config.hyperparameters import AdamW, Encoder, First, Freeze, Nothing, Whole
 from brainseg.models.freezing import frozen_blocks
 from brainseg.models.network import Network, build_network
@@ -88,6 +89,26 @@ def print_peak(encoder: str, kind: str, image_size: int, batch: int) -> None:
         print(torch.cuda.max_memory_allocated())
     else:
         print(peak_resident_bytes())
+
+
+def claims(quick: bool) -> list[Claim]:
+    """How many times as fast a step is with blocks frozen; a quick look takes a small network."""
+    encoder, size, batch = ("mobilenet_v2", 64, 8) if quick else ("resnet50", 256, 16)
+    steps: dict[str, Callable[[], object]] = {
+        kind: stepper(frozen_network(encoder, kind, size), size, batch) for kind in FREEZES
+    }
+    taking_turns(steps, 1)  # to warm up
+    times = taking_turns(steps, 3)
+    whole, *parts = times
+    return [
+        Claim(
+            what=f"a training step of {encoder}, {size} px, batch {batch}, {kind}",
+            values=ratios(times[whole], times[kind]),
+            baseline="nothing frozen",
+            limit=1.0,
+        )
+        for kind in parts
+    ]
 
 
 def main() -> None:

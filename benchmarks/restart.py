@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from benchmarks.claims import Claim
 from brainseg.data.phantom import write_phantoms
 from brainseg.records.files import read_lines
 
@@ -69,6 +70,19 @@ def first_cost(storage: Path) -> dict[str, float]:
     """What the trial's newest start spent on its setup and its first epoch."""
     rows = read_lines(storage / "r" / "trials" / "0000" / "costs.jsonl")
     return next(row for row in reversed(rows) if row["start"] > 0)
+
+
+def claims(quick: bool) -> list[Claim]:
+    """How a restart after kill -9 compares with a start, up to the first epoch's end."""
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        data = write_phantoms(Path(name) / "data", patients=8, slices=8, size=64)
+        for turn in range(1 if quick else 3):
+            storage = Path(name) / str(turn)
+            start, restart = (seconds_of_phases(data, storage) for _ in range(2))
+            ratios.append((sum(restart) - restart[1]) / (sum(start) - start[1]))
+    what = "from the command to the first epoch's end, restarted after kill -9"
+    return [Claim(what=what, values=ratios, baseline="a first start", better="lower")]
 
 
 def main() -> None:
