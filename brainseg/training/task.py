@@ -27,6 +27,7 @@ class Task:
     run: Path
     trial: str
     threads: int = 1  # CPU threads for torch, and as many that prepare batches
+    first_to: Path | None = None  # a folder for checkpoints on their way; None: as it is best
     checkpoint_every: float | None = None  # seconds; None: so seldom that it costs 2 % of them
 
     @property

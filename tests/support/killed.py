@@ -16,9 +16,12 @@ from tests.support.tasks import task_of
 from tests.support.trials import CPU, nothing
 
 
-def killed_before(run: Run, trial: str, config: TrialConfig, file: str) -> None:
-    """Train until the file of that name would take its place; then SIGKILL."""
-    child = mp.get_context("spawn").Process(target=_train, args=(run.path, trial, config, file))
+def killed_before(
+    run: Run, trial: str, config: TrialConfig, file: str, first_to: Path | None = None
+) -> None:
+    """Train until the file of that name, or path, would take its place; then SIGKILL."""
+    args = (run.path, trial, config, file, first_to)
+    child = mp.get_context("spawn").Process(target=_train, args=args)
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL, f"{file} was never written"
@@ -48,11 +51,11 @@ def _train_to(
     run_trial(task_of(Run(run), trial, config, checkpoint_every=checkpoint_every), kill, CPU)
 
 
-def _train(run: Path, trial: str, config: TrialConfig, file: str) -> None:
+def _train(run: Path, trial: str, config: TrialConfig, file: str, first_to: Path | None) -> None:
     def watch(event: str, args: tuple[Any, ...]) -> None:
-        if event == "os.rename" and Path(os.fsdecode(args[1])).name == file:
+        if event == "os.rename" and file in (to := os.fsdecode(args[1]), Path(to).name):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    task = task_of(Run(run), trial, config)
+    task = task_of(Run(run), trial, config, first_to=first_to)
     sys.addaudithook(watch)
     run_trial(task, nothing, CPU)

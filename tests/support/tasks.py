@@ -1,5 +1,7 @@
 """A trial's configuration on disk, and the task to train it."""
 
+from pathlib import Path
+
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import flatten
 from brainseg.records.run import Run
@@ -14,6 +16,7 @@ def task_of(
     *,
     threads: int = 1,
     checkpoint_every: float | None = 0.0,
+    first_to: Path | None = None,
 ) -> Task:
     """What the search leaves of a new trial, and what a worker is given of it.
 
@@ -21,4 +24,6 @@ def task_of(
         checkpoint_every: by default a checkpoint follows each epoch, as quick tests need it.
     """
     write_json(run.trial(trial).config, flatten(config))
-    return Task(run.path, trial, threads=threads, checkpoint_every=checkpoint_every)
+    return Task(
+        run.path, trial, threads=threads, checkpoint_every=checkpoint_every, first_to=first_to
+    )

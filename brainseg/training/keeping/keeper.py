@@ -29,6 +29,7 @@ from brainseg.training.keeping.carried import (
     lost_beside,
 )
 from brainseg.training.keeping.checkpoint import Newest
+from brainseg.training.keeping.local_first import adopt, near_folder
 from brainseg.training.keeping.panels import write_panels
 from brainseg.training.keeping.proof import FrozenProof
 from brainseg.training.keeping.save_points import SavePoints
@@ -63,7 +64,11 @@ class TrialKeeper:
         self.best_dice, self.best_epoch = -1.0, 0
         self.files = CarriedFiles(task.folder)
         self.saves = SavePoints(
-            task.folder.path, self._network, machine.device, task.checkpoint_every
+            task.folder.path,
+            self._network,
+            machine.device,
+            task.checkpoint_every,
+            task.first_to or near_folder(task.run, task.trial),
         )
         self.way_back = WayBack(self.files, ranks, self.saves.flush, is_open=task.scored_last)
         self.proof = FrozenProof(self.files, learner, ranks)
@@ -86,6 +91,8 @@ class TrialKeeper:
         return bool(file)
 
     def _choose(self) -> str:
+        if (near := self.saves.near) and near.is_dir():
+            adopt(near, self.folder.path, self._network, self._foreign)
         self.newest = checkpoint.newest(
             self.folder.path, foreign=self._foreign, unsupported=self.files.objection
         )

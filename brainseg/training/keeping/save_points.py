@@ -17,6 +17,7 @@ import torch
 from brainseg.training.keeping import checkpoint
 from brainseg.training.keeping.checkpoint import Checkpoint
 from brainseg.training.keeping.host_copy import HostCopy
+from brainseg.training.keeping.local_first import drop_near, write_near
 from brainseg.training.keeping.writer import Writer
 
 COST_SHARE = 0.02  # of the time between two save points, what the last one cost, at most
@@ -39,11 +40,18 @@ class SavePoints:
         network: the file of the network that counts.
         device: whose state it is. A CPU also writes, so that its writing counts in the cost.
         every: seconds from one to the next; None for what the cost allows.
+        near: a folder of this machine that is written first, see ``local_first``; None for none.
     """
 
     def __init__(
-        self, folder: Path, network: Path, device: torch.device, every: float | None
+        self,
+        folder: Path,
+        network: Path,
+        device: torch.device,
+        every: float | None,
+        near: Path | None = None,
     ) -> None:
+        self.near = near
         self.folder, self.network, self.device, self.every = folder, network, device, every
         self.competes = device.type == "cpu"  # whether writing takes time from the training
         self.writer = Writer()
@@ -105,9 +113,14 @@ class SavePoints:
         def write() -> None:
             if panels:
                 panels()
+            if self.near:
+                held = vars(counting) if counting else {}
+                write_near(self.near, self.network, held, copied)
             if counting:
                 checkpoint.save_network(self.network, counting.network, counting.epoch)
             checkpoint.save_latest(self.folder, epoch, copied)
+            if self.near:
+                drop_near(self.near)
 
         self.writer.start(write)
         self.epoch, self._at = epoch, time.monotonic()
