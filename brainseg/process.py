@@ -1,15 +1,21 @@
-"""What a process shares: its environment and signal handlers, restored after use; its log."""
+"""What a process shares: environment and signal handlers, its log, what it keeps of its work."""
 
 import os
 import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+Identity = tuple[str | int, ...]
 Log = Callable[[str], None]  # prints or records one message, for a person
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # each asks a process to end
 SIGNALS = (*STOPS, signal.SIGUSR1)  # those that Ray or brainseg handles
@@ -146,3 +152,61 @@ def _silence_terminal() -> None:
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
             os.dup2(null, descriptor)
     os.close(null)
+
+
+class Recent(Generic[K, V]):
+    """The values of the keys that were asked for last, up to a total weight; threads share it."""
+
+    def __init__(self, most: int, weight: Callable[[V], int] = lambda value: 1) -> None:
+        self._most, self._weight = most, weight
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """The value of ``key``, made if it is not kept."""
+        if (value := self.find(key)) is None:
+            value = make()
+            self.keep(key, value)
+        return value
+
+    def find(self, key: K) -> V | None:
+        """The value of ``key``, if it is kept."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def keep(self, key: K, value: V) -> None:
+        """Keep the value, and drop those asked for longest ago that leave no room for it."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while self.weight > self._most:
+                self._values.popitem(last=False)
+
+    @property
+    def weight(self) -> int:
+        """Of all that is kept."""
+        return sum(map(self._weight, self._values.values()))
+
+
+def identities(paths: Sequence[Path]) -> tuple[Identity, ...]:
+    """What changes whenever a file is written or replaced; of a missing file its path alone."""
+    return tuple((str(path), *_stat(path)) for path in paths)
+
+
+def are_settled(files: Sequence[Identity]) -> bool:
+    """Whether the files are there, and their next change cannot have the time of their last.
+
+    A file system's clock may stand still for 10 ms.
+    """
+    now = time.time_ns()
+    return all(len(file) > 1 and now - int(file[-1]) > 1e9 for file in files)
+
+
+def _stat(path: Path) -> tuple[int, ...]:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -14,7 +14,8 @@ from brainseg.config.hyperparameters import Encoder, First, Plain
 from brainseg.models import encoders, freezing, weights
 from brainseg.models.libraries import smp
 from brainseg.models.plain_unet import PlainUnet
-from brainseg.models.reuse import Recent, StartState
+from brainseg.models.reuse import StartState
+from brainseg.process import Recent
 
 DECODERS = {  # and the library's names of them
     "unet": "Unet",

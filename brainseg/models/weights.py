@@ -17,9 +17,10 @@ from brainseg.models.encoders import (
     size_options,
 )
 from brainseg.models.libraries import smp, timm
-from brainseg.models.reuse import Recent, StartState, identities
+from brainseg.models.reuse import StartState
 from brainseg.models.state_dicts import load_state, the_only_state
 from brainseg.models.weight_files import StateDict, read_states
+from brainseg.process import Recent, are_settled, identities
 from brainseg.records.files import read_json
 
 OF_TRIAL = ("last.pt", "best.pt")  # what a trial keeps, see ``keeping.checkpoint``
@@ -92,8 +93,7 @@ def fill_again(encoder: nn.Module, weights: str, *, name: str, image_size: int) 
         return kept
     fill(encoder, weights, name=name, image_size=image_size)
     loaded = StartState({key: t.to("cpu", copy=True) for key, t in encoder.state_dict().items()})
-    is_known = files and len(files[0]) > 1  # and the file is there
-    if is_known and files == identities(_files(name, weights)):  # not changed meanwhile
+    if files and are_settled(files) and files == identities(_files(name, weights)):
         _loaded.keep(key, loaded)
     return loaded
 

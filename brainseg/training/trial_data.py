@@ -3,12 +3,14 @@
 Shapes: N slices of the pack, C channels.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from contextlib import closing
 from functools import cached_property
 from math import ceil
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brainseg.config.hyperparameters import TrialConfig
@@ -26,7 +28,7 @@ from brainseg.data.pipeline.normalise import scaling
 from brainseg.data.remote import local_copy
 from brainseg.data.splits.folds import rows_of
 from brainseg.data.table import read_slices
-from brainseg.process import Log
+from brainseg.process import Log, Recent
 from brainseg.records.cache import default_cache
 from brainseg.records.fields import Fields
 from brainseg.records.files import read_json
@@ -36,6 +38,7 @@ from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
 from brainseg.training.keeping.panels import panel_rows
 
+_levels = Recent[Hashable, NDArray[np.float32]](most=4)  # by pack and way of scaling
 PREPARERS = 8  # threads that prepare batches, at most: 20 000 slices a second feed any GPU
 
 
@@ -73,8 +76,11 @@ class TrialData:
         )
         self.patients: list[str] = table["patient"].tolist()
         self.slice_numbers: list[int] = table["slice"].tolist()
-        levels = scaling(self.pack.histograms_NC256, self.patients, config.normalise)
-        self.scaling_NC3 = machine.to_device(torch.from_numpy(levels))
+        levels_NC3 = _levels.get(
+            (source["fingerprint"], config.image_size, config.normalise, tuple(self.patients)),
+            lambda: scaling(self.pack.histograms_NC256, self.patients, config.normalise),
+        )
+        self.scaling_NC3 = machine.to_device(torch.from_numpy(levels_NC3.copy()))
         self.train_rows, self.validation_rows = rows_of(table, config.fold, config.seed)
         self._flair = stand_in(source, config.channels)
 

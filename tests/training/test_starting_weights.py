@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ def test_a_second_trial_finds_no_blocks_reads_no_weights_and_hashes_nothing_at_i
     model = replace(SMALL, weights=file, freeze=First(blocks=2))
     config = replace(TINY, model=model, epochs=1, image_size=64)  # of a size that no other test has
     hashed.clear(), opened.clear()
+    time.sleep(1.1)  # until a file that was just written is told from a next writing
     with counted_probes() as probes:
         first = trained(run, "first", config, nothing)
     hashes, reads = len(hashed), opened[file]
