@@ -67,7 +67,7 @@ def _sections(results: Results) -> dict[str, Markup | None]:
         claims.TITLE: claims_section(results),
         pareto.TITLE: pareto.section(results.pareto),
         **(dict(reversed(tables.items())) if fold_count(sweep) else tables),
-        "Learning curves": learning_curves_section(run),
+        "Learning curves": learning_curves_section(run, frame),
         "Validation Dice": dice_section(best, others),
         "Loss and learning rate": loss_section(best),
         "Patients": patients_section(best),

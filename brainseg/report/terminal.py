@@ -32,6 +32,8 @@ from brainseg.report.sentences import (
 )
 from brainseg.search.expected_dice import EXPECTED
 
+SHOWN = 60  # rows of a table, at most
+
 
 def print_ranking(results: Results, console: Console) -> None:
     """The answer, the ranking as a table, and below it what its figures mean."""
@@ -39,9 +41,12 @@ def print_ranking(results: Results, console: Console) -> None:
     console.print(Text(sweep["question"], style="bold"))
     for sentence in filter(None, (headline(results), _more(results), expected_dice_note(results))):
         print_prose(console, sentence)
-    table, left = _ranking_table(frame, baseline_rows(sweep), console.width)
-    trials = [table, *([Text(left, style="dim")] if left else [])] if len(frame) else []
-    seeds = [_seed_table(means, console.width)] if len(means := results.over_seeds) else []
+    table, left = _ranking_table(frame.head(SHOWN), baseline_rows(sweep), console.width)
+    notes = [Text(note, style="dim") for note in (left, _left_out(frame, "trials")) if note]
+    trials = [table, *notes] if len(frame) else []
+    means = results.over_seeds
+    more = [Text(note, style="dim") for note in [_left_out(means, "configurations")] if note]
+    seeds = [_seed_table(means.head(SHOWN), console.width), *more] if len(means) else []
     for part in (*seeds, *trials) if fold_count(sweep) else (*trials, *seeds):
         console.print(part)
     for row in frame[frame["state"] == TrialState.FAILED].to_dict("records"):
@@ -52,6 +57,13 @@ def print_ranking(results: Results, console: Console) -> None:
         console.print(Text(note, style="dim"))
     for path in filter(Path.exists, (run.report, run.results)):
         console.print(Text(str(path)), soft_wrap=True)
+
+
+def _left_out(frame: pd.DataFrame, what: str) -> str:
+    """That not all rows of a table are shown, if so."""
+    if len(frame) <= SHOWN:
+        return ""
+    return f"The first {SHOWN} of {len(frame)} {what}; report.html has all."
 
 
 def _more(results: Results) -> str:

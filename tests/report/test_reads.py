@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 from brainseg.cli.main import main
-from brainseg.search import gaussian_process
+from brainseg.search.proposals import gaussian_process
 
 folder = Path(sys.argv[1])
 opened, fits, fit = Counter(), [], gaussian_process.fitted

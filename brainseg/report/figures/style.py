@@ -56,17 +56,16 @@ def as_svg(figure: Figure, title: str, hover: Mapping[str, str] | None = None) -
         figure.savefig(buffer, format="svg", transparent=True,
                        metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # fmt: skip
     root = ElementTree.fromstring(buffer.getvalue().translate(NOT_XML))
+    parts = {part.get("id"): part for part in root.iter()}
     for gid, text in (hover or {}).items():
-        _show_on_hover(root, gid, text)
+        _show_on_hover(parts[gid], text)
     _stand_in_a_page(root)
     root.attrib = {"role": "img", "aria-label": title, "viewBox": root.attrib["viewBox"],
                    "stroke-linejoin": "round"}  # fmt: skip
     return Svg(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _show_on_hover(root: ElementTree.Element, gid: str, text: str) -> None:
-    part = root.find(f".//*[@id='{gid}']")
-    assert part is not None, gid
+def _show_on_hover(part: ElementTree.Element, text: str) -> None:
     title = ElementTree.Element(f"{SVG_NAMESPACE}title")
     title.text = text.translate(NOT_XML)
     part.insert(0, title)

@@ -13,6 +13,7 @@ from brainseg.report.figures.forest import ForestRow, forest_plot
 from brainseg.report.html import Figure, Markup, render
 
 TITLE = "Comparison"
+DRAWN = 50  # configurations in the picture, at most; the table has all
 
 
 def section(sweep: Mapping[str, Any], comparison: Comparison | str) -> Markup | None:
@@ -54,12 +55,13 @@ def _figure(comparison: Comparison) -> Figure:
         " Hollow: left the race; the line ends at the most that the difference to the one that "
         "beat it may be."
     )
+    first = f" The first {DRAWN} of {len(rows)} configurations are drawn."
     return Figure(
-        forest_plot(rows, comparison.margin),
+        forest_plot(rows[:DRAWN], comparison.margin),
         "Dot: Dice less that of the best of the others. Line: its 95 % interval, which holds for "
         "all configurations at once. Blue: may be the best. Green area: worse by less than "
         f"{comparison.margin:g}. Right: how often it is the best where patients and trainings are "
-        f"drawn again.{left * bool(comparison.left)}",
+        f"drawn again.{left * bool(comparison.left)}{first * (len(rows) > DRAWN)}",
     )
 
 

@@ -21,15 +21,21 @@ from brainseg.report.figures import style
 from brainseg.report.figures.curves import Curve
 from brainseg.report.html import Figure, Markup, render
 
+GREY_CURVES = 200  # drawn at most, beside those in colour
+CONFIGURATIONS = 24  # whose learning curves are drawn, at most
 
-def learning_curves_section(run: RunSnapshot) -> Markup | None:
-    """Dice, IoU and loss of each configuration of a sweep that runs a list of points."""
+
+def learning_curves_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
+    """Dice, IoU and loss of the configurations of a sweep that runs a list of points."""
     if not is_list(run.sweep):
         return None
     started = [trial.record for trial in run.trials.values() if trial.rows]
     paths = varied_between_configurations(started)
-    configurations = []
-    for group in by_configuration(started):
+    configurations, groups = [], by_configuration(started)
+    places = {trial: place for place, trial in enumerate(frame["trial"])}
+    place_of = [min(places[record.trial] for record in group) for group in groups]
+    best = set(sorted(place_of)[:CONFIGURATIONS])
+    for group in [group for group, place in zip(groups, place_of, strict=True) if place in best]:
         words = full_name(group[0].configuration, in_words(group[0].params, paths))
         curves = [curve_of(run.trials[record.trial], words, record.best_epoch) for record in group]
         colours = zip(curves, cycle(style.COLOURS), strict=False)
@@ -39,6 +45,8 @@ def learning_curves_section(run: RunSnapshot) -> Markup | None:
         f"Each column is a configuration, each {each}. Dice and IoU are of the validation slices; "
         "solid loss is of validation, dashed of training."
     )
+    if len(groups) > CONFIGURATIONS:
+        caption += f" The best {CONFIGURATIONS} of {len(groups)} configurations are drawn."
     columns = len(style.COLOURS)
     figures = [
         Figure(curve_figures.learning_curves(configurations[n : n + columns]), caption)
@@ -77,11 +85,13 @@ def curve_of(trial: TrialSnapshot, words: str, best_epoch: int) -> Curve:
 def dice_section(best: Sequence[Curve], others: Sequence[Curve]) -> Markup | None:
     if not (best or others):
         return None
+    drawn = others[:GREY_CURVES]
+    grey = f"the next {len(drawn)} of {len(others)}" if len(drawn) < len(others) else "all"
     caption = (
         "In colour: the best trials, with a dot at the best epoch and its Dice beside the name. "
-        "In grey: all others, with a dot at the last epoch. Point at a curve for its name."
+        f"In grey: {grey} others, with a dot at the last epoch. Point at a curve for its name."
     )
-    figure = Figure(curve_figures.dice_curves(best, others), caption)
+    figure = Figure(curve_figures.dice_curves(best, drawn), caption)
     return render("figures", figures=[figure])
 
 

@@ -17,6 +17,8 @@ from brainseg.report.figures import style
 from brainseg.report.figures.slices import Picture, outline, picture_of_slice
 from brainseg.report.html import Markup, render
 
+SHOWN = 24  # trials, at most
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -53,15 +55,13 @@ def slices_section(run: RunSnapshot, frame: pd.DataFrame) -> Markup | None:
         first = {group[0].trial for group in by_configuration(run.records)}
         shown = [trial for trial in frame["trial"] if trial in first]
     words = {row["trial"]: full_name(row["arm"], row["varied"]) for _, row in frame.iterrows()}
-    trials = [
-        _slices(run.sweep, run.trials[trial], words[trial])
-        for trial in shown
-        if run.trials[trial].folder.panels.exists()
-    ]
+    shown = [trial for trial in shown if run.trials[trial].folder.panels.exists()]
+    trials = [_slices(run.sweep, run.trials[trial], words[trial]) for trial in shown[:SHOWN]]
     if not trials:
         return None
     colours = {"truth_colour": style.TRUTH, "prediction_colour": style.PREDICTION}
-    return render("slices", trials=trials, **colours)
+    more = len(shown) - len(trials)
+    return render("slices", trials=trials, more=more, **colours)
 
 
 def _slices(sweep: Mapping[str, Any], trial: TrialSnapshot, words: str) -> TrialSlices:
