@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from brainseg.cli.options.rehearsal import made_up_patients
-from brainseg.data.checksums import damage
+from brainseg.data import checksums
+from brainseg.data.checksums import damage, ensure_whole
 from brainseg.data.dataset import read_data
 from brainseg.data.fingerprint import fingerprint
 from brainseg.data.pack.store import open_pack
@@ -222,3 +223,22 @@ def test_a_disk_that_keeps_other_bytes_than_were_written_is_named(tmp_path: Path
         f"the cache must keep what is written to it, {tmp_path}/f was just written and a does not "
         "have its checksum; set BRAINSEG_CACHE to another disk"
     )
+
+
+def test_a_process_compares_a_whole_folder_once_and_again_once_a_file_of_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    ensure_whole(folder, lambda draft: _written(draft / "a", "x"), num_bytes=1, log=print)
+    time.sleep(1.1)  # until a file that was just written is told from a next writing
+    compared: list[Path] = []
+    real = checksums._checksum
+    monkeypatch.setattr(checksums, "_checksum", lambda path: (compared.append(path), real(path))[1])
+    assert [damage(folder) for _ in range(3)] == [""] * 3 and len(compared) == 1
+    damaged(folder / "a", "a bit flipped")  # and its size and time are as they were
+    assert [damage(folder) for _ in range(2)] == ["a does not have its checksum"] * 2
+    assert len(compared) == 3
+
+
+def _written(path: Path, text: str) -> None:
+    path.write_text(text)
