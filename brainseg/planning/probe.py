@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from brainseg.records.run import Run
+from brainseg.training.compute.choice import machine_for
+from brainseg.training.distributed import Ranks
 from brainseg.training.lr_range import FEWEST
 from brainseg.training.schedules import Setting
 from brainseg.training.task import Task
@@ -49,6 +51,7 @@ class _Enough(Exception):
 
 def measure(task: Task, device: torch.device) -> Measured:
     """Build the trial, take a few steps, score twice, save as after a best epoch."""
+    machine_for(task, device, Ranks.current())  # measured once a sweep, not at every start
     start = time.monotonic()
     trial = Trial(task, device)
     trial.restore()

@@ -23,7 +23,6 @@ from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.compute.choice import machine_for
 from brainseg.training.compute.compiled import compile_fault, compile_seconds, require_compiler
-from brainseg.training.compute.float32 import set_float32
 from brainseg.training.distributed import Ranks
 from brainseg.training.guards import memory
 from brainseg.training.guards.finite import NotFinite, require_finite
@@ -116,10 +115,8 @@ class Trial:
     def __init__(self, task: Task, device: torch.device) -> None:
         self.timer = PhaseTimer(compile_seconds)
         config = task.config
-        torch.set_num_threads(task.threads)
         self.config, self.folder, self.ranks = config, task.folder, Ranks.current()
-        set_float32(device)
-        self.machine = machine_for(task, device, self.ranks)  # before the seed: it may draw numbers
+        self.machine = machine_for(task, device, self.ranks)  # before the seed: it draws numbers
         torch.manual_seed(config.seed)
         heartbeat = Heartbeat(self.folder.heartbeat)
         self.data = TrialData(

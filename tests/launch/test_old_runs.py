@@ -76,4 +76,5 @@ def test_an_old_run_resumes_and_trains_only_what_is_new(run: Run) -> None:
     )
     assert {trial: run.trial(trial).metrics.read_bytes() for trial in rows} == rows
     assert len(run.trial("0004").rows()) == 3
+    assert read_json(run.compute)["why"].startswith("an earlier version began the run")
     assert set(pd.read_csv(run.results)["trial"]) == {0, 1, 2, 3, 4}

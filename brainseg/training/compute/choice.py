@@ -7,6 +7,7 @@ import torch
 from brainseg.records.run import Run
 from brainseg.training.compute.agreement import agreed_precision
 from brainseg.training.compute.answers import Answers
+from brainseg.training.compute.float32 import set_float32
 from brainseg.training.compute.machine import Machine
 from brainseg.training.compute.plan import Compute
 from brainseg.training.compute.rules import compute_of
@@ -16,10 +17,12 @@ from brainseg.training.task import Task
 
 
 def machine_for(task: Task, device: torch.device, ranks: Ranks) -> Machine:
-    """The trial's machine, the same on every rank.
+    """Set the process up to compute for the trial; how, is the same on every rank.
 
     What is not known yet is measured, which draws random numbers: seeds are set after this.
     """
+    torch.set_num_threads(task.threads)
+    set_float32(device)
     return Machine(device, ranks.decided(lambda: _compute(task, device, ranks.world)))
 
 
