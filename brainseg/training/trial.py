@@ -274,11 +274,7 @@ class Trial:
     def _train_steps(
         self, stream: int, schedule: ScheduleFunction, first_step: int
     ) -> Iterator[Tensor]:
-        """The loss of each step; random numbers follow from (seed, stream, rank) alone.
-
-        Args:
-            stream: the epoch, from 0; another number where it is trained again.
-        """
+        """The loss of each step; random numbers follow from seed, ``WayBack.stream`` and rank."""
         entropy = np.random.SeedSequence([self.config.seed, stream, self.ranks.rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
         with closing(self.data.training_batches(stream, self.ranks)) as batches:
