@@ -60,9 +60,12 @@ def config_of(name: str, image_size: int, batch: int) -> TrialConfig:
 def plain_loop(config: TrialConfig) -> Callable[[], None]:
     """One step of the loop that a user would write."""
     model, size = config.model, config.image_size
-    body: nn.Module = (
-        PlainUnet() if isinstance(model, Plain) else smp.Unet(model.name, encoder_weights=None)
-    )
+    body: nn.Module
+    if isinstance(model, Plain):
+        levels = {"width": model.width, "depth": model.depth}
+        body = PlainUnet(**levels, dropout=model.dropout, norm=model.norm)
+    else:
+        body = smp.Unet(model.name, encoder_weights=None)
     network = body.to(DEVICE).train()
     loss_of = smp.losses.DiceLoss(mode="binary")
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
