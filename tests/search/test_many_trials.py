@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 
 from benchmarks.driver_cost import searching
 from benchmarks.long_sweep import Kind, LongSweep
 from brainseg.records.run import Run
 from brainseg.search.observations import Observation
-from brainseg.search.proposals.samplers import GOOD, MOST, OptunaProposals, considered
+from brainseg.search.proposals.samplers import OptunaProposals
 from sweeps.encoders import sweep as ENCODERS
 
 opened: list[str] = []  # since they were last counted
@@ -59,36 +58,6 @@ def shown(number: int, rng: np.random.Generator) -> Observation:
     scores = rng.integers(0, 50, reached) / 50  # many of them equal
     params = ENCODERS.space.split({"model": "plain"})[0] if number % 3 == 0 else {}
     return Observation(params=params, epochs=20, best=tuple(scores.tolist()))
-
-
-def test_of_many_trials_tpe_takes_the_same_for_good_as_of_all() -> None:
-    rng = np.random.default_rng(0)
-    trials = [shown(number, rng) for number in range(700)]
-    chosen = considered(trials)
-    assert len(set(chosen)) == MOST and chosen == sorted(chosen)
-    assert considered(trials[:MOST]) == list(range(MOST))
-    assert _good(trials, chosen) == _good(trials, range(700))
-
-
-def _good(trials: list[Observation], numbers: "range | list[int]") -> list[int]:
-    """Which of the trials with these numbers Optuna itself takes for the good ones."""
-    study = optuna.create_study(direction="maximize")
-    for number in numbers:
-        trial = trials[number]
-        done = len(trial.best) == trial.epochs
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState[("PRUNED", "COMPLETE")[done]],
-                value=trial.best[-1],
-                intermediate_values=dict(enumerate(trial.best, start=1)),
-                user_attrs={"number": number},
-            )
-        )
-    from optuna.samplers._tpe.sampler import _split_trials, default_gamma
-
-    assert default_gamma(len(numbers)) == GOOD
-    good, _ = _split_trials(study, study.get_trials(deepcopy=False), GOOD)
-    return [trial.user_attrs["number"] for trial in good]
 
 
 def test_points_drawn_at_random_do_not_depend_on_what_was_seen() -> None:

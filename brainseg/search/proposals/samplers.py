@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from datetime import datetime
-from math import inf
 from typing import Any
 
 import optuna
@@ -18,9 +17,6 @@ from brainseg.config.space import Space
 from brainseg.search.journal.study import quiet
 from brainseg.search.journal.terms import distributions_of
 from brainseg.search.observations import Observation
-
-MOST = 250  # trials that TPE is given; of so many or more it takes GOOD for good ones
-GOOD = 25
 
 
 class OptunaProposals:
@@ -40,8 +36,7 @@ class OptunaProposals:
             sampler = self._sampler(seed)
             study = optuna.create_study(direction="maximize", sampler=sampler)
         if self.sampler != "random":
-            scored = [trial for trial in observed if trial.best]
-            study.add_trials([self._shown(scored[number]) for number in considered(scored)])
+            study.add_trials([self._shown(trial) for trial in observed if trial.best])
         return self.space(study.ask())
 
     def _sampler(self, seed: int) -> BaseSampler:
@@ -70,28 +65,6 @@ class OptunaProposals:
             system_attrs={},
             intermediate_values={len(trial.best): trial.best[-1]},  # the only one a sampler reads
         )
-
-
-def considered(trials: Sequence[Observation]) -> list[int]:
-    """Numbers of the trials, all with a score, that TPE is given: all, if not more than MOST.
-
-    Of more: those that it would take for the good ones among all, by its own order, and of the
-    others a sample that is even over the time of their starts. It models where good trials lie
-    against where the others do, so only the latter density is of fewer trials.
-    """
-    if len(trials) <= MOST:
-        return list(range(len(trials)))
-
-    def standing(number: int) -> tuple[float, float]:
-        """Trials that are done come first, then those that trained furthest."""
-        trial = trials[number]
-        done = len(trial.best) == trial.epochs
-        return -inf if done else -len(trial.best), -trial.best[-1]
-
-    good = sorted(range(len(trials)), key=standing)[:GOOD]
-    others = sorted(set(range(len(trials))) - set(good))
-    sample = [others[i * len(others) // (MOST - GOOD)] for i in range(MOST - GOOD)]
-    return sorted(good + sample)
 
 
 class _Past(FrozenTrial):
