@@ -151,7 +151,8 @@ class Study:
         strategy, space = self.sweep.strategy, self.sweep.space
         assert isinstance(strategy, Bayes), "a sweep of points queues all it will try"
         rng = np.random.default_rng([strategy.seed, number])
-        trials = scalarise(observed, rng)
+        several = len(self.sweep.objectives) > 1
+        trials = scalarise(observed, rng) if several else [trial for trial, _ in observed]
         if strategy.sampler == "gp":
             return propose(space, trials, rng)
         return self._samples.propose(trials, int(rng.integers(2**31)))
