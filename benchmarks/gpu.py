@@ -20,6 +20,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import median
 
 from benchmarks.claims import Claim, NotHere, ratios, taking_turns
@@ -206,6 +207,14 @@ def claims(quick: bool) -> list[Claim]:
     return found
 
 
+def networks_here(names: list[str]) -> list[str]:
+    """Those of ``names`` that can be built; a plain U-Net where there are no encoders."""
+    if find_spec("segmentation_models_pytorch"):
+        return names
+    print("segmentation_models_pytorch is not installed: a plain U-Net alone is measured")
+    return ["plain"]
+
+
 def main() -> None:
     device = GPU if torch.cuda.is_available() else CPU
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -226,7 +235,7 @@ def main() -> None:
     print(", ".join(f"{way} {flops / 1e12:.2f}" for way, flops in limits.flops.items()))
     print("network          batch  way                 images/s (lowest to highest)  ", end="")
     print("arithmetic  memory  times plain  compiling")
-    for network in args.networks.split(","):
+    for network in networks_here(args.networks.split(",")):
         for batch in map(int, args.batches.split(",")):
             try:
                 rows = measure(network, batch, ways, setup, limits)

@@ -29,12 +29,22 @@ def test_it_prints_each_way_to_compute_and_needs_no_ray() -> None:
 
 
 def test_what_is_not_installed_is_named_in_one_sentence() -> None:
-    done = without("segmentation_models_pytorch", "from benchmarks import gpu")
+    done = without("pandas", "from benchmarks import gpu")
     assert done.returncode == 1
     assert done.stderr == (
-        "benchmarks/gpu.py needs segmentation_models_pytorch, which is not installed: install it "
-        "with pip, or carry its wheel\n"
+        "benchmarks/gpu.py needs pandas, which is not installed: install it with pip, or carry "
+        "its wheel\n"
     )
+
+
+def test_without_the_library_of_encoders_a_plain_unet_is_measured() -> None:
+    code = "from benchmarks import gpu\nprint(gpu.networks_here(['resnet50', 'vgg16']))"
+    done = without("segmentation_models_pytorch", code)
+    assert done.stdout.splitlines() == [
+        "segmentation_models_pytorch is not installed: a plain U-Net alone is measured",
+        "['plain']",
+    ], done.stderr
+    assert gpu.networks_here(["resnet50"]) == ["resnet50"]
 
 
 def test_a_cpu_has_no_tf32_and_roofs_are_measured() -> None:
