@@ -7,7 +7,9 @@ follows the same gradient as training on one.
 Shapes: B images, H rows, W columns, K sums.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainseg.config import hyperparameters
+
+_alone = ContextVar("alone", default=False)
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,23 @@ def pixel_sums(logits_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     return torch.stack([overlap, probability.sum(), truth.sum(), entropy, pixels])
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block this worker's sums are its own: one that measures has no others beside it."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def total_over_workers(sums: Tensor) -> Tensor:
     """``sums`` added over all workers, with the gradient that DistributedDataParallel expects.
 
     DDP divides gradients by the number of workers; each worker's sums count in full towards the
     loss, so their gradient is multiplied by that number here.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if _alone.get() or not dist.is_initialized() or dist.get_world_size() == 1:
         return sums
     total = sums.detach().clone()
     dist.all_reduce(total)

@@ -25,7 +25,7 @@ from brainseg.training.compute.plan import IMPLEMENTATIONS, Implementation
 from brainseg.training.compute.rules import STEPS
 from brainseg.training.guards import memory
 from brainseg.training.loop import train_steps
-from brainseg.training.losses import build_loss
+from brainseg.training.losses import alone, build_loss
 from brainseg.training.optim import build_optimizer
 from brainseg.training.schedules import Setting
 
@@ -154,7 +154,8 @@ class _Step:
             clip_norm=self.clip_norm,
             images_at_once=len(self.batch.rows),
         )
-        deque(losses, maxlen=0)
+        with alone():  # rank 0 measures for all, which wait for what it says
+            deque(losses, maxlen=0)
 
 
 def _take_turns(steps: Mapping[str, _Step], measured: Measured, device: torch.device) -> None:
