@@ -25,8 +25,8 @@ from tests.support.written import write_json
 def test_batches_prepared_by_two_threads_train_to_the_same_bit_as_by_one(run: Run) -> None:
     results = []
     for threads in (1, 2):
-        trial = Trial(task_of(run, f"of-{threads}", TINY, threads=threads), CPU)
-        torch.set_num_threads(1)  # the ninth digit of PyTorch's own sums depends on its threads
+        trial = Trial(task_of(run, f"of-{threads}", TINY), CPU)
+        trial.data.threads = threads  # not PyTorch's own: the ninth digit of its sums depends on it
         rows = [untimed(trial.run_epoch()) for _ in range(3)]
         results.append((rows, trial.validate().patient_table().to_csv()))
     assert results[0] == results[1]
