@@ -227,7 +227,7 @@ def two_workers(data: Path, storage: Path) -> list[Claim]:
     program("run_sweep", "pair", data, storage, "--workers=2")
     run = Run(storage / "start")
     first, second = (run.trial(record.trial) for record in run.trials())
-    begins = [datetime.fromisoformat(run.drivers()[0]["at"]).timestamp(), _is_written(first.last)]
+    begins = [datetime.fromisoformat(run.drivers()[0]["time"]).timestamp(), _is_written(first.last)]
     seconds = [_is_written(f.starts) - at for f, at in zip((first, second), begins, strict=True)]
     what = "to the first step of a trial of two workers"
     return [
