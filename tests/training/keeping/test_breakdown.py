@@ -1,14 +1,14 @@
 """A training that breaks down goes back once, by its training loss alone, and says so."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 
 import pytest
 import torch
 
-from brainseg.config.hyperparameters import Constant, Cosine, Dice, DiceBce, Sgd
+from brainseg.config.hyperparameters import Constant, Cosine, Dice, DiceBce, Sgd, TrialConfig
 from brainseg.records.files import read_json
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
@@ -23,13 +23,14 @@ from tests.support.trials import (
     TINY,
     network_of,
     nothing,
+    run_of,
     together,
     trained,
     untimed,
 )
 
-# The rate climbs to a hundred: after four epochs this training predicts no tumour any more.
-BREAKS = replace(
+# The rate climbs to a hundred, where a training of some seeds predicts no tumour any more.
+CLIMBS = replace(
     TINY,
     model=NORMED,
     loss=Dice(),
@@ -38,15 +39,45 @@ BREAKS = replace(
     epochs=6,
     schedule=Cosine(warmup=0.6),
 )
+SEEDS = 60
 # Each step multiplies the weights by -19, until their variance overflows in the third epoch.
 OVERFLOWS = replace(
-    BREAKS, optimizer=Sgd(lr=1.0, momentum=0.0, weight_decay=20.0), schedule=Constant()
+    CLIMBS, optimizer=Sgd(lr=1.0, momentum=0.0, weight_decay=20.0), schedule=Constant()
 )
-# So large a rate makes the figures depend on the order of a sum, and so on the processor.
-WHY = (
-    r"is given up, as epoch 5 broke down: its mean loss of 0\.\d+ fell to 0\.\d+ and rose again to "
-)
-NOTE = re.compile(rf"latest-0004\.pt {WHY}0\.\d+; resumes after epoch 3")
+LOSSES = r"its mean loss of 0\.\d+ fell to 0\.\d+ and rose again to 0\.\d+"
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """A training that breaks down in ``epoch``, 4 or 5 of 6, and is still broken in the next."""
+
+    config: TrialConfig
+    epoch: int
+
+    @property
+    def why(self) -> str:
+        return f"is given up, as epoch {self.epoch} broke down: {LOSSES}"
+
+    def attempts(self, first: int) -> list[int | None]:
+        """Of each epoch, where ``first`` is the first that is trained again."""
+        return [2 if epoch >= first else None for epoch in range(1, 7)]
+
+
+@pytest.fixture(scope="module")
+def breaks(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Breaks:
+    """So large a rate makes figures depend on the order of a sum, hence on processor and kernels.
+
+    So which seed breaks when is asked of the machine.
+    """
+    run = run_of(phantoms, tmp_path_factory.mktemp("searched") / "run")
+    for seed in range(SEEDS):
+        config = replace(CLIMBS, seed=seed)
+        rows = trained(run, f"{seed}", config, nothing).rows()
+        losses = [row.number("train_loss") for row in rows]
+        broken = [n for n in range(2, len(losses) + 1) if breakdown(losses[:n])]
+        if broken[:2] in ([4, 5], [5, 6]):
+            return Breaks(config, broken[0])
+    raise AssertionError(f"none of {SEEDS} seeds breaks in its fourth or fifth epoch")
 
 
 def attempts(folder: TrialDir) -> list[int | None]:
@@ -65,80 +96,93 @@ def assert_same(whole: TrialDir, again: TrialDir) -> None:
 
 
 def test_a_training_that_breaks_goes_back_once_and_trains_on_with_other_random_numbers(
-    listed: Run, run: Run
+    listed: Run, run: Run, breaks: Breaks
 ) -> None:
-    folder = trained(listed, "t", BREAKS, nothing)
-    in_search = trained(run, "t", BREAKS, nothing)
+    folder = trained(listed, "t", breaks.config, nothing)
+    in_search = trained(run, "t", breaks.config, nothing)
     assert in_search.notes() == [] and attempts(in_search) == [None] * 6
     assert folder.ending().reason == ""
     (note,) = folder.notes()
-    assert NOTE.fullmatch(note), note
+    kept = breaks.epoch - 2  # epochs
+    expected = rf"latest-000{kept + 1}\.pt {breaks.why}; resumes after epoch {kept}"
+    assert re.fullmatch(expected, note), note
     rows, before = folder.rows(), in_search.rows()
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert attempts(folder) == [None, None, None, 2, 2, 2]
-    assert [untimed(row) for row in rows[:3]] == [untimed(row) for row in before[:3]]
-    assert rows[3].lr == before[3].lr and rows[3].train_loss != before[3].train_loss
+    assert attempts(folder) == breaks.attempts(kept + 1)
+    assert [untimed(row) for row in rows[:kept]] == [untimed(row) for row in before[:kept]]
+    again, given_up = rows[kept], before[kept]
+    assert again.lr == given_up.lr and again.train_loss != given_up.train_loss
     assert torch.load(folder.last_network, weights_only=True)["epoch"] == 6
 
 
-def test_what_was_given_up_counts_in_the_costs_and_not_in_the_rows(listed: Run) -> None:
-    folder = trained(listed, "t", BREAKS, nothing)
-    assert [cost["epoch"] for cost in folder.costs()] == [1, 2, 3, 4, 4, 4, 5, 6, 6]
-    first = folder.costs()[3:5]  # of the fourth epoch and of the fifth, before it went back
+def test_what_was_given_up_counts_in_the_costs_and_not_in_the_rows(
+    listed: Run, breaks: Breaks
+) -> None:
+    folder, last = trained(listed, "t", breaks.config, nothing), breaks.epoch - 1
+    noted = [*range(1, last + 1), last, *range(last, 7), 6]
+    assert [cost["epoch"] for cost in folder.costs()] == noted
+    first = folder.costs()[last - 1 : last + 1]  # of it and of the one that broke
     spent = sum(cost["train"] for cost in folder.costs())
     in_rows = sum(row.number("train_seconds") for row in folder.rows())
     assert spent == pytest.approx(in_rows + sum(cost["train"] for cost in first))
 
 
 def test_killed_before_while_and_after_it_goes_back_it_ends_as_if_it_never_was(
-    listed: Run,
+    listed: Run, breaks: Breaks
 ) -> None:
-    whole = trained(listed, "whole", BREAKS, nothing)
-    for file in ("went_back.json", "checkpoints.json", "latest-0004.pt"):
-        killed_before(listed, "cut", BREAKS, file)
-    assert_same(whole, trained(listed, "cut", BREAKS, nothing))
+    whole = trained(listed, "whole", breaks.config, nothing)
+    for file in ("went_back.json", "checkpoints.json", f"latest-000{breaks.epoch - 1}.pt"):
+        killed_before(listed, "cut", breaks.config, file)
+    assert_same(whole, trained(listed, "cut", breaks.config, nothing))
 
 
-def test_it_goes_back_once_even_where_the_file_that_says_so_is_lost(listed: Run) -> None:
-    whole = trained(listed, "whole", BREAKS, nothing)
+def test_it_goes_back_once_even_where_the_file_that_says_so_is_lost(
+    listed: Run, breaks: Breaks
+) -> None:
+    whole = trained(listed, "whole", breaks.config, nothing)
 
     def cut(row: EpochRow) -> None:
         if row.epoch == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(listed, "cut", BREAKS, cut)
+        trained(listed, "cut", breaks.config, cut)
     (listed.trial("cut").path / "went_back.json").unlink()  # a checkpoint carries it
-    again = trained(listed, "cut", BREAKS, nothing)
+    again = trained(listed, "cut", breaks.config, nothing)
     lost = "went_back.json was missing and is written again; resumes after epoch 5"
     assert again.notes() == [*whole.notes(), lost]
     assert [untimed(row) for row in again.rows()] == [untimed(row) for row in whole.rows()]
 
 
 def test_a_training_without_a_checkpoint_to_go_back_to_trains_on_until_it_has_one(
-    listed: Run,
+    listed: Run, breaks: Breaks
 ) -> None:
+    broken = breaks.epoch
+
     def cut(row: EpochRow) -> None:
-        if row.epoch == 4:
+        if row.epoch == broken - 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(listed, "t", BREAKS, cut)
-    (listed.trial("t").path / "latest-0003.pt").unlink()
-    folder = trained(listed, "t", BREAKS, nothing)
+        trained(listed, "t", breaks.config, cut)
+    (listed.trial("t").path / f"latest-000{broken - 2}.pt").unlink()
+    folder = trained(listed, "t", breaks.config, nothing)
     (note,) = folder.notes()
-    assert note.startswith("latest-0005.pt is given up, as epoch 6 broke down")
-    assert folder.ending().state == "done" and attempts(folder) == [None] * 4 + [2, 2]
+    assert note.startswith(f"latest-000{broken}.pt is given up, as epoch {broken + 1} broke down")
+    assert folder.ending().state == "done" and attempts(folder) == breaks.attempts(broken)
 
 
-def test_with_checkpoints_far_apart_it_goes_back_further_and_says_so(listed: Run) -> None:
-    task = task_of(listed, "t", BREAKS, checkpoint_every=3600.0)
+def test_with_checkpoints_far_apart_it_goes_back_further_and_says_so(
+    listed: Run, breaks: Breaks
+) -> None:
+    task = task_of(listed, "t", breaks.config, checkpoint_every=3600.0)
     run_trial(task, nothing, CPU)
     folder = task.folder
     (note,) = folder.notes()
-    assert re.fullmatch(rf"what followed epoch 1 {WHY}0\.\d+; resumes after epoch 1", note), note
+    expected = f"what followed epoch 1 {breaks.why}; resumes after epoch 1"
+    assert re.fullmatch(expected, note), note
     assert [row.epoch for row in folder.rows()] == [1, 2, 3, 4, 5, 6]
-    assert attempts(folder) == [None, 2, 2, 2, 2, 2]
+    assert attempts(folder) == breaks.attempts(2)
 
 
 def test_a_training_that_overflows_goes_back_once_and_then_fails(listed: Run, run: Run) -> None:
@@ -156,7 +200,7 @@ def test_a_training_that_overflows_goes_back_once_and_then_fails(listed: Run, ru
 
 
 def test_all_ranks_go_back_together(listed: Run, tmp_path: Path) -> None:
-    config = replace(BREAKS, model=TINY.model, loss=DiceBce(), optimizer=Sgd(lr=10.0))
+    config = replace(CLIMBS, model=TINY.model, loss=DiceBce(), optimizer=Sgd(lr=10.0))
     alone = trained(listed, "alone", config, nothing)
     pair = together(listed, "pair", config, 2, tmp_path)
     assert attempts(pair) == attempts(alone) == [None, None, 2, 2, 2, 2]
