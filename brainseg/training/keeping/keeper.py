@@ -207,11 +207,9 @@ class TrialKeeper:
         self.note(epoch, "; ".join(self.files.put_back()))
         self.files.append_row(row.to_json())
         best, last = row.best_epoch == epoch, epoch == self.config.epochs
-        patients = validation.patient_table().to_csv(index=False)
-        if best:
-            self.files.write(self.folder.patients, patients)
-        if last:
-            self.files.write(self.folder.last, patients)
+        for path, is_wanted in ((self.folder.patients, best), (self.folder.last, last)):
+            if is_wanted:
+                self.files.write(path, validation.patient_table().to_csv(index=False))
         if best or (last and self.scored_last):
             self._hold_panels(epoch, validation)
         counts, pauses = last if self.scored_last else best, epoch == self.folder.pause_epoch

@@ -18,7 +18,7 @@ from brainseg.training.guards import memory
 from brainseg.training.trial import run_trial
 from tests.support.short_memory import limit
 from tests.support.tasks import task_of
-from tests.support.trials import CPU, TINY, nothing, trained, untimed
+from tests.support.trials import CPU, TINY, nothing, trained
 from tests.support.written import new_run
 
 WIDE = Plain(width=16, depth=2, dropout=0.0, norm="none")
@@ -41,26 +41,36 @@ def with_megabytes(run: Run, trial: str, megabytes: int, *, pixels: int = 128) -
     return run.trial(trial)
 
 
+def halvings(folder: TrialDir) -> list[str]:
+    """The notes of smaller parts; another may say that memory was short to measure what is fast."""
+    return [note for note in folder.notes() if note.startswith("batch")]
+
+
+def assert_alike(expected: TrialDir, folder: TrialDir) -> None:
+    """But for roundings: where memory is short, a step may be computed in another way."""
+    for row, other in zip(folder.rows(), expected.rows(), strict=True):
+        assert row.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+        assert row.dice == pytest.approx(other.dice, abs=1e-3)
+
+
 def test_a_batch_for_which_memory_is_short_is_trained_in_parts_and_this_is_recorded(
     run: Run,
 ) -> None:
     for megabytes in (300, 280, 260, 240, 220, 200, 180):  # from too much to too little
         folder = with_megabytes(run, f"t{megabytes}", megabytes)
-        if folder.notes():
+        if notes := halvings(folder):
             break
     assert folder.ending().reason == ""
-    (note,) = folder.notes()
+    (note,) = notes
     assert note.startswith("batch 16 as 2 x 8 for want of RAM: 0.0"), note
     assert "more were asked for" in note and "are available" in note
     assert [row.micro_batch for row in folder.rows()] == [8]
     whole = trained(run, "whole", CONFIG, nothing)
-    for row, expected in zip(folder.rows(), whole.rows(), strict=True):
-        assert row.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
-        assert row.dice == pytest.approx(expected.dice, abs=1e-3)
+    assert_alike(whole, folder)
     (run.path / "trials" / "same").mkdir()
     (run.path / "trials" / "same" / "parts").write_text("2\n")
     same = trained(run, "same", CONFIG, nothing)
-    assert [untimed(row) for row in same.rows()] == [untimed(row) for row in folder.rows()]
+    assert_alike(same, folder)
 
 
 def test_a_trial_that_fits_in_no_part_fails_with_the_figures(run: Run) -> None:
@@ -69,11 +79,12 @@ def test_a_trial_that_fits_in_no_part_fails_with_the_figures(run: Run) -> None:
     assert ending.state == "failed"
     assert ending.reason.startswith("out of memory with 4 of 16 images at once (RAM: 0.0")
     assert "try a smaller image_size, batch_size or network" in ending.reason
-    assert [note.split(", for want")[0].split(" for want")[0] for note in folder.notes()] == [
-        "computes in plain float32",
+    assert [note.split(" for want")[0] for note in halvings(folder)] == [
         "batch 16 as 2 x 8",
         "batch 16 as 4 x 4",
     ]
+    (first, *_) = folder.notes()
+    assert first.startswith("computes in plain float32, for want of memory to measure")
 
 
 def join(rank: int, world: int, meeting: str, run: Path, megabytes: int) -> None:
@@ -98,7 +109,7 @@ def test_one_worker_that_is_short_of_memory_sends_all_of_them_back_with_smaller_
     assert folder.rows() == [] and not folder.failure.exists()
     mp.spawn(join, (2, str(tmp_path / "second"), run.path, 0), nprocs=2)
     assert [row.micro_batch for row in folder.rows()] == [4]
-    assert [note.split(" for want")[0] for note in folder.notes()] == ["batch 16 as 2 x 8"]
+    assert [note.split(" for want")[0] for note in halvings(folder)] == ["batch 16 as 2 x 8"]
 
 
 def test_a_worker_ends_at_once_where_another_has_failed_for_want_of_memory(run: Run) -> None:
