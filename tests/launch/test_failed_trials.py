@@ -28,6 +28,7 @@ SMALL = [
     "--validation=0.3",
     "--test=0",
     "--wandb=off",
+    "--checkpoint-every=0",
 ]
 EPOCHS = "--epochs=100000"  # more than any test waits for
 OVERFLOWS = ["--set=optimizer=sgd", "--set=optimizer.sgd.lr=1e38", "--set=clip_norm=0"]
