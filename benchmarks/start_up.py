@@ -9,7 +9,7 @@ Gives  seconds from the end of a trial to the first step of the next in the same
 
 Whole programs take turns, imports and Ray's start included. All three train the same networks with
 the same functions on the same batches; the two baselines keep nothing on disk. A trial's first step
-is where it writes its ``starts.jsonl``, its end where it writes its costs last.
+is where it writes its ``begins.jsonl``, its end where it writes its costs last.
 """
 
 import argparse
