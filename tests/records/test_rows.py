@@ -26,6 +26,7 @@ LINE = {  # as versions since the first write it, in their order
     "lr": 1e-3,
     "momentum": 0.9,
     "attempt": 2,
+    "repeats": 1,
     "frozen_blocks": 0,
     "images_per_second": 100.0,
     "train_seconds": 2.0,
