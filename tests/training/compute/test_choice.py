@@ -126,6 +126,7 @@ def test_bfloat16_where_it_is_faster_for_all_is_what_every_worker_trains_in_and_
         "precision": "bfloat16",
         "layout": "channels last",
         "optimizer": "fused",
+        "float32": "exact",
     }
     assert read_json(run.compute)["precision"] == "bfloat16"
     assert len(folder.rows()) == 2
