@@ -15,7 +15,6 @@ from brainseg.training.compute.plan import (
 )
 
 MARGIN = 1.03  # times as fast is clearly faster
-TIE = 0.97  # times as fast is not clearly slower
 SHARE = 0.01  # of a step: an optimizer's update that is shorter by less is not faster
 
 Seconds = Mapping[str, float]  # of each candidate that could be measured
@@ -35,11 +34,22 @@ def gain_of(steps: Seconds) -> float:
 
 
 def precision_of(families: Iterable[Seconds]) -> Precision:
-    """bfloat16 where it is clearly faster over the families, and clearly slower for none."""
+    """bfloat16 where it is clearly faster over the families, and makes none slower than eager.
+
+    Eager is float32 as PyTorch computes it by itself. A family that float32 with channels last
+    serves better still may lose by this, since all trials have one precision.
+    """
+    families = list(families)
     gains = [gain_of(steps) for steps in families]
-    if not gains or min(gains) < TIE:
+    if not all(gains) or any(_slower_than_eager(steps) for steps in families):
         return "float32"
-    return "bfloat16" if prod(gains) ** (1 / len(gains)) >= MARGIN else "float32"
+    return "bfloat16" if gains and prod(gains) ** (1 / len(gains)) >= MARGIN else "float32"
+
+
+def _slower_than_eager(steps: Seconds) -> bool:
+    """Whether bfloat16 takes longer; where eager could not be measured, than other float32."""
+    eager = steps.get("float32", _fastest(steps, "float32"))
+    return _fastest(steps, "bfloat16") > eager
 
 
 def layout_of(steps: Seconds, precision: Precision) -> bool:

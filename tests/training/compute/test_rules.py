@@ -33,15 +33,23 @@ def test_bfloat16_is_taken_where_it_is_faster_and_not_where_the_flag_alone_is_th
     assert precision_of([steps(1.0, 1.0, 0.5)]) == "bfloat16"
 
 
-def test_one_family_that_bfloat16_slows_keeps_the_sweep_in_float32() -> None:
+def test_one_family_that_bfloat16_slows_below_eager_keeps_the_sweep_in_float32() -> None:
     assert precision_of([*ZEN5.values(), XEON["resnet50"]]) == "float32"
+    assert precision_of([*ZEN5.values(), steps(1.0, 0.9, 1.01)]) == "float32"
+
+
+def test_a_sweep_gains_where_one_family_alone_would_be_faster_in_float32_with_channels_last() -> (
+    None
+):
+    efficientnet = steps(0.381, 0.277, 0.314)  # 64 px, AMD EPYC, see docs/log.md
+    assert precision_of([efficientnet]) == "float32"
+    assert precision_of([*ZEN5.values(), efficientnet]) == "bfloat16"
 
 
 def test_noise_does_not_choose_between_equals() -> None:
     for noise in (0.98, 1.0, 1.02):
         assert precision_of([steps(1.0, 1.0, noise)]) == "float32"
         assert not layout_of(steps(1.0, noise, 1.0), "float32")
-        assert precision_of([*ZEN5.values(), steps(1.0, 1.0, noise)]) == "bfloat16"
 
 
 def test_bfloat16_is_compared_with_the_faster_of_the_layouts_of_float32() -> None:
