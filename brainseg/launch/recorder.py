@@ -44,6 +44,7 @@ class Recorder(tune.Callback):
         self._kills, self._looked = KernelKills(), -LOOK_SECONDS
         self.fault: MachineFault | None = None  # that ended Tune, which hides what callbacks raise
         self._logged: dict[str, int] = {}  # notes of each trial that are logged
+        self._decides = ""  # the trial that measures in which precision all of them compute
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
@@ -53,6 +54,12 @@ class Recorder(tune.Callback):
         verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
         again = self._again.pop(name, "") or self.driver.retried.pop(name, "")
         self.log(f"[{name}] {verb}: {again or words}")
+        is_open = (
+            self.run.trial(name).params().get("precision") == "auto" and not self.run.precision()
+        )
+        if is_open and not self._decides:
+            self._decides = name
+            self.log(f"[{name}] measures how this kind of machine computes fastest, if unknown")
 
     def _note_start(self, name: str) -> str:
         """Note that the trial trains; returns its configuration's name."""
@@ -75,6 +82,9 @@ class Recorder(tune.Callback):
             return
         name, row = trial.config["trial"], EpochRow.from_json(result)
         self._log_notes(name)
+        if self._decides and (precision := self.run.precision()):
+            self._decides = ""
+            self.log(f"all trials compute in {precision}, see compute.json and brainseg doctor")
         self.mirror.follow(name)
         self.log(
             f"[{name}] epoch {row.epoch}/{self.driver.scheduler.trials[name].epochs}  "

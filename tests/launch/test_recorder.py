@@ -77,7 +77,7 @@ def test_what_a_driver_reads_grows_in_proportion_to_trials_and_to_epochs(
 
 
 def test_what_a_trial_s_process_found_wrong_with_its_files_is_logged_once(tmp_path: Path) -> None:
-    space = Space(TrialConfig(epochs=3), search=())
+    space = Space(TrialConfig(epochs=3, precision="float32"), search=())
     sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=Points())
     run, printed = new_run(tmp_path / "run"), list[str]()
     study, scheduler = Study(run, sweep), TrialScheduler(run, Halving(grace=3, reduction=3))
@@ -103,3 +103,25 @@ def test_what_a_trial_s_process_found_wrong_with_its_files_is_logged_once(tmp_pa
         f"[{name}] metrics.jsonl was missing",
     ]
     assert len(texts) == 4 and kept.exists(), "what failed may be tried again"
+
+
+def test_that_a_machine_is_measured_and_what_is_decided_are_logged_once(tmp_path: Path) -> None:
+    space = Space(TrialConfig(epochs=2), search=())
+    sweep = Sweep(name="s", question="?", space=space, first=({},), strategy=Points())
+    run, printed = new_run(tmp_path / "run"), list[str]()
+    study, scheduler = Study(run, sweep), TrialScheduler(run, None)
+    tracker = BudgetTracker(run, Budget())
+    driver = SearchDriver(run, study, scheduler, tracker, num_trials=1, slots=lambda: 1)
+    name = driver.next()
+    assert name
+    trial = Trial("one", config={"trial": name}, stub=True)
+    recorder = Recorder(driver, Mirror(run, "off", printed.append), lambda name: "", printed.append)
+    recorder.on_trial_start(0, [], trial)
+    run.compute.write_text('{"precision": "bfloat16", "why": "measured"}')
+    for number in (1, 2):
+        recorder.on_trial_result(0, [], trial, epoch(run, name, number))
+    said = [line for line in printed if "compute" in line]
+    assert said == [
+        f"[{name}] measures how this kind of machine computes fastest, if unknown",
+        "all trials compute in bfloat16, see compute.json and brainseg doctor",
+    ]
