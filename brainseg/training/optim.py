@@ -63,7 +63,7 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
-            if torch.is_tensor(value) and value.shape == parameter.shape:
+            if name != "step" and torch.is_tensor(value) and value.shape == parameter.shape:
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
 

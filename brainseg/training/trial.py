@@ -104,6 +104,9 @@ def train(task: Task, report: Report, device: torch.device) -> None:
         while trial.epoch < trial.last_epoch() and not trial.is_stopped():
             report(trial.run_epoch())
         trial.keeper.settle(trial.epoch)
+    except TrialFailed:
+        trial.keeper.saves.save_held()
+        raise
     finally:
         trial.keeper.saves.close()
         trial.keeper.note_costs(trial.epoch)

@@ -57,7 +57,7 @@ class Answers:
             measured = measure()
             self.failed |= {f"{key}, {name}": why for name, why in measured.failed.items()}
             self.shortage |= measured.shortage
-            if not measured.shortage:
+            if measured.seconds and not measured.shortage:
                 content[section][key] = measured.seconds
                 content["failed"] |= self.failed
                 self._write(content)

@@ -87,14 +87,13 @@ def _measure_steps(config: TrialConfig, device: torch.device, measured: Measured
         machines = {name: Machine(device, compute) for name, compute in STEPS.items()}
         return {name: _Step(network, batch, config, here) for name, here in machines.items()}
 
-    images = config.batch_size
+    images = max(FEW, config.batch_size)
     if device.type == "cpu":
-        few = min(FEW, images)
-        trial_step = next(iter(steps_of(few).values()))
+        trial_step = next(iter(steps_of(FEW).values()))
         trial_step.lay_out()
         trial_step()
         took = _seconds(trial_step, device)
-        images = min(images, MANY, max(few, int(few * STEP_SECONDS / took)))
+        images = min(images, MANY, max(FEW, int(FEW * STEP_SECONDS / took)))
     _take_turns(steps_of(images), measured, device)
 
 
@@ -166,7 +165,7 @@ def _take_turns(steps: Mapping[str, _Step], measured: Measured, device: torch.de
             step.lay_out()
             step()  # compiles kernels
             able.append(name)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, ValueError) as error:
             _note_failure(name, error, measured)
     start, times = time.perf_counter(), 1
     for turn in range(MOST):

@@ -13,7 +13,8 @@ the learning rate from the step, so that the epoch is all there is to restore.
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -149,19 +150,39 @@ def _write(path: Path, state: Checkpoint) -> str:
         torn.unlink()
     with replacing(path) as file:
         hashed = _Hashed(file)
-        torch.save(state, cast(BinaryIO, hashed))  # it writes and flushes, no more
+        try:
+            torch.save(state, cast(BinaryIO, hashed))  # it writes and flushes, no more
+        except RuntimeError:
+            if hashed.error:  # which PyTorch replaces by one of its own
+                raise hashed.error from None
+            raise
     return hashed.digest.hexdigest()
 
 
 class _Hashed:
-    """A file that is hashed while it is written: a copy of it in memory would be as large."""
+    """A file that is hashed while it is written: a copy of it in memory would be as large.
+
+    Attributes:
+        error: the first that the file raised, such as that the disk is full.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest = file, hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, part: bytes) -> int:
         self.digest.update(part)
-        return self._file.write(part)
+        with self._noted():
+            return self._file.write(part)
 
     def flush(self) -> None:
-        self._file.flush()
+        with self._noted():
+            self._file.flush()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            raise

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 
 from brainseg.records.cache import default_cache
-from brainseg.records.checkpoint_index import newest_epoch
-from brainseg.records.files import read_json
+from brainseg.records.checkpoint_index import indexed
+from brainseg.records.files import read_json, write_text
 from brainseg.records.run import Run
 from brainseg.training.keeping import checkpoint
 from brainseg.training.keeping.checkpoint import Objection
@@ -24,6 +24,7 @@ NETWORKS = (  # how the types of their file systems begin
     *("nfs", "cifs", "smb", "9p", "afs", "lustre", "gpfs", "beegfs", "ceph", "gluster", "pvfs"),
     *("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs", "fuse.gluster", "fuse.ceph"),
 )
+FOLLOWS = "follows"  # names the checkpoint before it, in the run's folder
 
 
 def file_system(path: Path) -> str:
@@ -48,17 +49,19 @@ def near_folder(run: Path, trial: str, type_of: Callable[[Path], str] = file_sys
 
 
 def write_near(
-    near: Path, network: Path, counting: Mapping[str, Any], state: Mapping[str, Any]
+    near: Path, folder: Path, network: Path, counting: Mapping[str, Any], state: Mapping[str, Any]
 ) -> None:
     """Write the network that counts, if one is new, and the checkpoint; without room, neither.
 
     Args:
+        folder: the trial's, whose newest checkpoint this one follows.
         counting: the network and its epoch; empty for none.
     """
     with suppress(OSError):  # the run's folder is written all the same
         near.mkdir(parents=True, exist_ok=True)
         if counting:
             checkpoint.save_network(near / network.name, counting["network"], counting["epoch"])
+        write_text(near / FOLLOWS, _newest_of(folder))
         checkpoint.save_latest(near, state["epoch"], dict(state))
 
 
@@ -68,7 +71,9 @@ def drop_near(near: Path) -> None:
 
 
 def adopt(near: Path, folder: Path, network: Path, foreign: Objection) -> None:
-    """Bring a checkpoint that never reached the run's folder there, unless a newer one did.
+    """Bring a checkpoint that never reached the run's folder there, unless another one did.
+
+    It must follow what is the newest there now: elsewhere, the trial may have gone on otherwise.
 
     Args:
         foreign: why it is of another trial, or given up.
@@ -76,9 +81,21 @@ def adopt(near: Path, folder: Path, network: Path, foreign: Objection) -> None:
     left = checkpoint.Newest()
     with suppress(OSError, ValueError):  # none of them is whole
         left = checkpoint.newest(near, foreign=foreign)
-    if left.file and left.state["epoch"] > newest_epoch(folder):
+    if left.file and _text(near / FOLLOWS) == _newest_of(folder):
         with suppress(FileNotFoundError):
             held = checkpoint.load(near / network.name)
             checkpoint.save_network(network, held["network"], held["epoch"])
         checkpoint.save_latest(folder, left.state["epoch"], left.state)
     drop_near(near)
+
+
+def _newest_of(folder: Path) -> str:
+    """Name and digest of the newest checkpoint that a folder's index names."""
+    return " ".join(next(iter(indexed(folder).items()), ()))
+
+
+def _text(path: Path) -> str | None:
+    """What a file says; None if it cannot be read."""
+    with suppress(OSError, ValueError):
+        return path.read_text(encoding="utf-8")
+    return None

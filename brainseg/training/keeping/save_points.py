@@ -115,7 +115,7 @@ class SavePoints:
                 panels()
             if self.near:
                 held = vars(counting) if counting else {}
-                write_near(self.near, self.network, held, copied)
+                write_near(self.near, self.folder, self.network, held, copied)
             if counting:
                 checkpoint.save_network(self.network, counting.network, counting.epoch)
             checkpoint.save_latest(self.folder, epoch, copied)
@@ -129,6 +129,15 @@ class SavePoints:
     def flush(self) -> None:
         """Return once all that was saved is on the disk."""
         self.writer.wait()
+
+    def save_held(self) -> None:
+        """Write what is held, and no checkpoint: a trial that failed keeps what its rows show."""
+        self.writer.wait()
+        if self._panels:
+            self._panels()
+        if self._counting:
+            checkpoint.save_network(self.network, self._counting.network, self._counting.epoch)
+        self.forget()
 
     def close(self) -> None:
         """Let what is being written be written; whoever calls this has an error of its own."""

@@ -1,5 +1,7 @@
 """A trial resumes as if never stopped, from the newest checkpoint that is whole."""
 
+import errno
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,3 +262,15 @@ def test_a_paused_trial_keeps_one_checkpoint_and_resumes_from_it(tmp_path: Path)
     assert epoch_of(tmp_path) == 3
     save_latest(tmp_path, 4, state(4))
     assert epoch_of(tmp_path) == 4
+
+
+def test_a_disk_without_room_is_said_to_be_one(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # bytes of a file, at most
+    try:
+        with pytest.raises(OSError, match="latest-0001") as raised:
+            save_latest(tmp_path, 1, {"network": {"large": torch.zeros(100_000)}, "epoch": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())

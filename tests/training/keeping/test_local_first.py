@@ -9,7 +9,12 @@ import torch
 from brainseg.records.checkpoint_index import newest_epoch
 from brainseg.records.run import Run
 from brainseg.training.keeping import checkpoint
-from brainseg.training.keeping.local_first import adopt, file_system, near_folder
+from brainseg.training.keeping.local_first import (
+    adopt,
+    file_system,
+    near_folder,
+    write_near,
+)
 from brainseg.training.trial import run_trial
 from tests.support.killed import killed_before
 from tests.support.tasks import task_of
@@ -51,27 +56,26 @@ def test_killed_on_its_way_to_the_run_s_folder_a_checkpoint_is_taken_from_the_lo
         assert torch.equal(tensor, kept[name]), name
 
 
-def test_a_local_checkpoint_that_is_older_damaged_or_of_another_trial_is_removed(
+def test_a_local_checkpoint_of_another_course_damaged_or_of_another_trial_is_removed(
     tmp_path: Path,
 ) -> None:
     folder, near = tmp_path / "folder", tmp_path / "near"
     folder.mkdir()
-    state = {"network": {"w": torch.ones(3)}, "optimizer": {}, "epoch": 4}
-    checkpoint.save_latest(folder, 4, state)
-    held = (folder / "latest-0004.pt").read_bytes()
+    state = {"network": {"w": torch.ones(3)}, "optimizer": {}, "epoch": 2}
+    checkpoint.save_latest(folder, 2, state)
 
     def left(epoch: int) -> None:
-        near.mkdir()
-        checkpoint.save_latest(near, epoch, {**state, "epoch": epoch})
+        write_near(near, folder, folder / "best.pt", {}, {**state, "epoch": epoch})
 
     def look(foreign: str = "") -> None:
         adopt(near, folder, folder / "best.pt", lambda state: foreign)
         assert not near.exists()
 
-    left(3)
+    left(5)
+    checkpoint.save_latest(folder, 4, {**state, "epoch": 4})  # elsewhere it went on from 2
+    held = (folder / "latest-0004.pt").read_bytes()
     look()
-    left(4)
-    look()
+    assert newest_epoch(folder) == 4
     left(5)
     look(foreign="is of another trial")
     left(5)

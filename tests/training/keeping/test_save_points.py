@@ -17,6 +17,7 @@ from brainseg.records.run import Run
 from brainseg.records.storage import StorageFault, storage_faults
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping.save_points import LONGEST_SECONDS, SavePoints
+from brainseg.training.task import TrialFailed
 from brainseg.training.trial import Report, run_trial
 from tests.support.killed import killed_after
 from tests.support.tasks import task_of
@@ -128,6 +129,21 @@ def test_killed_between_two_save_points_it_trains_again_what_was_lost_and_says_s
     )
     assert folder.last.read_bytes() == whole.folder.last.read_bytes()
     assert saved(folder) == [3, 6]
+
+
+def test_a_trial_that_fails_keeps_the_best_network_that_its_rows_show(run: Run) -> None:
+    def fail(row: EpochRow) -> None:
+        if row.epoch == row.best_epoch > 1:
+            raise TrialFailed("it cannot go on")
+
+    config = replace(CONFIG, model=NORMED, loss=Dice(), optimizer=AdamW(lr=3e-2))
+    task = task_of(run, "t", config, checkpoint_every=SELDOM)
+    run_trial(task, fail, CPU)
+    folder = task.folder
+    assert folder.ending().reason == "it cannot go on" and saved(folder) == [1]
+    kept = torch.load(folder.best_network, weights_only=True)
+    assert kept["epoch"] == folder.rows()[-1].best_epoch > 1
+    assert np.load(folder.panels)["epoch"] == kept["epoch"]
 
 
 def state(value: float) -> dict[str, object]:
