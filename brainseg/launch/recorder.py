@@ -44,26 +44,24 @@ class Recorder(tune.Callback):
         self._kills, self._looked = KernelKills(), -LOOK_SECONDS
         self.fault: MachineFault | None = None  # that ended Tune, which hides what callbacks raise
         self._logged: dict[str, int] = {}  # notes of each trial that are logged
-        self._decides = ""  # the trial that measures in which precision all of them compute
+        self._is_measuring = False  # a trial, in which precision all of them will compute
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
         rows = self.run.trial(name).rows()
         self._logged[name] = len(self.run.trial(name).notes())
-        words = self._note_start(name)
+        params = self.run.trial(name).params()
+        words = self._note_start(name, params)
         verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
         again = self._again.pop(name, "") or self.driver.retried.pop(name, "")
         self.log(f"[{name}] {verb}: {again or words}")
-        is_open = (
-            self.run.trial(name).params().get("precision") == "auto" and not self.run.precision()
-        )
-        if is_open and not self._decides:
-            self._decides = name
+        is_auto = params.get("precision") == "auto"
+        if is_auto and not self._is_measuring and not self.run.precision():
+            self._is_measuring = True
             self.log(f"[{name}] measures how this kind of machine computes fastest, if unknown")
 
-    def _note_start(self, name: str) -> str:
+    def _note_start(self, name: str, params: dict[str, Any]) -> str:
         """Note that the trial trains; returns its configuration's name."""
-        params = self.run.trial(name).params()
         words = configuration_name(build(TrialConfig(), params))
         self.run.note(name, TrialState.RUNNING, configuration=words, params=params)
         return words
@@ -82,8 +80,8 @@ class Recorder(tune.Callback):
             return
         name, row = trial.config["trial"], EpochRow.from_json(result)
         self._log_notes(name)
-        if self._decides and (precision := self.run.precision()):
-            self._decides = ""
+        if self._is_measuring and (precision := self.run.precision()):
+            self._is_measuring = False
             self.log(f"all trials compute in {precision}, see compute.json and brainseg doctor")
         self.mirror.follow(name)
         self.log(
@@ -115,7 +113,8 @@ class Recorder(tune.Callback):
             self.driver.resume(name)
             return
         if all(record.trial != name for record in self.run.trials()):
-            self._note_start(name)  # they died before Tune called it started
+            # They died before Tune called it started.
+            self._note_start(name, self.run.trial(name).params())
         died = f"its processes died at every attempt: {death.words}"
         if death.cause == Cause.MEMORY:
             died = f"{INFEASIBLE_RAM}, even alone: {death.words}"

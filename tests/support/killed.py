@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,7 @@ def killed_before(
 ) -> None:
     """Train until the file of that name, or path, would take its place; then SIGKILL."""
     args = (run.path, trial, config, file, first_to)
-    child = mp.get_context("spawn").Process(target=_train, args=args)
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL, f"{file} was never written"
+    _until_killed(_train, args, f"{file} was never written")
 
 
 def killed_after(
@@ -32,10 +30,15 @@ def killed_after(
 ) -> None:
     """Train until that epoch is reported; then SIGKILL, once what was saved is on the disk."""
     args = (run.path, trial, config, epoch, checkpoint_every)
-    child = mp.get_context("spawn").Process(target=_train_to, args=args)
+    _until_killed(_train_to, args, f"epoch {epoch} was never reported")
+
+
+def _until_killed(target: Callable[..., None], args: tuple[Any, ...], else_say: str) -> None:
+    """Run ``target`` in a process of its own, which must end by SIGKILL."""
+    child = mp.get_context("spawn").Process(target=target, args=args)
     child.start()
     child.join(120)
-    assert child.exitcode == -signal.SIGKILL, f"epoch {epoch} was never reported"
+    assert child.exitcode == -signal.SIGKILL, else_say
 
 
 def _train_to(
