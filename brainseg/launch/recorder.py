@@ -48,17 +48,19 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
-        rows = self.run.trial(name).rows()
+        kept = newest_epoch(self.run.trial(name).path)
         self._logged[name] = len(self.run.trial(name).notes())
         params = self.run.trial(name).params()
         words = self._note_start(name, params)
-        verb = f"resumes after epoch {rows[-1].epoch}" if rows else "starts"
+        verb = f"resumes after epoch {kept}" if kept else "starts"
         again = self._again.pop(name, "") or self.driver.retried.pop(name, "")
         self.log(f"[{name}] {verb}: {again or words}")
         is_auto = params.get("precision") == "auto"
         if is_auto and not self._is_measuring and not self.run.precision():
             self._is_measuring = True
-            self.log(f"[{name}] measures how this kind of machine computes fastest, if unknown")
+            self.log(
+                f"[{name}] finds out which precision is fastest here, unless an earlier run did"
+            )
 
     def _note_start(self, name: str, params: dict[str, Any]) -> str:
         """Note that the trial trains; returns its configuration's name."""

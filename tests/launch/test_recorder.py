@@ -103,6 +103,9 @@ def test_what_a_trial_s_process_found_wrong_with_its_files_is_logged_once(tmp_pa
         f"[{name}] metrics.jsonl was missing",
     ]
     assert len(texts) == 4 and kept.exists(), "what failed may be tried again"
+    kept.rename(kept.with_name("latest-0001.pt"))  # a kill may leave an epoch without a checkpoint
+    recorder.on_trial_start(0, [], trial)
+    assert printed[-1].startswith(f"[{name}] resumes after epoch 1: ")
 
 
 def test_that_a_machine_is_measured_and_what_is_decided_are_logged_once(tmp_path: Path) -> None:
@@ -120,8 +123,8 @@ def test_that_a_machine_is_measured_and_what_is_decided_are_logged_once(tmp_path
     run.compute.write_text('{"precision": "bfloat16", "why": "measured"}')
     for number in (1, 2):
         recorder.on_trial_result(0, [], trial, epoch(run, name, number))
-    said = [line for line in printed if "compute" in line]
+    said = [line for line in printed if "precision" in line or "compute" in line]
     assert said == [
-        f"[{name}] measures how this kind of machine computes fastest, if unknown",
+        f"[{name}] finds out which precision is fastest here, unless an earlier run did",
         "all trials compute in bfloat16, see compute.json and brainseg doctor",
     ]

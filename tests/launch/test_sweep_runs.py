@@ -53,7 +53,7 @@ WHOLE = [
 # A line of a sweep's own, up to its end: nothing of Ray's, Tune's, torch's or W&B's comes between.
 OURS = re.compile(
     r"\[\d{4}\] |left out: |/\S+: train \d+ patients|\d+ trials at once, |brainseg: |"
-    r"the search has ended: |at 32 pixels a side, the tumours of "
+    r"all trials compute in |the search has ended: |at 32 pixels a side, the tumours of "
 )
 
 
