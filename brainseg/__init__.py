@@ -14,14 +14,26 @@ A sweep is a page of Python::
     if __name__ == "__main__":
         run(sweep)
 
-Importing brainseg loads the standard library alone; ``run`` loads the rest.
+A model that a sweep has found is used like this::
+
+    import brainseg
+
+    model = brainseg.load("bundle")
+    mask = model.predict(image)
+
+Importing brainseg loads the standard library alone; ``run`` and ``load`` load the rest.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS, Bayes, Budget, Points, Split, Sweep, grid
+
+if TYPE_CHECKING:
+    from brainseg.inference.model import Model
 
 __all__ = [
     "REPORT_MODELS",
@@ -33,6 +45,7 @@ __all__ = [
     "Sweep",
     "TrialConfig",
     "grid",
+    "load",
     "run",
 ]
 
@@ -49,3 +62,16 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> None:
     from brainseg.cli.main import run as run_sweep
 
     run_sweep(sweep, argv)
+
+
+def load(path: str | Path) -> "Model":
+    """The model in a bundle, in a trial's folder or in a run, see ``Model.predict``.
+
+    Loads neither Ray nor W&B, and downloads nothing.
+
+    Raises:
+        ValueError: the folder holds no model, or a damaged one; says what to do.
+    """
+    from brainseg.inference.sources import open_model
+
+    return open_model(Path(path))

@@ -16,8 +16,10 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from brainseg.records.files import replacing
 
 StateDict = dict[str, Tensor]
 # Under which key files keep their tensors.
@@ -79,6 +81,13 @@ def read_states(path: Path) -> dict[str, StateDict]:
     if not states:
         raise unreadable(path, f"it holds no tensors by name, but {_described(held)}")
     return states
+
+
+def write_safetensors(path: Path, tensors: StateDict) -> None:
+    """Write tensors by name, as safetensors has them: no code, and no memory shared by two."""
+    copied = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with replacing(path) as file:
+        file.write(save(copied))
 
 
 def _state_dicts(held: object, place: str = "") -> list[tuple[str, StateDict]]:

@@ -58,8 +58,11 @@ def run_of(data: Path, path: Path, *, kind: str = "bayes") -> Run:
     table["part"] = split_by_patient(table, validation=0.3, test=0.0)
     run = new_run(path)
     table.to_csv(run.slices, index=False)
-    source = {"root": str(data), "fingerprint": fingerprint(table, data)}
-    write_json(run.sweep, {"data": source, "strategy": {"kind": kind}})
+    source = {"root": str(data), "fingerprint": fingerprint(table, data), "made_up": True}
+    split = {"counts": {}, "shared_patients": 0}
+    settings = {"name": path.name, "uid": "0123abcd", "question": "?", "objectives": ["dice"]}
+    settings |= {"space": {}, "base": {}, "fixed": {}, "first": [], "phase": "search"}
+    write_json(run.sweep, {**settings, "data": source, "split": split, "strategy": {"kind": kind}})
     return run
 
 

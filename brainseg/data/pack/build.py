@@ -23,7 +23,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainseg.data.pack.intensity import intensity_range, require_one_type, to_bytes
+from brainseg.data.pack.intensity import (
+    intensity_range,
+    level_counts,
+    require_one_type,
+    to_bytes,
+)
+from brainseg.data.pack.square import to_square
 from brainseg.data.readers.decode import DECODERS
 from brainseg.data.readers.images import (
     read_image,
@@ -78,7 +84,7 @@ def write_arrays(folder: Path, table: pd.DataFrame, root: Path, shape: Shape) ->
                 require_same_size(source.image, image_HWC, source.mask, mask_HW)
                 slice_HWD = _packed(to_bytes(image_HWC, range_C2), mask_HW, shape[0])
                 slices[source.row] = slice_HWD
-                histograms[source.row] = _histogram(slice_HWD[..., :-1])
+                histograms[source.row] = level_counts(slice_HWD[..., :-1])
                 all_ranges[source.row] = range_C2
 
         for _ in pool.map(write, _by_patient(table)):
@@ -145,7 +151,7 @@ def _images(root: Path, sources: list[Source], channels: int) -> Iterator[NDArra
 
 def _packed(image_HWC: Pixels, mask_HW: Pixels, image_size: int) -> Pixels:
     """Image and mask as the pack holds them: one square, shape (H, W, D)."""
-    channels = cv2.split(_resized(image_HWC, image_size))
+    channels = cv2.split(to_square(image_HWC, image_size))
     slice_HWD: NDArray[Any] = cv2.merge([*channels, resized_mask(mask_HW, image_size)])
     return slice_HWD
 
@@ -155,25 +161,8 @@ def resized_mask(mask_HW: Pixels, image_size: int) -> Pixels:
 
     So a tumour of less than half a pixel vanishes: data/quality/vanishing.py counts these.
     """
-    tumour_HW: NDArray[np.bool_] = _resized(mask_HW.astype(np.float32), image_size) > 0.5
+    tumour_HW: NDArray[np.bool_] = to_square(mask_HW.astype(np.float32), image_size) > 0.5
     return tumour_HW.astype(np.uint8)
-
-
-def _histogram(image_HWC: Pixels) -> NDArray[np.uint32]:
-    """Pixels of each grey level, shape (C, 256)."""
-    channels = image_HWC.reshape(-1, image_HWC.shape[2]).T
-    return np.stack([np.bincount(channel, minlength=256) for channel in channels]).astype("<u4")
-
-
-def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
-    """Pad with 0 to a centred square, then resize it to side."""
-    height, width = pixels.shape[:2]
-    square = max(height, width)
-    top, left = (square - height) // 2, (square - width) // 2
-    padding = [(top, square - height - top), (left, square - width - left), (0, 0)]
-    padded = np.pad(pixels, padding[: pixels.ndim])
-    method = cv2.INTER_AREA if side < square else cv2.INTER_LINEAR
-    return cv2.resize(padded, (side, side), interpolation=method)
 
 
 def _refuse_other_channels(image: str, image_HWC: NDArray[Any], channels: int) -> None:

@@ -46,6 +46,12 @@ def to_bytes(image_HWC: NDArray[Any], range_C2: Range) -> NDArray[np.uint8]:
     return image_HWC
 
 
+def level_counts(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Pixels of each grey level, shape (C, 256)."""
+    channels = image_HWC.reshape(-1, image_HWC.shape[2]).T
+    return np.stack([np.bincount(channel, minlength=256) for channel in channels]).astype("<u4")
+
+
 def require_one_type(image: str, dtype: np.dtype[Any], patient: str, first: np.dtype[Any]) -> None:
     """Refuse an image of another number type than the first of its patient: they share a scale."""
     if dtype != first:

@@ -1,0 +1,113 @@
+"""A model in a folder of its own, which somebody else can use: weights, facts, and a model card.
+
+model.safetensors  the tensors of each member, named `<member>.<tensor>`, members from 0
+model.json         see ``Description``; its sha256 is that of model.safetensors
+README.md          the model card
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainseg.config.hyperparameters import Encoder, Plain, TrialConfig
+from brainseg.inference.card import card
+from brainseg.inference.description import FIELDS, FORMAT, Description
+from brainseg.inference.model import Model
+from brainseg.models.network import Network, build_network
+from brainseg.models.weight_files import StateDict, read_states, write_safetensors
+from brainseg.records.files import Unreadable, read_json, write_json, write_text
+
+WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
+EXPORT_AGAIN = "export the model again, or copy the whole folder again"
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / FACTS).exists()
+
+
+def write_bundle(folder: Path, model: Model) -> None:
+    """Write a model into ``folder``, which is made if its parent exists; model.json comes last.
+
+    Raises:
+        ValueError: the folder holds other files than a bundle's.
+    """
+    folder.mkdir(exist_ok=True)
+    ours = {WEIGHTS, FACTS, CARD}
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
+        raise ValueError(
+            f"a bundle must have a folder of its own, {folder} holds {', '.join(others[:3])}; name "
+            "a new folder"
+        )
+    (folder / FACTS).unlink(missing_ok=True)
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, network in enumerate(model.networks)
+        for name, tensor in network.state_dict().items()
+    }
+    write_safetensors(folder / WEIGHTS, tensors)
+    write_text(folder / CARD, card(model.description))
+    write_json(folder / FACTS, model.description.to_json(_sha256(folder / WEIGHTS)))
+
+
+def read_bundle(folder: Path) -> Model:
+    """The model in a bundle.
+
+    Raises:
+        Unreadable: a file is missing or damaged, is of a newer version, or does not hold what
+            model.json says.
+    """
+    held: dict[str, Any] = read_json(folder / FACTS, kind=dict, fields=FIELDS, remedy=EXPORT_AGAIN)
+    if held["format"] > FORMAT:
+        fault = f"it is of format {held['format']}, this brainseg reads up to {FORMAT}"
+        raise Unreadable(folder / FACTS, fault, "install a newer brainseg")
+    try:
+        description = Description.from_json(held)
+    except ValueError as error:
+        raise Unreadable(folder / FACTS, f"it {error}", EXPORT_AGAIN) from None
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise Unreadable(weights, "it is missing", EXPORT_AGAIN)
+    if _sha256(weights) != held["sha256"]:
+        fault = f"its SHA-256 is not the one in {FACTS}: the file was damaged or replaced"
+        raise Unreadable(weights, fault, EXPORT_AGAIN)
+    (tensors,) = read_states(weights).values()
+    networks = [
+        filled(description.trial_config, _of_member(tensors, number), weights)
+        for number in range(len(description.members))
+    ]
+    return Model(description, networks, folder)
+
+
+def filled(config: TrialConfig, state: StateDict, source: Path) -> Network:
+    """The network of ``config`` with the tensors of a file; nothing is downloaded.
+
+    Raises:
+        Unreadable: they do not fit.
+    """
+    network = _empty(config)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in state.items()}:
+        fault = "its tensors are not those of the network that its configuration describes"
+        raise Unreadable(source, fault, EXPORT_AGAIN)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _empty(config: TrialConfig) -> Network:
+    model: Encoder | Plain = config.model
+    bare = replace(model, weights="none") if isinstance(model, Encoder) else model
+    with torch.random.fork_rng(devices=[]):
+        return build_network(bare, config.channels, config.image_size)
+
+
+def _of_member(tensors: StateDict, number: int) -> StateDict:
+    prefix = f"{number}."
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
