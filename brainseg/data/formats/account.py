@@ -77,7 +77,7 @@ class Account:
 def account_for(listing: Listing, tree: Tree) -> Account:
     """What became of each thing in the tree once the slices are listed."""
     images = {name for joined in {row[2] for row in listing.rows} for name in joined.split(JOINT)}
-    masks = {row[3] for row in listing.rows}
+    masks = {row[3] for row in listing.rows} - {""}
     charged = listing.charged | {problem.file for problem in listing.problems}
 
     def role(name: str) -> str:

@@ -7,6 +7,7 @@ lgg       <PATIENT>/<PATIENT>_<n>.tif with <PATIENT>_<n>_mask.tif beside it
 nifti     <PATIENT>/*.nii.gz at any depth, one of them named *mask*, *seg* or *label*
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +37,8 @@ from brainseg.data.readers.paths import NOWHERE, Tree, list_tree
 from brainseg.data.readers.problems import Problem
 from brainseg.data.table import COLUMNS, CUT
 
-LISTERS = {
+Lister = Callable[[Listing, list[str]], None]
+LISTERS: dict[str, Lister] = {
     "lgg": list_lgg,
     "pairs": list_pairs,
     "manifest": list_manifest,
@@ -115,16 +117,10 @@ def scan(root: Path, layout: str = "auto", label: str = "") -> Contents:
     Raises:
         ValueError: root is not a folder, or holds no known layout, or more than one.
     """
-    tree = _tree(root)
-    problems = sorted(tree.problems.values(), key=str)
-    listing = Listing(root.resolve(), problems=problems, label=label)
+    tree = tree_of(root)
+    listing = Listing(root.resolve(), problems=problems_of(tree), label=label)
     layout = _layout(listing, tree, layout)
-    names = tree.files if layout == "manifest" else set_copies_aside(listing, tree.files)
-    LISTERS[layout](listing, names)
-    table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
-    table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
-    _refuse_repeated_slices(listing, table)
-    refuse_shared_files(listing)
+    table = list_rows(listing, tree, LISTERS[layout])
     account = account_for(listing, tree)
     if refuse_lost_patients(listing, account, layout):
         account = account_for(listing, tree)
@@ -144,7 +140,22 @@ def scan(root: Path, layout: str = "auto", label: str = "") -> Contents:
     )
 
 
-def _tree(root: Path) -> Tree:
+def list_rows(listing: Listing, tree: Tree, lister: Lister) -> pd.DataFrame:
+    """The table of a layout; problems are added to the listing."""
+    names = tree.files if lister is list_manifest else set_copies_aside(listing, tree.files)
+    lister(listing, names)
+    table = pd.DataFrame(listing.rows, columns=list(COLUMNS))
+    table = table.sort_values(["patient", "slice", "image"], ignore_index=True)
+    _refuse_repeated_slices(listing, table)
+    refuse_shared_files(listing)
+    return table
+
+
+def problems_of(tree: Tree) -> list[Problem]:
+    return sorted(tree.problems.values(), key=str)
+
+
+def tree_of(root: Path) -> Tree:
     if not root.is_dir():
         what = "is not a directory" if root.exists() else "does not exist"
         raise ValueError(f"root must be a folder of slices, {root} {what}; give the path of one")

@@ -39,6 +39,7 @@ class Listing:
     charged: set[str] = field(default_factory=set)  # files that are not used for a problem's sake
     aside: dict[str, str] = field(default_factory=dict)  # files that are not used: their kind
     label: str = ""  # what of a mask is tumour, see data/labels.py
+    for_model: int = 0  # channels of a model that predicts: masks are optional; 0: all are needed
     notes: dict[str, list[str]] = field(default_factory=dict)  # what is unusual; where
 
     def refuse(
@@ -62,7 +63,7 @@ class Listing:
         site: str = "",
         spacing: Spacing = UNKNOWN,
     ) -> None:
-        """Add the slice of a 2-D image and its mask."""
+        """Add the slice of a 2-D image and its mask, which may be "" for a model."""
         patient = composed(patient)
         self.rows.append((patient, number, image, mask, -1, -1, site, *spacing, "", self.label))
 
@@ -75,12 +76,15 @@ class Listing:
         site: str = "",
         spacing: Spacing | None = None,  # None: as the file has it
     ) -> None:
-        """Add every slice of a volume; numbers continue in a patient's next volume."""
+        """Add every slice of a volume; numbers continue in a patient's next volume.
+
+        The mask may be "" for a model.
+        """
         try:
             first = self._same_grid(image, mask)
         except Refused as refusal:
             self.problems.append(refusal.problem)
-            self.charged.update((*image.split(JOINT), mask))
+            self.charged.update((*image.split(JOINT), *filter(None, [mask])))
             return
         pairs = zip(spacing or (), first.slice_spacing_mm, strict=False)
         if spacing and any(abs(mm - of_file) > ALIKE * of_file for mm, of_file in pairs):
@@ -101,7 +105,7 @@ class Listing:
 
         It is that of the first file which says where it lies; the others are as if stored alike.
         """
-        names = [*image.split(JOINT), mask]
+        names = [*image.split(JOINT), *filter(None, [mask])]
         geometries = [self._geometry(name) for name in names]
         place = next((k for k, geometry in enumerate(geometries) if geometry.placed), 0)
         first = geometries[place]
@@ -117,7 +121,7 @@ class Listing:
                 raise Refused(Problem(name, rule, difference, remedy))
             for what, values in geometry.notes:
                 self.note(what, f"{name} ({values})" if values else name)
-        if geometries[-1].channels > 1:
+        if mask and geometries[-1].channels > 1:
             rule, channels = "a mask must have one channel", f"has {geometries[-1].channels}"
             raise Refused(Problem(mask, rule, channels, "keep only the tumour's"))
         return first

@@ -55,7 +55,7 @@ def _lost_cases(listing: Listing, account: Account, tops: tuple[str, ...]) -> di
     lost: dict[str, list[str]] = defaultdict(list)
     for name, role in account.roles.items():
         folder, _, last = name.rpartition("/")
-        if folder not in tops or not _may_be_data(role):
+        if folder not in tops or not may_be_data(role):
             continue
         patient = last[: len(last) - len(suffix(last))]
         if folder == "imagesTr":
@@ -93,7 +93,7 @@ class _Folders:
             if is_sibling and _shape(folder) in self.shapes:  # whatever it holds
                 held[folder].append(name)
             # Pictures beside volumes, or volumes beside pictures, are of another layout
-            if _may_be_data(role) and not (is_picture(role) or is_volume(role)):
+            if may_be_data(role) and not (is_picture(role) or is_volume(role)):
                 data[folder].append(name)
         return {folder: data[folder] or held[folder] for folder in sorted(data | held)}
 
@@ -121,7 +121,8 @@ class _Folders:
         return role == paths.EMPTY or bool(closed and _shape(_unpacked(name)) in self.shapes)
 
 
-def _may_be_data(role: str) -> bool:
+def may_be_data(role: str) -> bool:
+    """Whether what is not used may hold scans, by its kind."""
     return role not in NO_DATA and not DOCUMENTS.fullmatch(role)
 
 

@@ -5,7 +5,7 @@
 
 Paths are relative to the folder of the CSV, or absolute and inside it; backslashes and a leading
 ./ are understood. Channels are joined by "|". data/readers/delimited.py says what text is read.
-Optional columns:
+A model that predicts needs the column image alone, see ``pictures.case_of``. Optional columns:
 
     slice      default: the number at the end of the image's name; a volume has none
     site       where the patient was scanned
@@ -28,6 +28,7 @@ from brainseg.data.formats.listing import (
     is_volume,
     number_at_end,
 )
+from brainseg.data.formats.pictures import case_of
 from brainseg.data.persons import composed
 from brainseg.data.readers.delimited import CORRECT, header, read_rows
 from brainseg.data.readers.paths import JOINT
@@ -36,6 +37,7 @@ from brainseg.data.table import MILLIMETRES
 
 MANIFEST = "a CSV file with columns image, mask, patient"
 NEEDED = ("image", "mask", "patient")
+FOR_MODEL = ("image",)
 SUFFIXES = (".csv", ".tsv")
 
 
@@ -46,7 +48,10 @@ def tables(names: Sequence[str]) -> list[str]:
 
 def manifests(listing: Listing, names: list[str]) -> list[str]:
     """The CSV files directly under the root that have the columns of a manifest."""
-    return [name for name in tables(names) if header(listing.root / name, NEEDED)]
+    if listing.manifest:
+        return [listing.manifest]
+    needed = ("image", "patient") if listing.for_model else NEEDED
+    return [name for name in tables(names) if header(listing.root / name, needed)]
 
 
 def list_manifest(listing: Listing, names: list[str]) -> None:
@@ -60,7 +65,8 @@ def list_manifest(listing: Listing, names: list[str]) -> None:
         return
     listing.manifest = files[0]
     try:
-        rows, problems = read_rows(listing.root / files[0], files[0], NEEDED)
+        needed = FOR_MODEL if listing.for_model else NEEDED
+        rows, problems = read_rows(listing.root / files[0], files[0], needed)
     except Refused as refusal:
         listing.problems.append(refusal.problem)
         return
@@ -110,24 +116,27 @@ class _Names:
 
 
 def _list_row(listing: Listing, row: dict[str, str], on_disk: _Names) -> None:
-    for column in NEEDED:
+    rule = "a row must have an image" + ", a mask and a patient" * (not listing.for_model)
+    for column in FOR_MODEL if listing.for_model else NEEDED:
         if not row[column]:
-            raise _BadRow("a row must have an image, a mask and a patient", f"lacks {column}")
+            raise _BadRow(rule, f"lacks {column}")
     images = [on_disk.file(cell.strip()) for cell in row["image"].split(JOINT)]
-    mask = on_disk.file(row["mask"])
-    kinds = {(is_picture(name), is_volume(name)) for name in (*images, mask)}
+    mask = on_disk.file(row["mask"]) if row.get("mask") else ""
+    kinds = {(is_picture(name), is_volume(name)) for name in (*images, mask or images[0])}
     if kinds not in ({(True, False)}, {(False, True)}):
         raise _BadRow("image and mask must both be pictures, or both volumes", "mixes them")
     spacing = _spacing(row)
     _keep_channel_names(listing, row.get("channels", ""))
-    names = (row["patient"], JOINT.join(images), mask)
-    if is_volume(mask):
+    case, number = case_of(images[0])
+    names = (row.get("patient") or case, JOINT.join(images), mask)
+    if is_volume(images[0]):
         if row.get("slice"):
             raise _BadRow("a volume must have no slice number", f"has {row['slice']!r}")
         listing.volume(*names, site=row.get("site", ""), spacing=spacing)
         return
     patient, image, _ = names
-    number = _number(row, images[0])
+    if row.get("patient") or row.get("slice"):
+        number = _number(row, images[0], number if listing.for_model else None)
     site, spacing = row.get("site", ""), spacing or UNKNOWN
     listing.picture(patient, number, image, mask, site=site, spacing=spacing)
 
@@ -141,11 +150,13 @@ def _keep_channel_names(listing: Listing, text: str) -> None:
     listing.channels = names or listing.channels
 
 
-def _number(row: dict[str, str], image: str) -> int:
+def _number(row: dict[str, str], image: str, usual: int | None) -> int:
     text = row.get("slice", "")
     if re.fullmatch(r"\d{1,9}", text):
         return int(text)
     number = number_at_end(image)
+    if not text and number is None:
+        number = usual
     if text or number is None:
         fault = f"has {text!r}" if text else "has none, and its image's name does not end in one"
         raise _BadRow("a row must have a slice number", fault)

@@ -2,16 +2,20 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 from brainseg.data.formats.listing import Listing, is_volume, stem
+from brainseg.data.formats.pictures import MASK_AT_END
 from brainseg.data.persons import composed, patients_of_folders
-from brainseg.data.readers.paths import JOINT
+from brainseg.data.readers import nifti
+from brainseg.data.readers.paths import JOINT, confined
+from brainseg.data.readers.problems import Refused
 
 NIFTI = "<PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*"
 MASK = re.compile("mask|seg|label", re.I)
+CHANNEL = r"_000\d$"  # at the end of a file's name, as nnU-Net has it
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class _Patient:
         if len(self.images) == 1:
             return [("",)]
         images = [_words(self.folder, name) for name in self.images]
-        with_mask = _after_shared(images, [*images, _words(self.folder, self.mask)])
+        mask = [_words(self.folder, self.mask)] if self.mask else []
+        with_mask = _after_shared(images, [*images, *mask])
         alone = _after_shared(images, images)
         return list(dict.fromkeys([with_mask, alone] if all(alone) else [with_mask]))
 
@@ -53,10 +58,16 @@ def looks_like_nifti(names: list[str]) -> list[str]:
 
 
 def list_nifti(listing: Listing, names: list[str]) -> None:
-    """The patient is the folder, at any depth; its images are the channels, as most have them."""
+    """The patient is the folder, at any depth; its images are the channels, as most have them.
+
+    For a model a folder may also hold volumes of several cases.
+    """
+    folders = _folders(names)
+    if listing.for_model:
+        folders = _cases(listing, folders)
     patients = [
-        _Patient(folder, images, masks[0])
-        for folder, (images, masks) in sorted(_folders(names).items())
+        _Patient(folder, images, masks[0] if masks else "")
+        for folder, (images, masks) in sorted(folders.items())
         if _is_patient(listing, folder, images, masks)
     ]
     votes = Counter(channels for patient in patients for channels in patient.channels())
@@ -88,10 +99,52 @@ def _folders(names: Sequence[str]) -> dict[str, tuple[list[str], list[str]]]:
     return parted
 
 
+def _cases(
+    listing: Listing, folders: Mapping[str, tuple[list[str], list[str]]]
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Images and masks of each case: of a folder whose volumes are channels, else by their names.
+
+    <CASE>.nii.gz is a case with all its channels, <CASE>_0000.nii.gz has one of them.
+    """
+    cases: dict[str, tuple[list[str], list[str]]] = {}
+    for folder, (images, masks) in folders.items():
+        if not images or are_channels(listing, images):
+            cases[folder or listing.root.name] = images, masks
+            continue
+        apart: dict[str, tuple[list[str], list[str]]] = {}
+        for name in images:
+            case = re.sub(CHANNEL, "", composed(stem(name)))
+            key = f"{folder}/{case}" if folder else case
+            apart.setdefault(key, ([], []))[0].append(name)
+        for name in masks:
+            case = MASK_AT_END.sub("", composed(stem(name)))
+            key = f"{folder}/{case}" if folder else case
+            key = next(iter(apart)) if len(apart) == 1 else key
+            if key in apart:
+                apart[key][1].append(name)
+            else:
+                rule, remedy = "a mask must have its image", "add the image, or remove the mask"
+                listing.refuse(name, rule, "has none", remedy)
+        cases |= apart
+    return cases
+
+
+def are_channels(listing: Listing, images: Sequence[str]) -> bool:
+    """Whether these are the channels that the model takes, one in each file."""
+    cases = {re.sub(CHANNEL, "", stem(name)) for name in images if re.search(CHANNEL, stem(name))}
+    if listing.for_model < 2 or len(images) != listing.for_model or len(cases) > 1:
+        return False
+    try:
+        held = nifti.geometry(confined(listing.root, images[0]), images[0]).channels
+    except Refused:
+        return True  # of what it is that cannot be read is said when it is listed
+    return held == 1
+
+
 def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[str]) -> bool:
     """Whether a folder holds one patient; it is a problem where it does not."""
     remedy = "move the files, or list them in a CSV manifest"
-    if not folder:
+    if not folder:  # never of a model's cases
         rule = "each patient's volumes must lie in a folder of its own"
         first, *others = images + masks
         listing.refuse(first, rule, f"lies in none{_and_others(others)}", remedy, files=others)
@@ -103,7 +156,7 @@ def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[st
             files = [*images, *masks]
             listing.refuse(name, "a volume must be one file", fault, "remove one", files=files)
             return False
-    if not images or len(masks) != 1:
+    if not images or len(masks) > 1 or not (masks or listing.for_model):
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
         which = f" ({', '.join(name.rpartition('/')[2] for name in masks)})" if masks[1:] else ""
         fault = f"holds {_counted(images, 'image')} and {_counted(masks, 'mask')}{which}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from brainseg.data.formats.dataset_json import DESCRIPTION, Description, read_description
 from brainseg.data.formats.listing import TEST_CASE, Listing, is_picture, is_volume, stem
-from brainseg.data.formats.pictures import add_file, read_name
+from brainseg.data.formats.pictures import add_file, case_of, read_name
 from brainseg.data.persons import composed
 from brainseg.data.readers import nifti
 from brainseg.data.readers.paths import JOINT, confined
@@ -23,30 +23,41 @@ def looks_like_nnunet(names: list[str]) -> list[str]:
 
 
 def list_nnunet(listing: Listing, names: list[str]) -> None:
-    """A volume's case is its patient; a picture's name contains the patient, as <PATIENT>_<n>."""
+    """A volume's case is its patient; a picture's name contains the patient, as <PATIENT>_<n>.
+
+    For a model test cases count as the others do.
+    """
     files = [name for name in names if is_picture(name) or is_volume(name)]
-    tests = ("imagesTs/", "labelsTs/")
-    listing.aside |= {name: TEST_CASE for name in names if name.startswith(tests)}
     about = _description(listing, names)
     listing.channels = about.channels if about else ()
+    if listing.for_model:
+        _list_cases(listing, files, "Ts")
+    else:
+        tests = ("imagesTs/", "labelsTs/")
+        listing.aside |= {name: TEST_CASE for name in names if name.startswith(tests)}
+    count = _list_cases(listing, files, "Tr")
+    if about and count and about.cases not in (None, count):
+        said = f"{DESCRIPTION} (numTraining is {about.cases})"
+        listing.note(f"{count} training cases are there, not as many as was counted", said)
+
+
+def _list_cases(listing: Listing, files: list[str], part: str) -> int:
+    """Add the cases of imagesTr and labelsTr, or of imagesTs and labelsTs; how many there are."""
     masks: dict[str, str] = {}
     for name in files:
-        if name.startswith("labelsTr/"):
+        if name.startswith(f"labels{part}/"):
             add_file(listing, masks, stem(name), name)
-    images = _images(listing, [name for name in files if name.startswith("imagesTr/")], masks)
-    if images and not masks:
+    images = _images(listing, [n for n in files if n.startswith(f"images{part}/")], masks)
+    if images and not masks and not listing.for_model:
         rule = "an nnU-Net folder must have labelsTr with the mask of each case"
         cases = [name for case in images.values() for name in case.values()]
         listing.refuse("labelsTr", rule, "holds none", "add the masks", files=cases)
-        return
-    count = len(images.keys() | masks.keys())
-    if about and about.cases not in (None, count):
-        said = f"{DESCRIPTION} (numTraining is {about.cases})"
-        listing.note(f"{count} training cases are there, not as many as was counted", said)
+        return 0
     single = [case for case in images.values() if list(case) == [0]]
     whole = 2 * len(single) > len(images)
     for case in sorted(images.keys() | masks.keys()):
         _list_case(listing, case, images.get(case, {}), masks.get(case, ""), whole=whole)
+    return len(images.keys() | masks.keys())
 
 
 def _images(
@@ -62,7 +73,7 @@ def _images(
         case, _, channel = stem(name).rpartition("_")
         if case and re.fullmatch(r"\d{4}", channel, re.A):
             add_file(listing, images[composed(case)], int(channel), name)
-        elif composed(stem(name)) in masks:
+        elif composed(stem(name)) in masks or listing.for_model:
             add_file(listing, images[composed(stem(name))], 0, name)
         else:
             rule = "the name of an image must end in its channel, as _0000"
@@ -80,22 +91,24 @@ def _list_case(
         return
     first, *others = (images[channel] for channel in sorted(images))
     files = [*others, mask] if mask else others
-    if not mask:
+    if not mask and not listing.for_model:
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"
         listing.refuse(first, rule, "has none", remedy, files=files)
     elif (gap := _gap(listing, images)) and not (whole and _holds_all(listing, images)):
         remedy = f"add the missing ones, or correct {DESCRIPTION}"
         listing.refuse(first, *gap, remedy, files=files)
-    elif is_volume(mask) and all(map(is_volume, images.values())):
+    elif all(map(is_volume, (*images.values(), mask or first))):
         listing.volume(case, JOINT.join((first, *others)), mask)
-    elif is_picture(mask) and all(map(is_picture, images.values())):
-        if patient_and_number := read_name(listing, [first, *files], case):
+    elif all(map(is_picture, (*images.values(), mask or first))):
+        if listing.for_model:
+            listing.picture(*case_of(case), JOINT.join((first, *others)), mask)
+        elif patient_and_number := read_name(listing, [first, *files], case):
             listing.picture(*patient_and_number, JOINT.join((first, *others)), mask)
     else:
         rule = "image and mask must be of one kind"
         fault = f"is of another kind than {JOINT.join((first, *others))}"
         remedy = "save both as volumes, or both as pictures"
-        listing.refuse(mask, rule, fault, remedy, files=images.values())
+        listing.refuse(mask or first, rule, fault, remedy, files=images.values())
 
 
 def _gap(listing: Listing, images: dict[int, str]) -> tuple[str, str] | None:
@@ -122,12 +135,16 @@ def _description(listing: Listing, names: list[str]) -> Description | None:
     """What dataset.json says; None, and a problem, where it says too little."""
     try:
         if DESCRIPTION not in names:
+            if listing.for_model:
+                return None
             raise ValueError("is missing")
         about = read_description(listing.root / DESCRIPTION)
     except ValueError as error:
         rule = f"an nnU-Net folder must have a {DESCRIPTION} with channel_names and labels"
         listing.refuse(DESCRIPTION, rule, str(error), "write it as nnU-Net documents it")
         return None
+    if listing.for_model:
+        return about
     images = [name for name in names if name.startswith("imagesTr/")]
     if not any(name.lower().endswith(about.ending.lower()) for name in images):
         rule = f"the file_ending of {DESCRIPTION} must be that of the files in imagesTr"

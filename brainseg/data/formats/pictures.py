@@ -35,16 +35,25 @@ def looks_like_pairs(names: list[str]) -> list[str]:
 
 
 def list_lgg(listing: Listing, names: list[str]) -> None:
-    """The patient is the folder, at any depth; the slice is the number at the end of the name."""
+    """The patient is the folder, at any depth; the slice is the number at the end of the name.
+
+    For a model any name will do, see ``case_of``.
+    """
     listing.channels = channels.LGG
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for name in filter(is_picture, names):
         slices, key = images, f"{name.rpartition('/')[0]}/{stem(name)}"
-        if key.lower().endswith("_mask"):
+        if listing.for_model and MASK_AT_END.search(key):
+            slices, key = masks, MASK_AT_END.sub("", key)
+        elif key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
         add_file(listing, slices, key, name)
     paired = _paired(listing, images, masks)
+    if listing.for_model:
+        for key in paired:
+            listing.picture(*case_of(images[key]), images[key], masks.get(key, ""))
+        return
     folders = {key: images[key].rpartition("/")[0] for key in paired}
     patients = patients_of_folders(set(folders.values()))
     for key in paired:
@@ -82,8 +91,25 @@ def list_pairs(listing: Listing, names: list[str]) -> None:
         if (bare := MASK_AT_END.sub("", key)) in images.keys() - masks.keys():
             masks[bare] = masks.pop(key)
     for key in _paired(listing, images, masks):
-        if patient_and_number := read_name(listing, [images[key], masks[key]], key):
-            listing.picture(*patient_and_number, images[key], masks[key])
+        mask = masks.get(key, "")
+        if listing.for_model:
+            listing.picture(*case_of(key), images[key], mask)
+        elif patient_and_number := read_name(listing, [images[key], mask], key):
+            listing.picture(*patient_and_number, images[key], mask)
+
+
+def case_of(name: str) -> tuple[str, int]:
+    """Case and slice of a picture of any name: a case of its own, unless it is numbered.
+
+    <PATIENT>_<n> and <PATIENT>/<n> are slices of a patient, also below other folders; so are
+    <PATIENT>/<PATIENT>_<n>.
+    """
+    folder, last = name.rpartition("/")[0], stem(name)
+    match = re.fullmatch(r"(?:(.+)_)?(\d{1,9})", last)
+    if not match or not (match[1] or folder):
+        return (f"{folder}/{last}" if folder else last), 1
+    patient = "" if match[1] in (None, folder.rpartition("/")[2]) else match[1]
+    return "/".join(filter(None, [folder, patient])), int(match[2])
 
 
 def read_name(listing: Listing, files: Sequence[str], key: str) -> tuple[str, int] | None:
@@ -128,11 +154,14 @@ def add_file(listing: Listing, files: dict[Key, str], key: Key, name: str) -> No
 
 
 def _paired(listing: Listing, images: dict[str, str], masks: dict[str, str]) -> list[str]:
-    """The keys that have image and mask; those with only one are problems."""
-    for key in sorted(images.keys() - masks.keys()):
+    """The keys that have image and mask; those with only one are problems.
+
+    For a model an image needs no mask.
+    """
+    for key in sorted(images.keys() - masks.keys()) * (not listing.for_model):
         rule, remedy = "an image must have its mask", "add the mask, or remove the image"
         listing.refuse(images[key], rule, "has none", remedy)
     for key in sorted(masks.keys() - images.keys()):
         rule, remedy = "a mask must have its image", "add the image, or remove the mask"
         listing.refuse(masks[key], rule, "has none", remedy)
-    return sorted(images.keys() & masks.keys())
+    return sorted(images if listing.for_model else images.keys() & masks.keys())

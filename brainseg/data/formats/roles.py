@@ -70,11 +70,12 @@ class _File(NamedTuple):
 def refuse_shared_files(listing: Listing) -> None:
     """Add a problem for each file that has two roles, whatever names and links lead to it."""
     slices = [_Slice(*row[:6], row[-2]) for row in listing.rows]
-    names = {name for row in slices for name in (*row.images, row.mask)}
+    names = {name for row in slices for name in (*row.images, row.mask) if name}
     files = {name: _File.of(listing, name) for name in names}
     masks: dict[str, list[_Slice]] = defaultdict(list)
     for row in slices:
-        masks[row.mask].append(row)
+        if row.mask:
+            masks[row.mask].append(row)
     _refuse_images_listed_twice(listing, slices)
     _refuse_images_as_masks(listing, masks, files)
     _refuse_shared_masks(listing, masks, files)
