@@ -69,8 +69,8 @@ def gather(run: RunSnapshot, *, folds: int) -> Scores:
     groups = by_configuration(records)
     racing = [group for group in groups if not _trials(group) & gone.keys()]
     # Whatever the order in which trials came, the same figures.
-    racing.sort(key=lambda group: _name(group, paths))
-    names = [_name(group, paths) for group in racing]
+    racing.sort(key=lambda group: name_of(group, paths))
+    names = [name_of(group, paths) for group in racing]
     tables = [by_person(run, group, max(folds, 1)) for group in racing]
     kept, seeds = _largest_common(tables)
     if len(kept) < 2:
@@ -113,11 +113,11 @@ def _left(
 ) -> LeftRace:
     """What the race noted of a configuration that left it; its Dice is NaN if a table is lost."""
     note = next(gone[trial] for trial in sorted(_trials(group)) if trial in gone)
-    by = next((_name(other, paths) for other in groups if note["by"] in _trials(other)), "")
+    by = next((name_of(other, paths) for other in groups if note["by"] in _trials(other)), "")
     tables = by_person(run, group, max(folds, 1))
     means = [tables[seed]["dice"].mean() if seed in tables else nan for seed in note["seeds"]]
     return LeftRace(
-        name=_name(group, paths),
+        name=name_of(group, paths),
         by=by or f"trial {note['by']}",
         seeds=tuple(note["seeds"]),
         dice=fmean(means),
@@ -126,7 +126,8 @@ def _left(
     )
 
 
-def _name(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
+def name_of(group: Sequence[TrialRecord], paths: Sequence[str]) -> str:
+    """A configuration's name in tables, with its values at ``paths``, on which others differ."""
     return full_name(group[0].configuration, in_words(group[0].params, paths))
 
 

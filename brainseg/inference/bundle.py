@@ -87,7 +87,7 @@ def filled(config: TrialConfig, state: StateDict, source: Path) -> Network:
     Raises:
         Unreadable: they do not fit.
     """
-    network = _empty(config)
+    network = empty_network(config)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in state.items()}:
         fault = "its tensors are not those of the network that its configuration describes"
@@ -96,7 +96,8 @@ def filled(config: TrialConfig, state: StateDict, source: Path) -> Network:
     return network.eval()
 
 
-def _empty(config: TrialConfig) -> Network:
+def empty_network(config: TrialConfig) -> Network:
+    """The network of ``config`` with random weights; torch's seed stays as it was."""
     model: Encoder | Plain = config.model
     bare = replace(model, weights="none") if isinstance(model, Encoder) else model
     with torch.random.fork_rng(devices=[]):

@@ -2,69 +2,64 @@
 
 from pathlib import Path
 
-from brainseg.config.hyperparameters import configuration_name
-from brainseg.data.channels import recorded_names
-from brainseg.inference.bundle import filled, is_bundle, read_bundle
-from brainseg.inference.description import Description, Member
+from brainseg.data.address import local_path
+from brainseg.inference.bundle import is_bundle, read_bundle
 from brainseg.inference.model import Model
-from brainseg.models.weight_files import read_states
 from brainseg.records.run import Run
-from brainseg.training.keeping.checkpoint import load
-from brainseg.training.task import Task
+
+FORMS = "a model is a bundle (with model.json), a trial's folder, or a run (with sweep.json)"
+SHOWN = 5  # names in one sentence
 
 
-def open_model(path: Path) -> Model:
+def open_model(path: Path, arm: str | None = None) -> Model:
     """The model in a folder.
 
     Args:
-        path: a bundle; a trial's folder, whose kept network it is; or a run, whose winner it is: of
-            a search the trial that leads, of a confirmation its refit, or the ensemble of the
-            leading configuration's folds and seeds.
+        path: a bundle; a trial's folder, whose kept network it is; or a run, whose winner it is
+            (see ``winner``): of a search the trial that leads, of a confirmation or a fixed list
+            the ensemble of the leading configuration's folds and seeds.
+        arm: another configuration of the run than its winner: its name as tables have it, or the
+            number of one of its trials.
 
     Raises:
-        ValueError: the folder is none of these, or it holds no whole network.
+        ValueError: the folder is none of these, it holds no whole network, or no such ``arm``.
     """
-    if is_bundle(path):
-        return read_bundle(path)
-    if (path / "config.json").exists() and path.parent.name == "trials":
-        return _of_trials(Run(path.parent.parent), [path.name])
-    raise ValueError(
-        f"a model is a bundle (with model.json), a trial's folder or a run, {path} is none of "
-        "them; name one, such as runs/encoders"
-    )
+    folder = local_path(path).resolve()
+    if not folder.is_dir():
+        raise ValueError(_no_folder(folder, path))
+    if is_bundle(folder):
+        _refuse_arm(arm, path)
+        return read_bundle(folder)
+    from brainseg.inference import trained  # pandas and the analyses, which a bundle does without
+
+    if (folder / "sweep.json").exists():
+        return trained.model_of_run(Run(folder), arm)
+    if (folder / "config.json").exists() and folder.parent.name == "trials":
+        _refuse_arm(arm, path)
+        return trained.model_of_trial(Run(folder.parent.parent), folder.name)
+    raise ValueError(_no_model(folder, path))
 
 
-def _of_trials(run: Run, trials: list[str]) -> Model:
-    """The networks that these trials kept, as one model."""
-    folders = [run.trial(trial) for trial in trials]
-    tasks = [Task(run.path, trial) for trial in trials]
-    files = [_kept(task) for task in tasks]
-    config, settings = tasks[0].config, run.settings()
-    networks = [
-        filled(task.config, read_states(file)["['network']"], file)
-        for task, file in zip(tasks, files, strict=True)
-    ]
-    members = tuple(
-        Member(trial=trial, seed=task.config.seed, fold=task.config.fold, epoch=load(file)["epoch"])
-        for trial, task, file in zip(trials, tasks, files, strict=True)
-    )
-    described = Description(
-        name=configuration_name(config),
-        kind="trial" if len(trials) == 1 else "ensemble",
-        config=folders[0].params(),
-        members=members,
-        channels=recorded_names(settings["data"]),
-        label=settings["data"].get("label", ""),
-    )
-    return Model(described, networks, run.path)
-
-
-def _kept(task: Task) -> Path:
-    """The file of the network that counts; ValueError if there is none."""
-    path = task.folder.last_network if task.scored_last else task.folder.best_network
-    if not path.is_file():
+def _refuse_arm(arm: str | None, path: Path) -> None:
+    if arm is not None:
         raise ValueError(
-            f"a trial keeps its network once it has trained, {path} is missing; let the trial "
-            "finish, or name another one"
+            f"a run alone has several configurations, {path} is one model; leave out {arm!r}, or "
+            "name the run"
         )
-    return path
+
+
+def _no_folder(folder: Path, path: Path) -> str:
+    if folder.exists():
+        return f"{FORMS}, {path} is a file; name its folder, {path.parent}"
+    return f"{FORMS}, {path} does not exist; name one that does, such as runs/encoders"
+
+
+def _no_model(folder: Path, path: Path) -> str:
+    if (folder / "config.json").exists():
+        return f"a trial's folder must lie in its run, under trials/, {path} does not; name the run"
+    if (folder.parent / "sweep.json").exists() and folder.name == "trials":
+        return f"{FORMS}, {path} holds a run's trials; name {path.parent}, or one of the trials"
+    if runs := sorted(file.parent.name for file in folder.glob("*/sweep.json")):
+        names = ", ".join(runs[:SHOWN]) + (", ..." if len(runs) > SHOWN else "")
+        return f"{FORMS}, {path} is a folder of runs; name one of {names}"
+    return f"{FORMS}, {path} is none of them; name one, such as runs/encoders"
