@@ -10,6 +10,7 @@ from brainseg.records.files import read_json
 from brainseg.records.queries import is_list
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
+from brainseg.training.compute.plan import Compute
 
 
 class TrialFailed(RuntimeError):
@@ -29,6 +30,7 @@ class Task:
     threads: int = 1  # CPU threads for torch, and as many that prepare batches
     first_to: Path | None = None  # a folder for checkpoints on their way; None: as it is best
     checkpoint_every: float | None = None  # seconds; None: so seldom that it costs 2 % of them
+    compute: Compute | None = None  # as it was recorded; None: as is fastest here
 
     @property
     def folder(self) -> TrialDir:

@@ -14,6 +14,7 @@ from brainseg.config.hyperparameters import (
     Plain,
     TrialConfig,
 )
+from brainseg.config.schema import flatten
 from brainseg.data.fingerprint import fingerprint
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.splits.draw import split_by_patient
@@ -61,7 +62,7 @@ def run_of(data: Path, path: Path, *, kind: str = "bayes") -> Run:
     source = {"root": str(data), "fingerprint": fingerprint(table, data), "made_up": True}
     split = {"counts": {}, "shared_patients": 0}
     settings = {"name": path.name, "uid": "0123abcd", "question": "?", "objectives": ["dice"]}
-    settings |= {"space": {}, "base": {}, "fixed": {}, "first": [], "phase": "search"}
+    settings |= {"space": {}, "base": flatten(TINY), "fixed": {}, "first": [], "phase": "search"}
     write_json(run.sweep, {**settings, "data": source, "split": split, "strategy": {"kind": kind}})
     return run
 

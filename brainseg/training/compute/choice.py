@@ -28,6 +28,8 @@ def machine_for(task: Task, device: torch.device, ranks: Ranks) -> Machine:
 
 def _compute(task: Task, device: torch.device, world: int) -> Compute:
     """Raises ``Unreadable`` where the run's record of its precision holds none."""
+    if task.compute:
+        return task.compute
     at_once = max(1, task.config.batch_size // world // parts_of(task.folder))
     config, answers = replace(task.config, batch_size=at_once), Answers(device)
     asked = config.precision

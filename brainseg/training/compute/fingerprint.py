@@ -4,12 +4,18 @@ import hashlib
 import json
 import os
 import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 VERSION = 1  # of what is measured, and how
 CPU_FIELDS = ("vendor_id", "cpu family", "model", "model name", "stepping")
+CODE = (  # distributions whose code decides which numbers a trial computes
+    *("brainseg", "torch", "numpy", "opencv-python-headless", "albumentations"),
+    *("segmentation-models-pytorch", "timm"),
+)
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # what may be used of it
 
 
@@ -31,6 +37,19 @@ def kind_of_machine(device: torch.device) -> dict[str, str]:
         return kind | gpu | {"cudnn": str(torch.backends.cudnn.version())}
     limits = {name: os.environ[name] for name in LIMITS if name in os.environ}
     return kind | _processor() | limits | {"threads": str(torch.get_num_threads())}
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of the code that computes, as a trial records them."""
+    return {name: _version(name) for name in CODE}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
 
 
 def digest_of(kind: dict[str, str]) -> str:

@@ -1,9 +1,11 @@
 """How a training step is computed. Imports no PyTorch: the doctor reads this, too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
 
-from brainseg.records.run import Precision
+from brainseg.records.run import PRECISIONS, Precision
 
 Implementation = Literal["loop", "foreach", "fused"]  # of an optimizer, the simplest first
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
@@ -28,3 +30,12 @@ class Compute:
         """As a trial records it, and as W&B shows it."""
         layout = "channels last" if self.channels_last else "contiguous"
         return {"precision": self.precision, "layout": layout, "optimizer": self.optimizer}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, str]) -> "Compute | None":
+        """What a trial recorded; None where an earlier version recorded less, or a later more."""
+        ways = (
+            cls(precision=precision, channels_last=last, optimizer=optimizer)
+            for precision, last, optimizer in product(PRECISIONS, (False, True), IMPLEMENTATIONS)
+        )
+        return next((way for way in ways if way.to_json().items() <= record.items()), None)

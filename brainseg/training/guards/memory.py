@@ -58,6 +58,10 @@ def parts_of(folder: TrialDir) -> int:
     return int(text) if text.strip() in ("2", "4") else 1
 
 
+def set_parts(folder: TrialDir, parts: int) -> None:
+    write_text(_path(folder), f"{parts}\n")
+
+
 def halve(folder: TrialDir, parts: int, *, images: int, world: int, why: str) -> str:
     """Note that batches go in twice as many ``parts`` from now on; return why that cannot be.
 
@@ -75,7 +79,7 @@ def halve(folder: TrialDir, parts: int, *, images: int, world: int, why: str) ->
             "image_size, batch_size or network, or a machine with more memory"
         )
     if parts_of(folder) < smaller:
-        write_text(_path(folder), f"{smaller}\n")
+        set_parts(folder, smaller)
         size = ceil(images / smaller)
         folder.note(0, f"batch {images} as {smaller} x {size} for want of {why}")
     return ""

@@ -16,6 +16,7 @@ import torch
 from brainseg.records.files import append_line
 from brainseg.records.rows import EpochRow
 from brainseg.records.timing import PhaseTimer
+from brainseg.training.compute.fingerprint import kind_of_machine, versions
 from brainseg.training.compute.float32 import float32_products
 from brainseg.training.compute.machine import Machine
 from brainseg.training.distributed import Ranks
@@ -176,17 +177,19 @@ class TrialKeeper:
             raise TrialFailed(f"{why}; no checkpoint is left to go back to")
 
     def note_start(self, epoch: int) -> None:
-        """Append how numbers are computed, and each rank's host, process and device."""
+        """Append how numbers are computed, by which code, and each rank's process and machine."""
         device = self.machine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         place = {"host": socket.gethostname(), "process": os.getpid()}
         place |= {"device": str(device), "name": name}
         places = self.ranks.all_gather(place)
+        kinds = self.ranks.all_gather(kind_of_machine(device))
         if self.ranks.rank == 0:
             at = datetime.now(UTC).isoformat(timespec="seconds")
             compute = {**self.machine.compute.to_json(), "float32": float32_products()}
             start = {"at": at, "epoch": epoch, "compute": compute, "workers": places}
-            append_line(self.folder.starts, start)
+            machines = [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]]
+            append_line(self.folder.starts, {**start, "machines": machines, "versions": versions()})
 
     def charge_rest(self) -> None:
         """Charge the time since the last phase: to setup before the first epoch, then to save."""
