@@ -50,7 +50,7 @@ def reliability(probability: NDArray[Any], true: NDArray[Any], bins: int = BINS)
             f"{probability.max()}"
         )
     flat, is_tumour = probability.ravel(), true.ravel() != 0
-    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    edges = np.arange(1, bins) / bins
     number = np.searchsorted(edges.astype(flat.dtype), flat)
     return np.stack(
         [
@@ -92,7 +92,7 @@ def ece(bins: Bins) -> NDArray[np.float64]:
 
 def reliability_table(bins: Bins) -> pd.DataFrame:
     """A row per bin: low, high, pixels, probability (mean), tumour (share); NaN in an empty bin."""
-    edges = np.linspace(0, 1, len(bins) + 1)
+    edges = np.arange(len(bins) + 1) / len(bins)
     pixels = np.where(bins[:, 0] > 0, bins[:, 0], np.nan)
     return pd.DataFrame(
         {
