@@ -9,7 +9,6 @@ Shapes: H rows, W columns of a slice, P patients, K quantities that add up, M bi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -184,23 +183,37 @@ def summarise(
     owners = list(persons) if persons is not None else [str(n) for n in range(len(cases))]
     if len(owners) != len(cases):
         raise ValueError(f"{len(cases)} cases need as many persons, got {len(owners)}")
-    scores = [_ratio(name, "", parts, cases, owners, seed) for name, parts in SHARES.items()]
-    for length, tolerance in sorted({(case.length, case.tolerance) for case in cases}):
-        alike = [(case.length, case.tolerance) == (length, tolerance) for case in cases]
-        some, their = list(compress(cases, alike)), list(compress(owners, alike))
-        scores.append(_ratio("hd95", length, _hd95, some, their, seed))
-        unit = f"within {tolerance:g} {length.removesuffix('s') if tolerance == 1 else length}"
-        scores.append(_ratio("nsd", unit, _nsd, some, their, seed))
-    scores.append(_ratio("lesion_sensitivity", "", _found, cases, owners, seed))
-    scores.append(_ratio("false_lesions", "a patient", _false_lesions, cases, owners, seed))
+    scores = [
+        _ratio(name, unit, parts, [cases[n] for n in alike], [owners[n] for n in alike], seed)
+        for name, unit, parts, alike in ratios(cases)
+    ]
     scores.append(_calibration("ece", [case.bins for case in cases], owners, seed))
     scores.append(_calibration("ece_near", [case.near_bins for case in cases], owners, seed))
     return scores
 
 
 Parts = tuple[float, float]  # of a ratio; both add up over patients
+PartsOf = Callable[[CaseScores], Parts | None]
 
-SHARES: dict[str, Callable[[CaseScores], Parts | None]] = {
+
+def ratios(cases: Sequence[CaseScores]) -> list[tuple[str, str, PartsOf, list[int]]]:
+    """Name, unit and parts of each score that is a ratio, and the numbers of its cases."""
+    everybody = list(range(len(cases)))
+    scores = [(name, "", parts, everybody) for name, parts in SHARES.items()]
+    for length, tolerance in sorted({(case.length, case.tolerance) for case in cases}):
+        alike = [n for n in everybody if _measure(cases[n]) == (length, tolerance)]
+        unit = f"within {tolerance:g} {length.removesuffix('s') if tolerance == 1 else length}"
+        scores += [("hd95", length, _hd95, alike), ("nsd", unit, _nsd, alike)]
+    scores.append(("lesion_sensitivity", "", _found, everybody))
+    scores.append(("false_lesions", "a patient", _false_lesions, everybody))
+    return scores
+
+
+def _measure(case: CaseScores) -> tuple[str, float]:
+    return case.length, case.tolerance
+
+
+SHARES: dict[str, PartsOf] = {
     "dice": lambda case: (case.dice, 1),
     "iou": lambda case: (case.iou, 1),
     "micro_dice": lambda case: (2 * case.tp, 2 * case.tp + case.fp + case.fn),
@@ -231,7 +244,7 @@ def _false_lesions(case: CaseScores) -> Parts | None:
 def _ratio(
     name: str,
     unit: str,
-    parts: Callable[[CaseScores], Parts | None],
+    parts: PartsOf,
     cases: Sequence[CaseScores],
     owners: Sequence[str],
     seed: int,

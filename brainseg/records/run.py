@@ -11,6 +11,10 @@
       drivers.jsonl  append-only: when each driver started and ended, and why it ended
       race.jsonl     append-only: a line for each configuration that left a confirmation, named
                      by a trial of it; after which seeds, and beaten by whose configuration
+      opened.jsonl   append-only: a line for each time that locked patients, or an outside data
+                     set, were scored: when, by which command, which models, and why again
+      evaluation/    <name>/ of each opening: patients.csv scores.csv reliability.csv
+                     evaluation.json; it is there once the opening has shown its scores
       compute.json   the precision of all trials that have precision=auto, and why; decided by the
                      first of them
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
@@ -58,6 +62,11 @@ SWEEP_FIELDS = Fields(
     | dict.fromkeys(("data.patients", "data.slices", "split.shared_patients"), int)
     | {"data.made_up": bool, "baselines": dict, "baselines.predictors": list}
     | {"objectives": list, "first": list},
+)
+OPENING_FIELDS = Fields(
+    ("time", "name", "kind", "fingerprint", "patients", "models", "command"),
+    dict.fromkeys(("time", "name", "kind", "data", "fingerprint", "command", "reason"), str)
+    | {"patients": int, "slices": int, "models": list},
 )
 COMPUTE_FIELDS = Fields(("precision",), {"precision": str})
 Precision = Literal["float32", "bfloat16"]
@@ -177,6 +186,23 @@ class Run:
     def left_race(self) -> list[dict[str, Any]]:
         """Which configurations left the race of a confirmation, in order."""
         return read_lines(self.race, RACE_FIELDS)
+
+    @property
+    def opened(self) -> Path:
+        return self.path / "opened.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluation"
+
+    def note_opening(self, **facts: Any) -> None:
+        """Append that locked patients, or an outside data set, are about to be scored."""
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self.opened, {"time": stamp, **facts})
+
+    def openings(self) -> list[dict[str, Any]]:
+        """Every opening, first to last."""
+        return read_lines(self.opened, OPENING_FIELDS)
 
     def drivers(self) -> list[dict[str, Any]]:
         return read_lines(self.driver_events, DRIVER_FIELDS)

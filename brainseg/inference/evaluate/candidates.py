@@ -1,0 +1,133 @@
+"""Which models an opening scores: the winner, its refit, the report's models where confirmed."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from brainseg.analysis.snapshot import RunSnapshot
+from brainseg.config.distributions import Params
+from brainseg.config.hyperparameters import TrialConfig, completed
+from brainseg.config.schema import build, flatten
+from brainseg.config.space import Space
+from brainseg.config.sweep import REPORT_MODELS
+from brainseg.inference.model import Model
+from brainseg.inference.sources import open_model
+from brainseg.inference.winner import RunConfiguration, rank
+from brainseg.records.files import Unreadable
+from brainseg.records.queries import REPEATS, is_list
+from brainseg.records.run import Run
+from brainseg.records.trial_state import TrialState
+
+Role = Literal["winner", "refit", "report", "named"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model to score.
+
+    Attributes:
+        name: as tables have it.
+        role: "winner", its "refit", one of the "report"'s models, or "named" with --arm.
+        open: reads its networks; they are not kept, since all together may fill the memory.
+    """
+
+    name: str
+    role: Role
+    open: Callable[[], Model]
+
+
+def candidates(run: Run, arm: str | None) -> list[Candidate]:
+    """The models of a run to score, the winner first.
+
+    Raises:
+        ValueError: no trial has finished, or there is no such ``arm``.
+    """
+    snapshot = RunSnapshot.load(run)
+    ranking = rank(snapshot)
+    if arm is not None:
+        return [_candidate(run, ranking.named(arm), "named")]
+    winner = ranking.winner
+    chosen = [_candidate(run, winner, "winner")]
+    if refit := _refit_of(run, winner):
+        chosen.append(
+            Candidate(name=f"{winner.name} (refit)", role="refit", open=_opener(refit, None))
+        )
+    if is_list(snapshot.sweep):
+        for configuration in ranking.configurations[1:]:
+            params = snapshot.trials[configuration.members[0]].record.params
+            if _is_of_report(snapshot.sweep, params):
+                chosen.append(_candidate(run, configuration, "report"))
+    return chosen
+
+
+def digest_of(model: Model) -> str:
+    """The SHA-256 of all tensors of a model: of equal weights it is the same in any file."""
+    digest = hashlib.sha256()
+    for network in model.networks:
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def facts_of(candidate: Candidate, model: Model) -> dict[str, Any]:
+    """What evaluation.json says of a model."""
+    described = model.description
+    return {
+        "name": candidate.name,
+        "role": candidate.role,
+        "kind": described.kind,
+        "digest": digest_of(model),
+        "members": [member.trial for member in described.members],
+        "threshold": model.threshold,
+        "chosen_on": described.threshold.chosen_on,
+        "image_size": model.image_size,
+        "channels": model.channels,
+    }
+
+
+def _candidate(run: Run, configuration: RunConfiguration, role: Role) -> Candidate:
+    # By a trial where that is the model: of a search a trial's number names it, a name its leader.
+    arm = configuration.members[0] if len(configuration.members) == 1 else configuration.name
+    return Candidate(name=configuration.name, role=role, open=_opener(run, arm))
+
+
+def _opener(run: Run, arm: str | None) -> Callable[[], Model]:
+    return lambda: open_model(run.path, arm)
+
+
+def _refit_of(run: Run, winner: RunConfiguration) -> Run | None:
+    """The refit of the winner that lies beside the run, once it has finished."""
+    uid = run.settings().get("uid")
+    for path in sorted(run.path.resolve().parent.glob("*/sweep.json")):
+        refit = Run(path.parent)
+        try:
+            refits = refit.settings().get("refits", {})
+            done = any(record.state == TrialState.DONE for record in refit.trials())
+        except (Unreadable, OSError):  # of a run that is not asked about
+            continue
+        if refits.get("uid") == uid and refits.get("configuration") == winner.name and done:
+            return refit
+    return None
+
+
+def _is_of_report(sweep: Mapping[str, Any], params: Params) -> bool:
+    """Whether a configuration is one of the report's models, as the run trained them."""
+    if "confirms" in sweep:  # which lists whole configurations, and says which of them these are
+        pairs = zip(sweep["first"], sweep["confirms"].get("arms", []), strict=False)
+        known = [completed(point) for point, origin in pairs if origin.get("baseline")]
+        return _without_repeats(completed(params)) in map(_without_repeats, known)
+    base = build(TrialConfig(), {**sweep["base"], **dict.fromkeys(REPEATS, 0)})
+    space = Space(base, search=())
+    models = [_of_model(flatten(space.config(point))) for point in REPORT_MODELS]
+    return _of_model(completed(params)) in models
+
+
+def _without_repeats(params: Params) -> Params:
+    return {path: value for path, value in params.items() if path not in REPEATS}
+
+
+def _of_model(params: Params) -> Params:
+    """What of a configuration is its network."""
+    return {path: value for path, value in params.items() if path.split(".")[0] == "model"}

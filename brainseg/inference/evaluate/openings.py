@@ -1,0 +1,107 @@
+"""Each look at locked patients is recorded before it shows anything, and a second one is refused.
+
+A score chosen among several looks is high partly by luck. So `opened.jsonl` has a line for each,
+and the same data are opened again only for a reason, which reports show beside the scores.
+
+An opening is recorded before the first patient is scored. If it ends before it has shown a score
+(a crash, Ctrl-C), nothing was learned from it: the same models on the same data finish it, without
+another line. Its folder appears whole, with the scores, at its end.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from brainseg.inference.evaluate.cohort import LOCKED, Cohort
+from brainseg.records.files import Unreadable
+from brainseg.records.run import Run
+
+
+def open_cohort(
+    run: Run, cohort: Cohort, models: Sequence[dict[str, Any]], *, command: str, again: str | None
+) -> str:
+    """Record an opening, or find the one to finish; return its name, that of its folder.
+
+    Args:
+        models: the name, kind and digest of each.
+        again: why data that were opened before are opened once more; None: they must not have been.
+
+    Raises:
+        ValueError: they were, and ``again`` is None; or it is empty.
+    """
+    if again is not None and not again.strip():
+        raise ValueError(
+            'a second opening must have a reason, --again is empty; write one, as --again "the '
+            'masks were corrected"'
+        )
+    reason = (again or "").strip()
+    mine = run.openings()
+    for opening in mine[-1:]:
+        same = opening["fingerprint"] == cohort.fingerprint and opening["models"] == list(models)
+        if same and opening.get("reason", "") == reason and not shown(run, opening):
+            return str(opening["name"])
+    if not reason and (before := next(_before(run, cohort), None)):
+        raise ValueError(_refusal(cohort, *before))
+    name = _free_name(run, cohort.name, {opening["name"] for opening in mine})
+    run.note_opening(
+        name=name,
+        kind=cohort.kind,
+        data=cohort.name,
+        fingerprint=cohort.fingerprint,
+        patients=cohort.patients,
+        slices=len(cohort.table),
+        models=list(models),
+        command=command,
+        reason=reason,
+    )
+    return name
+
+
+def shown(run: Run, opening: dict[str, Any]) -> bool:
+    """Whether an opening has shown its scores."""
+    return (run.evaluations / str(opening["name"])).is_dir()
+
+
+def _before(run: Run, cohort: Cohort) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Earlier openings of the same patients: by this run, then by others beside it.
+
+    A search, its confirmation and its refit lock the same patients, each in a folder of its own.
+    """
+    for opening in run.openings():
+        if opening["fingerprint"] == cohort.fingerprint:
+            yield run, opening
+    here = run.path.resolve()
+    for path in sorted(here.parent.glob("*/opened.jsonl")):
+        other = Run(path.parent)
+        if other.path == here or cohort.kind != LOCKED:
+            continue
+        try:
+            openings = other.openings()
+        except (Unreadable, OSError):  # of a run that is not asked about
+            continue
+        for opening in openings:
+            if opening["fingerprint"] == cohort.fingerprint:
+                yield other, opening
+
+
+def _refusal(cohort: Cohort, run: Run, first: dict[str, Any]) -> str:
+    who = "the locked patients" if cohort.kind == LOCKED else f"the patients of {cohort.name}"
+    names = "; ".join(str(model.get("name", "?")) for model in first["models"])
+    looked = (
+        f"see {run.evaluations / str(first['name'])}"
+        if shown(run, first)
+        else "which ended before it showed a score; the same command finishes it"
+    )
+    return (
+        f"{who} are opened once, since a model that is chosen after several looks scores too high "
+        f"on them; they were opened on {first['time']} by `{first['command']}`, for {names} "
+        f'({looked}); to open them again, say why, as --again "the masks were corrected"'
+    )
+
+
+def _free_name(run: Run, name: str, taken: set[str]) -> str:
+    """``name``, or with the first number that no opening and no folder has."""
+    number, free = 1, name
+    while free in taken or (run.evaluations / free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return free

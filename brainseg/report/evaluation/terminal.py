@@ -1,0 +1,106 @@
+"""What an opening showed, in the terminal: models beside each other, then the winner in full."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from brainseg.inference.evaluate.results import Evaluation
+from brainseg.records.run import Run
+from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
+from brainseg.report.evaluation import words
+
+
+def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None:
+    """The answer, the tables, and below them what their figures mean."""
+    console.print(Text(words.title(evaluation), style="bold"))
+    print_prose(console, words.answer(evaluation))
+    table, dropped = _models_table(evaluation, console.width)
+    console.print(table)
+    if dropped:
+        console.print(Text(dropped, style="dim"))
+    console.print(Text(evaluation.winner, style="bold"))
+    table, dropped = _metrics_table(evaluation, console.width)
+    console.print(table)
+    if dropped:
+        console.print(Text(dropped, style="dim"))
+    console.print(_reliability_table(evaluation))
+    for sentence in words.volumes(evaluation):
+        print_prose(console, sentence)
+    for note in words.notes(evaluation):
+        console.print(Text(note, style="yellow"))
+    for rule in words.rules(evaluation):
+        console.print(Text(rule, style="dim"))
+    for opening in words.openings(run)[:-1]:
+        console.print(Text(f"Opened before: {opening}", style="yellow"))
+    folder = run.evaluations / str(evaluation.facts["name"])
+    console.print(Text(str(folder / "scores.csv")), soft_wrap=True)
+
+
+def _models_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
+    """A row a model with its headline scores; at the native resolution, baselines at training's."""
+    scores = evaluation.scores
+    at = dict.fromkeys(scores["model"], "native")
+    at |= dict.fromkeys(scores.loc[scores["role"] == "baseline", "model"], "training")
+    rows = [_cells(words.rows_of(scores, model=name, resolution=way)) for name, way in at.items()]
+    names = [name if way == "native" else name.partition(",")[0] for name, way in at.items()]
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    cells = {head: [row.get(head, "") for row in rows] for head in heads}
+    first = next(iter(heads))
+    droppable = [head for head in reversed(heads) if head not in (first, "Less the\nwinner's")]
+    kept, room = fit(cells, names, droppable=droppable, width=width)
+    table = bare_table()
+    table.add_column("Model", overflow="fold")
+    for head in kept:
+        table.add_column(head, justify="right", no_wrap=True)
+    for number, name in enumerate(names):
+        style = "bold" if number == 0 else ""
+        texts = [broken(name, room), *(cells[head][number] for head in kept)]
+        table.add_row(*map(Text, texts), style=style)
+    return table, left_out([head for head in heads if head not in kept], width, "scores.csv")
+
+
+def _cells(rows: list[words.Row]) -> dict[str, str]:
+    """A model's headline scores by their heads; the Dice also less the winner's."""
+    cells = {}
+    for row in rows:
+        kind = str(row["metric"])
+        if kind in words.SHORT:
+            head = words.SHORT[kind] + (f"\n({row['unit']})" if kind == "hd95" else "")
+            cells[head] = f"{words.value(row)}\n{words.span(row)}".rstrip()
+        if kind == "dice":
+            gap = words.value(row, prefix="difference")
+            cells["Less the\nwinner's"] = f"{gap}\n{words.span(row, prefix='difference')}".rstrip()
+    return cells
+
+
+def _metrics_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
+    """Every metric of the winner, at both resolutions."""
+    rows = words.metric_rows(evaluation, evaluation.winner)
+    cells = {head: [row[head] for row in rows] for head in rows[0] if head != "Metric"}
+    if not any(cells["Undefined"]):
+        del cells["Undefined"]
+    names = [row["Metric"] for row in rows]
+    kept, _ = fit(cells, names, droppable=("Its interval", "n"), width=width)
+    table = bare_table()
+    table.add_column("Metric", overflow="fold")
+    for head in kept:
+        table.add_column(head, justify="right", no_wrap=True)
+    for number, name in enumerate(names):
+        table.add_row(*map(Text, (name, *(cells[head][number] for head in kept))))
+    return table, left_out([head for head in cells if head not in kept], width, "scores.csv")
+
+
+def _reliability_table(evaluation: Evaluation) -> Table:
+    """Of the winner near tumour: what its probabilities say, and how often it is tumour."""
+    table = bare_table()
+    for head in ("Probability", "Pixels near tumour", "Mean probability", "Tumour"):
+        table.add_column(head, justify="right", no_wrap=True)
+    bins = evaluation.reliability
+    bins = bins[(bins["model"] == evaluation.winner) & (bins["region"] == "near tumour")]
+    for row in bins.to_dict("records"):
+        shares = [
+            "" if row["pixels"] == 0 else f"{row[name]:.3f}" for name in ("probability", "tumour")
+        ]
+        ends = f"{row['low']:.1f} to {row['high']:.1f}"
+        table.add_row(*map(Text, (ends, f"{row['pixels']:,}", *shares)))
+    return table

@@ -1,0 +1,184 @@
+"""What an opening showed in words and cells, for the terminal and for the page."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from brainseg.data.readers.problems import counted
+from brainseg.inference.evaluate.results import Evaluation
+from brainseg.records.run import Run
+
+NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "micro_dice": "Dice of all pixels",
+    "micro_iou": "IoU of all pixels",
+    "tumour_slice_dice": "Dice, tumour slices",
+    "slice_dice_empty1": "Dice, all slices",
+    "false_alarm": "False alarms",
+    "hd95": "HD95",
+    "nsd": "Surface Dice",
+    "lesion_sensitivity": "Lesions found",
+    "false_lesions": "False lesions",
+    "ece": "Calibration error",
+    "ece_near": "Calibration error near tumour",
+}
+RESOLUTIONS = {
+    "native": "the files' own pixels, at the model's threshold",
+    "native at 0.5": "the same at the default threshold, 0.5",
+    "training": "the square that the network sees, at 0.5, as trials are scored",
+}
+SHORT = {
+    "dice": "Dice",
+    "hd95": "HD95",
+    "nsd": "Surface\nDice",
+    "lesion_sensitivity": "Lesions\nfound",
+    "false_lesions": "False\nlesions",
+    "ece_near": "Calibration\nerror",
+}
+Row = Mapping[Hashable, Any]
+
+
+def metric_name(row: Row) -> str:
+    """`HD95 (mm)`, `Surface Dice within 1 mm`, `False lesions a patient`."""
+    name = NAMES.get(str(row["metric"]), str(row["metric"]))
+    unit = str(row["unit"]) if isinstance(row["unit"], str) else ""
+    if row["metric"] == "hd95":
+        return f"{name} ({unit})"
+    return f"{name} {unit}".rstrip()
+
+
+def digits(row: Row) -> int:
+    """Decimals: a distance has one, a share three."""
+    return {"hd95": 1, "false_lesions": 2}.get(str(row["metric"]), 3)
+
+
+def value(row: Row, *, prefix: str = "") -> str:
+    """The value of a score, or with "difference" that of its difference; "" where there is none."""
+    name = prefix or "value"
+    return _fixed(row[name], digits(row), sign=bool(prefix))
+
+
+def span(row: Row, *, prefix: str = "") -> str:
+    """`0.71 to 0.89`; "" where there is no interval."""
+    low, high = (f"{prefix}_{end}" if prefix else end for end in ("low", "high"))
+    if not (_is_number(row[low]) and _is_number(row[high])):
+        return ""
+    ends = (_fixed(row[name], digits(row), sign=bool(prefix)) for name in (low, high))
+    return " to ".join(ends)
+
+
+def rows_of(scores: pd.DataFrame, **wanted: str) -> list[Row]:
+    """The rows of a table of scores with these cells."""
+    for column, cell in wanted.items():
+        scores = scores[scores[column] == cell]
+    return list(scores.to_dict("records"))
+
+
+def metric_rows(evaluation: Evaluation, model: str) -> list[dict[str, str]]:
+    """A row a metric of a model, at both resolutions."""
+    scores = evaluation.scores[evaluation.scores["model"] == model]
+    ways = [
+        {(row["metric"], row["unit"]): row for row in rows_of(scores, resolution=way)}
+        for way in ("native", "training")
+    ]
+    rows = []
+    for key, row in (ways[1] | ways[0]).items():
+        native, training = (way.get(key) for way in ways)
+        rows.append(
+            {
+                "Metric": metric_name(row),
+                "Native": value(native) if native else "",
+                "95 % interval": span(native) if native else "",
+                "Training": value(training) if training else "",
+                "Its interval": span(training) if training else "",
+                "n": str(row["n"]),
+                "Undefined": str(row["undefined"]) if row["undefined"] else "",
+            }
+        )
+    return rows
+
+
+def title(evaluation: Evaluation) -> str:
+    """`11 locked patients, opened on 2026-12-01 at 04:02 UTC`."""
+    data, facts = evaluation.facts["data"], evaluation.facts
+    who = (
+        counted(int(data["patients"]), "locked patient")
+        if facts["kind"] == "locked"
+        else f"{counted(int(data['patients']), 'patient')} of {data['name']}"
+    )
+    time = str(facts["time"])
+    return f"{who}, opened on {time[:10]} at {time[11:16]} UTC"
+
+
+def answer(evaluation: Evaluation) -> str:
+    """The winner's Dice at the native resolution, in a sentence."""
+    rows = rows_of(evaluation.scores, model=evaluation.winner, resolution="native", metric="dice")
+    interval = f" (95 % interval {span(rows[0])})" if span(rows[0]) else ""
+    return (
+        f"{evaluation.winner}: Dice {value(rows[0])}{interval}, the mean over patients at the "
+        f"files' own resolution, threshold {float(rows[0]['threshold']):.2g}."
+    )
+
+
+def volumes(evaluation: Evaluation) -> list[str]:
+    """How far the winner's volumes agree with the true ones, a sentence a unit."""
+    table = evaluation.agreement
+    sentences = []
+    for row in table[table["model"] == evaluation.winner].to_dict("records"):
+        decimals = 1 if row["volume"] == "ml" else 0
+        bias, low, high, lower, upper = (
+            f"{row[name]:+,.{decimals}f}"
+            for name in ("bias", "bias_low", "bias_high", "lower", "upper")
+        )
+        sentences.append(
+            f"Volume: predicted less true {bias} {row['volume']} on average (95 % interval {low} "
+            f"to {high}); 95 % of patients lie between {lower} and {upper} (Bland and Altman's "
+            f"limits, {row['patients']} patients)."
+        )
+    return sentences
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What a reader must know before believing the figures."""
+    bad = [f"Left out: {why}" for why in evaluation.facts["bad"].values()]
+    return [*evaluation.facts["notes"], *bad]
+
+
+def rules(evaluation: Evaluation) -> list[str]:
+    """What the figures mean, and what undefined cases score: the tables' footnote."""
+    return list(map(str, evaluation.facts["rules"]))
+
+
+def openings(run: Run) -> list[str]:
+    """Every opening of the run in a sentence, first to last."""
+    return [_opening(opening, run) for opening in run.openings()]
+
+
+def _opening(opening: Mapping[str, Any], run: Run) -> str:
+    who = "the locked patients" if opening["kind"] == "locked" else opening.get("data", "?")
+    names = _models(opening["models"])
+    reason = f", again because: {opening['reason']}" if opening.get("reason") else ""
+    unshown = (
+        ""
+        if (run.evaluations / str(opening["name"])).is_dir()
+        else "; it ended before it showed a score"
+    )
+    return (
+        f"{opening['time']}: {who} ({opening['patients']} patients) as {opening['name']}, by "
+        f"`{opening['command']}`, for {names}{reason}{unshown}."
+    )
+
+
+def _models(models: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{m.get('name')} (SHA-256 {str(m.get('digest'))[:12]})" for m in models)
+
+
+def _is_number(number: Any) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
+
+
+def _fixed(number: Any, decimals: int, *, sign: bool) -> str:
+    return f"{number:{'+' if sign else ''}.{decimals}f}" if _is_number(number) else ""
