@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainseg.evaluation.boxes import box_around
+
 BINS = 10
 MARGIN = 10  # pixels
 CALIBRATION_RULE = (
@@ -67,12 +69,12 @@ def near_tumour(true_HW: NDArray[Any]) -> tuple[slice, slice]:
 
     Both are empty where the slice has no tumour.
     """
-    rows, columns = (np.flatnonzero((true_HW != 0).any(axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
+    rows, columns = box_around(true_HW != 0)
+    if rows.stop == 0:
+        return slice(0), slice(0)
     return (
-        slice(max(int(rows[0]) - MARGIN, 0), int(rows[-1]) + MARGIN + 1),
-        slice(max(int(columns[0]) - MARGIN, 0), int(columns[-1]) + MARGIN + 1),
+        slice(max(rows.start - MARGIN, 0), rows.stop + MARGIN),
+        slice(max(columns.start - MARGIN, 0), columns.stop + MARGIN),
     )
 
 

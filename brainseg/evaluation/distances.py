@@ -30,14 +30,14 @@ from surface_distance.lookup_tables import (
     create_table_neighbour_code_to_surface_area,
 )
 
+from brainseg.evaluation.boxes import Mask, box_around
+
 PERCENT = 95
 UNDEFINED_DISTANCES = (
     "Neither mask has tumour: HD95 is 0 and the surface Dice 1. Only one has: HD95 is the diagonal "
     "of the volume, the worst it allows, and the surface Dice 0; such patients are in the mean and "
     "counted as undefined."
 )
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,15 @@ def _surface(
     mask: Mask, spacing: tuple[float, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Corners on the surface, (K, D) in voxels, and the area of each, (K,)."""
-    box, first = _cut_out(mask)
-    padded = np.pad(box, 1).astype(np.uint8)
+    box = box_around(mask)
+    padded = np.pad(mask[box], 1).astype(np.uint8)
     kernel = ENCODE_NEIGHBOURHOOD_2D_KERNEL if mask.ndim == 2 else ENCODE_NEIGHBOURHOOD_3D_KERNEL
     codes = np.zeros([side - 1 for side in padded.shape], np.uint8)
     for shift in np.ndindex(kernel.shape):
         near = tuple(slice(k, k + side) for k, side in zip(shift, codes.shape, strict=True))
         codes += padded[near] * np.uint8(kernel[shift])
     corners = np.argwhere((codes > 0) & (codes < kernel.sum()))
+    first = np.array([part.start for part in box])
     return corners + first, _areas(spacing)[codes[tuple(corners.T)]]
 
 
@@ -144,16 +145,6 @@ def _areas(spacing: tuple[float, ...]) -> NDArray[np.float64]:
     else:
         table = create_table_neighbour_code_to_surface_area(spacing)
     return np.asarray(table, np.float64)
-
-
-def _cut_out(mask: Mask) -> tuple[Mask, NDArray[np.int64]]:
-    """The smallest box around the tumour, and its first voxel."""
-    slices = []
-    for axis in range(mask.ndim):
-        others = tuple(k for k in range(mask.ndim) if k != axis)
-        occupied = np.flatnonzero(mask.any(axis=others))
-        slices.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return mask[tuple(slices)], np.array([part.start for part in slices])
 
 
 def _to_nearest(

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainseg.evaluation.boxes import Box, box_around
+
 TOUCHING = np.ones((3, 3, 3), bool)  # voxels that share a face, an edge or a corner are connected
 LESION_RULE = (
     "A lesion is a connected part of the mask (26 neighbours; 8 in one slice). It is found if any "
@@ -49,13 +51,20 @@ def lesions(true_SHW: NDArray[Any], predicted_SHW: NDArray[Any]) -> Lesions:
             "masks must share a shape of slices, rows and columns, got "
             f"{true_SHW.shape} and {predicted_SHW.shape}"
         )
-    true_parts, num_true = ndimage.label(true_SHW, TOUCHING)
-    predicted_parts, num_predicted = ndimage.label(predicted_SHW, TOUCHING)
-    both = (true_parts > 0) & (predicted_parts > 0)
-    matched = len(np.unique(predicted_parts[both]))
+    true, predicted = true_SHW != 0, predicted_SHW != 0
+    true_box, predicted_box = box_around(true), box_around(predicted)
+    true_parts, num_true = ndimage.label(true[true_box], TOUCHING)
+    predicted_parts, num_predicted = ndimage.label(predicted[predicted_box], TOUCHING)
+    overlap = np.argwhere(true[true_box] & predicted[true_box]) + _first(true_box)
+    found = np.unique(true_parts[tuple((overlap - _first(true_box)).T)])
+    matched = np.unique(predicted_parts[tuple((overlap - _first(predicted_box)).T)])
     return Lesions(
         true=num_true,
-        found=len(np.unique(true_parts[both])),
+        found=len(found),
         predicted=num_predicted,
-        false=num_predicted - matched,
+        false=num_predicted - len(matched),
     )
+
+
+def _first(box: Box) -> NDArray[np.int64]:
+    return np.array([side.start or 0 for side in box])
