@@ -17,7 +17,8 @@ CLASSES = ("background", "tumour")
 HALF = 0.5  # the threshold of all scores of a training
 FIELDS = Fields(
     ("format", "name", "kind", "config", "members", "threshold", "threshold.value", "sha256"),
-    dict.fromkeys(("name", "kind", "label", "made", "sha256", "threshold.chosen_on"), str)
+    dict.fromkeys(("name", "kind", "label", "made", "sha256"), str)
+    | dict.fromkeys(("threshold.chosen_on", "threshold.why"), str)
     | dict.fromkeys(("members", "channels"), list)
     | dict.fromkeys(
         ("threshold.value", "threshold.dice", "threshold.dice_at_half"), OPTIONAL_NUMBER
@@ -47,6 +48,7 @@ class Threshold:
     Attributes:
         chosen_on: which patients, in words; "" where it was not chosen, and is the default.
         dice: mean Dice of these patients at ``value``, and at the default.
+        why: it was not chosen, in words; "" where it was.
     """
 
     value: float = HALF
@@ -54,6 +56,7 @@ class Threshold:
     patients: int = 0
     dice: float | None = None
     dice_at_half: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 from brainseg.data.address import local_path
 from brainseg.inference.bundle import is_bundle, read_bundle
 from brainseg.inference.model import Model
+from brainseg.process import Log
 from brainseg.records.run import Run
 
 FORMS = "a model is a bundle (with model.json), a trial's folder, or a run (with sweep.json)"
 SHOWN = 5  # names in one sentence
 
 
-def open_model(path: Path, arm: str | None = None) -> Model:
+def open_model(path: Path, arm: str | None = None, *, log: Log = print) -> Model:
     """The model in a folder.
 
     Args:
@@ -20,6 +21,7 @@ def open_model(path: Path, arm: str | None = None) -> Model:
             the ensemble of the leading configuration's folds and seeds.
         arm: another configuration of the run than its winner: its name as tables have it, or the
             number of one of its trials.
+        log: told when a threshold is chosen, once a model: its validation patients are predicted.
 
     Raises:
         ValueError: the folder is none of these, it holds no whole network, or no such ``arm``.
@@ -33,10 +35,10 @@ def open_model(path: Path, arm: str | None = None) -> Model:
     from brainseg.inference import trained  # pandas and the analyses, which a bundle does without
 
     if (folder / "sweep.json").exists():
-        return trained.model_of_run(Run(folder), arm)
+        return trained.model_of_run(Run(folder), arm, log)
     if (folder / "config.json").exists() and folder.parent.name == "trials":
         _refuse_arm(arm, path)
-        return trained.model_of_trial(Run(folder.parent.parent), folder.name)
+        return trained.model_of_trial(Run(folder.parent.parent), folder.name, log)
     raise ValueError(_no_model(folder, path))
 
 

@@ -1,17 +1,25 @@
 """The model that trials of a run make: one network, or those of all folds and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.hyperparameters import configuration_name
 from brainseg.data.channels import recorded_names
+from brainseg.inference import facts
 from brainseg.inference.bundle import filled
-from brainseg.inference.description import Description, Member
+from brainseg.inference.description import Description, Kind, Member, Threshold
 from brainseg.inference.model import Model
-from brainseg.inference.winner import rank
+from brainseg.inference.threshold import choose
+from brainseg.inference.winner import Ranking, RunConfiguration, rank
+from brainseg.models.network import Network
 from brainseg.models.weight_files import StateDict, read_states
+from brainseg.process import Log
 from brainseg.records.files import Unreadable
+from brainseg.records.queries import fold_count
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.training.keeping.checkpoint import load
@@ -20,51 +28,118 @@ from brainseg.training.task import Task
 TRAIN_AGAIN = "restore it from a copy, name another trial, or train this one again"
 
 
-def model_of_run(run: Run, arm: str | None = None) -> Model:
+def model_of_run(run: Run, arm: str | None, log: Log) -> Model:
     """The run's winner, or the configuration that ``arm`` names, see ``winner``.
 
     Raises:
         ValueError: no trial has finished, a network is missing or damaged, or no such ``arm``.
     """
-    ranking = rank(RunSnapshot.load(run))
+    snapshot = RunSnapshot.load(run)
+    ranking = rank(snapshot)
     chosen = ranking.winner if arm is None else ranking.named(arm)
-    return _of_trials(run, chosen.members, name=chosen.name)
+    return _model(snapshot, chosen, ranking, log, alone=ranking.is_search)
 
 
-def model_of_trial(run: Run, trial: str) -> Model:
+def model_of_trial(run: Run, trial: str, log: Log) -> Model:
     """The network that one trial kept.
 
     Raises:
         ValueError: it has failed or has not ended, or its network is missing or damaged.
     """
-    return _of_trials(run, [trial])
+    snapshot = RunSnapshot.load(run)
+    _refuse_unfinished(snapshot, [trial])
+    ranked = [record.trial for record in snapshot.records if record.dice is not None]
+    ranking = rank(snapshot) if trial in ranked else None
+    name = configuration_name(Task(run.path, trial).config)
+    chosen = RunConfiguration(rank=0, name=name, members=(trial,), trials=(trial,), dice=None)
+    if ranking:
+        chosen = replace(ranking.named(trial), members=(trial,))
+    return _model(snapshot, chosen, ranking, log, alone=True)
 
 
-def _of_trials(run: Run, trials: Sequence[str], name: str = "") -> Model:
-    """The networks that these trials kept, as one model."""
-    settings = run.settings()
-    _refuse_unfinished(run, trials)
-    tasks = [Task(run.path, trial) for trial in trials]
+def _model(
+    run: RunSnapshot,
+    chosen: RunConfiguration,
+    ranking: Ranking | None,
+    log: Log,
+    *,
+    alone: bool,
+) -> Model:
+    """The networks that the members of ``chosen`` kept, as one model.
+
+    Args:
+        ranking: None: of a trial that has no place in one.
+        alone: whether it is one trial of many, not all of a configuration.
+    """
+    _refuse_unfinished(run, chosen.members)
+    tasks = [Task(run.path, trial) for trial in chosen.members]
     networks, members = [], []
     for task in tasks:
-        file = _kept(task)
-        state, epoch = _read(file)
-        networks.append(filled(task.config, state, file))
-        config = task.config
-        members.append(Member(trial=task.trial, seed=config.seed, fold=config.fold, epoch=epoch))
+        network, member = _network(task)
+        networks.append(network)
+        members.append(member)
+    data, refits = run.sweep["data"], run.sweep.get("refits")
+    kind: Kind = "refit" if refits else "trial" if alone or len(tasks) == 1 else "ensemble"
+    scores = facts.scores_of(run, ranking, chosen, alone=alone) if ranking else {}
     described = Description(
-        name=name or configuration_name(tasks[0].config),
-        kind="trial" if len(trials) == 1 else "ensemble",
-        config=tasks[0].folder.params(),
+        name=chosen.name,
+        kind=kind,
+        config=facts.shareable(tasks[0].folder.params()),
         members=tuple(members),
-        channels=recorded_names(settings["data"]),
-        label=settings["data"].get("label", ""),
+        channels=recorded_names(data),
+        label=data.get("label", ""),
+        data=facts.data_of(run, [task.config for task in tasks]),
+        run=facts.origin_of(run, ranking, chosen),
+        scores=facts.scores_of_refit(refits) if refits else scores,
+        weights=facts.weights_of(tasks[0].config),
+        versions=dict(run.sweep.get("versions", {})),
     )
-    return Model(described, networks, run.path)
+    model = Model(described, networks, run.path)
+    if refits:
+        threshold = _threshold_of_refit(run, refits, log)
+    else:
+        each = zip(chosen.members, model.networks, strict=True)
+        single = {
+            trial: partial(Model, described, [network], run.path, model.machine)
+            for trial, network in each
+        }
+        threshold = choose(Run(run.path), single, _chosen_on(run, chosen), log)
+    return Model(replace(described, threshold=threshold), networks, run.path, model.machine)
 
 
-def _refuse_unfinished(run: Run, trials: Sequence[str]) -> None:
-    for record in run.trials():
+def _chosen_on(run: RunSnapshot, chosen: RunConfiguration) -> str:
+    """On which patients a threshold is chosen."""
+    if fold_count(run.sweep) and len(chosen.members) > 1:
+        return "patients out of fold, each by networks that were not trained on them"
+    several = len(chosen.members) > 1
+    return f"the patients that validated {'its trainings' if several else 'its training'}"
+
+
+def _threshold_of_refit(refit: RunSnapshot, refits: Mapping[str, Any], log: Log) -> Threshold:
+    """That of the configuration which was trained again, in the run where it was measured."""
+    places = (Path(refits["run"]), refit.path.resolve().parent / refits["name"])
+    run = next((Run(place) for place in places if Run(place).sweep.is_file()), None)
+    if run is None:
+        return Threshold(why=f"{refits['name']}, the run that it would be chosen in, is not there")
+    snapshot = RunSnapshot.load(run)
+    chosen = rank(snapshot).named(refits["trial"])
+    single: dict[str, Callable[[], Model]] = {
+        trial: partial(_alone, Task(run.path, trial)) for trial in chosen.members
+    }
+    return choose(run, single, f"{_chosen_on(snapshot, chosen)} ({refits['name']})", log)
+
+
+def _alone(task: Task) -> Model:
+    """A trial's network, to score it."""
+    network, member = _network(task)
+    described = Description(
+        name=task.trial, kind="trial", config=task.folder.params(), members=(member,)
+    )
+    return Model(described, [network], task.folder.path)
+
+
+def _refuse_unfinished(run: RunSnapshot, trials: Sequence[str]) -> None:
+    for record in run.records:
         if record.trial not in trials:
             continue
         if record.state == TrialState.FAILED:
@@ -79,12 +154,19 @@ def _refuse_unfinished(run: Run, trials: Sequence[str]) -> None:
             )
 
 
-def _kept(task: Task) -> Path:
-    """The file of the network that counts; ValueError if there is none."""
-    path = task.folder.last_network if task.scored_last else task.folder.best_network
-    if path.is_file():
-        return path
-    raise Unreadable(path, "it is missing, though a trial keeps its network there", TRAIN_AGAIN)
+def _network(task: Task) -> tuple[Network, Member]:
+    """The network that a trial kept.
+
+    Raises:
+        Unreadable: there is none, or it is damaged.
+    """
+    path, config = task.kept_network, task.config
+    if not path.is_file():
+        fault = "it is missing, though a trial keeps its network there"
+        raise Unreadable(path, fault, TRAIN_AGAIN)
+    state, epoch = _read(path)
+    member = Member(trial=task.trial, seed=config.seed, fold=config.fold, epoch=epoch)
+    return filled(config, state, path), member
 
 
 def _read(path: Path) -> tuple[StateDict, int]:

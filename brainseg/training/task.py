@@ -44,3 +44,8 @@ class Task:
     def scored_last(self) -> bool:
         """Whether its last epoch is what counts, as in a list of points; in a search, its best."""
         return is_list({"strategy": {}, **read_json(Run(self.run).sweep, kind=dict)})
+
+    @property
+    def kept_network(self) -> Path:
+        """The file of the network that counts, which stays when the trial has ended."""
+        return self.folder.last_network if self.scored_last else self.folder.best_network
