@@ -78,6 +78,7 @@ class RunSnapshot:
     trials: Mapping[str, TrialSnapshot]  # by name, in the order in which they were first noted
     drivers: list[dict[str, Any]]
     race: list[dict[str, Any]]  # who left it, see ``Run.race``
+    openings: list[dict[str, Any]]  # of locked patients and outside data, see ``Run.opened``
     slices: pd.DataFrame  # the table of slices; no rows where it cannot be read
     unlisted: list[str]  # trials that have rows, of which trials.jsonl has lost every line
 
@@ -92,6 +93,7 @@ class RunSnapshot:
             trials=trials,
             drivers=run.drivers(),
             race=run.left_race(),
+            openings=run.openings(),
             slices=_read_slices(run),
             unlisted=[trial for trial in trained if trial not in trials],
         )

@@ -13,7 +13,7 @@ from brainseg.report import claims, comparison, sentences
 from brainseg.report.html import Markup, render
 from brainseg.report.results import Results
 from brainseg.report.sections import comparison as comparison_section
-from brainseg.report.sections import pareto
+from brainseg.report.sections import evaluation, pareto
 from brainseg.report.sections.claims import claims_section
 from brainseg.report.sections.costs import costs_section, ended_early_section, replay_section
 from brainseg.report.sections.curves import (
@@ -62,6 +62,8 @@ def _sections(results: Results) -> dict[str, Markup | None]:
         "Over seeds": over_seeds_section(results.over_seeds, sweep),
     }
     return {
+        evaluation.LOCKED: evaluation.locked_section(results),
+        evaluation.OUTSIDE: evaluation.outside_section(results),
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
         "Subgroups": subgroups_section(results),
         claims.TITLE: claims_section(results),

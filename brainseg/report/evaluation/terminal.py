@@ -18,7 +18,8 @@ def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None
     console.print(table)
     if dropped:
         console.print(Text(dropped, style="dim"))
-    console.print(Text(evaluation.winner, style="bold"))
+    console.print(Text(words.RESOLUTIONS, style="dim"))
+    console.print(Text(f"\n{evaluation.winner}", style="bold"))
     table, dropped = _metrics_table(evaluation, console.width)
     console.print(table)
     if dropped:
@@ -30,7 +31,7 @@ def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None
         console.print(Text(note, style="yellow"))
     for rule in words.rules(evaluation):
         console.print(Text(rule, style="dim"))
-    for opening in words.openings(run)[:-1]:
+    for opening in words.openings_before(run, evaluation):
         console.print(Text(f"Opened before: {opening}", style="yellow"))
     folder = run.evaluations / str(evaluation.facts["name"])
     console.print(Text(str(folder / "scores.csv")), soft_wrap=True)
@@ -38,39 +39,23 @@ def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None
 
 def _models_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
     """A row a model with its headline scores; at the native resolution, baselines at training's."""
-    scores = evaluation.scores
-    at = dict.fromkeys(scores["model"], "native")
-    at |= dict.fromkeys(scores.loc[scores["role"] == "baseline", "model"], "training")
-    rows = [_cells(words.rows_of(scores, model=name, resolution=way)) for name, way in at.items()]
-    names = [name if way == "native" else name.partition(",")[0] for name, way in at.items()]
-    heads = list(dict.fromkeys(head for row in rows for head in row))
-    cells = {head: [row.get(head, "") for row in rows] for head in heads}
-    first = next(iter(heads))
-    droppable = [head for head in reversed(heads) if head not in (first, "Less the\nwinner's")]
+    models, ways = words.models(evaluation), words.ways(evaluation)
+    heads = list(dict.fromkeys(head for row in models.values() for head in row))
+    cells = {
+        head: ["\n".join(row.get(head, ("", ""))).rstrip() for row in models.values()]
+        for head in heads
+    }
+    names = [name if ways[name] == "native" else name.partition(",")[0] for name in models]
+    droppable = [head for head in reversed(heads) if head not in (heads[0], words.LESS)]
     kept, room = fit(cells, names, droppable=droppable, width=width)
     table = bare_table()
     table.add_column("Model", overflow="fold")
     for head in kept:
         table.add_column(head, justify="right", no_wrap=True)
     for number, name in enumerate(names):
-        style = "bold" if number == 0 else ""
         texts = [broken(name, room), *(cells[head][number] for head in kept)]
-        table.add_row(*map(Text, texts), style=style)
+        table.add_row(*map(Text, texts), style="bold" if number == 0 else "")
     return table, left_out([head for head in heads if head not in kept], width, "scores.csv")
-
-
-def _cells(rows: list[words.Row]) -> dict[str, str]:
-    """A model's headline scores by their heads; the Dice also less the winner's."""
-    cells = {}
-    for row in rows:
-        kind = str(row["metric"])
-        if kind in words.SHORT:
-            head = words.SHORT[kind] + (f"\n({row['unit']})" if kind == "hd95" else "")
-            cells[head] = f"{words.value(row)}\n{words.span(row)}".rstrip()
-        if kind == "dice":
-            gap = words.value(row, prefix="difference")
-            cells["Less the\nwinner's"] = f"{gap}\n{words.span(row, prefix='difference')}".rstrip()
-    return cells
 
 
 def _metrics_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:

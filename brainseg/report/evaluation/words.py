@@ -25,11 +25,11 @@ NAMES = {
     "ece": "Calibration error",
     "ece_near": "Calibration error near tumour",
 }
-RESOLUTIONS = {
-    "native": "the files' own pixels, at the model's threshold",
-    "native at 0.5": "the same at the default threshold, 0.5",
-    "training": "the square that the network sees, at 0.5, as trials are scored",
-}
+RESOLUTIONS = (
+    "Below each score its 95 % interval. Models: at the native resolution, that of the files. "
+    "Baselines, which look at no image, and what they are less than the winner: at the training "
+    "resolution, at which trials are scored."
+)
 SHORT = {
     "dice": "Dice",
     "hd95": "HD95",
@@ -38,6 +38,8 @@ SHORT = {
     "false_lesions": "False\nlesions",
     "ece_near": "Calibration\nerror",
 }
+LESS = "Less the\nwinner's"
+_ENDED = "; it ended before it showed a score"
 Row = Mapping[Hashable, Any]
 
 
@@ -75,6 +77,33 @@ def rows_of(scores: pd.DataFrame, **wanted: str) -> list[Row]:
     for column, cell in wanted.items():
         scores = scores[scores[column] == cell]
     return list(scores.to_dict("records"))
+
+
+def ways(evaluation: Evaluation) -> dict[str, str]:
+    """At which resolution each model stands beside the others: baselines know but one."""
+    scores = evaluation.scores
+    at = dict.fromkeys(scores["model"], "native")
+    return at | dict.fromkeys(scores.loc[scores["role"] == "baseline", "model"], "training")
+
+
+def models(evaluation: Evaluation) -> dict[str, dict[str, tuple[str, str]]]:
+    """By model its headline scores: head, value and interval; the Dice also less the winner's."""
+    return {
+        name: _headline(rows_of(evaluation.scores, model=name, resolution=way))
+        for name, way in ways(evaluation).items()
+    }
+
+
+def _headline(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+    cells = {}
+    for row in rows:
+        kind = str(row["metric"])
+        if kind in SHORT:
+            head = SHORT[kind] + (f"\n({row['unit']})" if kind == "hd95" else "")
+            cells[head] = (value(row), span(row))
+        if kind == "dice":
+            cells[LESS] = value(row, prefix="difference"), span(row, prefix="difference")
+    return cells
 
 
 def metric_rows(evaluation: Evaluation, model: str) -> list[dict[str, str]]:
@@ -152,23 +181,23 @@ def rules(evaluation: Evaluation) -> list[str]:
     return list(map(str, evaluation.facts["rules"]))
 
 
-def openings(run: Run) -> list[str]:
-    """Every opening of the run in a sentence, first to last."""
-    return [_opening(opening, run) for opening in run.openings()]
+def openings_before(run: Run, evaluation: Evaluation) -> list[str]:
+    """The earlier openings of the same data, a sentence each."""
+    lines = run.openings()
+    until = [line["name"] for line in lines].index(evaluation.facts["name"])
+    data = evaluation.facts["data"]["fingerprint"]
+    return [opening(line, run) for line in lines[:until] if line["fingerprint"] == data]
 
 
-def _opening(opening: Mapping[str, Any], run: Run) -> str:
-    who = "the locked patients" if opening["kind"] == "locked" else opening.get("data", "?")
-    names = _models(opening["models"])
-    reason = f", again because: {opening['reason']}" if opening.get("reason") else ""
-    unshown = (
-        ""
-        if (run.evaluations / str(opening["name"])).is_dir()
-        else "; it ended before it showed a score"
-    )
+def opening(line: Mapping[str, Any], run: Run) -> str:
+    """`2026-12-01 at 04:02 UTC: the locked patients (11), by ..., for ...`."""
+    who = "the locked patients" if line["kind"] == "locked" else line.get("data", "?")
+    reason = f", again because: {line['reason']}" if line.get("reason") else ""
+    ended = "" if (run.evaluations / str(line["name"])).is_dir() else _ENDED
+    time = str(line["time"])
     return (
-        f"{opening['time']}: {who} ({opening['patients']} patients) as {opening['name']}, by "
-        f"`{opening['command']}`, for {names}{reason}{unshown}."
+        f"{time[:10]} at {time[11:16]} UTC: {who} ({line['patients']}), as {line['name']}, by "
+        f"`{line['command']}`, for {_models(line['models'])}{reason}{ended}."
     )
 
 
