@@ -63,17 +63,20 @@ class Model:
         machine: Machine | None = None,
     ) -> None:
         self.description, self.source = description, source
-        self.machine = machine or Machine(_device())
-        self.networks = [
-            network.to(self.machine.device).lay_out(self.machine.memory_format).eval()
-            for network in networks
-        ]
+        self.networks = list(networks)
+        self.compute_on(machine or Machine(_device()))
         config = description.trial_config
         self.channels, self.image_size, self.normalise = (
             config.channels,
             config.image_size,
             config.normalise,
         )
+
+    def compute_on(self, machine: Machine) -> None:
+        """Compute on another device, or in another way."""
+        self.machine = machine
+        for network in self.networks:
+            network.to(machine.device).lay_out(machine.memory_format).eval()
 
     @property
     def threshold(self) -> float:

@@ -12,7 +12,9 @@ from brainseg.inference.model import Model
 from brainseg.models.network import build_network
 
 
-def tiny_model(image_size: int = 32, channels: int = 3, **described: Any) -> Model:
+def tiny_model(
+    image_size: int = 32, channels: int = 3, channels_named: tuple[str, ...] = (), **described: Any
+) -> Model:
     """A plain U-Net of width 4 from random weights, the same ones each time."""
     config = TrialConfig(
         model=Plain(width=4, depth=2, dropout=0.0, norm="none"),
@@ -26,6 +28,7 @@ def tiny_model(image_size: int = 32, channels: int = 3, **described: Any) -> Mod
         name="plain U-Net",
         kind="trial",
         config=flatten(config),
+        channels=channels_named,
         members=(Member(trial="0000", seed=0, fold=0, epoch=1),),
         **described,
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from brainseg.data.channels import LGG
@@ -145,7 +146,8 @@ def _listed(listing: Listing, tree: Tree, layout: str, lister: Lister) -> Images
     table = list_rows(listing, tree, lister)
     charged = listing.charged | {problem.file for problem in listing.problems}
     files = table["image"].str.split(JOINT, regex=False) + table["mask"].map(lambda name: [name])
-    table = table[[charged.isdisjoint(names) for names in files]].reset_index(drop=True)
+    usable = np.array([charged.isdisjoint(names) for names in files], bool)
+    table = table[usable].reset_index(drop=True)
     account = account_for(listing, tree)
     unused = [name for name, role in account.roles.items() if role not in USED]
     foreign = account.by_role(name for name in unused if may_be_data(account.roles[name]))

@@ -13,6 +13,7 @@ from brainseg.records.locks import locked
 from brainseg.training.compute.families import family, family_key
 from brainseg.training.compute.figures import SECTIONS, folder_of_figures, name_of, read_figures
 from brainseg.training.compute.fingerprint import digest_of, kind_of_machine
+from brainseg.training.compute.forwards import measure_forwards
 from brainseg.training.compute.measure import Measured, measure_steps, measure_updates
 
 
@@ -40,6 +41,11 @@ class Answers:
         key = f"{family(config.model)}, {type(config.optimizer).__name__}"
         return self._known_or("updates", key, lambda: measure_updates(config, self.device))
 
+    def forwards(self, config: TrialConfig) -> dict[str, float]:
+        """Seconds of a batch without gradients in each of the candidates, as of ``steps``."""
+        key = family_key(config)
+        return self._known_or("forwards", key, lambda: measure_forwards(config, self.device))
+
     def _known_or(
         self, section: str, key: str, measure: Callable[[], Measured]
     ) -> dict[str, float]:
@@ -48,11 +54,11 @@ class Answers:
         Without memory for it they are not kept; without a cache to write to neither, and the pack
         of the data, which needs one too, will say so.
         """
-        if key in (known := self._read()[section]):
+        if key in (known := self._read().get(section, {})):
             return dict(known[key])
         with self._alone():
             content = self._read()
-            if key in content[section]:
+            if key in content.setdefault(section, {}):
                 return dict(content[section][key])
             measured = measure()
             self.failed |= {f"{key}, {name}": why for name, why in measured.failed.items()}

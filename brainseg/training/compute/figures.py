@@ -3,6 +3,7 @@
     <cache>/compute/<digest of the kind>.json
       {"kind": {...}, "steps": {family: {candidate: seconds}},
        "updates": {"family, optimizer": {implementation: seconds}},
+       "forwards": {family: {candidate: seconds}}, once a model predicted,
        "failed": {"family, candidate": why}}
 
 A file that is damaged counts as missing. Imports no PyTorch: the doctor reads these.

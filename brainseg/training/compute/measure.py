@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Measured:
 def measure_steps(config: TrialConfig, device: torch.device) -> Measured:
     """Seconds of a step without its optimizer's moments, by candidate of ``rules.STEPS``."""
     measured = Measured()
-    with _memory_given_back(measured, device):
+    with memory_given_back(measured, device):
         _measure_steps(config, device, measured)
     return measured
 
@@ -61,13 +62,13 @@ def measure_steps(config: TrialConfig, device: torch.device) -> Measured:
 def measure_updates(config: TrialConfig, device: torch.device) -> Measured:
     """Seconds of an optimizer's update, by implementation."""
     measured = Measured()
-    with _memory_given_back(measured, device):
+    with memory_given_back(measured, device):
         _measure_updates(config, device, measured)
     return measured
 
 
 @contextmanager
-def _memory_given_back(measured: Measured, device: torch.device) -> Iterator[None]:
+def memory_given_back(measured: Measured, device: torch.device) -> Iterator[None]:
     """Note a failure outside any candidate; leave no memory taken, and no peak, behind."""
     try:
         yield
@@ -80,10 +81,10 @@ def _memory_given_back(measured: Measured, device: torch.device) -> Iterator[Non
 
 
 def _measure_steps(config: TrialConfig, device: torch.device, measured: Measured) -> None:
-    network = _network(config, device)
+    network = network_of(config, device)
 
     def steps_of(images: int) -> dict[str, _Step]:
-        batch = _batch(config, device, images)
+        batch = batch_of(config, device, images)
         machines = {name: Machine(device, compute) for name, compute in STEPS.items()}
         return {name: _Step(network, batch, config, here) for name, here in machines.items()}
 
@@ -92,13 +93,13 @@ def _measure_steps(config: TrialConfig, device: torch.device, measured: Measured
         trial_step = next(iter(steps_of(FEW).values()))
         trial_step.lay_out()
         trial_step()
-        took = _seconds(trial_step, device)
+        took = seconds(trial_step, device)
         images = min(images, MANY, max(FEW, int(FEW * STEP_SECONDS / took)))
-    _take_turns(steps_of(images), measured, device)
+    take_turns(steps_of(images), measured, device)
 
 
 def _measure_updates(config: TrialConfig, device: torch.device, measured: Measured) -> None:
-    network = _network(config, device)
+    network = network_of(config, device)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
     for _ in range(UPDATES):  # one optimizer at a time: each has moments of its own
@@ -116,10 +117,18 @@ def _time_updates(
     try:
         optimizer = build_optimizer(network, config.optimizer, implementation=name)
         optimizer.step()  # makes the moments
-        took = min(_seconds(optimizer.step, device) for _ in range(UPDATES))
+        took = min(seconds(optimizer.step, device) for _ in range(UPDATES))
         measured.seconds[name] = min(took, measured.seconds.get(name, took))
     except (RuntimeError, MemoryError) as error:
         _note_failure(name, error, measured)
+
+
+class Timed(Protocol):
+    """What is timed: a way to compute, for which the network must be laid out first."""
+
+    def lay_out(self) -> None: ...
+
+    def __call__(self) -> None: ...
 
 
 class _Step:
@@ -157,7 +166,7 @@ class _Step:
             deque(losses, maxlen=0)
 
 
-def _take_turns(steps: Mapping[str, _Step], measured: Measured, device: torch.device) -> None:
+def take_turns(steps: Mapping[str, Timed], measured: Measured, device: torch.device) -> None:
     """Time the steps that do not raise, round by round."""
     able = []
     for name, step in steps.items():
@@ -173,7 +182,7 @@ def _take_turns(steps: Mapping[str, _Step], measured: Measured, device: torch.de
             break
         for name in _rotated(able, turn):
             steps[name].lay_out()
-            took = _seconds(steps[name], device, times)
+            took = seconds(steps[name], device, times)
             measured.seconds[name] = min(took, measured.seconds.get(name, took))
         best = min(measured.seconds.values(), default=1.0)
         able = [name for name in able if measured.seconds[name] <= HOPELESS * best]
@@ -185,7 +194,7 @@ def _rotated(names: Sequence[str], turn: int) -> list[str]:
     return [*names[at:], *names[:at]]
 
 
-def _seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
+def seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
     """Of one call, the mean of several.
 
     On a CPU it is never longer than the CPU time of all threads: where processes share cores, the
@@ -207,7 +216,7 @@ def _note_failure(name: str, error: BaseException, measured: Measured) -> None:
     measured.shortage |= memory.is_shortage(error)
 
 
-def _network(config: TrialConfig, device: torch.device) -> Network:
+def network_of(config: TrialConfig, device: torch.device) -> Network:
     model = config.model
     bare = replace(model, weights="none") if isinstance(model, Encoder) else model
     return build_network(bare, config.channels, _side(config, device)).to(device)
@@ -221,7 +230,7 @@ def _side(config: TrialConfig, device: torch.device) -> int:
     return min(config.image_size, LARGEST)
 
 
-def _batch(config: TrialConfig, device: torch.device, images: int) -> Batch:
+def batch_of(config: TrialConfig, device: torch.device, images: int) -> Batch:
     """Random bytes."""
     side = _side(config, device)
     generator = torch.Generator().manual_seed(0)
