@@ -51,8 +51,8 @@ def test_the_page_shows_scores_and_every_opening(run: Run, tmp_path: Path) -> No
     done = brainseg("report", str(run.path))
     assert done.status == 0, done
     page = Tags(run.report.read_text(encoding="utf-8"))
-    ids = [name for name in page.ids if name]
-    assert ids[:2] == ["locked-patients", "outside-data"], "before all else"
+    links = [link for link in page.links if link.startswith("#")]
+    assert links[:2] == ["#locked-patients", "#outside-data"], "before all else"
     shown = read_evaluation(run, "locked")
     row = shown.scores.query("metric == 'dice' and resolution == 'native'").iloc[0]
     assert page.text.count("3 locked patients, opened on") == 2
@@ -60,6 +60,9 @@ def test_the_page_shows_scores_and_every_opening(run: Run, tmp_path: Path) -> No
     assert "Opened again because: the masks <were> corrected" in page.text
     assert "again because: the masks <were> corrected" in page.text
     assert "brainseg evaluate first" in page.text and shown.facts["models"][0]["digest"][:12]
+    for words in ("bias", "upper limit", "near tumour: ECE"):
+        assert words in page.text or words in run.report.read_text(encoding="utf-8"), words
+    assert page.text.count("a dot a patient") == 3, "Bland and Altman's plot of each opening"
     assert "3 patients of hospital" in page.text and "predicts nothing" in page.text
     assert "HD95 is the diagonal" in page.text, "what undefined cases score"
 

@@ -81,7 +81,7 @@ def facts_of(candidate: Candidate, model: Model) -> dict[str, Any]:
         "digest": digest_of(model),
         "members": [member.trial for member in described.members],
         "threshold": model.threshold,
-        "chosen_on": described.threshold.chosen_on,
+        "chosen_on": described.threshold.chosen_on or described.threshold.why,
         "image_size": model.image_size,
         "channels": model.channels,
     }

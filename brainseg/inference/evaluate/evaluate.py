@@ -105,7 +105,8 @@ def _open(
     log: Log,
     progress: Progress,
 ) -> str:
-    identity = [{key: model[key] for key in ("name", "kind", "digest")} for model in models]
+    known = ("name", "kind", "digest", "threshold")
+    identity = [{key: model[key] for key in known} for model in models]
     name = open_cohort(run, cohort, identity, command=question.command, again=question.again)
     log(f"opening {name}: {cohort.patients} patients, {len(cohort.table)} slices")
     scored = []
@@ -114,8 +115,8 @@ def _open(
         scored += score_model(candidate.open(), candidate.name, candidate.role, cohort, progress)
     size, notes = int(models[0]["image_size"]), list(cohort.notes)
     channels = int(models[0]["channels"])
-    known, left_out = predictors(run, cohort, image_size=size, channels=channels, log=log)
-    baselines = score_baselines(known, cohort, size, progress)
+    blind, left_out = predictors(run, cohort, image_size=size, channels=channels, log=log)
+    baselines = score_baselines(blind, cohort, size, progress)
     results = Evaluation(
         facts=_facts(run, name, cohort, models, [*notes, *left_out]),
         scores=score_table([*scored, *baselines], cohort),

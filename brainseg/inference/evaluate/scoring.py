@@ -83,18 +83,27 @@ def score_model(
 def score_baselines(
     predictors: Mapping[str, Predictor], cohort: Cohort, image_size: int, progress: Progress
 ) -> list[Scored]:
-    """The scores of predictors that look at no image, at the training resolution."""
-    cases: dict[str, list[CaseScores]] = {name: [] for name in predictors}
+    """The scores of predictors that look at no image, at both resolutions."""
+    keys: list[tuple[str, Resolution]] = [
+        (name, resolution) for name in predictors for resolution in ("native", "training")
+    ]
+    cases: dict[tuple[str, Resolution], list[CaseScores]] = {key: [] for key in keys}
     number = 0
     for case, rows in progress(_with_rows(cohort), cohort.patients):
-        squares = [resized_mask(mask_HW, image_size) for mask_HW in _masks(case, rows)]
+        truth = _masks(case, rows)
+        squares = [resized_mask(mask_HW, image_size) for mask_HW in truth]
         for name, predict in predictors.items():
             masks = [predict(number + n).astype(np.float32) for n in range(len(rows))]
-            cases[name].append(score_case(squares, masks, HALF, None))
+            native = [
+                from_square(mask_NN, *mask_HW.shape)
+                for mask_NN, mask_HW in zip(masks, truth, strict=True)
+            ]
+            cases[name, "native"].append(score_case(truth, native, HALF, _spacing(rows)))
+            cases[name, "training"].append(score_case(squares, masks, HALF, None))
         number += len(rows)
     return [
-        Scored(model=name, role="baseline", resolution="training", threshold=None, cases=tuple(of))
-        for name, of in cases.items()
+        Scored(model=name, role="baseline", resolution=way, threshold=None, cases=tuple(of))
+        for (name, way), of in cases.items()
     ]
 
 

@@ -78,8 +78,8 @@ def bins_table(scored: Sequence[Scored]) -> pd.DataFrame:
     """A row a model, region and bin, at the native resolution."""
     tables = []
     for of in scored:
-        if of.resolution != "native":
-            continue
+        if of.resolution != "native" or of.role == "baseline":
+            continue  # whose masks say nothing of probabilities
         for region, name in (("all", "bins"), ("near tumour", "near_bins")):
             total: Bins = sum(getattr(case, name) for case in of.cases)
             table = reliability_table(total)
@@ -98,7 +98,7 @@ def agreement_table(scored: Sequence[Scored]) -> pd.DataFrame:
             agreed = agreement(
                 [case.true_volume for case in cases], [case.predicted_volume for case in cases]
             )
-            if of.resolution != "native" or agreed is None:
+            if of.resolution != "native" or of.role == "baseline" or agreed is None:
                 continue
             volume = "ml" if length == "mm" else "pixels"
             row = {"model": of.model, "volume": volume, "patients": agreed.patients}

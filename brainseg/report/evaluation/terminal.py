@@ -38,14 +38,15 @@ def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None
 
 
 def _models_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
-    """A row a model with its headline scores; at the native resolution, baselines at training's."""
-    models, ways = words.models(evaluation), words.ways(evaluation)
+    """A row a model with its headline scores at the native resolution."""
+    models = words.models(evaluation)
     heads = list(dict.fromkeys(head for row in models.values() for head in row))
     cells = {
         head: ["\n".join(row.get(head, ("", ""))).rstrip() for row in models.values()]
         for head in heads
     }
-    names = [name if ways[name] == "native" else name.partition(",")[0] for name in models]
+    bare = set(evaluation.scores.loc[evaluation.scores["role"] == "baseline", "model"])
+    names = [name.partition(",")[0] if name in bare else name for name in models]
     droppable = [head for head in reversed(heads) if head not in (heads[0], words.LESS)]
     kept, room = fit(cells, names, droppable=droppable, width=width)
     table = bare_table()
@@ -65,7 +66,7 @@ def _metrics_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
     if not any(cells["Undefined"]):
         del cells["Undefined"]
     names = [row["Metric"] for row in rows]
-    kept, _ = fit(cells, names, droppable=("Its interval", "n"), width=width)
+    kept, _ = fit(cells, names, droppable=("Its interval", "At 0.5", "n"), width=width)
     table = bare_table()
     table.add_column("Metric", overflow="fold")
     for head in kept:

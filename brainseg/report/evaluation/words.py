@@ -1,7 +1,7 @@
 """What an opening showed in words and cells, for the terminal and for the page."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,9 +26,9 @@ NAMES = {
     "ece_near": "Calibration error near tumour",
 }
 RESOLUTIONS = (
-    "Below each score its 95 % interval. Models: at the native resolution, that of the files. "
-    "Baselines, which look at no image, and what they are less than the winner: at the training "
-    "resolution, at which trials are scored."
+    "Below each score its 95 % interval. Native: at the resolution of the files, and the model's "
+    "threshold. Training: at the training resolution and the threshold 0.5, as trials are scored. "
+    "The last models look at no image."
 )
 SHORT = {
     "dice": "Dice",
@@ -79,18 +79,12 @@ def rows_of(scores: pd.DataFrame, **wanted: str) -> list[Row]:
     return list(scores.to_dict("records"))
 
 
-def ways(evaluation: Evaluation) -> dict[str, str]:
-    """At which resolution each model stands beside the others: baselines know but one."""
-    scores = evaluation.scores
-    at = dict.fromkeys(scores["model"], "native")
-    return at | dict.fromkeys(scores.loc[scores["role"] == "baseline", "model"], "training")
-
-
 def models(evaluation: Evaluation) -> dict[str, dict[str, tuple[str, str]]]:
     """By model its headline scores: head, value and interval; the Dice also less the winner's."""
+    scores = evaluation.scores
     return {
-        name: _headline(rows_of(evaluation.scores, model=name, resolution=way))
-        for name, way in ways(evaluation).items()
+        name: _headline(rows_of(scores, model=name, resolution="native"))
+        for name in dict.fromkeys(scores["model"])
     }
 
 
@@ -109,25 +103,28 @@ def _headline(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
 def metric_rows(evaluation: Evaluation, model: str) -> list[dict[str, str]]:
     """A row a metric of a model, at both resolutions."""
     scores = evaluation.scores[evaluation.scores["model"] == model]
-    ways = [
+    native, half, training = (
         {(row["metric"], row["unit"]): row for row in rows_of(scores, resolution=way)}
-        for way in ("native", "training")
-    ]
+        for way in ("native", "native at 0.5", "training")
+    )
     rows = []
-    for key, row in (ways[1] | ways[0]).items():
-        native, training = (way.get(key) for way in ways)
-        rows.append(
-            {
-                "Metric": metric_name(row),
-                "Native": value(native) if native else "",
-                "95 % interval": span(native) if native else "",
-                "Training": value(training) if training else "",
-                "Its interval": span(training) if training else "",
-                "n": str(row["n"]),
-                "Undefined": str(row["undefined"]) if row["undefined"] else "",
-            }
-        )
+    for key, row in (training | native).items():
+        cells = {
+            "Metric": metric_name(row),
+            "Native": _of(native.get(key), value),
+            "95 % interval": _of(native.get(key), span),
+            "At 0.5": _of(half.get(key), value),
+            "Training": _of(training.get(key), value),
+            "Its interval": _of(training.get(key), span),
+            "n": str(row["n"]),
+            "Undefined": str(row["undefined"]) if row["undefined"] else "",
+        }
+        rows.append(cells if half else {head: cells[head] for head in cells if head != "At 0.5"})
     return rows
+
+
+def _of(row: Row | None, cell: Callable[[Row], str]) -> str:
+    return cell(row) if row else ""
 
 
 def title(evaluation: Evaluation) -> str:

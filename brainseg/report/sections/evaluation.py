@@ -8,6 +8,7 @@ from brainseg.records.files import Unreadable
 from brainseg.report.evaluation import words
 from brainseg.report.html import Markup, render
 from brainseg.report.results import Results
+from brainseg.report.sections.evaluation_figures import figures
 
 LOCKED, OUTSIDE = "Locked patients", "Outside data"
 
@@ -70,10 +71,10 @@ def _shown(evaluation: Evaluation) -> dict[str, Any]:
         "heads": list(dict.fromkeys(head for cells in models.values() for head in cells)),
         "models": models,
         "metrics": {
-            name: words.metric_rows(evaluation, name)
-            for name, way in words.ways(evaluation).items()
-            if way == "native"
+            str(model["name"]): words.metric_rows(evaluation, str(model["name"]))
+            for model in evaluation.facts["models"]
         },
         "volumes": words.volumes(evaluation),
+        "figures": figures(evaluation),
         "notes": words.notes(evaluation),
     }

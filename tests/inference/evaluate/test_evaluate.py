@@ -77,7 +77,9 @@ def cohort(run: Run, data: Path, part: str) -> Cohort:
 
 def test_at_the_training_resolution_a_trial_scores_what_it_recorded(run: Run, data: Path) -> None:
     model = open_model(run.path / "trials" / "0000")
-    native, training = score_model(model, "m", "winner", cohort(run, data, "validation"), silent)
+    native, *_, training = score_model(
+        model, "m", "winner", cohort(run, data, "validation"), silent
+    )
     recorded = pd.read_csv(run.trial("0000").last)
     counts = [list(case.counts) for case in training.cases]
     assert counts == recorded[["tp", "fp", "fn"]].to_numpy().tolist()
@@ -97,7 +99,7 @@ def test_the_native_resolution_is_that_of_the_files(run: Run, data: Path) -> Non
     counts = []
     for _, rows in locked.table.groupby("patient", sort=False):
         images = [read_image(data, image) for image in rows["image"]]
-        pixels = np.stack(model.of_slices(images)) > 0.5
+        pixels = np.stack(model.of_slices(images)) > model.threshold
         truth = np.stack([read_mask(data, mask) for mask in rows["mask"]]) > 0
         assert truth.shape[1:] == (48, 48)
         counts.append([(pixels & truth).sum(), (pixels & ~truth).sum(), (~pixels & truth).sum()])
@@ -146,10 +148,12 @@ def test_the_tables_hold_every_score(run: Run) -> None:
         assert (scores["n"] == len(patients)).all()
     metrics = {"dice", "iou", "hd95", "nsd", "lesion_sensitivity", "false_lesions", "ece"}
     assert metrics < set(shown.scores.query("role == 'winner'")["metric"])
-    baselines = shown.scores.query("role == 'baseline' and metric == 'dice'")
+    both = shown.scores.query("role == 'baseline' and metric == 'dice'")
+    baselines = both.query("resolution == 'native'")
     assert baselines["model"].tolist()[0] == "predicts nothing"
     assert baselines["value"].tolist()[0] == 0 and len(baselines) == 2
-    winner = shown.scores.query("resolution == 'training' and metric == 'dice'").iloc[0]
+    assert len(both) == 4, "at both resolutions"
+    winner = shown.scores.query("resolution == 'native' and metric == 'dice'").iloc[0]
     assert baselines["difference"].tolist()[0] == pytest.approx(-winner["value"])
     bins = shown.reliability.query("region == 'all' and model == @shown.winner")
     pixels = len(read_slices(run.slices).query("part == 'test'")) * 48 * 48
@@ -170,7 +174,7 @@ def test_the_reports_models_stand_beside_the_winner(run: Run) -> None:
     roles = scores.drop_duplicates("model")[["model", "role"]].to_numpy().tolist()
     assert roles[0] == [best, "winner"] and roles[1][1] == "report"
     rows = scores.query("metric == 'dice' and resolution == 'native'")
-    winner, report = rows["value"]
+    winner, report = rows["value"][:2]
     assert rows["difference"].iloc[1] == pytest.approx(report - winner)
     assert np.isnan(rows["difference"].iloc[0])
 
@@ -264,6 +268,7 @@ def test_an_outside_data_set_must_not_hold_patients_of_the_run(
 def test_without_the_runs_data_an_outside_set_can_still_be_scored(
     run: Run, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    open_model(run.path)  # whose threshold is chosen, and kept, while the data are there
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "cache"))
     settings(run, data=run.settings()["data"] | {"root": str(tmp_path / "gone")})
     name = evaluate(run, Question(data=str(outside)), nothing, silent)
