@@ -1,12 +1,11 @@
 """Turn images into masks: `predict`."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.console import errors, terminal
+from brainseg.cli.console import ProgressBar, errors, terminal
 from brainseg.cli.options.parser import Commands, Parser, number, one_of
 from brainseg.data.address import local_path
 from brainseg.process import plain, terminable
@@ -54,6 +53,12 @@ def add_command(commands: "Commands[Parser]") -> None:
         "CSV with a column image",
     )
     add("out", type=Path, metavar="OUT", help="folder to write into; it is made")
+    _add_options(parser)
+    parser.set_defaults(work=_predict)
+
+
+def _add_options(parser: Parser) -> None:
+    add = parser.add_argument
     add("--threshold", type=number, metavar="P", help="a pixel is tumour above it (default: model)")
     add("--flip", action="store_true", help="average over each image and its mirror image")
     add(
@@ -81,7 +86,6 @@ def add_command(commands: "Commands[Parser]") -> None:
         help="lgg, pairs, manifest, nnunet, nifti or files (default: detected)",
     )
     add("--overwrite", action="store_true", help="replace predictions of other options in OUT")
-    parser.set_defaults(work=_predict)
 
 
 @terminable()
@@ -158,36 +162,17 @@ def _say_channels(images: "Images", model: "Model") -> None:
 
 def _show(done: Iterator["Done"], total: int) -> None:
     """A bar on a terminal; elsewhere a line for some of the cases, and for each problem."""
-    console = errors()
-    with _bar(done, total) as shown:
-        for count, case in enumerate(shown, start=1):
-            some = total <= EACH or count % (total // EACH) == 0 or count == total
-            if case.problem:
-                _complain(f"{case.case}: {case.problem}")
-            if not console.is_terminal and some:
-                print(plain(f"{count}/{total} {_in_words(case)}"), flush=True)
+    on_terminal = errors().is_terminal
+    for count, case in enumerate(ProgressBar("predicting")(done, total), start=1):
+        some = total <= EACH or count % (total // EACH) == 0 or count == total
+        if case.problem:
+            _complain(f"{case.case}: {case.problem}")
+        if some and not on_terminal:
+            print(plain(f"{count}/{total} {_in_words(case)}"), flush=True)
 
 
 def _complain(problem: str) -> None:
     errors().print(plain(problem), highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _bar(done: Iterator["Done"], total: int) -> Iterator[Iterable["Done"]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = errors()
-    columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        yield progress.track(done, total=total)
 
 
 def _in_words(done: "Done") -> str:
