@@ -129,6 +129,11 @@ def compare(run: RunSnapshot, *, margin: float = MARGIN) -> Comparison:
 
 
 def _refuse_search(run: RunSnapshot) -> None:
+    if refits := run.sweep.get("refits"):
+        raise ValueError(
+            f"{run.path} is a refit, a single training that nobody is left to score; compare what "
+            f"it refits: {refits['run']}"
+        )
     if not is_list(run.sweep):
         raise ValueError(
             f"only configurations that were trained to their last epoch can be compared, and "

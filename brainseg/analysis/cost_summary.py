@@ -38,7 +38,7 @@ NOT_COUNTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class CostSummary:
-    """The costs of a run and, if it confirms a search whose folder is there, of that search.
+    """The costs of a run and of those that it confirms or refits, where their folders are there.
 
     Attributes:
         trials: a row a trial: ``phase``, ``trial``, ``arm``, ``state``; device-seconds to
@@ -46,7 +46,7 @@ class CostSummary:
             ``saved_epochs`` that early stopping left out, and what they would have cost (``saved``)
             at this trial's own pace.
         device: in words, what one device is.
-        missing: the folder of a confirmed search that is not there; "" if none is missing.
+        missing: the folder of such a run that is not there; "" if none is missing.
     """
 
     trials: pd.DataFrame
@@ -76,14 +76,14 @@ class CostSummary:
                 f"; stopping {stopped} trial{'s'[: stopped > 1]} early saved about {saved:.1f}"
             )
         if self.missing:
-            sentence += f"; the search in {self.missing} is not included: its folder is not there"
+            sentence += f"; the run in {self.missing} is not included: its folder is not there"
         return f"{sentence}."
 
 
 def summarise_costs(run: RunSnapshot) -> CostSummary:
-    """What ``run`` cost, together with the search that it confirms."""
-    origin, missing = _search(run)
-    runs = [*([origin] if origin else []), run]
+    """What ``run`` cost, together with the runs that it comes from."""
+    origins, missing = _origins(run)
+    runs = [*origins, run]
     rows = [row for counted in runs for row in _rows(counted)]
     trials = pd.DataFrame(rows, columns=COLUMNS)
     return CostSummary(trials=trials, device=_device(runs), missing=missing)
@@ -97,18 +97,20 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return 1.0, "device-seconds"
 
 
-def _search(run: RunSnapshot) -> tuple[RunSnapshot | None, str]:
-    """The search that ``run`` confirms, or its folder if that is not there."""
-    named = run.sweep.get("confirms")
+def _origins(run: RunSnapshot) -> tuple[list[RunSnapshot], str]:
+    """The runs that ``run`` confirms or refits, first to last; the folder that is not there."""
+    sweep = run.sweep
+    named = sweep.get("refits") or sweep.get("confirms")
     if not named:
-        return None, ""
-    path = Path(named["search"])
+        return [], ""
+    path = Path(named.get("run") or named["search"])
     for folder in (path, run.path / path, run.path.parent / path.name):
         if Run(folder).sweep.exists():
-            search = RunSnapshot.load(Run(folder))
-            if search.sweep["uid"] == named["uid"]:
-                return search, ""
-    return None, str(path)
+            origin = RunSnapshot.load(Run(folder))
+            if origin.sweep["uid"] == named["uid"]:
+                before, missing = _origins(origin)
+                return [*before, origin], missing
+    return [], str(path)
 
 
 def _rows(run: RunSnapshot) -> list[dict[str, Any]]:

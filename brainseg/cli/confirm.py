@@ -3,16 +3,15 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainseg.cli.options.parser import Commands, Parser, one_of, seeds, whole_number
 from brainseg.cli.options.resume import ResumeOptions, add_resume_options, resume_from_args
 from brainseg.cli.options.shared import PlaceOptions, add_place_options, place_from_args
-from brainseg.cli.runs import existing_run, offline_if, run_and_report
+from brainseg.cli.runs import data_of, existing_run, offline_if, run_and_report
 from brainseg.config.design import BASELINES, Baselines, Design
 from brainseg.config.points import FEWEST_REPEATS
 from brainseg.config.sweep import Points, Sweep
-from brainseg.data.address import is_address, local_path
 from brainseg.records.run import Run, TrialRecord
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def _confirm(options: ConfirmOptions) -> None:
 def _job(options: ConfirmOptions, search: Run) -> "Job":
     data = search.settings()["data"]
     return options.place.job(
-        data=_data(options, search, data),
+        data=data_of(search, options.data),
         storage=search.path.resolve().parent,
         layout=data["layout"],
         label=data.get("label", ""),
@@ -144,16 +143,6 @@ def _job(options: ConfirmOptions, search: Run) -> "Job":
         made_up=data["made_up"],
         command=options.command,
     )
-
-
-def _data(options: ConfirmOptions, search: Run, data: dict[str, Any]) -> str:
-    root = str(options.data or data["root"])
-    if not is_address(root) and not local_path(root).is_dir():
-        raise ValueError(
-            f"the data of {search.path} must be there to train on them again, {root} is no folder; "
-            "name their new place with --data"
-        )
-    return root
 
 
 def _print_plan(search: Run, sweep: Sweep) -> None:

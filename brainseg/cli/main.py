@@ -20,7 +20,7 @@ from brainseg.cli import (
     wandb_sync,
     weights,
 )
-from brainseg.cli.model import evaluate, predict, reproduce
+from brainseg.cli.model import evaluate, predict, refit, reproduce
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.cli.runs import NoScore
@@ -34,7 +34,7 @@ from brainseg.records.storage import MachineFault, is_fault
 COMMANDS = (
     *(data, doctor, encoders, weights, lr_range, plan),
     *(train, report, confirm, compare, wandb_sync),
-    *(evaluate, predict, reproduce),
+    *(refit, evaluate, predict, reproduce),
 )
 BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
 NO_SCORE = 3  # a sweep ended, and none of its trials has a score
@@ -48,6 +48,7 @@ a study, from data to answer:
   python sweeps/encoders.py --data kaggle_3m           search
   brainseg confirm runs/encoders                       train the best again
   brainseg compare runs/encoders-confirm               which is best?
+  brainseg refit runs/encoders-confirm                 train it on all patients
 
 `brainseg COMMAND --help` lists a command's options. Not a medical device.
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brainseg.cli.console import terminal
 from brainseg.config.sweep import Sweep
-from brainseg.data.address import local_path
+from brainseg.data.address import is_address, local_path
 from brainseg.process import environment, terminable
 from brainseg.records.files import Unreadable
 from brainseg.records.queries import failures, has_score
@@ -61,7 +61,9 @@ def run_and_report(sweep: Sweep, job: "Job") -> None:
     records = done.trials()
     failed = failures(records)
     remedy = f"{failed}; --retry-failed tries them again" if failed else ""
-    if not has_score(records):
+    if sweep.refits and failed:
+        raise NoScore(f"nothing was refitted: {remedy}")
+    if not (sweep.refits or has_score(records)):
         raise NoScore(f"no trial has a score: {remedy or 'none finished an epoch'}")
     if remedy:
         print(remedy)
@@ -78,6 +80,21 @@ def existing_run(folder: Path) -> Run:
     if run.trained() and not (run.changes.is_file() and run.changes.stat().st_size):
         raise Unreadable(run.changes, "it does not list the trials that there are", LIST)
     return run
+
+
+def data_of(run: Run, moved_to: str | None) -> str:
+    """Where the data of a run are that another one trains on again.
+
+    Raises:
+        ValueError: they are not there.
+    """
+    root = str(moved_to or run.settings()["data"]["root"])
+    if not is_address(root) and not local_path(root).is_dir():
+        raise ValueError(
+            f"the data of {run.path} must be there to train on them again, {root} is no folder; "
+            "name their new place with --data"
+        )
+    return root
 
 
 def report(run: Run) -> None:

@@ -10,6 +10,7 @@ from brainseg.config.claims import Claim, configurations_of
 from brainseg.config.distributions import Params, Value
 from brainseg.config.effect import refuse_idle, refuse_idle_points, refuse_idle_search
 from brainseg.config.hyperparameters import TrialConfig
+from brainseg.config.origins import Confirms, Refits
 from brainseg.config.points import require_points
 from brainseg.config.schema import build
 from brainseg.config.space import Space
@@ -131,25 +132,6 @@ class Split:
             raise ValueError(f"a split's seed must be at least 0, got {self.seed}")
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Why a point is confirmed: it led the search, it is a baseline, or both."""
-
-    trial: str  # of the search; "" if it did not try this configuration
-    baseline: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confirms:
-    """The search whose best configurations a sweep trains again, fold by fold."""
-
-    search: str  # its folder
-    name: str
-    uid: str
-    top: int  # how many of its configurations were asked for
-    origins: tuple[Origin, ...]  # one for each of the sweep's first points
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """One question, and the compute it may spend on the answer."""
@@ -164,6 +146,7 @@ class Sweep:
     split: Split = Split()
     claims: tuple[Claim, ...] = ()  # of an earlier study; the run's records are compared with them
     confirms: Confirms | None = None  # the patients that its search locked stay locked
+    refits: Refits | None = None  # nobody validates; the patients that its run locked stay locked
 
     def __post_init__(self) -> None:
         for claim in self.claims:
@@ -176,7 +159,7 @@ class Sweep:
             )
         if isinstance(self.strategy, Points):
             require_points(self.space, self.first, self.strategy.repeats)
-        if not self.confirms:  # which takes all settings of a search
+        if not (self.confirms or self.refits):  # which take all settings of another run
             refuse_idle(self.space, self.first, draws=self.draws)
             refuse_idle_points(self.space, self.first)
             refuse_idle_search(self.space)
@@ -186,7 +169,14 @@ class Sweep:
 
     @property
     def phase(self) -> str:
+        if self.refits:
+            return "refit"
         return "confirm" if self.confirms else "search"
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """Columns of a trial's rows that say what it is worth; a refit has its training loss."""
+        return ("train_loss",) if self.refits else self.objectives
 
     @property
     def draws(self) -> bool:

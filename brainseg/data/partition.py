@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainseg.config.sweep import Confirms, Split
+from brainseg.config.origins import Confirms, Refits
+from brainseg.config.sweep import Split
 from brainseg.data.dataset import Data
 from brainseg.data.fingerprint import what_differs
 from brainseg.data.quality.duplicates import group_patients, hash_slices
@@ -25,7 +26,7 @@ def assign_split(
     split: Split,
     log: Log,
     run: Run | None = None,
-    confirms: Confirms | None = None,
+    origin: Confirms | Refits | None = None,
     seeds: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Return the part of each slice, who is one person where patients are linked, and the folds.
@@ -33,7 +34,8 @@ def assign_split(
     A run that exists keeps what it recorded, even if this version of brainseg would draw another
     split, or if the split file has changed; folds are drawn for seeds that it did not have. A
     confirmation keeps the parts of its search, so the search's test patients stay locked. With
-    folds, the part of any other sweep is 'test' (fold -1) or 'train'.
+    folds, the part of any other sweep is 'test' (fold -1) or 'train'. So it is of a refit, which
+    has no folds: nobody validates.
 
     Args:
         seeds: for each of which the folds are cut anew, in a column of its own; none: once.
@@ -43,9 +45,11 @@ def assign_split(
         _require_whole(run, len(recorded))
         if recorded[["patient", "slice"]].equals(data.table[["patient", "slice"]]):
             return _as_recorded(data, split, log, run, recorded, seeds)
+    if isinstance(origin, Refits):
+        return _all_unlocked(data, Run(Path(origin.run)))
     groups = None if split.by == "slices" else linked_patients(data, log)
-    if confirms:
-        part = _as_searched(data, Run(Path(confirms.search)))
+    if origin:
+        part = _as_searched(data, Run(Path(origin.search)))
     else:
         part = split_table(data.table, split, groups)
     parts = part.to_frame("part")
@@ -60,7 +64,7 @@ def assign_split(
         )
     if not seeds:
         parts[FOLD] = locked_and_folds(data.table, part, split.folds, split.seed, groups)
-    if not confirms:
+    if not origin:
         parts["part"] = part.where(part == "test", "train")
     return parts
 
@@ -91,19 +95,36 @@ def _as_recorded(
     return parts.assign(**cuts)
 
 
+def _all_unlocked(data: Data, run: Run) -> pd.DataFrame:
+    """Everybody trains whom the run that is refitted did not lock, and nobody validates.
+
+    Raises:
+        ValueError: the data are not that run's.
+    """
+    table = _recorded(data, run, "a refit must use the files of the run that it refits")
+    parts = table[[name for name in ("part", "person") if name in table]]
+    return parts.assign(part=parts["part"].where(parts["part"] == "test", "train"))
+
+
+def _recorded(data: Data, run: Run, rule: str) -> pd.DataFrame:
+    """The slices of another run, which is on the same data; refused with ``rule`` if it is not."""
+    if difference := what_differs(run, data.table, data.root):
+        raise ValueError(
+            f"{rule}, those under {data.address} differ from what {run.path} recorded: "
+            f"{difference}; restore them, or run that again"
+        )
+    table = read_slices(run.slices)
+    _require_whole(run, len(table))
+    return table
+
+
 def _as_searched(data: Data, search: Run) -> pd.Series:
     """The parts that a search recorded; in folds, those validate of which it trained a trial.
 
     Raises:
         ValueError: the data are not the search's.
     """
-    if difference := what_differs(search, data.table, data.root):
-        raise ValueError(
-            f"a confirmation must use the files of its search, those under {data.address} differ "
-            f"from what {search.path} recorded: {difference}; restore them, or run the search again"
-        )
-    table = read_slices(search.slices)
-    _require_whole(search, len(table))
+    table = _recorded(data, search, "a confirmation must use the files of its search")
     part = table["part"].copy()
     params = [record.params for record in search.trials() if record.params]
     for fold, seed in {(of.get("fold", 0), of.get("seed", 0)) for of in params}:

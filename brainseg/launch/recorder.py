@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import isnan
 from typing import Any
 
 from ray import tune
@@ -86,10 +87,11 @@ class Recorder(tune.Callback):
             self._is_measuring = False
             self.log(f"all trials compute in {precision}, see compute.json and brainseg doctor")
         self.mirror.follow(name)
+        # Nobody validates a refit.
+        scores = "" if isnan(row.dice) else f"dice {row.dice:.3f}  best {row.best_dice:.3f}  "
         self.log(
             f"[{name}] epoch {row.epoch}/{self.driver.scheduler.trials[name].epochs}  "
-            f"loss {row.train_loss:.3f}  dice {row.dice:.3f}  "
-            f"best {row.best_dice:.3f}  {row.seconds:.1f} s"
+            f"loss {row.train_loss:.3f}  {scores}{row.seconds:.1f} s"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -163,6 +165,8 @@ class Recorder(tune.Callback):
         most = f"{self.driver.up_to}{self.driver.num_trials}"
         ended = f"{self.run.count_ended()} of {most} trials ended"
         score = "no score" if ending.dice is None else f"best dice {ending.dice:.3f}"
+        if ending.dice is None and ending.state == TrialState.DONE:  # a refit
+            score = f"trained to its last epoch, {ending.epoch}"
         reason = f" ({ending.reason})" if ending.reason else ""
         self.log(f"[{name}] {ending.state}: {score}{reason}; {ended}")
 

@@ -70,7 +70,8 @@ def run_sweep(sweep: Sweep, job: Job, log: Log = print) -> Run:
     check_channels(points, data.table, data.root)
     for line in tumours_lost(points, data.table, data.root, resumes=resumes):
         log(line)
-    parts = assign_split(data, sweep.split, log, run, sweep.confirms, sweep.fold_seeds)
+    origin = sweep.confirms or sweep.refits
+    parts = assign_split(data, sweep.split, log, run, origin, sweep.fold_seeds)
     data.table[parts.columns] = parts
     with locked_run(run):
         for line in (*repair(run), *_restored_rows(run)):

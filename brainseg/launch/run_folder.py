@@ -13,8 +13,9 @@ from typing import Any
 from brainseg.config.claims import to_record
 from brainseg.config.effect import with_effect
 from brainseg.config.hyperparameters import completed
+from brainseg.config.origins import Confirms
 from brainseg.config.schema import flatten
-from brainseg.config.sweep import Bayes, Confirms, Points, Sweep
+from brainseg.config.sweep import Bayes, Points, Sweep
 from brainseg.data.address import is_address
 from brainseg.data.dataset import Data
 from brainseg.data.fingerprint import file_contents, fingerprint, what_differs
@@ -112,6 +113,7 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
     table = data.table
     shared = shared_patients(table, table["part"])
     confirms = {"confirms": _confirms(sweep.confirms)} if sweep.confirms else {}
+    refits = {"refits": asdict(sweep.refits)} if sweep.refits else {}
     space = sweep.space
     return {
         "name": sweep.name,
@@ -130,12 +132,13 @@ def _asked(sweep: Sweep, data: Data, made_up: bool) -> dict[str, Any]:
         },
         "split": {**asdict(sweep.split), "counts": counts(table), "shared_patients": shared},
         "strategy": _strategy(sweep.strategy),
-        "objectives": list(sweep.objectives),
+        "objectives": list(sweep.judged_by),
         "base": flatten(space.config({})),
         "fixed": with_effect(space.fixed, space, sweep.first, draws=sweep.draws),
         "space": {path: str(d) for path, d in space.distributions().items()},
         "first": [dict(point) for point in sweep.first],
         **confirms,
+        **refits,
     }
 
 
@@ -155,6 +158,8 @@ def _confirms(confirms: Confirms) -> dict[str, Any]:
 def _baselines(sweep: Sweep, data: Data) -> dict[str, Any]:
     """Scores on the validation slices at the base's image size; test patients stay locked."""
     base = sweep.space.config({})
+    if sweep.refits:
+        return {"image_size": base.image_size, "predictors": []}
     pack = open_pack(data.table, data.root, image_size=base.image_size, channels=base.channels)
     scores = baselines(pack.masks_NHW, data.table)
     return {

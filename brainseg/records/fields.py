@@ -24,16 +24,19 @@ class Fields:
     Attributes:
         required: names that are there, and not null; `data.slices` if there is `data`.
         kinds: what each of these holds if it is there.
+        due: names beside which another one must be there.
     """
 
     required: tuple[str, ...] = ()
     kinds: Mapping[str, type | UnionType] = field(default_factory=lambda: MappingProxyType({}))
+    due: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def fault(self, value: object) -> str:
         """What is wrong with ``value``, as `has 'x' as its dice, not a number`; "" for nothing."""
         if not isinstance(value, dict):
             return "is no JSON object"
         due = [name for name in self.required if _at(value, name.rpartition(".")[0]) is not ABSENT]
+        due += dict.fromkeys(other for name, other in self.due.items() if name in value)
         if lacking := [name for name in due if _at(value, name) in (None, ABSENT)]:
             return f"lacks {', '.join(lacking)}"
         for name, kind in self.kinds.items():

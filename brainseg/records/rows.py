@@ -27,13 +27,13 @@ class Column:
 class EpochRow:
     """An epoch of one trial. Scores are of the validation slices, after the epoch.
 
-    None: the version of brainseg that wrote the line had no such column.
+    None: the version of brainseg that wrote the line had no such column, or nobody validated.
     """
 
     epoch: Annotated[int, Column("Epochs finished, this one included.")]
     train_loss: Annotated[float | None, Column("Mean loss of the steps.", group="train")] = None
     val_loss: Annotated[float | None, Column("Loss of all slices.", group="val")] = None
-    dice: Annotated[
+    dice: Annotated[  # NaN where nobody validated
         float,
         Column(
             "The score that ranks. Per patient, over all slices at once, 2tp / (2tp + fp + fn) in "
@@ -42,7 +42,7 @@ class EpochRow:
             head="Dice",
             group="val",
         ),
-    ]
+    ] = nan
     iou: Annotated[
         float | None, Column("The same with tp / (tp + fp + fn).", head="IoU", group="val")
     ] = None
@@ -132,6 +132,8 @@ class EpochRow:
     def to_json(self) -> dict[str, Any]:
         """The line, without the columns that this row does not have."""
         values = {name: getattr(self, name) for name in columns()}
+        if isnan(self.dice):
+            del values["dice"]
         return {name: v for name, v in values.items() if v is not None} | dict(self.later)
 
     @property
@@ -177,7 +179,12 @@ def _fields() -> Fields:
     kinds = dict.fromkeys(columns(), OPTIONAL_NUMBER)
     hints = get_type_hints(EpochRow)
     whole = [name for name in columns() if hints[name] in (int, int | None)]
-    return Fields(("epoch", "dice", "seconds"), kinds | dict.fromkeys(whole, int | None))
+    scores = [name for name, column in columns().items() if column.group == "val"]
+    return Fields(
+        ("epoch", "seconds"),
+        kinds | dict.fromkeys(whole, int | None),
+        due={name: "dice" for name in (*scores, "best_dice") if name != "dice"},
+    )
 
 
 ROW_FIELDS = _fields()

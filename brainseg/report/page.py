@@ -22,6 +22,7 @@ from brainseg.report.sections.curves import (
     learning_curves_section,
     loss_section,
     patients_section,
+    training_section,
 )
 from brainseg.report.sections.ranking import meanings_section, over_seeds_section, ranking_section
 from brainseg.report.sections.slices import slices_section
@@ -56,6 +57,30 @@ def write_report(results: Results) -> Path:
 def _sections(results: Results) -> dict[str, Markup | None]:
     """Every section under its title; None where the run has nothing to show in it."""
     run, sweep, frame = results.snapshot, results.sweep, results.ranking
+    is_refit = "refits" in sweep
+    return {
+        **({"Training": training_section(run)} if is_refit else _scores(results)),
+        "Stopped and failed trials": ended_early_section(frame),
+        "What it cost": costs_section(results.costs),
+        "Train the best trial again": replay_section(run, frame),
+        "What the columns mean": None if is_refit else meanings_section(frame),
+        "Hyperparameters searched": _pairs(sweep["space"]),
+        "Hyperparameters fixed": _pairs(
+            {path: value for path, value in _fixed(results).items() if path not in sweep["space"]}
+        ),
+        "Versions": _pairs(sweep["versions"]),
+    }
+
+
+def _fixed(results: Results) -> Mapping[str, Any]:
+    """What no trial changed; of a refit, its one trial's configuration."""
+    records = results.snapshot.records if "refits" in results.sweep else []
+    return next((record.params for record in records), results.sweep["base"])
+
+
+def _scores(results: Results) -> dict[str, Markup | None]:
+    """The sections that show scores."""
+    run, sweep, frame = results.snapshot, results.sweep, results.ranking
     best, others = curves_of(run, frame)
     tables = {  # in folds a trial has no rank
         "Ranking": ranking_section(frame, sweep),
@@ -74,15 +99,6 @@ def _sections(results: Results) -> dict[str, Markup | None]:
         "Loss and learning rate": loss_section(best),
         "Patients": patients_section(best),
         "Slices": slices_section(run, frame),
-        "Stopped and failed trials": ended_early_section(frame),
-        "What it cost": costs_section(results.costs),
-        "Train the best trial again": replay_section(run, frame),
-        "What the columns mean": meanings_section(frame),
-        "Hyperparameters searched": _pairs(sweep["space"]),
-        "Hyperparameters fixed": _pairs(
-            {path: value for path, value in sweep["base"].items() if path not in sweep["space"]}
-        ),
-        "Versions": _pairs(sweep["versions"]),
     }
 
 
@@ -97,10 +113,13 @@ def _facts(results: Results) -> dict[str, list[str]]:
     states = Counter(frame["state"])
     order = (*ENDED, TrialState.PAUSED, TrialState.RUNNING, TrialState.QUEUED)
     counts = [f"{states[state]} {state}" for state in order if states[state]]
-    confirms = sweep.get("confirms")
-    origin = [f"the best {confirms['top']} of", confirms["search"]] if confirms else []
+    origin = {}
+    if confirms := sweep.get("confirms"):
+        origin = {"Confirms": [f"the best {confirms['top']} of", confirms["search"]]}
+    if refits := sweep.get("refits"):
+        origin = {"Refits": [f"{refits['configuration']}, trial {refits['trial']}", refits["run"]]}
     return {
-        **({"Confirms": origin} if origin else {}),
+        **origin,
         "Data": [
             f"{data['patients']} patients, {data['slices']} slices, "
             f"{data['tumour_slices']} of them with tumour",

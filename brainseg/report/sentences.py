@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.data.readers.problems import some
+from brainseg.data.readers.problems import counted, some
 from brainseg.records.queries import fold_count, full_name, leaks
 from brainseg.records.run import LIST
-from brainseg.records.trial_state import ENDED
+from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.report.results import Results
 from brainseg.search.confirmation import expected_better, rank_configurations
 
@@ -31,10 +31,16 @@ LEAK = (
     "The split leaks: slices of one patient are in several parts, so the scores say little about "
     "new patients."
 )
+REFIT = (
+    "All patients but the locked ones were trained on, so nobody is left to score this training "
+    "on: it has a loss, and no Dice."
+)
 MADE_UP = "These patients are made up: the scores say nothing about real scans."
 
 
 def baselines_note(sweep: Mapping[str, Any]) -> str:
+    if not sweep["baselines"]["predictors"]:  # of a refit: nobody validates
+        return ""
     side = sweep["baselines"]["image_size"]
     return (
         "The last rows are baselines that look at no image, scored on the same validation slices, "
@@ -44,6 +50,8 @@ def baselines_note(sweep: Mapping[str, Any]) -> str:
 
 def answer(results: Results) -> str:
     """What the sweep found, in a sentence or two."""
+    if "refits" in results.sweep:
+        return _answer_of_refit(results)
     frame, seeds, trials = results.ranking, results.over_seeds, results.snapshot.trials
     ranked, folds = frame[frame["rank"].notna()], fold_count(results.sweep)
     if len(seeds) and (folds or len(ranked)):
@@ -67,6 +75,44 @@ def answer(results: Results) -> str:
         sentence += f"{full_name(second.arm, second.varied)} (trial {second.trial})"
         sentence += _duel(trials[first.trial].patients, trials[second.trial].patients)
     return f"{sentence}. Not yet confirmed."
+
+
+def _answer_of_refit(results: Results) -> str:
+    """What was trained, how far, and what may be expected of it."""
+    refits, counts = results.sweep["refits"], results.sweep["split"]["counts"]
+    patients = counted(counts["train"]["patients"], "patient")
+    whom = f"all {patients} that are not locked" if "test" in counts else f"all {patients}"
+    record = next(iter(results.snapshot.records), None)
+    epochs = f"{record.epoch} of {record.params.get('epochs', 0)}" if record else "none"
+    done = record is not None and record.state == TrialState.DONE
+    how_far = f"to its last epoch, {record.epoch}" if record and done else f"so far {epochs} epochs"
+    return (
+        f"{refits['configuration']} was trained once more on {whom}, {how_far}. "
+        f"{expectation(refits)}"
+    )
+
+
+def expectation(refits: Mapping[str, Any]) -> str:
+    """What the run that is refitted says of the configuration, and how far that goes."""
+    if refits["dice"] is None:
+        return (
+            f"{refits['run']} does not say how well it does on patients that it did not train on."
+        )
+    measured = f"Dice {refits['dice']:.3f}"
+    if refits["low"] is not None:
+        measured = (
+            f"mean {measured} (95 % interval {refits['low']:.3f} to {refits['high']:.3f}) over "
+            f"{counted(refits['patients'], 'patient')}"
+        )
+    if refits["measured"] == "in the search":
+        return (
+            f"{refits['run']} expects {measured} of it, on the patients that it was chosen on; "
+            f"`brainseg confirm {refits['run']}` measures it on all."
+        )
+    return (
+        f"What to expect of it is what {refits['run']} measured {refits['measured']}: {measured}, "
+        "of networks that were trained on fewer patients."
+    )
 
 
 def has_expected_dice(frame: pd.DataFrame) -> bool:
@@ -131,6 +177,8 @@ def ending_note(run: RunSnapshot) -> list[str]:
 
 def caveat(sweep: Mapping[str, Any]) -> str:
     """How far the scores can be trusted."""
+    if "refits" in sweep:
+        return REFIT
     if fold_count(sweep):
         return OUT_OF_FOLD
     return ONE_SPLIT if len(sweep["strategy"].get("seeds", [])) > 1 else UNSURE

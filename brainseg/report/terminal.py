@@ -43,7 +43,7 @@ def print_ranking(results: Results, console: Console) -> None:
         print_prose(console, sentence)
     table, left = _ranking_table(frame.head(SHOWN), baseline_rows(sweep), console.width)
     notes = [Text(note, style="dim") for note in (left, _left_out(frame, "trials")) if note]
-    trials = [table, *notes] if len(frame) else []
+    trials = [table, *notes] if len(frame) and "refits" not in sweep else []
     means = results.over_seeds
     more = [Text(note, style="dim") for note in [_left_out(means, "configurations")] if note]
     seeds = [_seed_table(means.head(SHOWN), console.width), *more] if len(means) else []
@@ -79,12 +79,13 @@ def _notes(results: Results) -> list[str]:
     params = [record.params for record in run.records if record.params] or [sweep["base"]]
     sides = sorted({settings["image_size"] for settings in params})
     pixels = " or ".join(f"{side}x{side}" for side in sides)
+    dice = f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels."
     return [
-        f"Dice: mean over the validation patients of each one's volume Dice, at {pixels} pixels.",
+        *[dice] * ("refits" not in sweep),
         *[f"{words[:1].upper()}{words[1:]}." for words in filter(None, [in_words(label)])],
         *[f"Expected: {EXPECTED[:1].lower()}{EXPECTED[1:]}"] * has_expected_dice(results.ranking),
         f"Split {split_source(split)}: {', '.join(parts_in_words(split['counts']))}.",
-        baselines_note(sweep),
+        *filter(None, [baselines_note(sweep)]),
         *audit_note(run),
         *ending_note(run),
         *filter(None, [pareto_sentence(results.pareto)]),

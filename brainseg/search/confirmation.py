@@ -14,15 +14,18 @@ from typing import Any
 from brainseg.config.design import MODELS, Baselines, Design, other_seeds
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
+from brainseg.config.origins import Confirms, Origin
 from brainseg.config.points import too_few_trainings
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
-from brainseg.config.sweep import Confirms, Origin, Points, Split, Sweep
+from brainseg.config.sweep import Points, Split, Sweep
 from brainseg.records.files import Unreadable
 from brainseg.records.queries import by_configuration, failures
 from brainseg.records.run import LIST, Run, TrialRecord
 from brainseg.records.trial_state import TrialState
 from brainseg.search.expected_dice import expected_dice
+
+REPEAT: Params = {"seed": 0, "fold": 0}  # configurations are trained with several values of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +76,16 @@ def confirmation(
     _refuse(run, search)
     if not started and (few := too_few_trainings(design.folds, design.seeds)):
         raise ValueError(few)
-    space = _space(search)
+    space = space_of(search)
     chosen = _recorded(started) if started else _chosen(run, space, design)
     races = _races(beside, started, race, len(chosen))
     return Sweep(
         name=f"{search['name']}-confirm",
         question=f"{search['question']} The best {design.top} again, every patient out of fold.",
         space=space,
-        first=tuple(_point(config) for config in chosen),
+        first=tuple(point_of(config) for config in chosen),
         strategy=Points(seeds=design.seeds, folds=design.folds, trials=trials, race=races),
-        split=_split(search["split"], design.folds),
+        split=split_of(search["split"], design.folds),
         confirms=Confirms(
             search=str(run.path.resolve()),
             name=search["name"],
@@ -184,6 +187,11 @@ def _refuse(run: Run, search: dict[str, Any]) -> None:
             f"{run.path} is itself the confirmation of {search['confirms']['search']}; name that "
             "search, and further --seeds to train more of this one"
         )
+    if "refits" in search:
+        raise ValueError(
+            f"{run.path} is the refit of a configuration of {search['refits']['run']}, and nobody "
+            "is left to confirm it on; name a search"
+        )
     if search["split"]["shared_patients"]:
         raise ValueError(
             f"{run.path} has slices of one patient in several parts of its split, so its ranking "
@@ -197,10 +205,10 @@ def _refuse(run: Run, search: dict[str, Any]) -> None:
         )
 
 
-def _space(search: dict[str, Any]) -> Space[TrialConfig]:
+def space_of(search: dict[str, Any]) -> Space[TrialConfig]:
     """The search's settings; what it drew is held at the base's values."""
     base = build(TrialConfig(), {**search["base"], "seed": 0, "fold": 0})
-    fixed = {path: value for path, value in search["fixed"].items() if path not in _repeat()}
+    fixed = {path: value for path, value in search["fixed"].items() if path not in REPEAT}
     return Space(base, search=(), fixed=fixed)
 
 
@@ -272,7 +280,7 @@ def _ranked(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> Rank
     done = [record for record in group if record.state == TrialState.DONE] or group
     best = max(done, key=lambda record: record.dice or 0.0)
     return RankedConfiguration(
-        config=build(TrialConfig(), {**best.params, **_repeat()}),
+        config=build(TrialConfig(), {**best.params, **REPEAT}),
         trial=best.trial,
         trials=tuple(record.trial for record in group),
         dice=fmean(record.dice or 0.0 for record in done),
@@ -281,15 +289,12 @@ def _ranked(group: Sequence[TrialRecord], expected: Mapping[str, float]) -> Rank
     )
 
 
-def _split(split: dict[str, Any], folds: int) -> Split:
+def split_of(split: dict[str, Any], folds: int) -> Split:
+    """The split of another run, with other folds."""
     names = ("by", "validation", "test", "seed")
     return Split(**{name: split[name] for name in names}, folds=folds)
 
 
-def _point(config: TrialConfig) -> Params:
-    return {path: value for path, value in flatten(config).items() if path not in _repeat()}
-
-
-def _repeat() -> Params:
-    """What every configuration is trained with several values of."""
-    return {"seed": 0, "fold": 0}
+def point_of(config: TrialConfig) -> Params:
+    """A configuration as a point, without seed and fold."""
+    return {path: value for path, value in flatten(config).items() if path not in REPEAT}

@@ -140,7 +140,7 @@ class SearchDriver:
 
         Takes effect before the trial's next epoch: whoever trains it looks into its folder.
         """
-        self.study.observe(name, row.epoch, row.dice)
+        self.study.observe(name, row)
         self.scheduler.on_epoch(name, row.epoch, row.dice, row.device_seconds)
         self.budget_tracker.update(name)
         folder, spent = self.run.trial(name), self.budget_tracker.spent()

@@ -20,6 +20,7 @@ from brainseg.config.hyperparameters import TrialConfig, configuration_name
 from brainseg.config.schema import flatten
 from brainseg.config.sweep import TERMINATOR_TRIALS, Bayes, Sweep
 from brainseg.process import Log
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.journal.study import quiet, trial_name, whole_study
@@ -157,16 +158,19 @@ class Study:
             return propose(space, trials, rng)
         return self._samples.propose(trials, int(rng.integers(2**31)))
 
-    def observe(self, name: str, epoch: int, dice: float) -> None:
-        """Note a trial's Dice after ``epoch``, once; not where there are several objectives."""
-        if len(self.sweep.objectives) == 1 and epoch not in self._observed[name]:
-            self._live[name].report(dice, epoch)
-            self._observed[name].add(epoch)
+    def observe(self, name: str, row: EpochRow) -> None:
+        """Note what a trial was worth after an epoch, once; not where there are several objectives.
+
+        That is its Dice, of a refit its training loss.
+        """
+        if len(self.sweep.judged_by) == 1 and row.epoch not in self._observed[name]:
+            self._live[name].report(row.number(self.sweep.judged_by[0]), row.epoch)
+            self._observed[name].add(row.epoch)
 
     def report_epochs(self, name: str) -> None:
         """Report the epochs that the trial has finished, but whose process or driver then died."""
         for row in self.run.trial(name).rows():
-            self.observe(name, row.epoch, row.dice)
+            self.observe(name, row)
 
     def report_end(self, name: str) -> None:
         """Report to Optuna, once, how the trial ended according to its records."""
@@ -176,7 +180,7 @@ class Study:
         del self._observed[name]
         values = None
         if record.state == TrialState.DONE:
-            values = list(self.run.trial(name).objective_values(self.sweep.objectives))
+            values = list(self.run.trial(name).objective_values(self.sweep.judged_by))
         self.study.tell(trial, values, OPTUNA_STATES[record.state])
 
     def params(self, name: str) -> Params:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class WandbRun:
         sweep, record = self.run.settings(), self.record
         live = wandb.init(
             project=self.sending.project,
-            group=sweep.get("confirms", sweep)["name"],  # a confirmation beside its search
+            group=_group(sweep),
             job_type=sweep.get("phase", "search"),
             id=f"{sweep['uid']}-{record.trial}",
             name=f"{record.trial} {record.configuration}",
@@ -141,6 +142,13 @@ class WandbRun:
         for name in SUMMARY_BEST:
             live.define_metric(_curve(name), step_metric="epoch", summary="max")
         return live
+
+
+def _group(sweep: Mapping[str, Any]) -> str:
+    """A confirmation, and a refit, beside the search that they come from."""
+    if refits := sweep.get("refits"):
+        return str(refits["group"])
+    return str(sweep.get("confirms", sweep)["name"])
 
 
 def _settings(sending: Sending) -> wandb.Settings:

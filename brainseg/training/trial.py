@@ -23,7 +23,7 @@ from brainseg.records.storage import StorageFault
 from brainseg.records.timing import PhaseTimer
 from brainseg.training.compute.choice import machine_for
 from brainseg.training.compute.compiled import compile_fault, compile_seconds, require_compiler
-from brainseg.training.distributed import Ranks
+from brainseg.training.distributed import Ranks, share_batch_statistics
 from brainseg.training.guards import memory
 from brainseg.training.guards.finite import NotFinite, require_finite
 from brainseg.training.keeping.keeper import TrialKeeper
@@ -166,7 +166,7 @@ class Trial:
             self.keeper.go_back(self.epoch, breakdown)
             self.restore()
             train_loss = self._train_epoch()
-        validation = self.validate()
+        validation = self.validate() if len(self.data.validation_rows) else None
         self.timer.charge("validate")
         self.epoch += 1
         last_setting = self.schedule(self.epoch * self.data.steps - 1)
@@ -258,6 +258,7 @@ class Trial:
             self.keeper.proof.audit(self.epoch)
             self.learner.freeze_for(self.epoch)
         loss = self._train()
+        share_batch_statistics(self.learner.network, self.ranks)
         self.require_finite()
         return loss
 

@@ -18,7 +18,7 @@ from brainseg.evaluation.metrics import Counts, patient_table, summary
 from brainseg.models.network import Network
 from brainseg.training.compute.compiled import compile_seconds
 from brainseg.training.compute.machine import Machine
-from brainseg.training.distributed import Ranks, share_batch_statistics
+from brainseg.training.distributed import Ranks
 from brainseg.training.guards.finite import REMEDY
 from brainseg.training.loop import Scores, score_epoch
 from brainseg.training.losses import Loss
@@ -37,8 +37,12 @@ class Validation:
     milliseconds_per_image: float  # on one device
 
     def scores(self) -> dict[str, Any]:
-        """Every score by the name of its column in an ``EpochRow``."""
-        return dict(summary(self.counts_S3, self.patients))
+        """All that it measured by the names of the columns of an ``EpochRow``."""
+        return {
+            "val_loss": self.loss,
+            **summary(self.counts_S3, self.patients),
+            "milliseconds_per_image": self.milliseconds_per_image,
+        }
 
     def patient_table(self) -> pd.DataFrame:
         """Counts and scores of each validation patient."""
@@ -53,7 +57,6 @@ def validate(
     Raises:
         TrialFailed: some predictions, or the loss, are NaN or infinite: they are no score.
     """
-    share_batch_statistics(network, ranks)
     machine.wait()
     start = time.monotonic() - compile_seconds()
     shown = data.shown_rows.tolist()

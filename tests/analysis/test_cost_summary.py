@@ -99,7 +99,7 @@ def test_the_cost_of_an_answer_includes_its_search(tmp_path: Path) -> None:
     )
     moved = (tmp_path / "encoders").rename(tmp_path / "elsewhere")
     assert summarise_costs(RunSnapshot.load(confirm)).sentence().endswith(
-        f"; the search in {named['search']} is not included: its folder is not there."
+        f"; the run in {named['search']} is not included: its folder is not there."
     )  # fmt: skip
     moved.rename(tmp_path / "encoders")
     begin(tmp_path / "encoders", uid="bbbb")  # another search of the same name

@@ -13,9 +13,10 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.cli.main import main
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig, configuration_name
+from brainseg.config.origins import Origin
 from brainseg.config.schema import build, flatten
 from brainseg.config.space import Space
-from brainseg.config.sweep import REPORT_MODELS, Origin, Points, Split, Sweep
+from brainseg.config.sweep import REPORT_MODELS, Points, Split, Sweep
 from brainseg.data.dataset import read_data
 from brainseg.data.partition import counts
 from brainseg.data.phantom import write_phantoms

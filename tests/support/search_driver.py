@@ -122,7 +122,7 @@ def end(study: Study, name: str, state: str, dice: float | None = None) -> None:
     if dice is not None:
         row = {"epoch": 1, "dice": dice, "best_dice": dice, "best_epoch": 1, "parameters": 7}
         append_line(folder.metrics, {**row, "seconds": 1.0, "devices": 1})
-        study.observe(name, 1, dice)
+        study.observe(name, folder.rows()[-1])
     if state != "done":
         write_text(folder.stop if state == "stopped" else folder.failure, "a reason")
     study.run.note(name, folder.ending().state, dice=dice)

@@ -145,7 +145,8 @@ def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
 def _draw_losses(axes: Axes, curve: Curve) -> None:
     epoch = curve.epochs["epoch"]
     axes.plot(epoch, curve.epochs["train_loss"], c=FAINT, lw=1.1, ls=(0, (3, 1.5)), label="train")
-    axes.plot(epoch, curve.epochs["val_loss"], c=curve.colour, label="validation")
+    if "val_loss" in curve.epochs:  # nobody validates a refit
+        axes.plot(epoch, curve.epochs["val_loss"], c=curve.colour, label="validation")
     axes.set_title("\n".join([curve.trial, *wrap(curve.configuration, 24)[:2]]), color=INK)
 
 

@@ -105,6 +105,22 @@ def loss_section(best: Sequence[Curve]) -> Markup | None:
     return render("figures", figures=[figure])
 
 
+def training_section(run: RunSnapshot) -> Markup | None:
+    """The training loss of a refit, which has no other curve."""
+    curves = [
+        replace(curve_of(trial, trial.record.configuration, 0), colour=style.COLOURS[0])
+        for trial in run.trials.values()
+        if trial.rows
+    ]
+    if not curves:
+        return None
+    caption = (
+        "The loss of the patients that it trains on: it falls whether or not the network gets "
+        "better on new patients. The learning rate is that of the end of each epoch."
+    )
+    return render("figures", figures=[Figure(curve_figures.loss_curves(curves), caption)])
+
+
 def patients_section(best: Sequence[Curve]) -> Markup | None:
     scored = [curve for curve in best if len(curve.patients)]
     if not scored:

@@ -20,6 +20,7 @@ from brainseg.config.schema import build
 from brainseg.config.sweep import Sweep
 from brainseg.process import Log
 from brainseg.records.checkpoint_index import on_disk
+from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run, TrialRecord
 from brainseg.records.trial_folder import TrialDir
 from brainseg.records.trial_state import ENDED, TrialState
@@ -67,7 +68,7 @@ def trial_name(trial: FrozenTrial) -> str:
 def _opened(journal: Path, sweep: Sweep) -> optuna.Study:
     directions = [
         StudyDirection.MAXIMIZE if name == "dice" else StudyDirection.MINIMIZE
-        for name in sweep.objectives
+        for name in sweep.judged_by
     ]
     with quiet():
         study = optuna.create_study(
@@ -76,7 +77,7 @@ def _opened(journal: Path, sweep: Sweep) -> optuna.Study:
             directions=directions,
             load_if_exists=True,
         )
-        study.set_metric_names(list(sweep.objectives))
+        study.set_metric_names(list(sweep.judged_by))
     return study
 
 
@@ -140,17 +141,22 @@ def _as_optuna_trial(folder: TrialDir, record: TrialRecord | None, sweep: Sweep)
         state = TrialState.FAILED  # its score is lost
     single, values = len(sweep.objectives) == 1, None
     if state == TrialState.DONE:
-        values = list(folder.objective_values(sweep.objectives))
+        values = list(folder.objective_values(sweep.judged_by))
     elif state == TrialState.STOPPED and single and rows:
-        values = [rows[-1].dice]
+        values = [rows[-1].number(sweep.judged_by[0])]
     return create_trial(
         state=OPTUNA_STATES.get(state, OptunaState.RUNNING),
         values=values,
         params=drawn,
         distributions=distributions_of(sweep.space.distributions(), drawn),
         user_attrs={"arm": configuration_name(config), "pinned": pinned},
-        intermediate_values={row.epoch: row.dice for row in rows} if single else None,
+        intermediate_values=_curve(rows, sweep) if single else None,
     )
+
+
+def _curve(rows: Sequence[EpochRow], sweep: Sweep) -> dict[int, float]:
+    """What Optuna is told of each epoch."""
+    return {row.epoch: row.number(sweep.judged_by[0]) for row in rows}
 
 
 def _note_lost(study: optuna.Study, run: Run) -> None:
@@ -177,7 +183,7 @@ def _lost_state(
     for ours, theirs in OPTUNA_STATES.items():
         if theirs == trial.state:
             return ours
-    rows, is_whole = folder.rows(), folder.last.exists()
+    rows, is_whole = folder.rows(), folder.last.exists() or folder.last_network.exists()
     at_its_end = rows and (folder.stop.exists() or (is_whole and rows[-1].epoch >= _epochs(folder)))
     if folder.failure.exists() or (at_its_end and not on_disk(folder.path)):
         return folder.ending().state

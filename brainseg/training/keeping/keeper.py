@@ -196,9 +196,11 @@ class TrialKeeper:
         self.timer.charge("save" if self._has_row else "setup")
 
     def save_epoch(
-        self, epoch: int, train_loss: float, validation: Validation, setting: Setting
+        self, epoch: int, train_loss: float, validation: Validation | None, setting: Setting
     ) -> EpochRow:
         """Write an epoch's row and tables, and all else if it is a save point; return the row.
+
+        Without a validation, as of a refit, there is neither a score nor a table.
 
         What it pauses or ends after is on the disk when this returns. The checkpoint comes last: a
         crash before it repeats the epochs since the one before, so that nothing is lost.
@@ -211,9 +213,9 @@ class TrialKeeper:
         self.files.append_row(row.to_json())
         best, last = row.best_epoch == epoch, epoch == self.config.epochs
         for path, is_wanted in ((self.folder.patients, best), (self.folder.last, last)):
-            if is_wanted:
+            if is_wanted and validation:
                 self.files.write(path, validation.patient_table().to_csv(index=False))
-        if best or (last and self.scored_last):
+        if validation and (best or (last and self.scored_last)):
             self._hold_panels(epoch, validation)
         counts, pauses = last if self.scored_last else best, epoch == self.folder.pause_epoch
         if is_due or last or pauses:
@@ -252,10 +254,10 @@ class TrialKeeper:
             append_line(self.folder.costs_path, cost)
 
     def _row(
-        self, epoch: int, train_loss: float, validation: Validation, setting: Setting
+        self, epoch: int, train_loss: float, validation: Validation | None, setting: Setting
     ) -> EpochRow:
-        scores, spent = validation.scores(), self.timer.spent
-        if scores["dice"] > self.best_dice:
+        scores, spent = validation.scores() if validation else {}, self.timer.spent
+        if scores and scores["dice"] > self.best_dice:
             self.best_dice, self.best_epoch = scores["dice"], epoch
         start_seconds = None if self._has_row else self._setup_seconds + spent["setup"]
         self._has_row = True
@@ -263,10 +265,8 @@ class TrialKeeper:
         return EpochRow(
             epoch=epoch,
             train_loss=train_loss,
-            val_loss=validation.loss,
             **scores,
-            milliseconds_per_image=validation.milliseconds_per_image,
-            best_dice=self.best_dice,
+            best_dice=self.best_dice if scores else None,
             best_epoch=self.best_epoch,
             lr=setting.lr,
             momentum=setting.momentum,
