@@ -82,10 +82,13 @@ def _answer_of_refit(results: Results) -> str:
     refits, counts = results.sweep["refits"], results.sweep["split"]["counts"]
     patients = counted(counts["train"]["patients"], "patient")
     whom = f"all {patients} that are not locked" if "test" in counts else f"all {patients}"
-    record = next(iter(results.snapshot.records), None)
-    epochs = f"{record.epoch} of {record.params.get('epochs', 0)}" if record else "none"
-    done = record is not None and record.state == TrialState.DONE
-    how_far = f"to its last epoch, {record.epoch}" if record and done else f"so far {epochs} epochs"
+    trial = next(iter(results.snapshot.trials.values()), None)
+    how_far = "so far none of its epochs"
+    if trial and trial.rows:
+        epoch, planned = trial.rows[-1].epoch, trial.record.params.get("epochs")
+        how_far = f"so far {epoch} of its {planned} epochs"
+        if trial.record.state == TrialState.DONE:
+            how_far = f"to its last epoch, {epoch}"
     return (
         f"{refits['configuration']} was trained once more on {whom}, {how_far}. "
         f"{expectation(refits)}"

@@ -43,7 +43,8 @@ def data(patients: Path) -> Data:
 
 
 def begun(data: Data, run: Run, sweep: Sweep = SWEEP) -> Run:
-    parts = assign_split(data, sweep.split, silent, run, sweep.confirms, sweep.fold_seeds)
+    origin = sweep.confirms or sweep.refits
+    parts = assign_split(data, sweep.split, silent, run, origin, sweep.fold_seeds)
     data.table[parts.columns] = parts
     with locked_run(run):
         open_run(run, sweep, data, made_up=True, command="brainseg train")

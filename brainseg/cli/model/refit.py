@@ -15,6 +15,7 @@ from brainseg.config.origins import Measured, Refits
 from brainseg.config.schema import build
 from brainseg.config.sweep import Points, Sweep
 from brainseg.records.run import Run
+from brainseg.records.trial_state import TrialState
 
 if TYPE_CHECKING:
     from brainseg.analysis.snapshot import RunSnapshot
@@ -80,10 +81,10 @@ def _options(args: argparse.Namespace) -> RefitOptions:
 def _refit(options: RefitOptions) -> None:
     with offline_if(options.place.offline):
         run = existing_run(options.run)
-        sweep = _sweep(run, options.arm)
+        sweep = sweep_of(run, options.arm)
         job = _job(options, run)
         run_and_report(sweep, job)
-        _print_next(Run(job.storage / sweep.name))
+        _print_next(Run(options.run.parent / sweep.name))
 
 
 def _job(options: RefitOptions, run: Run) -> "Job":
@@ -99,7 +100,7 @@ def _job(options: RefitOptions, run: Run) -> "Job":
     )
 
 
-def _sweep(run: Run, arm: str) -> Sweep:
+def sweep_of(run: Run, arm: str) -> Sweep:
     """What is trained: as it was started, else as the run has it now; says so."""
     from brainseg.analysis.snapshot import RunSnapshot
     from brainseg.inference.winner import rank
@@ -161,7 +162,9 @@ def _cost(run: "RunSnapshot", sweep: Sweep, chosen: "RunConfiguration") -> str:
 
 
 def _print_next(run: Run) -> None:
-    """What the model is for."""
+    """What the model is for, if there is one: a trial that was stopped by hand has none."""
+    if any(record.state != TrialState.DONE for record in run.trials()):
+        return
     locked = run.settings()["split"]["counts"].get("test")
     steps = {
         f"evaluate {run.path}": f"score it, once, on the {locked['patients']} locked patients",
