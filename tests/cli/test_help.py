@@ -29,6 +29,8 @@ COMMANDS = [
     "compare",
     "wandb",
     "refit",
+    "evaluate",
+    "predict",
     "reproduce",
 ]
 HELPS = [
