@@ -7,6 +7,7 @@ README.md          the model card
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ EXPORT_AGAIN = "export the model again, or copy the whole folder again"
 
 
 def is_bundle(folder: Path) -> bool:
-    return (folder / FACTS).exists()
+    """Whether a folder holds a bundle, or a part of one."""
+    return (folder / FACTS).exists() or (folder / WEIGHTS).exists()
 
 
 def write_bundle(folder: Path, model: Model) -> None:
@@ -48,8 +50,10 @@ def write_bundle(folder: Path, model: Model) -> None:
         for name, tensor in network.state_dict().items()
     }
     write_safetensors(folder / WEIGHTS, tensors)
-    write_text(folder / CARD, card(model.description))
-    write_json(folder / FACTS, model.description.to_json(_sha256(folder / WEIGHTS)))
+    made = model.description.made or datetime.now(UTC).isoformat(timespec="seconds")
+    described = replace(model.description, made=made)
+    write_text(folder / CARD, card(described))
+    write_json(folder / FACTS, described.to_json(_sha256(folder / WEIGHTS)))
 
 
 def read_bundle(folder: Path) -> Model:
@@ -60,8 +64,8 @@ def read_bundle(folder: Path) -> Model:
             model.json says.
     """
     held: dict[str, Any] = read_json(folder / FACTS, kind=dict, fields=FIELDS, remedy=EXPORT_AGAIN)
-    if held["format"] > FORMAT:
-        fault = f"it is of format {held['format']}, this brainseg reads up to {FORMAT}"
+    if not 1 <= held["format"] <= FORMAT:
+        fault = f"it is of format {held['format']}, this brainseg reads 1 to {FORMAT}"
         raise Unreadable(folder / FACTS, fault, "install a newer brainseg")
     try:
         description = Description.from_json(held)
@@ -74,39 +78,65 @@ def read_bundle(folder: Path) -> Model:
         fault = f"its SHA-256 is not the one in {FACTS}: the file was damaged or replaced"
         raise Unreadable(weights, fault, EXPORT_AGAIN)
     (tensors,) = read_states(weights).values()
-    networks = [
-        filled(description.trial_config, _of_member(tensors, number), weights)
-        for number in range(len(description.members))
-    ]
+    members = _by_member(tensors)
+    if members.keys() != {str(number) for number in range(len(description.members))}:
+        named = len(description.members)
+        fault = f"it holds {len(members)} networks, and {FACTS} names {named}"
+        raise Unreadable(weights, fault, EXPORT_AGAIN)
+    try:
+        networks = [
+            filled(description.trial_config, members[str(number)], weights)
+            for number in range(len(members))
+        ]
+    except NoNetwork as error:
+        raise Unreadable(folder / FACTS, f"it {error}", EXPORT_AGAIN) from None
     return Model(description, networks, folder)
 
 
-def filled(config: TrialConfig, state: StateDict, source: Path) -> Network:
+class NoNetwork(ValueError):
+    """A configuration is not that of any network, such as one with an unknown encoder."""
+
+
+def filled(
+    config: TrialConfig, state: StateDict, source: Path, remedy: str = EXPORT_AGAIN
+) -> Network:
     """The network of ``config`` with the tensors of a file; nothing is downloaded.
 
     Raises:
         Unreadable: they do not fit.
+        NoNetwork: the configuration is that of no network.
     """
     network = empty_network(config)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in state.items()}:
         fault = "its tensors are not those of the network that its configuration describes"
-        raise Unreadable(source, fault, EXPORT_AGAIN)
+        raise Unreadable(source, fault, remedy)
     network.load_state_dict(state)
     return network.eval()
 
 
 def empty_network(config: TrialConfig) -> Network:
-    """The network of ``config`` with random weights; torch's seed stays as it was."""
+    """The network of ``config`` with random weights; torch's seed stays as it was.
+
+    Raises:
+        NoNetwork: there is no such encoder, or it does not take the size or the channels.
+    """
     model: Encoder | Plain = config.model
     bare = replace(model, weights="none") if isinstance(model, Encoder) else model
-    with torch.random.fork_rng(devices=[]):
-        return build_network(bare, config.channels, config.image_size)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return build_network(bare, config.channels, config.image_size)
+    except Exception as error:  # each family of encoders raises its own kind
+        raise NoNetwork(f"describes a network that cannot be built ({error})") from None
 
 
-def _of_member(tensors: StateDict, number: int) -> StateDict:
-    prefix = f"{number}."
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _by_member(tensors: StateDict) -> dict[str, StateDict]:
+    """The tensors of each member; its number is what their names start with."""
+    members: dict[str, StateDict] = {}
+    for name, tensor in tensors.items():
+        member, _, rest = name.partition(".")
+        members.setdefault(member, {})[rest] = tensor
+    return members
 
 
 def _sha256(path: Path) -> str:

@@ -143,5 +143,8 @@ class Description:
             threshold=threshold,
             **{name: held[name] for name in facts if name in held},
         )
-        _ = described.trial_config  # refuses a configuration that is none
+        try:
+            _ = described.trial_config
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"holds no configuration ({error})") from None
         return described

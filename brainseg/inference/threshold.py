@@ -38,6 +38,7 @@ from brainseg.training.trial_data import TrialData
 THRESHOLDS = (np.arange(5, 100, 5) / 100).astype(np.float32)  # as probabilities are
 FLAT = 0.001  # of Dice: no difference
 BATCH = 64  # slices whose probabilities are in memory together
+GONE = "the data that it would be chosen on could not be read"  # no path: bundles are handed on
 FIELDS = Fields(("sha256", "counts"), {"sha256": str, "counts": dict})
 
 PatientCounts = Mapping[str, Counts]  # (T, 3) of each patient: true and false positive, missed
@@ -57,7 +58,8 @@ def choose(
         for trial, model in trials.items():
             scored.append(_of_trial(Task(run.path, trial), model, log))
     except (ValueError, OSError) as error:  # the files have gone, or are others by now
-        return Threshold(why=f"the data that it would be chosen on cannot be read: {error}")
+        log(f"the threshold is {HALF}, since {GONE}: {error}")
+        return Threshold(why=GONE)
     return best(scored, chosen_on)
 
 

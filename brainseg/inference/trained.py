@@ -10,7 +10,7 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.hyperparameters import configuration_name
 from brainseg.data.channels import recorded_names
 from brainseg.inference import facts
-from brainseg.inference.bundle import filled
+from brainseg.inference.bundle import NoNetwork, filled
 from brainseg.inference.description import Description, Kind, Member, Threshold
 from brainseg.inference.model import Model
 from brainseg.inference.threshold import choose
@@ -110,9 +110,9 @@ def _model(
 def _chosen_on(run: RunSnapshot, chosen: RunConfiguration) -> str:
     """On which patients a threshold is chosen."""
     if fold_count(run.sweep) and len(chosen.members) > 1:
-        return "patients out of fold, each by networks that were not trained on them"
+        return "each by networks that were not trained on them"
     several = len(chosen.members) > 1
-    return f"the patients that validated {'its trainings' if several else 'its training'}"
+    return f"those that validated {'its trainings' if several else 'its training'}"
 
 
 def _threshold_of_refit(refit: RunSnapshot, refits: Mapping[str, Any], log: Log) -> Threshold:
@@ -166,7 +166,10 @@ def _network(task: Task) -> tuple[Network, Member]:
         raise Unreadable(path, fault, TRAIN_AGAIN)
     state, epoch = _read(path)
     member = Member(trial=task.trial, seed=config.seed, fold=config.fold, epoch=epoch)
-    return filled(config, state, path), member
+    try:
+        return filled(config, state, path, TRAIN_AGAIN), member
+    except NoNetwork as error:
+        raise Unreadable(task.folder.config, f"it {error}", TRAIN_AGAIN) from None
 
 
 def _read(path: Path) -> tuple[StateDict, int]:

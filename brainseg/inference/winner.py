@@ -134,8 +134,8 @@ def _of_list(run: RunSnapshot) -> Ranking:
     members = {name: tuple(_done(group)) for name, group in groups.items()}
     try:
         comparison, rule = compare(run), "mean Dice over patients, as `brainseg compare` has it"
-    except ValueError as refusal:  # too few seeds, folds or patients
-        comparison, rule = None, f"mean Dice over trainings, since no comparison is made: {refusal}"
+    except ValueError:  # too few seeds, folds or patients
+        comparison, rule = None, "mean Dice over trainings, too few for `brainseg compare`"
     compared = {c.name: c.dice.mean for c in comparison.configurations} if comparison else {}
     most = max(map(len, members.values()), default=0)
     means = {name: _mean(run, trials) for name, trials in members.items() if trials}

@@ -109,9 +109,11 @@ def test_without_the_data_the_threshold_is_a_half_and_says_why(
 ) -> None:
     monkeypatch.setenv("BRAINSEG_CACHE", str(tmp_path / "elsewhere"))  # without the pack
     rmtree(data)
-    chosen = open_model(trial.path).description.threshold
+    lines: list[str] = []
+    chosen = open_model(trial.path, log=lines.append).description.threshold
     assert chosen.value == 0.5 and not chosen.chosen_on and chosen.dice is None
-    assert "the data that it would be chosen on cannot be read" in chosen.why
+    assert chosen.why == "the data that it would be chosen on could not be read"
+    assert lines[-1].startswith(f"the threshold is 0.5, since {chosen.why}: {data}")
     assert not (trial.path / "threshold.json").exists()
 
 

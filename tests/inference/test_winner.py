@@ -77,7 +77,7 @@ def test_too_few_seeds_to_compare_leave_the_highest_mean_and_it_is_said(tmp_path
     add_configuration(run, RESNET, scores(0.8, draw=2, seeds=1), folds=0)
     ranked = ranking(run)
     assert [c.name for c in ranked.configurations] == ["resnet50, imagenet", "vgg16, imagenet"]
-    assert "since no comparison is made" in ranked.rule and ranked.comparison is None
+    assert "too few for `brainseg compare`" in ranked.rule and ranked.comparison is None
 
 
 def test_one_lucky_fold_is_no_configuration_in_all_folds(tmp_path: Path) -> None:
