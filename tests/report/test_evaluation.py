@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_locked_patients_that_nobody_opened_are_announced(tmp_path: Path) -> None:
     run = four_trials(tmp_path / "run")
     page = Tags(written(run))
-    assert "1 patient of this run is locked, and not opened" in page.text
+    assert "1 patient of this run is locked, and it has not opened them" in page.text
     assert f"brainseg evaluate {run.path}" in page.text
     assert "outside-data" not in page.ids
 

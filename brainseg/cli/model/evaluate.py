@@ -7,6 +7,8 @@ from brainseg.cli.console import ProgressBar, terminal
 from brainseg.cli.options.parser import Commands, Parser
 from brainseg.cli.options.shared import DATA, add_layout_options
 from brainseg.cli.runs import existing_run
+from brainseg.data.readers.problems import counted
+from brainseg.process import terminable
 
 
 def add_command(commands: "Commands[Parser]") -> None:
@@ -60,11 +62,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         again=args.again,
         command=args.command,
     )
-    name = evaluate(run, question, print, ProgressBar("scoring"))
+    with terminable():
+        name = evaluate(run, question, print, ProgressBar("scoring"))
     evaluation = read_evaluation(run, name)
     print_evaluation(run, evaluation, terminal())
     if bad := evaluation.facts["bad"]:
         raise ValueError(
-            f"{len(bad)} patients were left out, since their files cannot be read: "
+            f"{counted(len(bad), 'patient')} left out, whose files cannot be used: "
             + "; ".join(bad.values())
         )

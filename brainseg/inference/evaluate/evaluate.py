@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from brainseg.data.readers.problems import some
 from brainseg.evaluation.calibration import CALIBRATION_RULE
 from brainseg.evaluation.intervals import DRAWS
 from brainseg.evaluation.lesions import LESION_RULE
@@ -39,6 +40,7 @@ from brainseg.process import Log
 from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
 from brainseg.records.storage import storage_faults
+from brainseg.records.trial_state import ENDED
 
 INTERVALS = (
     f"Intervals hold 95 %: {DRAWS} bootstrap draws of persons (BCa), whose scans are drawn "
@@ -72,6 +74,7 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
     Raises:
         ValueError: whatever is refused, see ``cohort``, ``candidates`` and ``openings``.
     """
+    _require_ended(run)
     if question.data is None:
         cohort = locked_cohort(run, log)
     else:
@@ -87,6 +90,17 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
             raise ValueError(
                 f"{run.path} is being evaluated by {held.holder}; wait for it, or stop it"
             ) from None
+
+
+def _require_ended(run: Run) -> None:
+    """Refuse a run that still trains: its winner may change, and the opening would be spent."""
+    trials = run.trials()
+    if going := [record.trial for record in trials if record.state not in ENDED]:
+        raise ValueError(
+            f"a run must have ended before patients are opened for its winner, which may still "
+            f"change, {len(going)} of the {len(trials)} trials of {run.path} have not "
+            f"({some(going)}); let it finish, or run its command again"
+        )
 
 
 def _described(candidate: Candidate, cohort: Cohort) -> dict[str, Any]:

@@ -20,8 +20,8 @@ def locked_section(results: Results) -> Markup | None:
         return None
     closed = (
         f"{counted(int(locked['patients']), 'patient')} of this run "
-        f"{'is' if locked['patients'] == 1 else 'are'} locked, and not opened: no trial, no choice "
-        "and no figure on this page uses them. `brainseg evaluate "
+        f"{'is' if locked['patients'] == 1 else 'are'} locked, and it has not opened them: no "
+        "trial, no choice and no figure on this page uses them. `brainseg evaluate "
         f"{results.snapshot.path}` scores the winner on them, once."
         if locked
         else ""

@@ -1,5 +1,6 @@
 """Locked patients are scored once, as trials are scored, and whoever looks again says why."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from brainseg.inference.evaluate.evaluate import Question, evaluate
 from brainseg.inference.evaluate.results import read_evaluation
 from brainseg.inference.evaluate.scoring import score_model
 from brainseg.inference.sources import open_model
+from brainseg.records.locks import locked
 from brainseg.records.run import Run
 from tests.support.opened import SHORT, locked_run, settings
 from tests.support.sweeps import brainseg
@@ -305,6 +307,17 @@ def test_a_run_without_locked_patients_says_so(data: Path, run: Run) -> None:
     table["part"] = table["part"].replace("test", "train")
     table.to_csv(run.slices, index=False)
     assert_refused(run, "started with --test 0 and has none; name an outside data set with --data")
+
+
+def test_a_run_that_still_trains_spends_no_opening(run: Run) -> None:
+    run.note("0001", "running")
+    assert_refused(run, r"must have ended before patients are opened.*1 of the 2 trials.*0001")
+
+
+def test_two_at_once_are_one_opening(run: Run) -> None:
+    run.evaluations.mkdir()
+    with locked(run.evaluations / "lock"):
+        assert_refused(run, f"is being evaluated by process {os.getpid()} on")
 
 
 def test_images_with_other_channels_are_refused(run: Run, tmp_path: Path) -> None:
