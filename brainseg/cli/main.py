@@ -20,7 +20,7 @@ from brainseg.cli import (
     wandb_sync,
     weights,
 )
-from brainseg.cli.model import evaluate, predict, refit, reproduce
+from brainseg.cli.model import evaluate, export, predict, refit, reproduce
 from brainseg.cli.options.parser import Parser, parsed
 from brainseg.cli.options.sweep import add_sweep_options, sweep_options
 from brainseg.cli.runs import NoScore
@@ -34,7 +34,7 @@ from brainseg.records.storage import MachineFault, is_fault
 COMMANDS = (
     *(data, doctor, encoders, weights, lr_range, plan),
     *(train, report, confirm, compare, wandb_sync),
-    *(refit, evaluate, predict, reproduce),
+    *(refit, evaluate, predict, export, reproduce),
 )
 BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
 NO_SCORE = 3  # a sweep ended, and none of its trials has a score

@@ -36,13 +36,8 @@ def write_bundle(folder: Path, model: Model) -> None:
     Raises:
         ValueError: the folder holds other files than a bundle's.
     """
+    require_own_folder(folder, {WEIGHTS, FACTS, CARD}, "a bundle")
     folder.mkdir(exist_ok=True)
-    ours = {WEIGHTS, FACTS, CARD}
-    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
-        raise ValueError(
-            f"a bundle must have a folder of its own, {folder} holds {', '.join(others[:3])}; name "
-            "a new folder"
-        )
     (folder / FACTS).unlink(missing_ok=True)
     tensors = {
         f"{number}.{name}": tensor
@@ -54,6 +49,22 @@ def write_bundle(folder: Path, model: Model) -> None:
     described = replace(model.description, made=made)
     write_text(folder / CARD, card(described))
     write_json(folder / FACTS, described.to_json(_sha256(folder / WEIGHTS)))
+
+
+def require_own_folder(folder: Path, ours: set[str], what: str) -> None:
+    """Refuse to write ``what`` where other things are than an earlier one of it.
+
+    Raises:
+        ValueError: ``folder`` is a file, its parent does not exist, or it holds other files.
+    """
+    rule = f"{what} must have a folder of its own"
+    if not folder.parent.is_dir():
+        raise ValueError(f"{rule}, and {folder.parent} does not exist; make that folder first")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{rule}, {folder} is a file; name a new folder")
+    present = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if others := sorted(name for name in present if name not in ours):
+        raise ValueError(f"{rule}, {folder} holds {', '.join(others[:3])}; name a new folder")
 
 
 def read_bundle(folder: Path) -> Model:

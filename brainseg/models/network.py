@@ -177,7 +177,7 @@ def require_size(config: Encoder | Plain, image_size: int) -> None:
     Raises:
         ValueError: the nearest sizes that work are suggested.
     """
-    stride = _stride(config)
+    stride = stride_of(config)
     if image_size % stride or image_size < stride:
         below = max(image_size // stride * stride, stride)
         raise ValueError(
@@ -205,7 +205,7 @@ def require_buildable(
             encoders.fixed_size(config.name),
         )
         proven = config.decoder == "unet" and not config.name.startswith(encoders.TIMM)
-    if proven and images > 1 and image_size > _stride(config):
+    if proven and images > 1 and image_size > stride_of(config):
         return
     remedy = "take another encoder, or the decoder 'unet'"
     try:
@@ -247,5 +247,6 @@ def compatible_decoders(name: str) -> list[str]:
     return decoders
 
 
-def _stride(config: Encoder | Plain) -> int:
+def stride_of(config: Encoder | Plain) -> int:
+    """Pixels a side of which a network takes whole multiples."""
     return 2**config.depth if isinstance(config, Plain) else STRIDES.get(config.decoder, 32)

@@ -57,7 +57,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with _named(path), temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -124,7 +124,7 @@ def append_line(path: Path, *rows: Mapping[str, Any]) -> None:
         ValueError: a number that is not finite, which JSON does not have.
     """
     lines = b"".join(_encoded(path, row).encode() + b"\n" for row in rows)
-    with _named(path), path.open("ab+", buffering=0) as file:
+    with naming(path), path.open("ab+", buffering=0) as file:
         _end_last_line(file)
         end = file.seek(0, os.SEEK_END)
         try:
@@ -208,7 +208,7 @@ def read_lines(path: Path, fields: Fields = ANY) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Let the block's OSErrors name ``path``; ValueError if a folder stands in its place."""
     try:
         yield

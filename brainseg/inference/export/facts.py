@@ -1,0 +1,109 @@
+"""What goes with an exported graph: facts for programs, and how to call it for people."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from brainseg.inference.card import card
+from brainseg.inference.description import CLASSES
+from brainseg.inference.export.formats import FACTS, FILES, NAMES, GraphFormat
+from brainseg.inference.export.graph import Graph
+from brainseg.inference.export.parity import Difference
+from brainseg.inference.model import Model
+
+TOGETHER = {  # what normalise makes of a batch
+    "patient": "The slices of one call must be of one patient: their levels are scaled together.",
+    "image": "Each slice is scaled by its own levels.",
+    "imagenet": "Levels are scaled by the statistics of ImageNet.",
+}
+CALLS: dict[GraphFormat, str] = {
+    "onnx": """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(probability,) = session.run(["probability"], {"image": image})""",
+    "torchscript": """\
+import torch
+
+model = torch.jit.load("model.pt", map_location="cpu")
+with torch.inference_mode():
+    probability = model(torch.from_numpy(image)).numpy()""",
+}
+TEXT = """\
+{card}
+## As {format}: {file}
+
+```python
+{call}
+mask = probability > {threshold}
+```
+
+- `image`: uint8, shape (slices, {channels}, height, width){names}. {together}
+- `probability`: float32, shape (slices, height, width), that a pixel is {tumour}.
+- {sizes}
+- Grey levels are scaled inside the graph. It does not resize: `brainseg predict` maps the
+  intensities of a patient to 0 to 255 (8-bit images stay as they are), pads each slice with 0 to a
+  centred square, resizes it to {image_size} x {image_size}, and takes `probability` back the same
+  way. Do so before and after a call: the model was trained on slices of that size.
+- All of this for programs: `{facts}`, and within the file.
+
+Compared with PyTorch, difference of probability:
+
+| input | shape | greatest | mean | pixels whose mask differs |
+| --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
+def facts_of(model: Model, graph: Graph, to: GraphFormat) -> dict[str, Any]:
+    """What a program must know to call the graph; also within the file."""
+    height, width = (graph.only_size, graph.only_size) if graph.only_size else ("height", "width")
+    described = model.description
+    return {
+        "name": described.name,
+        "description": "brain tumour segmentation by brainseg. Not a medical device.",
+        "format": to,
+        "file": FILES[to],
+        "input": {
+            "name": "image",
+            "type": "uint8",
+            "shape": ["slices", model.channels, height, width],
+        },
+        "output": {"name": "probability", "type": "float32", "shape": ["slices", height, width]},
+        "channels": list(described.channels),
+        "classes": dict(enumerate(CLASSES)),
+        "threshold": model.threshold,
+        "image_size": model.image_size,
+        "normalise": model.normalise,
+        "kind": described.kind,
+        "members": len(model.networks),
+        "run": dict(described.run),
+        "versions": {name: version(name) for name in ("brainseg", "torch")},
+    }
+
+
+def readme(model: Model, graph: Graph, to: GraphFormat, compared: Sequence[Difference]) -> str:
+    """The model card, and how to call the graph."""
+    size, names = graph.only_size, ", ".join(model.description.channels)
+    any_size = (
+        f"Any number of slices of any size; inside, they are padded to whole {graph.stride}s."
+    )
+    return TEXT.format(
+        card=card(model.description),
+        format=NAMES[to],
+        file=FILES[to],
+        call=CALLS[to],
+        threshold=model.threshold,
+        channels=model.channels,
+        names=f", channels {names}" if names else "",
+        together=TOGETHER[model.normalise],
+        tumour=CLASSES[1],
+        sizes=f"Any number of slices of {size} x {size}, no other size." if size else any_size,
+        image_size=model.image_size,
+        facts=FACTS,
+        rows="\n".join(
+            f"| {d.input} | {' x '.join(map(str, d.shape))} | {d.greatest:.1e} | {d.mean:.1e} | "
+            f"{d.changed} |"
+            for d in compared
+        ),
+    )
