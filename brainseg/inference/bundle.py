@@ -22,6 +22,7 @@ from brainseg.models.weight_files import StateDict, read_states, write_safetenso
 from brainseg.records.files import Unreadable, read_json, write_json, write_text
 
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
+FILES = {WEIGHTS, FACTS, CARD}
 EXPORT_AGAIN = "export the model again, or copy the whole folder again"
 
 
@@ -36,7 +37,7 @@ def write_bundle(folder: Path, model: Model) -> None:
     Raises:
         ValueError: the folder holds other files than a bundle's.
     """
-    require_own_folder(folder, {WEIGHTS, FACTS, CARD}, "a bundle")
+    require_own_folder(folder, FILES, "a bundle")
     folder.mkdir(exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
     tensors = {

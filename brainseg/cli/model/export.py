@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.cli.console import terminal
-from brainseg.cli.options.parser import Commands, Parser
+from brainseg.cli.options.parser import Commands, Parser, one_of
 from brainseg.data.address import local_path
 from brainseg.inference.export.formats import FORMATS, Format
 from brainseg.process import plain
@@ -43,9 +43,10 @@ def add_command(commands: "Commands[Parser]") -> None:
     )
     parser.add_argument(
         "--to",
-        choices=FORMATS,
+        type=one_of(*FORMATS),
         default=FORMATS[0],
-        help="default: %(default)s; onnx needs pip install 'brainseg[onnx]'",
+        metavar="FORMAT",
+        help="safetensors (default), onnx (needs pip install 'brainseg[onnx]') or torchscript",
     )
     parser.set_defaults(work=lambda args: _export(_options(args)))
 
@@ -67,9 +68,9 @@ def _export(options: ExportOptions) -> None:
     else:
         print(f"exporting to {options.to}; a large encoder takes minutes", flush=True)
         _print(export(model, options.out, options.to, _real(model)))
-    size = sum(file.stat().st_size for file in options.out.iterdir()) / 1e6
-    names = ", ".join(sorted(file.name for file in options.out.iterdir()))
-    print(f"{plain(str(options.out))}: {names} ({size:.1f} MB)")
+    files = sorted(options.out.iterdir())
+    sizes = [f"{file.name} ({file.stat().st_size / 1e6:.2f} MB)" for file in files]
+    print(f"{plain(str(options.out))}: {', '.join(sizes)}")
 
 
 def _real(model: "Model") -> "tuple[str, Levels] | None":

@@ -40,7 +40,7 @@ mask = probability > {threshold}
 
 - `image`: uint8, shape (slices, {channels}, height, width){names}. {together}
 - `probability`: float32, shape (slices, height, width), that a pixel is {tumour}.
-- {sizes}
+- Any number of slices a call. {sizes}
 - Grey levels are scaled inside the graph. It does not resize: `brainseg predict` maps the
   intensities of a patient to 0 to 255 (8-bit images stay as they are), pads each slice with 0 to a
   centred square, resizes it to {image_size} x {image_size}, and takes `probability` back the same
@@ -86,7 +86,7 @@ def readme(model: Model, graph: Graph, to: GraphFormat, compared: Sequence[Diffe
     """The model card, and how to call the graph."""
     size, names = graph.only_size, ", ".join(model.description.channels)
     any_size = (
-        f"Any number of slices of any size; inside, they are padded to whole {graph.stride}s."
+        f"Any number of slices of any size: padded to a multiple of {graph.stride}, and cropped."
     )
     return TEXT.format(
         card=card(model.description),
@@ -98,7 +98,7 @@ def readme(model: Model, graph: Graph, to: GraphFormat, compared: Sequence[Diffe
         names=f", channels {names}" if names else "",
         together=TOGETHER[model.normalise],
         tumour=CLASSES[1],
-        sizes=f"Any number of slices of {size} x {size}, no other size." if size else any_size,
+        sizes=f"Slices of {size} x {size}, and of no other size." if size else any_size,
         image_size=model.image_size,
         facts=FACTS,
         rows="\n".join(

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from brainseg.config.hyperparameters import Encoder
-from brainseg.inference.bundle import require_own_folder, write_bundle
+from brainseg.inference import bundle
 from brainseg.inference.export import onnx, torchscript
 from brainseg.inference.export.facts import facts_of, readme
 from brainseg.inference.export.formats import (
@@ -42,8 +42,10 @@ def require_exportable(folder: Path, to: Format) -> None:
     """
     if to == "onnx":
         onnx.require_packages()
-    if to != "safetensors":
-        require_own_folder(folder, files_of(to), "an export")
+    if to == "safetensors":
+        bundle.require_own_folder(folder, bundle.FILES, "a bundle")
+    else:
+        bundle.require_own_folder(folder, files_of(to), "an export")
 
 
 def export(
@@ -63,7 +65,7 @@ def export(
             more than rounding; then nothing is written.
     """
     if to == "safetensors":
-        write_bundle(folder, model)
+        bundle.write_bundle(folder, model)
         return []
     require_exportable(folder, to)
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
