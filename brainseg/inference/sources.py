@@ -12,16 +12,22 @@ FORMS = "a model is a bundle (with model.json), a trial's folder, or a run (with
 SHOWN = 5  # names in one sentence
 
 
-def open_model(path: Path, arm: str | None = None, *, log: Log = print) -> Model:
+def open_model(
+    path: Path, arm: str | None = None, *, refit: bool = True, log: Log = print
+) -> Model:
     """The model in a folder.
 
     Args:
         path: a bundle; a trial's folder, whose kept network it is; or a run, whose winner it is
             (see ``winner``): of a search the trial that leads, of a confirmation or a fixed list
-            the ensemble of the leading configuration's folds and seeds.
+            the ensemble of the leading configuration's folds and seeds. Where that configuration
+            was refitted the refit is the model: one network, trained on more patients, is as quick
+            as it can be, and somebody asked for it.
         arm: another configuration of the run than its winner: its name as tables have it, or the
             number of one of its trials.
-        log: told when a threshold is chosen, once a model: its validation patients are predicted.
+        refit: False: what the run itself trained, whether it was refitted or not.
+        log: told which refit is taken, and when a threshold is chosen, once a model: its validation
+            patients are predicted.
 
     Raises:
         ValueError: the folder is none of these, it holds no whole network, or no such ``arm``.
@@ -35,7 +41,7 @@ def open_model(path: Path, arm: str | None = None, *, log: Log = print) -> Model
     from brainseg.inference import trained  # pandas and the analyses, which a bundle does without
 
     if (folder / "sweep.json").exists():
-        return trained.model_of_run(Run(folder), arm, log)
+        return trained.model_of_run(Run(folder), arm, log, refit=refit)
     if (folder / "config.json").exists() and folder.parent.name == "trials":
         _refuse_arm(arm, path)
         return trained.model_of_trial(Run(folder.parent.parent), folder.name, log)

@@ -22,14 +22,18 @@ from brainseg.records.files import Unreadable
 from brainseg.records.queries import fold_count
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
+from brainseg.search.refit import folder_of
 from brainseg.training.keeping.checkpoint import load
 from brainseg.training.task import Task
 
 TRAIN_AGAIN = "restore it from a copy, name another trial, or train this one again"
 
 
-def model_of_run(run: Run, arm: str | None, log: Log) -> Model:
+def model_of_run(run: Run, arm: str | None, log: Log, *, refit: bool = True) -> Model:
     """The run's winner, or the configuration that ``arm`` names, see ``winner``.
+
+    Args:
+        refit: whether the finished refit of that configuration is taken in its place.
 
     Raises:
         ValueError: no trial has finished, a network is missing or damaged, or no such ``arm``.
@@ -37,7 +41,21 @@ def model_of_run(run: Run, arm: str | None, log: Log) -> Model:
     snapshot = RunSnapshot.load(run)
     ranking = rank(snapshot)
     chosen = ranking.winner if arm is None else ranking.named(arm)
+    if refit and "refits" not in snapshot.sweep and (made := refit_of(run, chosen)):
+        log(f"takes the refit of {chosen.name}, {made.path}")
+        return model_of_run(made, None, log)
     return _model(snapshot, chosen, ranking, log, alone=ranking.is_search)
+
+
+def refit_of(run: Run, chosen: RunConfiguration) -> Run | None:
+    """The refit of a run's configuration, which lies beside the run; None until it is finished."""
+    try:
+        folder = folder_of(run, chosen.name, chosen.trials, wins=chosen.rank == 1)
+    except ValueError:  # something else lies there, or a damaged one
+        return None
+    if not folder.sweep.exists():
+        return None
+    return folder if any(r.state == TrialState.DONE for r in folder.trials()) else None
 
 
 def model_of_trial(run: Run, trial: str, log: Log) -> Model:

@@ -167,5 +167,5 @@ def _done(group: Sequence[TrialRecord]) -> list[str]:
 def _mean(run: RunSnapshot, trials: Sequence[str]) -> float | None:
     """The mean over trainings of their patients' mean Dice at the last epoch."""
     tables = [run.trials[trial].last for trial in trials]
-    means = [table["dice"].mean() for table in tables if table is not None]
+    means = [table["dice"].mean() for table in tables if table is not None and len(table)]
     return float(fmean(means)) if means else None

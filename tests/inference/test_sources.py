@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from brainseg.config.distributions import Params
+from brainseg.config.hyperparameters import TrialConfig, configuration_name
+from brainseg.config.schema import build
 from brainseg.inference.bundle import write_bundle
 from brainseg.inference.sources import open_model
 from brainseg.records.run import Run
+from brainseg.records.trial_state import TrialState
 from tests.support.confirm_run import add_configuration, confirmation, scores
 from tests.support.networks import keep_networks
+from tests.support.small_run import begin
 
 NARROW: Params = {"model": "plain", "model.plain.width": 2, "image_size": 32}
 WIDE: Params = {**NARROW, "model.plain.width": 4}
@@ -88,7 +92,7 @@ def test_a_path_may_be_typed_from_within_the_folder(
 
 
 def test_a_trial_that_has_not_ended_is_no_model(copy: Run) -> None:
-    copy.note("0000", "running")  # type: ignore[arg-type]
+    copy.note("0000", TrialState.RUNNING)
     with pytest.raises(ValueError, match=r"trial 0000 of .* is running; run the sweep's command"):
         open_model(copy.trial("0000").path)
 
@@ -108,3 +112,46 @@ def test_a_network_that_is_missing_or_damaged_is_named(copy: Run) -> None:
     copy.trial("0000").last_network.replace(network)  # of another width
     with pytest.raises(ValueError, match="its tensors are not those of the network"):
         open_model(copy.path)
+
+
+def refitted(run: Run, name: str, trial: str, *, done: bool = True) -> Run:
+    """A refit of the configuration of ``trial``, as `brainseg refit` leaves it."""
+    params = {**run.record(trial).params, "seed": 7, "fold": 0}
+    refits = {"run": str(run.path), "name": "encoders", "uid": "3fa9c1d2", "group": "encoders"}
+    refits |= {"configuration": "x", "trial": trial, "measured": "out of fold", "patients": 40}
+    refits |= {"dice": 0.8, "low": 0.7, "high": 0.9}
+    strategy = {"kind": "points", "seeds": [7]}
+    refit = begin(run.path.with_name(name), strategy=strategy, phase="refit", refits=refits)
+    name = configuration_name(build(TrialConfig(), params))
+    refit.note("0000", TrialState.RUNNING, configuration=name, params=params)
+    if done:
+        refit.note("0000", TrialState.DONE, dice=None, epoch=2, best_epoch=2)
+    keep_networks(refit)
+    return refit
+
+
+def test_the_refit_is_the_model_unless_the_ensemble_is_asked_for(copy: Run) -> None:
+    winner = open_model(copy.path).description
+    refitted(copy, "search-refit", winner.members[0].trial)
+    model = open_model(copy.path)
+    assert model.description.kind == "refit" and len(model.networks) == 1
+    assert model.description.members[0].seed == 7
+    assert model.description.scores["dice"] == 0.8 and model.description.scores["of"] == "encoders"
+    assert open_model(copy.path, refit=False).description == winner
+    assert open_model(copy.path.with_name("search-refit")).description == model.description
+
+
+def test_a_refit_counts_for_its_own_configuration_once_it_is_finished(copy: Run) -> None:
+    refitted(copy, "search-refit", "0010", done=False)
+    assert open_model(copy.path).description.kind == "ensemble", "its refit has not finished"
+    slug = "search-refit-plain-u-net-width-2-norm-batch"
+    refitted(copy, slug, "0000")
+    narrow = open_model(copy.path, "plain U-Net, width 2").description
+    assert narrow.kind == "refit" and narrow.config["model.plain.width"] == 2
+    with pytest.raises(ValueError, match="no finished trial"):
+        open_model(copy.path.with_name("search-refit"))
+
+
+def test_another_sweep_in_the_place_of_a_refit_is_no_refit(copy: Run) -> None:
+    begin(copy.path.with_name("search-refit"))
+    assert open_model(copy.path).description.kind == "ensemble"

@@ -1,6 +1,7 @@
 """A threshold is chosen on patients that the networks were not trained on, once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
@@ -12,7 +13,9 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.evaluation.metrics import dice
 from brainseg.inference.sources import open_model
 from brainseg.inference.threshold import THRESHOLDS, best, count_above
+from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
+from brainseg.records.trial_state import TrialState
 from tests.support.trials import TINY, nothing, run_of, trained
 
 HALF = 9  # the place of 0.5
@@ -113,10 +116,35 @@ def test_without_the_data_the_threshold_is_a_half_and_says_why(
     chosen = open_model(trial.path, log=lines.append).description.threshold
     assert chosen.value == 0.5 and not chosen.chosen_on and chosen.dice is None
     assert chosen.why == "the data that it would be chosen on could not be read"
-    assert lines[-1].startswith(f"the threshold is 0.5, since {chosen.why}: {data}")
+    assert lines[-1].startswith(f"the threshold is 0.5, since {chosen.why}: ")
+    assert str(data) in lines[-1]
     assert not (trial.path / "threshold.json").exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_error(trial: TrialDir) -> None:
     (trial.path / "threshold.json").mkdir()
     assert open_model(trial.path).description.threshold.chosen_on
+
+
+def test_a_refit_has_the_threshold_of_the_configuration_that_it_trains_again(
+    trial: TrialDir, data: Path, tmp_path: Path
+) -> None:
+    run = Run(trial.path.parents[1])
+    settings = json.loads(run.sweep.read_text()) | {"strategy": {"kind": "points"}}
+    run.sweep.write_text(json.dumps(settings))
+    trained(run, "0001", TINY, nothing)  # keeps its last network, as a list's trials do
+    for state in (TrialState.RUNNING, TrialState.DONE):
+        run.note("0001", state, params=trial.params(), configuration="plain", dice=0.5)
+    expected = open_model(run.path).description.threshold
+    refit = run_of(data, tmp_path / "run-refit", kind="points")
+    refits = {"run": str(tmp_path / "moved"), "name": "run", "uid": "0123abcd", "trial": "0001"}
+    refit.sweep.write_text(json.dumps({**settings, "refits": refits}))
+    trained(refit, "0000", TINY, nothing)
+    for state in (TrialState.RUNNING, TrialState.DONE):
+        refit.note("0000", state, params=trial.params(), configuration="plain")
+    model = open_model(run.path)
+    assert model.description.kind == "refit"
+    assert model.description.threshold == replace(expected, chosen_on=f"{expected.chosen_on} (run)")
+    rmtree(run.path)
+    gone = open_model(refit.path).description.threshold
+    assert gone.value == 0.5 and "run, the run that it would be chosen in" in gone.why

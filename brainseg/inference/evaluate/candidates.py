@@ -13,11 +13,10 @@ from brainseg.config.space import Space
 from brainseg.config.sweep import REPORT_MODELS
 from brainseg.inference.model import Model
 from brainseg.inference.sources import open_model
+from brainseg.inference.trained import refit_of
 from brainseg.inference.winner import RunConfiguration, rank
-from brainseg.records.files import Unreadable
 from brainseg.records.queries import REPEATS, is_list
 from brainseg.records.run import Run
-from brainseg.records.trial_state import TrialState
 
 Role = Literal["winner", "refit", "report", "named"]
 
@@ -49,7 +48,7 @@ def candidates(run: Run, arm: str | None) -> list[Candidate]:
         return [_candidate(run, ranking.named(arm), "named")]
     winner = ranking.winner
     chosen = [_candidate(run, winner, "winner")]
-    if refit := _refit_of(run, winner):
+    if refit := refit_of(run, winner):
         chosen.append(
             Candidate(name=f"{winner.name} (refit)", role="refit", open=_opener(refit, None))
         )
@@ -94,22 +93,7 @@ def _candidate(run: Run, configuration: RunConfiguration, role: Role) -> Candida
 
 
 def _opener(run: Run, arm: str | None) -> Callable[[], Model]:
-    return lambda: open_model(run.path, arm)
-
-
-def _refit_of(run: Run, winner: RunConfiguration) -> Run | None:
-    """The refit of the winner that lies beside the run, once it has finished."""
-    uid = run.settings().get("uid")
-    for path in sorted(run.path.resolve().parent.glob("*/sweep.json")):
-        refit = Run(path.parent)
-        try:
-            refits = refit.settings().get("refits", {})
-            done = any(record.state == TrialState.DONE for record in refit.trials())
-        except (Unreadable, OSError):  # of a run that is not asked about
-            continue
-        if refits.get("uid") == uid and refits.get("configuration") == winner.name and done:
-            return refit
-    return None
+    return lambda: open_model(run.path, arm, refit=False)
 
 
 def _is_of_report(sweep: Mapping[str, Any], params: Params) -> bool:
