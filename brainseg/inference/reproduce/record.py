@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from math import ceil
+from math import ceil, isnan
 from typing import Any
 
 from brainseg.config.hyperparameters import TrialConfig
@@ -87,7 +87,7 @@ class Record:
             raise ValueError(
                 f"{trial} finished no epoch, so that nothing of it can be compared; name another"
             )
-        if record.rows and not record.folder.patients.is_file():
+        if record.was_validated and not record.folder.patients.is_file():
             raise ValueError(
                 f"{trial} is compared by its table of patients, {record.folder.patients} is "
                 "missing; restore it from a copy, or name another trial"
@@ -107,6 +107,11 @@ class Record:
         """Why the trial failed by itself; "" if it did not, or if its machine did."""
         path = self.folder.failure
         return read_text(path).strip() if path.exists() else ""
+
+    @property
+    def was_validated(self) -> bool:
+        """Whether its epochs have scores; nobody is left to validate a refit on."""
+        return any(not isnan(row.dice) for row in self.rows)
 
     @property
     def scored_last(self) -> bool:

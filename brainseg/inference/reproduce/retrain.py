@@ -8,6 +8,7 @@ in the stages that the record shows, each of which resumes from the checkpoint o
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import torch
@@ -41,13 +42,14 @@ class Progress:
     log: Log
 
     def __call__(self, row: EpochRow) -> None:
-        before = self.recorded.get(row.epoch)
-        known = f"recorded {before.dice:.6f}" if before else "not in the record"
-        same = "the same" if before and before.dice == row.dice else "another"
-        self.log(
-            f"epoch {row.epoch}/{self.epochs}  loss {row.train_loss:.4f}  dice {row.dice:.6f}  "
-            f"{known}{f': {same}' if before else ''}"
-        )
+        before, was_validated = self.recorded.get(row.epoch), not isnan(row.dice)
+        what = "dice" if was_validated else "train_loss"
+        loss = f"loss {row.train_loss:.4f}  " * was_validated
+        now = f"{loss}{what.removeprefix('train_')} {row.number(what):.6f}"
+        known = f"recorded {before.number(what):.6f}" if before else "not in the record"
+        same = "the same" if before and before.number(what) == row.number(what) else "another"
+        verdict = f": {same}" if before else ""
+        self.log(f"epoch {row.epoch}/{self.epochs}  {now}  {known}{verdict}")
 
 
 def require_same_data(record: Record, data: str) -> None:

@@ -12,14 +12,17 @@ from math import nan
 from typing import Any
 
 import pandas as pd
+import torch
 
 from brainseg.inference.reproduce.facts import Facts
 from brainseg.inference.reproduce.record import Record
 from brainseg.records.files import read_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import TrialDir
+from brainseg.training.keeping.checkpoint import load
 
 FIRST_LOSS = 0.01  # share by which the first epoch's mean loss may differ
+LAST_LOSS = 0.2  # of a refit, which has no score: the last epoch's
 MEAN_DICE = 0.05  # by which the Dice of a patient may differ, in the mean over patients
 OF_SPEED = (  # columns of a row that no two trainings share
     *("seconds", "start_seconds", "train_seconds", "score_seconds"),
@@ -66,7 +69,12 @@ def compare(record: Record, copy: TrialDir, facts: Facts) -> Verdict:
     exact = first is None and failure == record.failure
     close = len(rows) == len(again) and bool(failure) == bool(record.failure)
     close = close and (not rows or abs(_loss_change(rows, again)) <= FIRST_LOSS)
-    if rows:
+    if rows and not record.was_validated:
+        same = _same_network(record, copy)
+        exact = exact and same
+        close = close and abs(_loss_change(rows, again, at=-1)) <= LAST_LOSS
+        lines.append(f"nobody validated it; its network is {'the same' if same else 'another'}")
+    elif rows:
         tables = _tables(record, copy)
         exact, close = exact and tables.same, close and tables.mean <= MEAN_DICE
         lines.append(_of_tables(tables, "last" if record.scored_last else "best"))
@@ -105,12 +113,23 @@ def _first_other(rows: Sequence[EpochRow], again: Sequence[EpochRow]) -> int | N
     return None
 
 
-def _loss_change(rows: Sequence[EpochRow], again: Sequence[EpochRow]) -> float:
-    """Of the first epoch, as a share of the recorded one."""
-    before, now = rows[0].train_loss, again[0].train_loss if again else None
+def _loss_change(rows: Sequence[EpochRow], again: Sequence[EpochRow], at: int = 0) -> float:
+    """Of the first or the last epoch, as a share of the recorded one."""
+    before, now = rows[at].train_loss, again[at].train_loss if again else None
     if before is None or now is None:
         return 0.0 if before is None else nan
     return (now - before) / before if before else now
+
+
+def _same_network(record: Record, copy: TrialDir) -> bool:
+    """Whether each kept the same weights of its last epoch."""
+    files = [folder.last_network for folder in (record.folder, copy)]
+    if not all(file.is_file() for file in files):
+        return False
+    before, now = (load(file)["network"] for file in files)
+    return before.keys() == now.keys() and all(
+        torch.equal(before[name], now[name]) for name in before
+    )
 
 
 def _tables(record: Record, copy: TrialDir) -> Tables:
