@@ -34,6 +34,7 @@ BENCHMARKS = (
     "lightning_loop",
     "freezing",
     "scoring",
+    "predict",
     "keep",
     "start_up",
     "driver_cost",
