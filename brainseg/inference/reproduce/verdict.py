@@ -21,7 +21,7 @@ from brainseg.records.rows import EpochRow
 from brainseg.records.trial_folder import TrialDir
 from brainseg.training.keeping.checkpoint import load
 
-FIRST_LOSS = 0.01  # share by which the first epoch's mean loss may differ
+FIRST_LOSS = 0.003  # share by which the first epoch's mean loss may differ, see docs/log.md
 LAST_LOSS = 0.2  # of a refit, which has no score: the last epoch's
 MEAN_DICE = 0.05  # by which the Dice of a patient may differ, in the mean over patients
 OF_SPEED = (  # columns of a row that no two trainings share
@@ -88,7 +88,7 @@ def compare(record: Record, copy: TrialDir, facts: Facts) -> Verdict:
 
 
 def _conclusion(exact: bool, matches: bool, facts: Facts) -> str:
-    limits = f"first loss within {FIRST_LOSS:.0%}, Dice of a patient within {MEAN_DICE} in the mean"
+    limits = f"first loss within {FIRST_LOSS:.1%}, Dice of a patient within {MEAN_DICE} in the mean"
     if exact:
         return "matches to the bit"
     if matches:
