@@ -49,6 +49,8 @@ a study, from data to answer:
   brainseg confirm runs/encoders                       train the best again
   brainseg compare runs/encoders-confirm               which is best?
   brainseg refit runs/encoders-confirm                 train it on all patients
+  brainseg evaluate runs/encoders-refit                score it on locked ones
+  brainseg predict runs/encoders-refit scans masks     images in, masks out
 
 `brainseg COMMAND --help` lists a command's options. Not a medical device.
 """
