@@ -29,7 +29,8 @@ def mask_name(layout: str, image: str, root: Path) -> str:
     first = image.split(JOINT)[0]
     folder, ending = first.rpartition("/")[0], _ending(first)
     if layout == "nnunet":
-        return f"labels{folder.removeprefix('images')}/{_shared(image, root)}{ending}"
+        case = re.sub(CHANNEL, "", _shared(image, root))
+        return f"labels{folder.removeprefix('images')}/{case}{ending}"
     if layout == "pairs":
         return f"masks{folder.removeprefix('images')}/{stem(first)}{ending}"
     return _joined(folder, f"{_shared(image, root)}_mask{ending}")
