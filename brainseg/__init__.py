@@ -64,14 +64,19 @@ def run(sweep: Sweep, argv: Sequence[str] | None = None) -> None:
     run_sweep(sweep, argv)
 
 
-def load(path: str | Path) -> "Model":
+def load(path: str | Path, arm: str | None = None, *, refit: bool = True) -> "Model":
     """The model in a bundle, in a trial's folder or in a run, see ``Model.predict``.
 
     Loads neither Ray nor W&B, and downloads nothing.
+
+    Args:
+        path: of a run it is the winner, or its refit where there is one.
+        arm: another configuration of a run, as its tables call it, or the number of a trial of it.
+        refit: False: the networks of the run itself, whether they were refitted or not.
 
     Raises:
         ValueError: the folder holds no model, or a damaged one; says what to do.
     """
     from brainseg.inference.sources import open_model
 
-    return open_model(Path(path))
+    return open_model(Path(path), arm, refit=refit)

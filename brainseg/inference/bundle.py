@@ -23,6 +23,7 @@ from brainseg.records.files import Unreadable, read_json, write_json, write_text
 
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
 FILES = {WEIGHTS, FACTS, CARD}
+FILES = {WEIGHTS, FACTS, CARD}
 EXPORT_AGAIN = "export the model again, or copy the whole folder again"
 
 
@@ -40,6 +41,8 @@ def write_bundle(folder: Path, model: Model) -> None:
     require_own_folder(folder, FILES, "a bundle")
     folder.mkdir(exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
+    for torn in [path for path in folder.iterdir() if _is_torn(path.name, FILES)]:
+        torn.unlink()
     tensors = {
         f"{number}.{name}": tensor
         for number, network in enumerate(model.networks)
@@ -64,8 +67,14 @@ def require_own_folder(folder: Path, ours: set[str], what: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{rule}, {folder} is a file; name a new folder")
     present = [path.name for path in folder.iterdir()] if folder.exists() else []
-    if others := sorted(name for name in present if name not in ours):
+    known = (*ours, *(name for name in present if _is_torn(name, ours)))
+    if others := sorted(name for name in present if name not in known):
         raise ValueError(f"{rule}, {folder} holds {', '.join(others[:3])}; name a new folder")
+
+
+def _is_torn(name: str, ours: set[str]) -> bool:
+    """Whether a file is what a process that was killed left of one of ``ours``."""
+    return any(name.startswith(f".{whole}.") for whole in ours)
 
 
 def read_bundle(folder: Path) -> Model:

@@ -78,6 +78,15 @@ class Model:
         for network in self.networks:
             network.to(machine.device).lay_out(machine.memory_format).eval()
 
+    def __repr__(self) -> str:
+        described, count = self.description, len(self.networks)
+        networks = "1 network" if count == 1 else f"{count} networks"
+        channels = ", ".join(described.channels) or str(self.channels)
+        return (
+            f"<Model {described.name!r}: {described.kind} of {networks}, channels {channels}, "
+            f"{self.image_size} pixels, threshold {self.threshold:g}, {self.machine.device}>"
+        )
+
     @property
     def threshold(self) -> float:
         """Above which probability a pixel is tumour, unless a caller says otherwise."""
@@ -94,9 +103,10 @@ class Model:
         """The mask of one slice, or of all slices of one patient: 1 is tumour, 0 is not.
 
         Args:
-            image: of any number type. (H, W, C) or (S, H, W, C), channels in the order of
+            image: integers or floating point. (H, W, C) or (S, H, W, C), channels in the order of
                 ``description.channels``; with one channel also (H, W) or (S, H, W). Give a
-                patient's slices at once: their intensities are scaled together.
+                patient's slices at once: their intensities are scaled together. uint8 is taken as
+                it is, 0 black and 255 white; any other type has no fixed scale.
             threshold: a probability between 0 and 1; None: the model's.
             flip: average over the image and its mirror image, left to right.
             largest_component: keep only the largest connected part, through all slices.
@@ -194,11 +204,19 @@ class Model:
                 f"(S, H, W, {self.channels}){f', channels {names}' if names else ''}, got "
                 f"{given}; put the channels last"
             )
-        if slices.dtype.kind not in "uif" or not np.isfinite(slices).all():
+        if slices.dtype.kind not in "uif":
             raise ValueError(
-                "an image must hold finite numbers, this one does not; write 0 where nothing was "
-                "measured"
+                f"an image must hold integers or floating point, this one is {slices.dtype}; "
+                "convert it, as with image.astype(np.float32)"
             )
+        if not np.isfinite(slices).all():
+            count = int((~np.isfinite(slices)).sum())
+            raise ValueError(
+                f"an image must hold finite numbers, {count} of this one are NaN or infinite; "
+                "write 0 where nothing was measured"
+            )
+        if slices.dtype.kind == "f" and slices.dtype not in (np.float32, np.float64):
+            slices = slices.astype(np.float32 if slices.dtype.itemsize < 4 else np.float64)
         return slices, is_one
 
 

@@ -164,6 +164,17 @@ def test_a_cut_rewrite_leaves_no_model_that_is_half_old(bundle: Path) -> None:
     assert refusal(bundle).startswith(f"{bundle / 'model.json'} cannot be read: it is missing")
 
 
+def test_what_a_killed_writer_left_is_in_nobodys_way(bundle: Path) -> None:
+    (bundle / "model.json").unlink()
+    (bundle / ".model.safetensors.4711").write_bytes(b"half")
+    write_bundle(bundle, model_of(SMALL))
+    names = sorted(path.name for path in bundle.iterdir())
+    assert names == ["README.md", "model.json", "model.safetensors"]
+    (bundle / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"holds notes\.txt; name a new folder"):
+        write_bundle(bundle, model_of(SMALL))
+
+
 def test_no_network_of_the_hub_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
