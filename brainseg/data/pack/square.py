@@ -22,13 +22,17 @@ def to_square(pixels: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def from_square(square_SS: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Undo ``to_square``: resize numbers (side, side) back, and cut the padding off: (H, W)."""
+    """Undo ``to_square``: resize numbers (side, side) back, and cut the padding off: (H, W).
+
+    None leaves the range of ``square_SS``: a probability stays one. The weights of ``INTER_AREA``
+    add up to 1 but for rounding, and of 224 pixels to 34 they make 1.0000002 of 1.
+    """
     square = max(height, width)
     top, left = _margins(height, width)
     if square != len(square_SS):
         method = cv2.INTER_AREA if square < len(square_SS) else cv2.INTER_LINEAR
         resized: NDArray[Any] = cv2.resize(square_SS, (square, square), interpolation=method)
-        square_SS = resized.astype(np.float32, copy=False)
+        square_SS = resized.clip(square_SS.min(), square_SS.max()).astype(np.float32, copy=False)
     return np.ascontiguousarray(square_SS[top : top + height, left : left + width])
 
 
