@@ -59,6 +59,8 @@ def _sections(results: Results) -> dict[str, Markup | None]:
     run, sweep, frame = results.snapshot, results.sweep, results.ranking
     is_refit = "refits" in sweep
     return {
+        evaluation.LOCKED: evaluation.locked_section(results),
+        evaluation.OUTSIDE: evaluation.outside_section(results),
         **({"Training": training_section(run)} if is_refit else _scores(results)),
         "Stopped and failed trials": ended_early_section(frame),
         "What it cost": costs_section(results.costs),
@@ -87,8 +89,6 @@ def _scores(results: Results) -> dict[str, Markup | None]:
         "Over seeds": over_seeds_section(results.over_seeds, sweep),
     }
     return {
-        evaluation.LOCKED: evaluation.locked_section(results),
-        evaluation.OUTSIDE: evaluation.outside_section(results),
         comparison_section.TITLE: comparison_section.section(sweep, results.comparison),
         "Subgroups": subgroups_section(results),
         claims.TITLE: claims_section(results),

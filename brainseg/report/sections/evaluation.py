@@ -22,7 +22,7 @@ def locked_section(results: Results) -> Markup | None:
         f"{counted(int(locked['patients']), 'patient')} of this run "
         f"{'is' if locked['patients'] == 1 else 'are'} locked, and it has not opened them: no "
         "trial, no choice and no figure on this page uses them. `brainseg evaluate "
-        f"{results.snapshot.path}` scores the winner on them, once."
+        f"{results.snapshot.path}` scores its model on them, once."
         if locked
         else ""
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -181,6 +182,28 @@ def test_the_reports_models_stand_beside_the_winner(run: Run) -> None:
     assert np.isnan(rows["difference"].iloc[0])
 
 
+def test_the_winners_refit_stands_beside_it(run: Run) -> None:
+    refit = Run(Path(shutil.copytree(run.path, run.path.with_name("encoders-refit"))))
+    winner = open_model(run.path).description
+    trial = winner.members[0].trial
+    refits = {"run": str(run.path), "name": "encoders", "uid": run.settings()["uid"]}
+    refits |= {"group": "encoders", "configuration": winner.name, "trial": trial, "dice": None}
+    refits |= {"low": None, "high": None, "measured": "in validation", "patients": 0}
+    settings(refit, refits=refits, uid="another")
+    lines = [line for line in refit.changes.read_text().splitlines() if f'"{trial}"' in line]
+    refit.changes.write_text("\n".join(lines) + "\n")
+    shutil.rmtree(refit.path / "trials" / ("0001" if trial == "0000" else "0000"))
+    evaluate(run, Question(), nothing, silent)
+    models = read_evaluation(run, "locked").facts["models"]
+    assert [model["role"] for model in models][:2] == ["winner", "refit"]
+    assert models[1]["name"] == f"{winner.name} (refit)" and models[1]["kind"] == "refit"
+    assert models[1]["threshold"] == models[0]["threshold"]
+    with pytest.raises(ValueError, match=r"opened once.*runs/encoders/evaluation/locked"):
+        evaluate(refit, Question(), nothing, silent)
+    evaluate(refit, Question(again="the refit alone"), nothing, silent)
+    assert [m["role"] for m in read_evaluation(refit, "locked").facts["models"]] == ["winner"]
+
+
 def test_an_opening_that_died_is_finished_by_the_same_command(run: Run) -> None:
     def interrupted(items: Iterable[Any], total: int | None = None) -> Iterable[Any]:
         for number, item in enumerate(items):
@@ -223,6 +246,28 @@ def test_an_outside_data_set_has_its_own_folder(run: Run, outside: Path) -> None
     assert evaluate(run, Question(data=str(elsewhere)), nothing, silent) == "hospital-2"
     notes = read_evaluation(run, "hospital").facts["notes"]
     assert "have names of the run's patients" in " ".join(notes), "both made up, and named alike"
+
+
+def test_volumes_are_scored_in_millimetres(run: Run, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for patient in ("a", "b", "c"):
+        folder = tmp_path / "clinic" / patient
+        folder.mkdir(parents=True)
+        affine = np.diag([0.5, 0.5, 4.0, 1.0])
+        image = draw.integers(0, 900, (40, 32, 5, 3)).astype(np.int16)
+        mask = np.zeros((40, 32, 5), np.uint8)
+        mask[10:20, 10:20, 1:4] = 1
+        nibabel.save(nibabel.Nifti1Image(image, affine), folder / "scan.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(mask, affine), folder / "seg.nii.gz")
+    name = evaluate(run, Question(data=str(tmp_path / "clinic")), nothing, silent)
+    shown = read_evaluation(run, name)
+    rows = shown.patients.query("role == 'winner' and resolution == 'native'")
+    assert set(rows["length"]) == {"mm"} and set(rows["volume"]) == {"ml"}
+    assert rows["true_volume"].tolist() == pytest.approx([300 * 0.5 * 0.5 * 4.0 / 1000] * 3)
+    units = shown.scores.query("role == 'winner' and metric == 'hd95'")
+    assert units.set_index("resolution")["unit"].to_dict()["native"] == "mm"
+    assert units.set_index("resolution")["unit"].to_dict()["training"] == "pixels"
+    assert set(shown.agreement["volume"]) == {"ml"}
 
 
 def test_a_bad_patient_is_named_and_the_others_are_scored(
