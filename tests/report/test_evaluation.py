@@ -32,7 +32,10 @@ def nothing(message: str) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("opened")
     data = write_phantoms(folder / "data", patients=10, slices=5, size=40)
-    return locked_run(data, folder / "encoders")
+    run = locked_run(data, folder / "encoders")
+    evaluate(run, Question(command="brainseg evaluate first"), nothing, silent)
+    evaluate(run, Question(again="the masks <were> corrected"), nothing, silent)
+    return run
 
 
 def test_locked_patients_that_nobody_opened_are_announced(tmp_path: Path) -> None:
@@ -44,8 +47,6 @@ def test_locked_patients_that_nobody_opened_are_announced(tmp_path: Path) -> Non
 
 
 def test_the_page_shows_scores_and_every_opening(run: Run, tmp_path: Path) -> None:
-    evaluate(run, Question(command="brainseg evaluate first"), nothing, silent)
-    evaluate(run, Question(again="the masks <were> corrected"), nothing, silent)
     outside = write_phantoms(tmp_path / "hospital", patients=3, slices=4, size=40, seed=5)
     evaluate(run, Question(data=str(outside)), nothing, silent)
     done = brainseg("report", str(run.path))
