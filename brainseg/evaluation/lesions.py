@@ -39,9 +39,9 @@ class Lesions:
 def lesions(true_SHW: NDArray[Any], predicted_SHW: NDArray[Any]) -> Lesions:
     """Count lesions; what is not 0 is tumour.
 
-    One voxel of overlap is enough: the loosest rule in use, and the only one without a threshold to
-    choose (Maier-Hein et al. 2024 call it "any overlap"). A predicted part that covers two lesions
-    finds both; it is not counted as a false one.
+    One voxel of overlap is enough: a loose rule, and the only one without a threshold
+    to choose. BraTS is looser, it widens true lesions first. A predicted part that covers two
+    lesions finds both; it is not counted as a false one.
 
     Raises:
         ValueError: shapes that differ or have not three axes.
