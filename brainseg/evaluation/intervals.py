@@ -18,6 +18,10 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 DRAWS = 5000
 LEVEL = 0.95
+COVERAGE = (  # 400 simulated cohorts each, Dice drawn from beta(6, 1.5): docs/log.md, 2026-12-01
+    "Few patients make them too narrow: in simulations of skewed Dice they held the true mean in "
+    "84 % of cohorts of 5 patients, 89 % of 10, 93 % of 20, 96 % of 40."
+)
 BATCH_NUMBERS = 4_000_000  # drawn at a time: 32 MB
 
 Floats = NDArray[np.float64]
@@ -47,7 +51,7 @@ def patient_interval(
 
     Bias-corrected and accelerated (BCa: Efron 1987), by ``scipy.stats.bootstrap``; the percentile
     interval where that one is degenerate, as it is where nearly all patients score the same. The
-    same rows and seed give the same interval.
+    same rows and seed give the same interval. Few patients make it too narrow: ``COVERAGE``.
 
     Args:
         rows_PK: quantities of each patient that add up: for a mean the value and 1, for a ratio its

@@ -12,7 +12,7 @@ from typing import Any
 
 from brainseg.data.readers.problems import some
 from brainseg.evaluation.calibration import CALIBRATION_RULE
-from brainseg.evaluation.intervals import DRAWS
+from brainseg.evaluation.intervals import COVERAGE, DRAWS
 from brainseg.evaluation.lesions import LESION_RULE
 from brainseg.evaluation.scoring import UNDEFINED
 from brainseg.inference.evaluate.baselines import predictors
@@ -44,8 +44,8 @@ from brainseg.records.trial_state import ENDED
 
 INTERVALS = (
     f"Intervals hold 95 %: {DRAWS} bootstrap draws of persons (BCa), whose scans are drawn "
-    "together; they say nothing about other trainings. Differences are paired by the patient. Few "
-    "patients give intervals that are too narrow."
+    "together; they say nothing about other trainings. Differences are paired by the patient. "
+    f"{COVERAGE}"
 )
 LIBRARIES = ("brainseg", "torch", "numpy", "scipy", "surface-distance")
 
