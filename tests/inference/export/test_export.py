@@ -148,7 +148,7 @@ def test_a_graph_that_says_something_else_is_not_written(tmp_path: Path) -> None
     with pytest.raises(ValueError) as refused:
         export(model_with(Branching()), tmp_path / "out", "torchscript")
     assert str(refused.value).startswith(
-        "an export may differ from PyTorch by 0.0001 of a probability, TorchScript of a plain "
+        "an export may differ from PyTorch by 0.001 of a probability, TorchScript of a plain "
         "U-Net differs by "
     )
     assert str(refused.value).endswith(
