@@ -73,7 +73,7 @@ def _export(options: ExportOptions) -> None:
     print(f"{plain(str(options.out))}: {', '.join(sizes)}")
 
 
-def _real(model: "Model") -> "tuple[str, Levels] | None":
+def _real(model: "Model") -> "Levels | None":
     """Images of the model's run; None, which is said, where they are not at hand."""
     from brainseg.inference.export.real import first_patient
 
@@ -86,14 +86,13 @@ def _real(model: "Model") -> "tuple[str, Levels] | None":
 
 def _print(compared: "list[Difference]") -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("input", "shape", "greatest", "mean", "mask differs", box=None)
     table.title, table.title_justify = "difference of probability to PyTorch", "left"
     for difference in compared:
         shape = " x ".join(map(str, difference.shape))
         table.add_row(
-            Text(plain(difference.input)),
+            difference.input,
             shape,
             f"{difference.greatest:.1e}",
             f"{difference.mean:.1e}",

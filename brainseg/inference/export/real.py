@@ -14,8 +14,8 @@ from brainseg.records.run import Run
 MOST = 8  # slices, from the middle of the patient
 
 
-def first_patient(model: Model) -> tuple[str, Levels]:
-    """Slices (B, C, N, N) of the first patient of the run that a model comes from, and its name.
+def first_patient(model: Model) -> Levels:
+    """Slices (B, C, N, N) of the first patient of the run that a model comes from.
 
     Raises:
         ValueError: the model has no run beside it, or its images cannot be read.
@@ -30,4 +30,4 @@ def first_patient(model: Model) -> tuple[str, Levels]:
     cuts = rows.iloc[start : start + MOST][["image", "index", "axis", "orientation"]]
     images = [read_image(root, *cut) for cut in cuts.itertuples(index=False, name=None)]
     squares_BNNC = model.prepare(images).squares_SNNC
-    return f"patient {rows['patient'].iloc[0]}", squares_BNNC.transpose(0, 3, 1, 2).copy()
+    return squares_BNNC.transpose(0, 3, 1, 2).copy()

@@ -48,13 +48,11 @@ def require_exportable(folder: Path, to: Format) -> None:
         bundle.require_own_folder(folder, files_of(to), "an export")
 
 
-def export(
-    model: Model, folder: Path, to: Format, real: tuple[str, Levels] | None = None
-) -> list[Difference]:
+def export(model: Model, folder: Path, to: Format, real: Levels | None = None) -> list[Difference]:
     """Write the model into ``folder``, which is made; an earlier export in it is replaced.
 
     Args:
-        real: slices of a patient (B, C, N, N) for the comparison, and what they are in words.
+        real: slices of a patient (B, C, N, N) for the comparison; no name goes into the files.
 
     Returns:
         How far a graph is from PyTorch, input by input; none for safetensors, which holds the
@@ -79,9 +77,7 @@ def export(
     return compared
 
 
-def _write(
-    model: Model, draft: Path, to: GraphFormat, real: tuple[str, Levels] | None
-) -> list[Difference]:
+def _write(model: Model, draft: Path, to: GraphFormat, real: Levels | None) -> list[Difference]:
     graph, writer, path = graph_of(model), WRITERS[to], draft / FILES[to]
     facts = facts_of(model, graph, to)
     inputs = random_inputs(
@@ -89,7 +85,7 @@ def _write(
     )
     with _refusing(model, to):
         writer.write(graph, model.channels, facts, path)
-        shown = chain(inputs, [real] if real else [])
+        shown = chain(inputs, [] if real is None else [("real", real)])
         compared = differences(model, writer.opened(path), shown, stride=graph.stride)
     _require_rounding(compared, model, to)
     write_text(draft / README, readme(model, graph, to, compared))

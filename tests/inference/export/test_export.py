@@ -100,15 +100,15 @@ def test_a_program_without_brainseg_says_what_the_model_says(
 
 @pytest.mark.parametrize("to", GRAPHS)
 def test_the_folder_says_how_to_call_the_graph(to: GraphFormat, tmp_path: Path) -> None:
-    export(untrained(PLAIN), tmp_path / "out", to, real=("patient X", levels(2, 3, 32, 32)))
+    export(untrained(PLAIN), tmp_path / "out", to, real=levels(2, 3, 32, 32))
     facts = json.loads((tmp_path / "out" / "export.json").read_text())
     assert facts["input"]["shape"] == ["slices", 3, "height", "width"]
     assert (facts["image_size"], facts["threshold"], facts["channels"]) == (32, 0.4, list("abc"))
     assert facts["classes"] == {"0": "background", "1": "tumour"}
-    assert facts["compared_with_pytorch"][-1]["input"] == "patient X"
+    assert facts["compared_with_pytorch"][-1]["input"] == "real"
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "patient X" in page and "resizes it to 32 x 32" in page
-    code = page.split("```python\n")[1].split("```")[0]
+    assert "| real | 2 x 3 x 32 x 32 |" in page and "resizes it to 32 x 32" in page
+    code = page.partition("## As ")[2].split("```python\n")[1].split("```")[0]
     image = f"import numpy\nimage = numpy.zeros((2, 3, 40, 30), numpy.uint8)\n{code}"
     done = alone(tmp_path / "out", f"{image}\nprint(mask.shape, mask.dtype)")
     assert done.stdout == "(2, 40, 30) bool\n", done.stderr
@@ -228,7 +228,7 @@ def test_the_command_compares_on_the_images_of_the_run(run: Path, tmp_path: Path
     done = brainseg("export", trial, out, "--to", "torchscript")
     assert (done.status, done.stderr) == (0, "")
     rows = [line.split() for line in done.stdout.splitlines() if " x 3 x " in line]
-    assert [row[0] for row in rows] == ["random"] * 5 + ["patient"]
+    assert [row[0] for row in rows] == ["random"] * 5 + ["real"]
     assert all(row[-2:] == ["0", "pixels"] for row in rows)
     assert done.stdout.splitlines()[-1].startswith(f"{out}: README.md (")
 
