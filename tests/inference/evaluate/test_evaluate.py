@@ -354,6 +354,30 @@ def test_a_run_without_locked_patients_says_so(data: Path, run: Run) -> None:
     assert_refused(run, "started with --test 0 and has none; name an outside data set with --data")
 
 
+def test_a_locked_patient_who_trained_is_said(run: Run) -> None:
+    table = read_slices(run.slices)
+    table.loc[table.query("part == 'test'").index[0], "part"] = "train"
+    table.to_csv(run.slices, index=False)
+    done = brainseg("evaluate", str(run.path))
+    assert done.status == 0 and "1 locked patient also trained" in done.stdout
+
+
+def test_a_patient_without_tumour_is_counted_as_undefined(run: Run, outside: Path) -> None:
+    folder = Path(shutil.copytree(outside, run.path.parent / "screening"))
+    patient = sorted(path for path in folder.iterdir() if path.is_dir())[0]
+    for mask in patient.glob("*_mask.tif"):
+        cv2.imwrite(str(mask), 0 * cv2.imread(str(mask), -1))
+    name = evaluate(run, Question(data=str(folder)), nothing, silent)
+    shown = read_evaluation(run, name)
+    rows = shown.scores.query("role == 'winner' and resolution == 'native'").set_index("metric")
+    first = shown.patients.query("role == 'winner' and resolution == 'native'").iloc[0]
+    predicts = first["tp"] + first["fp"] > 0
+    assert rows.loc["hd95", "undefined"] == 1
+    assert rows.loc["dice", "undefined"] == (0 if predicts else 1)
+    assert first["dice"] == (0 if predicts else 1)
+    assert rows.loc["tumour_slice_dice", "n"] == 3, "who has no tumour slice has no such score"
+
+
 def test_a_run_that_still_trains_spends_no_opening(run: Run) -> None:
     run.note("0001", "running")
     assert_refused(run, r"must have ended before patients are opened.*1 of the 2 trials.*0001")
