@@ -154,8 +154,9 @@ def _threshold(description: Description) -> str:
 
 def _scores(description: Description) -> str:
     scores = description.scores
+    openings = "\n\n".join(map(_opening, scores.get("openings", [])))
     if scores.get("dice") is None:
-        return "Nothing is recorded of it."
+        return openings or "Nothing is recorded of it."
     interval = ""
     if scores.get("low") is not None:
         interval = f" (95 % interval {scores['low']:.3f} to {scores['high']:.3f})"
@@ -167,7 +168,29 @@ def _scores(description: Description) -> str:
         "Dice is 2 tp / (2 tp + fp + fn) over all pixels of a patient's slices at the training "
         "resolution, at threshold 0.5; 1 where there is no tumour and none is predicted."
     )
-    return "\n\n".join(lines)
+    return "\n\n".join(filter(None, [openings, *lines]))
+
+
+def _opening(opening: Mapping[str, Any]) -> str:
+    """What patients showed who had no part in the model, as a table."""
+    who = "the locked patients"
+    if opening.get("kind") != "locked":
+        who = f"the patients of another data set, {as_markdown(opening.get('name', ''))}"
+    rows = [
+        f"| {as_markdown(score['metric'])} | {score.get('unit') or ''} | {_figure(score, 'value')} "
+        f"| {_figure(score, 'low')} to {_figure(score, 'high')} | {score.get('n') or 0:g} |"
+        for score in opening["scores"]
+    ]
+    head = (
+        f"**On {who}**, who had no part in it, at the native resolution of the files "
+        f"({as_markdown(opening.get('time', ''))}):\n\n"
+        "| metric | unit | value | 95 % interval | of |\n|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows)
+
+
+def _figure(score: Mapping[str, Any], name: str) -> str:
+    return "-" if score.get(name) is None else f"{score[name]:.3f}"
 
 
 def _measured(description: Description) -> str:

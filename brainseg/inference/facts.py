@@ -14,12 +14,17 @@ from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import Encoder, TrialConfig
 from brainseg.data.splits.folds import rows_of
+from brainseg.inference.evaluate.results import FACTS, read_evaluation
+from brainseg.inference.model import Model
 from brainseg.inference.winner import Ranking, RunConfiguration
 from brainseg.models import medical_weights
 from brainseg.models.encoders import published_weights
 from brainseg.models.weights import is_path
+from brainseg.records.files import Unreadable
 from brainseg.records.queries import fold_count, leaks
+from brainseg.records.run import Run
 
+SCORE = ["metric", "unit", "threshold", "value", "low", "high", "n"]  # columns of an evaluation
 WEIGHTS = "model.encoder.weights"  # in a configuration, may be a path
 
 
@@ -139,3 +144,31 @@ def scores_of_refit(refits: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a refit, which nobody validates: what its configuration scored before."""
     names = ("measured", "dice", "low", "high", "patients")
     return {**{name: refits.get(name) for name in names}, "of": refits.get("name", "")}
+
+
+def openings_of(runs: Sequence[Run], model: Model) -> list[dict[str, Any]]:
+    """What evaluations of these runs showed of a model, at the native resolution of the files."""
+    names = [(run, file.parent.name) for run in runs for file in run.evaluations.glob(f"*/{FACTS}")]
+    if not names:
+        return []
+    digest = model.digest()
+    opened = (_opening(run, name, digest) for run, name in sorted(names, key=lambda at: at[1]))
+    return [opening for opening in opened if opening]
+
+
+def _opening(run: Run, name: str, digest: str) -> dict[str, Any]:
+    """One evaluation's scores of a model; none if it did not score it, or cannot be read."""
+    try:
+        evaluation = read_evaluation(run, name)
+    except (Unreadable, OSError):
+        return {}
+    models = evaluation.facts["models"]
+    names = [model.get("name") for model in models if model.get("digest") == digest]
+    table = evaluation.scores
+    rows = table[table["model"].isin(names) & (table["resolution"] == "native")]
+    scores = [
+        {column: None if pd.isna(row[column]) else row[column] for column in SCORE}
+        for row in rows[SCORE].to_dict("records")
+    ]
+    facts = {key: evaluation.facts.get(key, "") for key in ("name", "kind", "time")}
+    return {**facts, "scores": scores} if scores else {}

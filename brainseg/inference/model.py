@@ -7,6 +7,7 @@ way back undoes the square.
 Shapes: S slices of a patient, H rows, W columns, C channels, N pixels a side in the network.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,15 @@ class Model:
             f"<Model {described.name!r}: {described.kind} of {networks}, channels {channels}, "
             f"{self.image_size} pixels, threshold {self.threshold:g}, {self.machine.device}>"
         )
+
+    def digest(self) -> str:
+        """The SHA-256 of all tensors: of equal weights it is the same from any file."""
+        digest = hashlib.sha256()
+        for network in self.networks:
+            for name, tensor in network.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def threshold(self) -> float:

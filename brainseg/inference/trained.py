@@ -44,6 +44,9 @@ def model_of_run(run: Run, arm: str | None, log: Log, *, refit: bool = True) -> 
     if refit and "refits" not in snapshot.sweep and (made := refit_of(run, chosen)):
         log(f"takes the refit of {chosen.name}, {made.path}")
         return model_of_run(made, None, log)
+    if not ranking.is_search and len(chosen.members) < len(chosen.trials):
+        count = f"{len(chosen.members)} of its {len(chosen.trials)} trainings"
+        log(f"{chosen.name}: {count} are done, and the model is of these")
     return _model(snapshot, chosen, ranking, log, alone=ranking.is_search)
 
 
@@ -98,7 +101,9 @@ def _model(
         members.append(member)
     data, refits = run.sweep["data"], run.sweep.get("refits")
     kind: Kind = "refit" if refits else "trial" if alone or len(tasks) == 1 else "ensemble"
-    scores = facts.scores_of(run, ranking, chosen, alone=alone) if ranking else {}
+    scores = facts.scores_of_refit(refits) if refits else {}
+    if ranking and not refits:
+        scores = facts.scores_of(run, ranking, chosen, alone=alone)
     described = Description(
         name=chosen.name,
         kind=kind,
@@ -107,22 +112,32 @@ def _model(
         channels=recorded_names(data),
         label=data.get("label", ""),
         data=facts.data_of(run, [task.config for task in tasks]),
-        run=facts.origin_of(run, ranking, chosen),
-        scores=facts.scores_of_refit(refits) if refits else scores,
+        run=facts.origin_of(run, None if refits else ranking, chosen),
+        scores=scores,
         weights=facts.weights_of(tasks[0].config),
         versions=dict(run.sweep.get("versions", {})),
     )
-    model = Model(described, networks, run.path)
-    if refits:
+    return _completed(Model(described, networks, run.path), run, chosen, log)
+
+
+def _completed(model: Model, run: RunSnapshot, chosen: RunConfiguration, log: Log) -> Model:
+    """The model with its threshold, and with what evaluations showed of it."""
+    places = [Run(run.path)]
+    if refits := run.sweep.get("refits"):
         threshold = _threshold_of_refit(run, refits, log)
+        places += filter(None, [_refitted(run, refits)])
     else:
         each = zip(chosen.members, model.networks, strict=True)
         single = {
-            trial: partial(Model, described, [network], run.path, model.machine)
+            trial: partial(Model, model.description, [network], run.path, model.machine)
             for trial, network in each
         }
         threshold = choose(Run(run.path), single, _chosen_on(run, chosen), log)
-    return Model(replace(described, threshold=threshold), networks, run.path, model.machine)
+    scores = dict(model.description.scores)
+    if openings := facts.openings_of(places, model):
+        scores["openings"] = openings
+    described = replace(model.description, threshold=threshold, scores=scores)
+    return Model(described, model.networks, run.path, model.machine)
 
 
 def _chosen_on(run: RunSnapshot, chosen: RunConfiguration) -> str:
@@ -135,8 +150,7 @@ def _chosen_on(run: RunSnapshot, chosen: RunConfiguration) -> str:
 
 def _threshold_of_refit(refit: RunSnapshot, refits: Mapping[str, Any], log: Log) -> Threshold:
     """That of the configuration which was trained again, in the run where it was measured."""
-    places = (Path(refits["run"]), refit.path.resolve().parent / refits["name"])
-    run = next((Run(place) for place in places if Run(place).sweep.is_file()), None)
+    run = _refitted(refit, refits)
     if run is None:
         return Threshold(why=f"{refits['name']}, the run that it would be chosen in, is not there")
     snapshot = RunSnapshot.load(run)
@@ -145,6 +159,12 @@ def _threshold_of_refit(refit: RunSnapshot, refits: Mapping[str, Any], log: Log)
         trial: partial(_alone, Task(run.path, trial)) for trial in chosen.members
     }
     return choose(run, single, f"{_chosen_on(snapshot, chosen)} ({refits['name']})", log)
+
+
+def _refitted(refit: RunSnapshot, refits: Mapping[str, Any]) -> Run | None:
+    """The run whose configuration was trained again; None where it has gone."""
+    places = (Path(refits["run"]), refit.path.resolve().parent / refits["name"])
+    return next((Run(place) for place in places if Run(place).sweep.is_file()), None)
 
 
 def _alone(task: Task) -> Model:

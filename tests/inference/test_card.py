@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from brainseg.config.hyperparameters import Encoder, Plain, TrialConfig
@@ -13,6 +14,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.inference.bundle import write_bundle
 from brainseg.inference.card import card
 from brainseg.inference.description import Description, Member, Threshold
+from brainseg.inference.evaluate.results import TABLES, Evaluation, write_evaluation
 from brainseg.inference.facts import shareable, weights_of
 from brainseg.inference.sources import open_model
 from tests.support.trials import TINY, nothing, run_of, trained
@@ -114,3 +116,31 @@ def test_names_of_others_are_text_and_no_markup() -> None:
     run = {"name": HOSTILE, "uid": "1", "question": HOSTILE}
     text = card(described(name=HOSTILE, run=run, data={**DATA, "sites": [HOSTILE]}))
     assert "<script>" not in text and "\nnext" not in text and "**b**" not in text
+
+
+def test_what_locked_patients_showed_is_in_the_card_after_an_evaluation(tmp_path: Path) -> None:
+    data = write_phantoms(tmp_path / "data", patients=6, slices=6, size=48)
+    run = run_of(data, tmp_path / "run")
+    trial = trained(run, "0000", TINY, nothing)
+    model = open_model(trial.path)
+    scores = pd.DataFrame(
+        {"model": "a", "role": "winner", "resolution": ["native", "training"], "threshold": 0.5}
+        | {"metric": "dice", "unit": "", "value": [0.71, 0.72], "low": [0.6, None], "high": 0.8}
+        | {"n": 9, "undefined": 0, "why_not": ""}
+    )
+    named = {"name": "a", "digest": model.digest()}
+    facts = {"format": 1, "name": "locked", "kind": "locked", "time": "t", "data": {}, "rules": []}
+    tables = [scores, *[pd.DataFrame({"model": ["a"]})] * 3]
+    for name, digest in (("locked", model.digest()), ("other", "0")):
+        shown = Evaluation(
+            facts={**facts, "models": [{**named, "digest": digest}]},
+            **dict(zip(TABLES, tables, strict=True)),
+        )
+        write_evaluation(run.evaluations / name, shown)
+    again = open_model(trial.path).description
+    assert len(again.scores["openings"]) == 1
+    text = card(again)
+    assert "**On the locked patients**, who had no part in it" in text
+    assert "| dice |  | 0.710 | 0.600 to 0.800 | 9 |" in text and "0.720" not in text
+    write_bundle(tmp_path / "bundle", open_model(trial.path))
+    assert open_model(tmp_path / "bundle").description.scores == again.scores

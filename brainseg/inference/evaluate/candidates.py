@@ -1,6 +1,5 @@
 """Which models an opening scores: the winner, its refit, the report's models where confirmed."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,16 +59,6 @@ def candidates(run: Run, arm: str | None) -> list[Candidate]:
     return chosen
 
 
-def digest_of(model: Model) -> str:
-    """The SHA-256 of all tensors of a model: of equal weights it is the same in any file."""
-    digest = hashlib.sha256()
-    for network in model.networks:
-        for name, tensor in network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def facts_of(candidate: Candidate, model: Model) -> dict[str, Any]:
     """What evaluation.json says of a model."""
     described = model.description
@@ -77,7 +66,7 @@ def facts_of(candidate: Candidate, model: Model) -> dict[str, Any]:
         "name": candidate.name,
         "role": candidate.role,
         "kind": described.kind,
-        "digest": digest_of(model),
+        "digest": model.digest(),
         "members": [member.trial for member in described.members],
         "threshold": model.threshold,
         "chosen_on": described.threshold.chosen_on or described.threshold.why,
