@@ -33,7 +33,9 @@ MIDDLE = 0.52  # about half of all pixels are above it
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return tiny_model(threshold=Threshold(value=MIDDLE, chosen_on="nobody"))
+    return tiny_model(
+        threshold=Threshold(value=MIDDLE, chosen_on="x", patients=1, dice=0.5, dice_at_half=0.4)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brainseg.cli.console import ProgressBar, errors, terminal
 from brainseg.cli.options.parser import Commands, Parser, number, one_of
-from brainseg.data.address import local_path
+from brainseg.data.address import is_address, local_path
 from brainseg.process import plain, terminable
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def add_command(commands: "Commands[Parser]") -> None:
     add("model", type=Path, metavar="MODEL", help="a bundle, a trial's folder or a run")
     add(
         "images",
-        type=Path,
         metavar="IN",
         nargs="+",
         help="a folder in any layout, with masks or without; PNG, TIFF, JPEG or NIfTI files; or a "
@@ -91,7 +90,7 @@ def _add_options(parser: Parser) -> None:
 @terminable()
 def _predict(args: "argparse.Namespace") -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged file is reported once, by us
-    paths, out = [local_path(path) for path in args.images], local_path(args.out)
+    paths, out = [_input(path) for path in args.images], local_path(args.out)
     _require_apart(paths, out)
     from brainseg.data.formats.for_model import find_images
     from brainseg.inference.predict import record
@@ -121,6 +120,16 @@ def _predict(args: "argparse.Namespace") -> None:
         _say_what_is_there(work)
         _show(work.run(), len(work.cases))
     _say_what_was_done(work)
+
+
+def _input(path: str) -> Path:
+    """An input on this machine, copied here first if it lies in a store."""
+    if not is_address(path):
+        return local_path(path)
+    from brainseg.data.remote import local_copy
+    from brainseg.records.cache import default_cache
+
+    return local_copy(path, default_cache())
 
 
 def _require_apart(paths: list[Path], out: Path) -> None:
@@ -162,17 +171,22 @@ def _say_channels(images: "Images", model: "Model") -> None:
 
 def _show(done: Iterator["Done"], total: int) -> None:
     """A bar on a terminal; elsewhere a line for some of the cases, and for each problem."""
-    on_terminal = errors().is_terminal
+    on_terminal, problems = errors().is_terminal, []
     for count, case in enumerate(ProgressBar("predicting")(done, total), start=1):
         some = total <= EACH or count % (total // EACH) == 0 or count == total
         if case.problem:
-            _complain(f"{case.case}: {case.problem}")
+            problems.append(f"{case.case}: {case.problem}")
+        if not on_terminal:  # where a bar is shown, problems follow it
+            _complain(*problems)
+            problems.clear()
         if some and not on_terminal:
             print(plain(f"{count}/{total} {_in_words(case)}"), flush=True)
+    _complain(*problems)
 
 
-def _complain(problem: str) -> None:
-    errors().print(plain(problem), highlight=False, markup=False, soft_wrap=True)
+def _complain(*problems: str) -> None:
+    for problem in problems:
+        errors().print(plain(problem), highlight=False, markup=False, soft_wrap=True)
 
 
 def _in_words(done: "Done") -> str:

@@ -25,6 +25,7 @@ from brainseg.data.readers.images import read_image, single_threaded
 from brainseg.data.readers.problems import Problem, Refused, unreadable
 from brainseg.data.table import CUT
 from brainseg.inference.model import BATCH, Model, Prepared, Probabilities
+from brainseg.training.guards import memory
 
 AHEAD = 256  # slices that are read before the network needs them, as squares of its own size
 CASES = 2  # cases that are, however many slices they have
@@ -153,7 +154,7 @@ def _in_batches(
         reads = [(answer.read, row) for answer, row in batch]
         squares = [read.squares_SNNC[row] for read, row in reads if isinstance(read, Prepared)]
         scalings = [read.scaling_SC3[row] for read, row in reads if isinstance(read, Prepared)]
-        squares_BNN = model.of_squares(np.stack(squares), np.stack(scalings), flip=flip)
+        squares_BNN = _within_memory(model, np.stack(squares), np.stack(scalings), flip=flip)
         for (answer, _), square_NN in zip(batch, squares_BNN, strict=True):
             answer.squares.append(square_NN)
 
@@ -169,6 +170,31 @@ def _in_batches(
         compute(len(queue))
     while answers:
         yield _given(answers)
+
+
+def _within_memory(
+    model: Model,
+    squares_BNNC: NDArray[np.uint8],
+    scaling_BC3: NDArray[np.float32],
+    *,
+    flip: bool,
+) -> Probabilities:
+    """The probabilities of a batch, which goes through the network in parts where memory is short.
+
+    Raises:
+        MemoryError: there is not enough for a single slice.
+    """
+    batch = len(squares_BNNC)
+    while True:
+        try:
+            return model.of_squares(squares_BNNC, scaling_BC3, flip=flip, batch=batch)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_shortage(error):
+                raise
+        if batch == 1:
+            raise MemoryError
+        batch //= 2
+        memory.free()
 
 
 def _given(answers: deque[_Answer]) -> tuple[Case, Outcome]:
