@@ -31,6 +31,7 @@ COMMANDS = [
     "refit",
     "evaluate",
     "predict",
+    "export",
     "reproduce",
 ]
 HELPS = [
