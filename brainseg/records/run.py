@@ -66,7 +66,7 @@ SWEEP_FIELDS = Fields(
 OPENING_FIELDS = Fields(
     ("time", "name", "kind", "fingerprint", "patients", "models", "command"),
     dict.fromkeys(("time", "name", "kind", "data", "fingerprint", "command", "reason"), str)
-    | {"patients": int, "slices": int, "models": list},
+    | {"patients": int, "slices": int, "models": list, "contents": list},
 )
 COMPUTE_FIELDS = Fields(("precision",), {"precision": str})
 Precision = Literal["float32", "bfloat16"]

@@ -4,6 +4,7 @@ What can be refused is refused here, before an opening is recorded: an opening t
 would be spent for nothing.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from brainseg.data.persons import person
 from brainseg.data.quality.duplicates import group_patients, hash_slices
 from brainseg.data.readers.images import read_image, require_same_size
 from brainseg.data.readers.masks import read_mask
+from brainseg.data.readers.paths import JOINT
 from brainseg.data.readers.problems import counted, some
 from brainseg.data.remote import local_copy
 from brainseg.data.table import CUT, read_slices
@@ -57,6 +59,15 @@ class Cohort:
     @property
     def patients(self) -> int:
         return int(self.table["patient"].nunique())
+
+    def digests(self) -> list[str]:
+        """16 hex digits of each patient's image files: the same under other names."""
+        known = file_contents(self.table, self.root)
+        digests = []
+        for _, images in self.table.groupby("patient", sort=False)["image"]:
+            contents = sorted({known[name] for image in images for name in image.split(JOINT)})
+            digests.append(hashlib.sha256(" ".join(contents).encode()).hexdigest()[:16])
+        return digests
 
 
 def locked_cohort(run: Run, log: Log) -> Cohort:

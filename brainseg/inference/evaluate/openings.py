@@ -49,6 +49,7 @@ def open_cohort(
         fingerprint=cohort.fingerprint,
         patients=cohort.patients,
         slices=len(cohort.table),
+        contents=cohort.digests(),
         models=list(models),
         command=command,
         reason=reason,
@@ -64,10 +65,13 @@ def shown(run: Run, opening: dict[str, Any]) -> bool:
 def _before(run: Run, cohort: Cohort) -> Iterator[tuple[Run, dict[str, Any]]]:
     """Earlier openings of the same patients: by this run, then by others beside it.
 
-    A search, its confirmation and its refit lock the same patients, each in a folder of its own.
+    Of an outside data set one patient is enough, whatever the name. A search, its confirmation and
+    its refit lock the same patients, each in a folder of its own.
     """
+    digests = set(cohort.digests())
     for opening in run.openings():
-        if opening["fingerprint"] == cohort.fingerprint:
+        same = opening["fingerprint"] == cohort.fingerprint
+        if same or digests & set(opening.get("contents", [])):
             yield run, opening
     here = run.path.resolve()
     for path in sorted(here.parent.glob("*/opened.jsonl")):
@@ -84,7 +88,7 @@ def _before(run: Run, cohort: Cohort) -> Iterator[tuple[Run, dict[str, Any]]]:
 
 
 def _refusal(cohort: Cohort, run: Run, first: dict[str, Any]) -> str:
-    who = "the locked patients" if cohort.kind == LOCKED else f"the patients of {cohort.name}"
+    who = "the locked patients" if cohort.kind == LOCKED else f"patients of {cohort.name}"
     names = "; ".join(str(model.get("name", "?")) for model in first["models"])
     looked = (
         f"see {run.evaluations / str(first['name'])}"

@@ -239,7 +239,15 @@ def test_an_outside_data_set_has_its_own_folder(run: Run, outside: Path) -> None
     assert "4 patients of hospital" in done.stdout
     assert [line["name"] for line in run.openings()] == ["locked", "hospital"]
     again = brainseg("evaluate", str(run.path), "--data", str(outside))
-    assert again.status == 2 and "the patients of hospital are opened once" in again.stderr
+    assert again.status == 2 and "patients of hospital are opened once" in again.stderr
+    # Neither is one of them under another name.
+    visitor = run.path.parent / "visitor" / "stranger"
+    source = sorted(path for path in outside.iterdir() if path.is_dir())[0]
+    visitor.mkdir(parents=True)
+    for path in source.glob("*.tif"):
+        shutil.copy(path, visitor / path.name.replace(source.name, "stranger"))
+    renamed = brainseg("evaluate", str(run.path), "--data", str(visitor.parent))
+    assert renamed.status == 2 and "patients of visitor are opened once" in renamed.stderr
     # Other patients in a folder of that name are no second opening.
     elsewhere = write_phantoms(run.path.parent / "b" / "hospital", patients=3, slices=4, size=40,
                                seed=8)  # fmt: skip
