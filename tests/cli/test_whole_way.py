@@ -1,12 +1,16 @@
-"""The whole way on made-up patients: from a search to the masks of the winner, and back again."""
+"""The whole way on made-up patients: from a search to the masks of the winner, and its record."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import brainseg as package
+from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
-from brainseg.records.files import read_json, read_lines
+from brainseg.data.readers.images import read_image
+from brainseg.data.readers.masks import read_mask
+from brainseg.records.files import read_lines
 from brainseg.records.run import Run
 from tests.support.sweeps import Done, brainseg
 
@@ -37,16 +41,27 @@ def test_from_a_search_to_masks_and_back_to_the_record(
     confirmed = Run(Path("runs/small-confirm"))
     assert len(confirmed.trained()) == 6
 
-    shown = done("evaluate", "runs/small-confirm")
-    assert "small-confirm" in shown.stdout, shown
-    (opening,) = read_lines(confirmed.path / "opened.jsonl")
-    assert opening
-    again = brainseg("evaluate", "runs/small-confirm")
-    assert again.status == 2 and "--again" in again.stderr, again
-
-    for run, trial in (("small", "0000"), ("small-confirm", "0005")):
+    refitted = done("refit", "runs/small-confirm", *OFF)
+    assert "the model is ready" in refitted.stdout, refitted
+    for run, trial in (("small", "0000"), ("small-confirm", "0005"), ("small-refit", "0000")):
         same = done("reproduce", f"runs/{run}", trial)
         assert "matches to the bit" in same.stdout, same
-    model = package.load("runs/small-confirm")
-    assert model.description.kind == "ensemble"
-    assert read_json(confirmed.sweep, kind=dict)["phase"] == "confirm"
+
+    done("evaluate", "runs/small-refit")
+    (opening,) = read_lines(Path("runs/small-refit/opened.jsonl"))
+    assert "evaluate" in opening["command"]
+    again = brainseg("evaluate", "runs/small-refit")
+    assert again.status == 2 and "--again" in again.stderr, again
+
+    done("export", "runs/small-refit", "my-model")
+    predicted = done("predict", "my-model", str(data), "masks", "--overlay")
+    assert "8 of 8 cases done" in predicted.stdout, predicted
+    model = package.load("my-model")
+    assert model.description.kind == "refit" and (model.threshold > 0)
+    table = find_slices(data)
+    for patient, rows in table.groupby("patient"):
+        images = np.stack([read_image(data, image) for image in rows["image"]])
+        for image, mask_HW in zip(rows["image"], model.predict(images), strict=True):
+            kept = next(Path("masks").rglob(f"{Path(image).stem}_mask.*"))
+            written_HW = read_mask(Path("masks").resolve(), str(kept.relative_to("masks")))
+            assert ((written_HW > 0) == (mask_HW > 0)).all(), (patient, image)
