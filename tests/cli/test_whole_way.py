@@ -9,7 +9,6 @@ import brainseg as package
 from brainseg.data.formats.detect import find_slices
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import read_image
-from brainseg.data.readers.masks import read_mask
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
 from tests.support.sweeps import Done, brainseg
@@ -54,7 +53,7 @@ def test_from_a_search_to_masks_and_back_to_the_record(
     assert again.status == 2 and "--again" in again.stderr, again
 
     done("export", "runs/small-refit", "my-model")
-    predicted = done("predict", "my-model", str(data), "masks", "--overlay")
+    predicted = done("predict", "my-model", str(data), "masks", "--precision", "float32")
     assert "8 of 8 cases done" in predicted.stdout, predicted
     model = package.load("my-model")
     assert model.description.kind == "refit" and (model.threshold > 0)
@@ -62,6 +61,7 @@ def test_from_a_search_to_masks_and_back_to_the_record(
     for patient, rows in table.groupby("patient"):
         images = np.stack([read_image(data, image) for image in rows["image"]])
         for image, mask_HW in zip(rows["image"], model.predict(images), strict=True):
-            kept = next(Path("masks").rglob(f"{Path(image).stem}_mask.*"))
-            written_HW = read_mask(Path("masks").resolve(), str(kept.relative_to("masks")))
-            assert ((written_HW > 0) == (mask_HW > 0)).all(), (patient, image)
+            (kept,) = Path("masks").glob(f"*/{Path(image).stem}_mask.*")
+            written_HW = read_image(Path("masks").resolve(), str(kept.relative_to("masks")))[..., 0]
+            differing = (written_HW > 0) != (mask_HW > 0)  # roundings: other slices in a batch
+            assert differing.mean() < 0.001, (patient, image)

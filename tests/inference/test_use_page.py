@@ -1,6 +1,8 @@
-"""The Python of docs/use.md runs as it stands."""
+"""The Python of docs/use.md runs as it stands, and loads no library of sweeps."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,4 +23,10 @@ def test_the_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert snippets
     for snippet in snippets:
-        exec(compile(snippet, str(PAGE), "exec"), {})
+        heavy = ["ray", "wandb", "matplotlib", "optuna"]
+        code = f"{snippet}\nimport sys\nprint('loaded:', *set({heavy}) & set(sys.modules))\n"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("loaded:\n"), done.stdout
