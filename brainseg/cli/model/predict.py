@@ -27,8 +27,8 @@ examples:
   brainseg predict my-model scans masks --flip --overlay
   brainseg predict runs/encoders scan.nii.gz masks
   brainseg predict my-model flair.nii.gz t1.nii.gz masks     two channels of one
-exit status: 0 all done; 1 some files could not be predicted or scored, and are
-named; 2 bad input; 4 the machine's fault, the same command resumes
+exit status: 0 all done; 1 some files could not be predicted or scored, and
+are named; 2 bad input; 4 the machine's fault, the same command resumes
 Not a medical device.
 """
 
