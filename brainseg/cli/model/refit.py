@@ -84,7 +84,7 @@ def _refit(options: RefitOptions) -> None:
         sweep = sweep_of(run, options.arm)
         job = _job(options, run)
         run_and_report(sweep, job)
-        _print_next(Run(options.run.parent / sweep.name))
+        _print_next(Run(job.storage / sweep.name), run)
 
 
 def _job(options: RefitOptions, run: Run) -> "Job":
@@ -145,14 +145,12 @@ def _print_resumed(sweep: Sweep, chosen: "RunConfiguration", folder: Run) -> Non
 
 def _cost(run: "RunSnapshot", sweep: Sweep, chosen: "RunConfiguration") -> str:
     """About what it costs, from what the configuration's trainings cost on fewer patients."""
-    from brainseg.records.queries import fold_count
+    from brainseg.data.splits.folds import rows_of
 
     assert isinstance(sweep.strategy, Points), "made by refit"
-    counts, folds = run.sweep["split"]["counts"], fold_count(run.sweep)
-    if folds:
-        growth = folds / (folds - 1)
-    else:
-        growth = 1 + counts["validation"]["slices"] / counts["train"]["slices"]
+    trained = run.trials[chosen.members[0]].record.params
+    rows, _ = rows_of(run.slices, trained.get("fold", 0), trained.get("seed", 0))
+    growth = (run.slices["part"] != "test").sum() / len(rows)
     seconds = fmean(run.trials[trial].device_seconds for trial in chosen.members)
     return (
         f"one training of {sweep.space.config(sweep.first[0]).epochs} epochs, with seed "
@@ -161,23 +159,26 @@ def _cost(run: "RunSnapshot", sweep: Sweep, chosen: "RunConfiguration") -> str:
     )
 
 
-def _print_next(run: Run) -> None:
+def _print_next(run: Run, origin: Run) -> None:
     """What the model is for, if there is one: a trial that was stopped by hand has none."""
+    from brainseg.search.refit import folder_of_winner
+
     if any(record.state != TrialState.DONE for record in run.trials()):
         return
-    locked = run.settings()["split"]["counts"].get("test")
-    steps = {
-        f"evaluate {run.path}": f"score it, once, on the {locked['patients']} locked patients",
+    if locked := run.settings()["split"]["counts"].get("test"):
+        beside = folder_of_winner(origin).path == run.path
+        whom = f"evaluate {(origin if beside else run).path}"
+        what = f"the {locked['patients']} locked patients, once"
+        steps = {whom: f"{what}: it and what was confirmed" if beside else what}
+    else:
+        steps = {f"evaluate {run.path} --data OTHER": "on patients of elsewhere: none are locked"}
+    steps |= {
         f"predict {run.path} IN OUT": "masks of new images",
-        f"export {run.path} OUT": "a file for other programs",
+        f"export {run.path} OUT": "for other programs",
     }
-    if not locked:
-        del steps[f"evaluate {run.path}"]
-        steps = {f"evaluate {run.path} --data OTHER": "score it on patients of elsewhere", **steps}
-    width = max(map(len, steps))
     print("the model is ready:")
     for step, purpose in steps.items():
-        print(f"  brainseg {step:{width}}  {purpose}")
+        print(f"  brainseg {step}    {purpose}")
 
 
 def _refits(run: "RunSnapshot", ranking: "Ranking", chosen: "RunConfiguration") -> Refits:
