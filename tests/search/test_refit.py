@@ -62,10 +62,14 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def search(patients: Path, tmp_path: Path) -> Run:
+    return searched(patients, tmp_path / "runs", SEARCH)
+
+
+def searched(patients: Path, storage: Path, sweep: Sweep) -> Run:
     """Trials of two configurations, and 2 of 8 patients locked."""
-    run = begun(read_data(str(patients), "auto", silent), Run(tmp_path / "runs/rates"), SEARCH)
+    run = begun(read_data(str(patients), "auto", silent), Run(storage / sweep.name), sweep)
     for point, dice in ((BEST, 0.8), (SECOND, 0.7)):
-        ended(run, SEARCH.space.config(point), dice)
+        ended(run, sweep.space.config(point), dice)
     return run
 
 
@@ -85,6 +89,10 @@ def ended(run: Run, config: TrialConfig, dice: float, held: Any = ()) -> None:
 
 @pytest.fixture
 def confirmed(search: Run) -> Run:
+    return confirm(search)
+
+
+def confirm(search: Run) -> Run:
     """What was second in the search is first in the confirmation."""
     sweep = confirmation(search, top=2, baselines="none")
     data = read_data(read_json(search.sweep)["data"]["root"], "auto", silent)
