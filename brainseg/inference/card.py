@@ -52,12 +52,12 @@ brainseg predict "this folder" IN OUT
 """
 
 
-def card(description: Description) -> str:
-    """README.md of a bundle, in Markdown."""
+def card(description: Description, use: str = "") -> str:
+    """The card in Markdown: of a bundle, or with ``use``, which says how another form is used."""
     config = description.trial_config
     sections = {
         "What it does": _purpose(description),
-        "How to use it": _use(description),
+        "How to use it": use or _use(description),
         "Data": _data(description),
         "Images and preprocessing": preprocessing(config, description.channels),
         "Threshold": _threshold(description),

@@ -10,6 +10,7 @@ from brainseg.inference.export.formats import FACTS, FILES, NAMES, GraphFormat
 from brainseg.inference.export.graph import Graph
 from brainseg.inference.export.parity import Difference
 from brainseg.inference.model import Model
+from brainseg.inference.preprocessing import preprocessing
 
 TOGETHER = {  # what normalise makes of a batch
     "patient": "The slices of one call must be of one patient: their levels are scaled together.",
@@ -30,28 +31,26 @@ with torch.inference_mode():
     probability = model(torch.from_numpy(image)).numpy()""",
 }
 TEXT = """\
-{card}
-## As {format}: {file}
+{file} is the model as {format}: a program needs neither brainseg nor its settings.
 
 ```python
 {call}
 mask = probability > {threshold}
 ```
 
-- `image`: uint8, shape (slices, {channels}, height, width){names}. {together}
+- `image`: uint8, shape (slices, {channels}, height, width). {together}
 - `probability`: float32, shape (slices, height, width), that a pixel is {tumour}.
 - Any number of slices a call. {sizes}
-- Grey levels are scaled inside the graph. It does not resize: `brainseg predict` maps the
-  intensities of a patient to 0 to 255 (8-bit images stay as they are), pads each slice with 0 to a
-  centred square, resizes it to {image_size} x {image_size}, and takes `probability` back the same
-  way. Do so before and after a call: the model was trained on slices of that size.
-- All of this for programs: `{facts}`, and within the file.
+- Of the steps under "Images and preprocessing" the third is inside the graph, the first two and the
+  way back are not: take slices to {image_size} x {image_size} pixels as they say, since the model
+  was trained on that size.
+- `{facts}` says this to programs, and so does {file} itself.
 
 Compared with PyTorch, difference of probability:
 
 | input | shape | greatest | mean | pixels whose mask differs |
 | --- | --- | --- | --- | --- |
-{rows}
+{rows}\
 """
 
 
@@ -75,6 +74,7 @@ def facts_of(model: Model, graph: Graph, to: GraphFormat) -> dict[str, Any]:
         "threshold": model.threshold,
         "image_size": model.image_size,
         "normalise": model.normalise,
+        "preprocessing": preprocessing(described.trial_config, described.channels),
         "kind": described.kind,
         "members": len(model.networks),
         "run": dict(described.run),
@@ -83,27 +83,26 @@ def facts_of(model: Model, graph: Graph, to: GraphFormat) -> dict[str, Any]:
 
 
 def readme(model: Model, graph: Graph, to: GraphFormat, compared: Sequence[Difference]) -> str:
-    """The model card, and how to call the graph."""
-    size, names = graph.only_size, ", ".join(model.description.channels)
-    any_size = (
-        f"Any number of slices of any size: padded to a multiple of {graph.stride}, and cropped."
-    )
-    return TEXT.format(
-        card=card(model.description),
+    """The model card, with how to call the graph."""
+    size = graph.only_size
+    any_size = f"Slices of any size: padded inside to a multiple of {graph.stride}, and cropped."
+    use = TEXT.format(
         format=NAMES[to],
         file=FILES[to],
         call=CALLS[to],
         threshold=model.threshold,
         channels=model.channels,
-        names=f", channels {names}" if names else "",
         together=TOGETHER[model.normalise],
         tumour=CLASSES[1],
         sizes=f"Slices of {size} x {size}, and of no other size." if size else any_size,
         image_size=model.image_size,
         facts=FACTS,
-        rows="\n".join(
-            f"| {d.input} | {' x '.join(map(str, d.shape))} | {d.greatest:.1e} | {d.mean:.1e} | "
-            f"{d.changed} |"
-            for d in compared
-        ),
+        rows="\n".join(map(_row, compared)),
     )
+    return card(model.description, use)
+
+
+def _row(difference: Difference) -> str:
+    shape = " x ".join(map(str, difference.shape))
+    figures = f"{difference.greatest:.1e} | {difference.mean:.1e} | {difference.changed}"
+    return f"| {difference.input} | {shape} | {figures} |"

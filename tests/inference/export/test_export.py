@@ -107,8 +107,9 @@ def test_the_folder_says_how_to_call_the_graph(to: GraphFormat, tmp_path: Path) 
     assert facts["classes"] == {"0": "background", "1": "tumour"}
     assert facts["compared_with_pytorch"][-1]["input"] == "real"
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "| real | 2 x 3 x 32 x 32 |" in page and "resizes it to 32 x 32" in page
-    code = page.partition("## As ")[2].split("```python\n")[1].split("```")[0]
+    assert "| real | 2 x 3 x 32 x 32 |" in page and "resized to 32 x 32" in facts["preprocessing"]
+    assert "brainseg.load" not in page, "the folder is no bundle"
+    code = page.split("```python\n")[1].split("```")[0]
     image = f"import numpy\nimage = numpy.zeros((2, 3, 40, 30), numpy.uint8)\n{code}"
     done = alone(tmp_path / "out", f"{image}\nprint(mask.shape, mask.dtype)")
     assert done.stdout == "(2, 40, 30) bool\n", done.stderr
