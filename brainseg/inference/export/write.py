@@ -114,7 +114,7 @@ def _require_rounding(compared: list[Difference], model: Model, to: GraphFormat)
         if not difference.is_rounding:
             shape = " x ".join(map(str, difference.shape))
             raise ValueError(
-                f"an export may differ from PyTorch by {TOLERANCE:g} of a probability, "
+                f"an export may differ from PyTorch by rounding, {TOLERANCE:g} of a probability, "
                 f"{NAMES[to]} of {_network(model)} differs by {difference.greatest:.2g} on "
                 f"{difference.input} input of {shape}; nothing was written, {_other(to)}"
             )
