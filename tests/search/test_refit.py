@@ -190,6 +190,7 @@ def test_killed_and_started_again_it_ends_as_if_it_never_was(confirmed: Run) -> 
     killed_after(folder, "0001", config, 2, checkpoint_every=0.0)
     again, whole = (trained(folder, trial, config, nothing) for trial in ("0001", "0000"))
     assert list(map(untimed, again.rows())) == list(map(untimed, whole.rows()))
+    assert again.notes() == [], "no table and no picture is missed"
     same(network_of(again.last_network), network_of(whole.last_network))
 
 

@@ -133,7 +133,7 @@ def lost_beside(folder: TrialDir, network: Path, state: Mapping[str, Any]) -> li
             checkpoint.save_network(network, state["network"], epoch)
             lost[-1] = f"{network.name} was lost and is written again"
     for path, of in ((folder.patients, best), (folder.panels, kept)):
-        if not path.exists():
+        if best and not path.exists():  # without a validation, as of a refit, there is neither
             lost.append(f"{path.name} of epoch {of} was lost")
     return lost
 
