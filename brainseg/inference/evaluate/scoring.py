@@ -1,8 +1,9 @@
 """A model's probabilities beside the true masks of each patient, at both resolutions.
 
-native         the files' own pixels, at the model's threshold
-native at 0.5  the same at the default threshold, where the model's is another
-training       the square of ``image_size`` pixels that a trial is scored on, at its threshold, 0.5
+native           the files' own pixels, at the model's threshold
+training         the square of ``image_size`` pixels that a trial is scored on, at the same one
+native at 0.5    both at the default threshold, at which trials are scored, where the model's is
+training at 0.5  another
 
 Shapes: H rows, W columns of a slice, N pixels a side in the network.
 """
@@ -27,7 +28,7 @@ from brainseg.inference.evaluate.cohort import Cohort
 from brainseg.inference.model import Model
 from brainseg.inference.predict.pipeline import Case, cases_of, read_case
 
-Resolution = Literal["native", "native at 0.5", "training"]
+Resolution = Literal["native", "training", "native at 0.5", "training at 0.5"]
 Progress = Callable[[Iterable[Any], int | None], Iterable[Any]]
 
 
@@ -50,9 +51,10 @@ def score_model(
     Raises:
         ValueError: a probability that is not finite.
     """
-    ways: list[tuple[Resolution, float]] = [("native", model.threshold), ("training", HALF)]
-    if model.threshold != HALF:
-        ways.insert(1, ("native at 0.5", HALF))
+    own = model.threshold
+    ways: list[tuple[Resolution, float]] = [("native", own), ("training", own)]
+    if own != HALF:
+        ways += [("native at 0.5", HALF), ("training at 0.5", HALF)]
     cases: list[list[CaseScores]] = [[] for _ in ways]
     for case, rows in progress(_with_rows(cohort), cohort.patients):
         prepared = read_case(model, case)
@@ -69,7 +71,7 @@ def score_model(
         ]
         squares = [resized_mask(mask_HW, model.image_size) for mask_HW in truth]
         for place, (resolution, threshold) in enumerate(ways):
-            if resolution == "training":
+            if resolution.startswith("training"):
                 pair, spacing = (squares, list(squares_SNN)), None
             else:
                 pair, spacing = (truth, native), _spacing(rows)

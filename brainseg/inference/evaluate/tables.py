@@ -11,7 +11,7 @@ from brainseg.evaluation.calibration import Bins, reliability_table
 from brainseg.evaluation.differences import differences
 from brainseg.evaluation.scoring import SHARES, Score, summarise
 from brainseg.inference.evaluate.cohort import Cohort
-from brainseg.inference.evaluate.scoring import Scored, patient_rows
+from brainseg.inference.evaluate.scoring import Resolution, Scored, patient_rows
 
 AGREEMENT = [
     *("model", "volume", "patients", "bias", "bias_low", "bias_high"),
@@ -41,7 +41,12 @@ def _same_way(scored: Sequence[Scored], of: Scored) -> Scored | None:
     if of.model == scored[0].model:
         return None
     first = {other.resolution: other for other in scored if other.model == scored[0].model}
-    return first.get(of.resolution) or first["native"]  # whose own threshold is 0.5
+    return first.get(of.resolution) or first[_at_own_threshold(of.resolution)]
+
+
+def _at_own_threshold(resolution: Resolution) -> Resolution:
+    """How the first model was scored, whose own threshold is 0.5, where another's is not."""
+    return "training" if resolution.startswith("training") else "native"
 
 
 def _score_row(of: Scored, score: Score) -> dict[str, Any]:

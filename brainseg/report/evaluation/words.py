@@ -26,9 +26,9 @@ NAMES = {
     "ece_near": "Calibration error near tumour",
 }
 RESOLUTIONS = (
-    "Below each score its 95 % interval. Native: at the resolution of the files, and the model's "
-    "threshold. Training: at the training resolution and the threshold 0.5, as trials are scored. "
-    "The last models look at no image."
+    "Below each score its 95 % interval. Native: at the resolution of the files. Training: at that "
+    "of the training. Both at the model's threshold; scores.csv also has them at 0.5, at which "
+    "trials are scored. The last models look at no image."
 )
 SHORT = {
     "dice": "Dice",
