@@ -247,7 +247,8 @@ def test_its_report_says_what_to_expect_and_ranks_nothing(
         assert "scored highest" not in text and "baselines that look at no image" not in text
     assert "validation" not in shown.lower(), shown
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles[0] == "Training" and not {"Ranking", "Validation Dice", "Patients"} & set(titles)
+    assert titles[:2] == ["Locked patients", "Training"]
+    assert not {"Ranking", "Validation Dice", "Patients"} & set(titles)
     [row] = pd.read_csv(folder.results).to_dict("records")
     assert np.isnan(row["dice"]) and np.isnan(row["rank"]) and row["state"] == "done"
     costs = "2.0 to search, 20.0 to confirm, 0.0 to refit"
