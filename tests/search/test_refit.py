@@ -1,7 +1,9 @@
 """A refit trains on everybody but the locked patients, to its last epoch, and claims no score."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from brainseg.analysis.snapshot import RunSnapshot
-from brainseg.cli.main import main
+from brainseg.cli.main import INTERRUPTED, main
 from brainseg.cli.model.refit import sweep_of
 from brainseg.cli.runs import report
 from brainseg.config.distributions import Params
@@ -29,8 +31,11 @@ from brainseg.inference.sources import open_model
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation
+from tests.launch.test_failed_trials import once
 from tests.launch.test_run_folder import begun, silent
 from tests.support.killed import killed_after
+from tests.support.mirroring import offline_records
+from tests.support.sweeps import Done, brainseg
 from tests.support.tables import refused
 from tests.support.trials import network_of, nothing, together, trained, untimed
 from tests.support.written import append_line, write_json
@@ -388,3 +393,48 @@ def test_a_list_without_folds_is_refitted_as_well(patients: Path, tmp_path: Path
     known = read_json(begin(run).sweep)
     assert (known["refits"]["measured"], known["refits"]["low"]) == ("in validation", None)
     assert known["strategy"]["seeds"] == [2]
+
+
+def refit(confirmed: Run, *words: str) -> Done:
+    return brainseg("refit", str(confirmed.path), "--wandb=offline", *words)
+
+
+@pytest.mark.ray
+def test_interrupted_and_started_again_it_trains_to_its_last_epoch_and_says_what_to_do_next(
+    patients: Path, tmp_path: Path
+) -> None:
+    long = Space(TrialConfig(), search=SEARCH.space.search, fixed=HELD | {"epochs": 40})
+    confirmed = confirm(searched(patients, tmp_path, replace(SEARCH, space=long)))
+    folder = Run(tmp_path / "rates-refit")
+    trial = folder.trial("0000")
+    with once(lambda: len(trial.rows()) > 1, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        done = refit(confirmed, "--checkpoint-every=0")
+    assert done.status == INTERRUPTED and "the model is ready" not in done.stdout, done
+    assert (
+        f"refits {WINNER}, the first of {confirmed.path} by mean Dice over patients, as `brainseg "
+        "compare` has it\none training of 40 epochs, with seed 3: about 0.025 device-hours, at the "
+        f"speed of {confirmed.path}'s\n"
+    ) in done.stdout
+    assert re.search(r"\[0000\] epoch 2/40  loss 0\.\d{3}  \d+\.\d s\n", done.stdout), done
+    assert 0 < len(trial.rows()) < 40 and "so far" in unwrapped(done.stdout)
+    done = refit(confirmed)
+    assert done.status == 0, done
+    assert f"{folder.path} was started as the refit of {WINNER}" in done.stdout
+    assert "[0000] resumes after epoch " in done.stdout
+    assert "[0000] done: trained to its last epoch, 40; 1 of 1 trials ended" in done.stdout
+    assert done.stdout.endswith(
+        "the model is ready:\n"
+        f"  brainseg evaluate {confirmed.path}    the 2 locked patients, once: it and what was "
+        "confirmed\n"
+        f"  brainseg predict {folder.path} IN OUT    masks of new images\n"
+        f"  brainseg export {folder.path} OUT    for other programs\n"
+    ), done.stdout
+    assert [row.epoch for row in trial.rows()] == list(range(1, 41))
+    table, locked = read_slices(folder.slices), read_slices(confirmed.slices)["part"] == "test"
+    assert set(rows_of(table)[0]) == set(np.flatnonzero(~locked)) and not len(rows_of(table)[1])
+    lives = offline_records(folder, "0000", "run")
+    assert {(live["run_group"], live["job_type"]) for live in lives} == {("rates", "refit")}
+    history = json.dumps(offline_records(folder, "0000", "history"))
+    assert "train/loss" in history and "val/" not in history
+    again = refit(confirmed)
+    assert again.status == 0 and "all 1 trials were tried" in again.stdout, again
