@@ -13,14 +13,15 @@ from brainseg.analysis.comparison import Comparison, compare
 from brainseg.analysis.scores import name_of
 from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.schema import did_you_mean
+from brainseg.data.readers.problems import some
 from brainseg.records.queries import (
     by_configuration,
     failures,
     is_list,
     varied_between_configurations,
 )
-from brainseg.records.run import TrialRecord
-from brainseg.records.trial_state import TrialState
+from brainseg.records.run import Run, TrialRecord
+from brainseg.records.trial_state import ENDED, TrialState
 from brainseg.search.confirmation import RankedConfiguration, rank_configurations
 
 SHOWN = 8  # names in one sentence
@@ -94,6 +95,8 @@ def rank(run: RunSnapshot) -> Ranking:
         ValueError: no trial of it has finished.
     """
     ranking = _of_list(run) if is_list(run.sweep) else _of_search(run)
+    if not ranking.configurations and "refits" in run.sweep:
+        raise ValueError(_unfinished_refit(run))
     if not ranking.configurations:
         failed = failures(run.records)
         raise ValueError(
@@ -101,6 +104,45 @@ def rank(run: RunSnapshot) -> Ranking:
             "run its command again to let it finish, then name it"
         )
     return ranking
+
+
+def require_ended(run: Run, purpose: str) -> None:
+    """Refuse a run that still trains, since its winner may change.
+
+    Args:
+        purpose: what its winner is for, as `patients are opened for its winner`.
+
+    Raises:
+        ValueError: a trial has not ended, or trials that are asked for have not begun.
+    """
+    rule = f"a run must have ended before {purpose}, which may still change"
+    remedy = "let it finish, or run its command again"
+    trials = run.trials()
+    if going := [record.trial for record in trials if record.state not in ENDED]:
+        raise ValueError(
+            f"{rule}, {len(going)} of the {len(trials)} trials of {run.path} have not "
+            f"({some(going)}); {remedy}"
+        )
+    last = run.drivers()[-1:]  # of a list, trials that have not begun are not listed
+    if any(driver["event"] == "begins" or driver.get("whole") is False for driver in last):
+        raise ValueError(f"{rule}, {run.path} was interrupted before its end; {remedy}")
+
+
+def _unfinished_refit(run: RunSnapshot) -> str:
+    """How far a refit is that has no network yet, and what makes it finish."""
+    trials = list(run.trials.values())
+    reached = max((trial.rows[-1].epoch for trial in trials if trial.rows), default=0)
+    known = (trial.record.params.get("epochs") for trial in trials)
+    count = f" ({reached} of {epochs})" if (epochs := next(filter(None, known), None)) else ""
+    again = f"`brainseg refit {run.sweep['refits']['run']}`"
+    states = {trial.record.state for trial in trials}
+    if failed := failures(run.records):
+        remedy = f"{failed}; {again} with --retry-failed tries it again"
+    elif states == {TrialState.STOPPED}:
+        remedy = f"it was stopped; move {run.path} away, then {again} starts it anew"
+    else:
+        remedy = f"{again} lets it finish"
+    return f"the refit has not reached its last epoch{count}, {run.path} has no network; {remedy}"
 
 
 def _of_search(run: RunSnapshot) -> Ranking:

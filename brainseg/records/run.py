@@ -14,7 +14,7 @@
       opened.jsonl   append-only: a line for each time that locked patients, or an outside data
                      set, were scored: when, by which command, which models, and why again
       evaluation/    <name>/ of each opening: patients.csv scores.csv reliability.csv
-                     evaluation.json; it is there once the opening has shown its scores
+                     agreement.csv evaluation.json; it is there once the opening has shown its scores
       compute.json   the precision of all trials that have precision=auto, and why; decided by the
                      first of them
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
@@ -56,12 +56,17 @@ SWEEP_FIELDS = Fields(
     (
         *("name", "data", "split", "strategy", "space", "base", "fixed"),
         *("data.made_up", "split.shared_patients", "baselines.predictors"),
+        *("refits.run", "refits.name", "refits.uid", "refits.group", "refits.configuration"),
+        *("refits.trial", "refits.measured", "refits.patients"),
     ),
     dict.fromkeys(("data", "split", "split.counts", "strategy", "space", "base", "fixed"), dict)
     | dict.fromkeys(("name", "question", "phase", "data.root", "data.fingerprint"), str)
     | dict.fromkeys(("data.patients", "data.slices", "split.shared_patients"), int)
     | {"data.made_up": bool, "baselines": dict, "baselines.predictors": list}
-    | {"objectives": list, "first": list},
+    | {"objectives": list, "first": list, "refits": dict, "refits.patients": int}
+    | dict.fromkeys(("refits.dice", "refits.low", "refits.high"), OPTIONAL_NUMBER)
+    | dict.fromkeys(("refits.run", "refits.name", "refits.uid", "refits.group"), str)
+    | dict.fromkeys(("refits.configuration", "refits.trial", "refits.measured"), str),
 )
 OPENING_FIELDS = Fields(
     ("time", "name", "kind", "fingerprint", "patients", "models", "command"),

@@ -7,6 +7,7 @@ epochs as there, with a seed of its own.
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from brainseg.config.design import other_seeds
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.origins import Refits
 from brainseg.config.sweep import Points, Sweep
+from brainseg.records.queries import is_list
 from brainseg.records.run import Run
 from brainseg.search.confirmation import point_of, search_seeds, space_of, split_of
 
+REFITS = [field.name for field in fields(Refits)]
 SLUG = 60  # characters of a configuration's name in that of a folder
 
 
@@ -44,7 +47,7 @@ def started_refit(folder: Run) -> Sweep:
         first=tuple(settings["first"]),
         strategy=Points(seeds=tuple(settings["strategy"]["seeds"])),
         split=split_of(settings["split"], folds=0),
-        refits=Refits(**settings["refits"]),
+        refits=Refits(**{name: settings["refits"].get(name) for name in REFITS}),
     )
 
 
@@ -71,10 +74,14 @@ def require_refittable(run: Run) -> None:
 def folder_of_winner(run: Run) -> Run:
     """Where the winner of ``run`` is refitted, whether that was started or not: NAME-refit.
 
+    That of a search is NAME-search-refit: its confirmation may be refitted as well.
+
     Raises:
         ValueError: it holds something else.
     """
-    folder = Run(run.path.resolve().parent / f"{group_of(run.settings())}-refit")
+    settings = run.settings()
+    kind = "refit" if is_list(settings) else "search-refit"
+    folder = Run(run.path.resolve().parent / f"{group_of(settings)}-{kind}")
     if folder.sweep.exists() and not _is_of(folder, run):
         raise ValueError(
             f"{folder.path} holds {_what(folder)}, not a refit of {run.path}; move it away"
@@ -83,7 +90,7 @@ def folder_of_winner(run: Run) -> Run:
 
 
 def folder_of(run: Run, configuration: str, trials: Collection[str], *, wins: bool) -> Run:
-    """Where a configuration of ``run`` is refitted: NAME-refit if it wins, or did at that time.
+    """Where a configuration of ``run`` is refitted: as its winner, if it is or was the winner.
 
     Args:
         trials: those of the configuration in ``run``.

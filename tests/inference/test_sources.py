@@ -17,6 +17,7 @@ from brainseg.records.trial_state import TrialState
 from tests.support.confirm_run import add_configuration, confirmation, scores
 from tests.support.networks import keep_networks
 from tests.support.small_run import begin
+from tests.support.written import append_line
 
 NARROW: Params = {"model": "plain", "model.plain.width": 2, "image_size": 32}
 WIDE: Params = {**NARROW, "model.plain.width": 4}
@@ -148,8 +149,18 @@ def test_a_refit_counts_for_its_own_configuration_once_it_is_finished(copy: Run)
     refitted(copy, slug, "0000")
     narrow = open_model(copy.path, "plain U-Net, width 2").description
     assert narrow.kind == "refit" and narrow.config["model.plain.width"] == 2
-    with pytest.raises(ValueError, match="no finished trial"):
-        open_model(copy.path.with_name("search-refit"))
+    folder, remedy = copy.path.with_name("search-refit"), f"`brainseg refit {copy.path}`"
+    unfinished = "the refit has not reached its last epoch"
+    with pytest.raises(ValueError, match=f"{unfinished}.*{remedy} lets it finish"):
+        open_model(folder)
+    append_line(Run(folder).trial("0000").metrics, {"epoch": 1, "seconds": 1.0, "devices": 1})
+    for state, ending in (
+        (TrialState.STOPPED, f"move {folder} away, then {remedy} starts it anew"),
+        (TrialState.FAILED, f"{remedy} with --retry-failed"),
+    ):
+        Run(folder).note("0000", state, reason="by hand")
+        with pytest.raises(ValueError, match=rf"{unfinished} \(1 of \d+\).*{ending}"):
+            open_model(folder)
 
 
 def test_another_sweep_in_the_place_of_a_refit_is_no_refit(copy: Run) -> None:

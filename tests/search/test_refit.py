@@ -28,9 +28,12 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.splits.folds import rows_of
 from brainseg.data.table import read_slices, read_table
 from brainseg.inference.sources import open_model
+from brainseg.inference.trained import refit_of
+from brainseg.inference.winner import rank
 from brainseg.records.files import read_json
 from brainseg.records.run import Run
 from brainseg.search.confirmation import confirmation
+from brainseg.search.refit import folder_of_winner
 from tests.launch.test_failed_trials import once
 from tests.launch.test_run_folder import begun, silent
 from tests.support.killed import killed_after
@@ -305,6 +308,31 @@ def test_what_was_started_stays_what_it_was_whoever_wins_by_now(
     begin(confirmed)
 
 
+def test_that_of_a_search_lies_beside_that_of_its_confirmation(
+    search: Run, confirmed: Run
+) -> None:
+    of_search, of_confirmation = begin(search), begin(confirmed)
+    assert of_search.path.name == "rates-search-refit"
+    assert of_confirmation.path.name == "rates-refit"
+    assert begin(search, "0001").path.name.startswith("rates-search-refit-plain")
+    for run, folder, trial in ((search, of_search, "0000"), (confirmed, of_confirmation, "")):
+        assert folder_of_winner(run) == folder and begin(run, trial) == folder
+        assert refit_of(run, rank(RunSnapshot.load(run)).winner) is None, "not trained yet"
+        train(folder)
+        refit = refit_of(run, rank(RunSnapshot.load(run)).winner)
+        assert refit and refit.path == folder.path
+
+
+def test_what_was_started_may_have_been_written_by_another_version(confirmed: Run) -> None:
+    folder = begin(confirmed)
+    known = read_json(folder.sweep)
+    refits = {name: value for name, value in known["refits"].items() if name != "low"}
+    write_json(folder.sweep, known | {"refits": refits | {"later": 1}})
+    sweep = sweep_of(confirmed, "")
+    assert sweep.refits and sweep.refits.low is None
+    assert sweep.refits.trial == refits["trial"]
+
+
 def test_data_that_are_not_the_run_s_are_refused(confirmed: Run) -> None:
     known = read_json(confirmed.sweep)
     write_json(confirmed.sweep, known | {"data": known["data"] | {"fingerprint": "0" * 16}})
@@ -338,11 +366,39 @@ def taken(run: Run) -> list[str]:
     return ["refit", str(run.path)]
 
 
+def without_slices(run: Run) -> list[str]:
+    run.slices.unlink()
+    return ["refit", str(run.path)]
+
+
+def training(run: Run) -> list[str]:
+    run.note("0001", "running")
+    return ["refit", str(run.path)]
+
+
+def interrupted(run: Run) -> list[str]:
+    run.note_driver("begins")
+    run.note_driver("ends", reason="interrupted", whole=False)
+    return ["refit", str(run.path)]
+
+
+def lacking(run: Run) -> list[str]:
+    folder = begin(run)
+    known = read_json(folder.sweep)
+    del known["refits"]["trial"]
+    write_json(folder.sweep, known)
+    return ["refit", str(run.path)]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (lambda run: ["refit", "no/such"], "no/such holds no sweep.json"),
         (without_scores, "has no finished trial with a score yet"),
+        (without_slices, "slices.csv cannot be read"),
+        (training, "before its winner is refitted, which may still change, 1 of the"),
+        (interrupted, "was interrupted before its end; let it finish, or run its command again"),
+        (lacking, "it lacks refits.trial"),
         (by_slices, "search again with --split patients, then confirm"),
         (moved, "/gone/away is no folder; name their new place with --data"),
         (lambda run: ["refit", str(run.path), "--data=no"], "no is no folder"),

@@ -18,6 +18,8 @@ from brainseg.records.run import Run
 from brainseg.records.trial_state import TrialState
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from brainseg.analysis.snapshot import RunSnapshot
     from brainseg.inference.winner import Ranking, RunConfiguration
     from brainseg.launch.job import Job
@@ -44,7 +46,8 @@ def add_command(commands: "Commands[Parser]") -> None:
         "those that the search locked, to its last epoch: the first of `brainseg compare`, or "
         "another with --arm. Nobody is left to validate on, so it has no score of its own; what "
         "to expect of it is what the confirmation measured. The result goes to a folder "
-        "NAME-refit beside the confirmation's, and is a model for evaluate, predict and export. "
+        "NAME-refit beside the confirmation's (NAME-search-refit beside a search's), and is a "
+        "model for evaluate, predict and export. "
         "Run the same command again to resume.",
     )
     parser.add_argument(
@@ -103,7 +106,8 @@ def _job(options: RefitOptions, run: Run) -> "Job":
 def sweep_of(run: Run, arm: str) -> Sweep:
     """What is trained: as it was started, else as the run has it now; says so."""
     from brainseg.analysis.snapshot import RunSnapshot
-    from brainseg.inference.winner import rank
+    from brainseg.data.table import read_slices
+    from brainseg.inference.winner import rank, require_ended
     from brainseg.search.refit import (
         folder_of,
         folder_of_winner,
@@ -125,11 +129,13 @@ def sweep_of(run: Run, arm: str) -> Sweep:
         sweep = started_refit(folder)
         _print_resumed(sweep, chosen, folder)
         return sweep
+    require_ended(run, "its winner is refitted")
     config = build(TrialConfig(), snapshot.trials[chosen.members[0]].record.params)
     sweep = refit(run, folder.path.name, _refits(snapshot, ranking, chosen), config)
+    cost = _cost(snapshot, read_slices(run.slices), sweep, chosen)
     place = "the first" if wins else f"number {chosen.rank}"
     print(f"refits {chosen.name}, {place} of {run.path} by {ranking.rule}")
-    print(_cost(snapshot, sweep, chosen))
+    print(cost)
     return sweep
 
 
@@ -143,14 +149,16 @@ def _print_resumed(sweep: Sweep, chosen: "RunConfiguration", folder: Run) -> Non
         )
 
 
-def _cost(run: "RunSnapshot", sweep: Sweep, chosen: "RunConfiguration") -> str:
+def _cost(
+    run: "RunSnapshot", slices: "DataFrame", sweep: Sweep, chosen: "RunConfiguration"
+) -> str:
     """About what it costs, from what the configuration's trainings cost on fewer patients."""
     from brainseg.data.splits.folds import rows_of
 
     assert isinstance(sweep.strategy, Points), "made by refit"
     trained = run.trials[chosen.members[0]].record.params
-    rows, _ = rows_of(run.slices, trained.get("fold", 0), trained.get("seed", 0))
-    growth = (run.slices["part"] != "test").sum() / len(rows)
+    rows, _ = rows_of(slices, trained.get("fold", 0), trained.get("seed", 0))
+    growth = (slices["part"] != "test").sum() / len(rows)
     seconds = fmean(run.trials[trial].device_seconds for trial in chosen.members)
     return (
         f"one training of {sweep.space.config(sweep.first[0]).epochs} epochs, with seed "

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from brainseg.data.readers.problems import some
 from brainseg.evaluation.calibration import CALIBRATION_RULE
 from brainseg.evaluation.intervals import COVERAGE, DRAWS
 from brainseg.evaluation.lesions import LESION_RULE
@@ -36,11 +35,11 @@ from brainseg.inference.evaluate.tables import (
     patient_table,
     score_table,
 )
+from brainseg.inference.winner import require_ended
 from brainseg.process import Log
 from brainseg.records.locks import Held, locked
 from brainseg.records.run import Run
 from brainseg.records.storage import storage_faults
-from brainseg.records.trial_state import ENDED
 
 INTERVALS = (
     f"Intervals hold 95 %: {DRAWS} bootstrap draws of persons (BCa), whose scans are drawn "
@@ -74,7 +73,7 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
     Raises:
         ValueError: whatever is refused, see ``cohort``, ``candidates`` and ``openings``.
     """
-    _require_ended(run)
+    require_ended(run, "patients are opened for its winner")
     if question.data is None:
         cohort = locked_cohort(run, log)
     else:
@@ -90,17 +89,6 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
             raise ValueError(
                 f"{run.path} is being evaluated by {held.holder}; wait for it, or stop it"
             ) from None
-
-
-def _require_ended(run: Run) -> None:
-    """Refuse a run that still trains: its winner may change, and the opening would be spent."""
-    trials = run.trials()
-    if going := [record.trial for record in trials if record.state not in ENDED]:
-        raise ValueError(
-            f"a run must have ended before patients are opened for its winner, which may still "
-            f"change, {len(going)} of the {len(trials)} trials of {run.path} have not "
-            f"({some(going)}); let it finish, or run its command again"
-        )
 
 
 def _described(candidate: Candidate, cohort: Cohort) -> dict[str, Any]:
