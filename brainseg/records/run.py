@@ -14,7 +14,7 @@
       opened.jsonl   append-only: a line for each time that locked patients, or an outside data
                      set, were scored: when, by which command, which models, and why again
       evaluation/    <name>/ of each opening: patients.csv scores.csv reliability.csv
-                     agreement.csv evaluation.json; it is there once the opening has shown its scores
+                     agreement.csv evaluation.json; it is there once the opening has shown scores
       compute.json   the precision of all trials that have precision=auto, and why; decided by the
                      first of them
       trials/0007/   config.json metrics.jsonl costs.jsonl patients.csv last.csv panels.npz
