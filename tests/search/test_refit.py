@@ -308,9 +308,7 @@ def test_what_was_started_stays_what_it_was_whoever_wins_by_now(
     begin(confirmed)
 
 
-def test_that_of_a_search_lies_beside_that_of_its_confirmation(
-    search: Run, confirmed: Run
-) -> None:
+def test_that_of_a_search_lies_beside_that_of_its_confirmation(search: Run, confirmed: Run) -> None:
     of_search, of_confirmation = begin(search), begin(confirmed)
     assert of_search.path.name == "rates-search-refit"
     assert of_confirmation.path.name == "rates-refit"

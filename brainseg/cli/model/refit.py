@@ -149,9 +149,7 @@ def _print_resumed(sweep: Sweep, chosen: "RunConfiguration", folder: Run) -> Non
         )
 
 
-def _cost(
-    run: "RunSnapshot", slices: "DataFrame", sweep: Sweep, chosen: "RunConfiguration"
-) -> str:
+def _cost(run: "RunSnapshot", slices: "DataFrame", sweep: Sweep, chosen: "RunConfiguration") -> str:
     """About what it costs, from what the configuration's trainings cost on fewer patients."""
     from brainseg.data.splits.folds import rows_of
 
