@@ -15,15 +15,19 @@ MOST = 8  # slices, from the middle of the patient
 
 
 def first_patient(model: Model) -> Levels:
-    """Slices (B, C, N, N) of the first patient of the run that a model comes from.
+    """Slices (B, C, N, N) of the first patient of a model's run who is not locked.
 
     Raises:
-        ValueError: the model has no run beside it, or its images cannot be read.
+        ValueError: the model has no run beside it, all of its patients are locked, or the images
+            cannot be read.
     """
     run = Run(model.source)
     if not run.sweep.is_file():
         raise ValueError(f"{model.source} is no run, so that it does not say where its images are")
     source, table = run.settings()["data"], read_slices(run.slices)
+    table = table[table["part"] != "test"]
+    if table.empty:
+        raise ValueError(f"all slices of {model.source} are locked")
     rows = table[table["patient"] == table["patient"].iloc[0]]
     start = max(0, len(rows) - MOST) // 2
     root = local_copy(source["root"], default_cache(), copy=source.get("copy", ""))

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from brainseg.config.hyperparameters import Encoder, TrialConfig
 from brainseg.data.phantom import write_phantoms
+from brainseg.data.readers.images import read_image
+from brainseg.data.table import read_slices
 from brainseg.inference.bundle import read_bundle
 from brainseg.inference.export import onnx
 from brainseg.inference.export.formats import FILES, FORMATS, GraphFormat
 from brainseg.inference.export.parity import TOLERANCE
+from brainseg.inference.export.real import first_patient
 from brainseg.inference.export.write import export
 from brainseg.inference.model import Model
 from brainseg.models.network import Network
@@ -281,3 +284,22 @@ def test_bad_input_is_one_sentence(words: list[str], sentence: str, tmp_path: Pa
     assert done.status == 2 and done.stdout == ""
     assert sentence.format(t=tmp_path) in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_no_locked_patient_goes_through_the_network(tmp_path: Path) -> None:
+    data = write_phantoms(tmp_path / "data", patients=4, slices=4, size=40)
+    run = run_of(data, tmp_path / "run")
+    table = read_slices(run.slices)
+    model = untrained(PLAIN)
+    model.source = run.path
+    first, second = table["patient"].unique()[:2]
+    table.loc[table["patient"] == first, "part"] = "test"
+    table.to_csv(run.slices, index=False)
+    rows = table[table["patient"] == second]
+    images = [read_image(data, image) for image in rows["image"]]
+    expected_BNNC = model.prepare(images).squares_SNNC
+    assert (first_patient(model) == expected_BNNC.transpose(0, 3, 1, 2)).all()
+    table["part"] = "test"
+    table.to_csv(run.slices, index=False)
+    with pytest.raises(ValueError, match="slices of .* are locked"):
+        first_patient(model)
