@@ -21,7 +21,8 @@ def differences(
     """Each score of ``cases`` less that of ``others``, with its 95 % bootstrap interval.
 
     Of the scores that are ratios of what adds up over patients, which are all but the calibration
-    errors. Only patients that have the score with both models count: ``n``.
+    errors. Patients that add to the score of either model count: ``n``. One without tumour adds
+    nothing to the pixels of a model that leaves it empty, and false ones to those of another.
 
     Args:
         others: of the same patients, in the same order.
@@ -34,12 +35,12 @@ def differences(
         rows, their = [], []
         for n in chosen:
             pair, other = parts(cases[n]), parts(others[n])
-            if pair and other and pair[1] and other[1]:
+            if pair and other and (pair[1] or other[1]):
                 rows.append([*pair, *other])
                 their.append(owners[n])
-        if not rows:
+        rows_P4 = np.array(rows, np.float64).reshape(-1, 4)
+        if not rows_P4[:, [1, 3]].any(0).all():  # one of them has no such score
             continue
-        rows_P4 = np.array(rows, np.float64)
         interval = patient_interval(rows_P4, _less, their, seed)
         scores.append(
             Score(
@@ -57,4 +58,9 @@ def differences(
 
 
 def _less(totals: Floats) -> Floats:
-    return np.asarray(totals[..., 0] / totals[..., 1] - totals[..., 2] / totals[..., 3])
+    return _share(totals[..., 0], totals[..., 1]) - _share(totals[..., 2], totals[..., 3])
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    """1 where neither mask of a draw has tumour, as everywhere."""
+    return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
