@@ -1,7 +1,7 @@
 """Which models an opening scores: the winner, its refit, the report's models where confirmed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from brainseg.analysis.snapshot import RunSnapshot
@@ -26,11 +26,13 @@ class Candidate:
 
     Attributes:
         name: as tables have it.
+        channels: that its images have.
         role: "winner", its "refit", one of the "report"'s models, or "named" with --arm.
         open: reads its networks; they are not kept, since all together may fill the memory.
     """
 
     name: str
+    channels: int
     role: Role
     open: Callable[[], Model]
 
@@ -44,18 +46,17 @@ def candidates(run: Run, arm: str | None) -> list[Candidate]:
     snapshot = RunSnapshot.load(run)
     ranking = rank(snapshot)
     if arm is not None:
-        return [_candidate(run, ranking.named(arm), "named")]
+        return [_candidate(snapshot, ranking.named(arm), "named")]
     winner = ranking.winner
-    chosen = [_candidate(run, winner, "winner")]
+    chosen = [_candidate(snapshot, winner, "winner")]
     if refit := refit_of(run, winner):
-        chosen.append(
-            Candidate(name=f"{winner.name} (refit)", role="refit", open=_opener(refit, None))
-        )
+        name, again = f"{winner.name} (refit)", _opener(refit, None)
+        chosen.append(replace(chosen[0], name=name, role="refit", open=again))
     if is_list(snapshot.sweep):
         for configuration in ranking.configurations[1:]:
             params = snapshot.trials[configuration.members[0]].record.params
             if _is_of_report(snapshot.sweep, params):
-                chosen.append(_candidate(run, configuration, "report"))
+                chosen.append(_candidate(snapshot, configuration, "report"))
     return chosen
 
 
@@ -75,10 +76,17 @@ def facts_of(candidate: Candidate, model: Model) -> dict[str, Any]:
     }
 
 
-def _candidate(run: Run, configuration: RunConfiguration, role: Role) -> Candidate:
+def _candidate(run: RunSnapshot, configuration: RunConfiguration, role: Role) -> Candidate:
     # By a trial where that is the model: of a search a trial's number names it, a name its leader.
-    arm = configuration.members[0] if len(configuration.members) == 1 else configuration.name
-    return Candidate(name=configuration.name, role=role, open=_opener(run, arm))
+    members = configuration.members
+    arm = members[0] if len(members) == 1 else configuration.name
+    params = completed(run.trials[members[0]].record.params)
+    return Candidate(
+        name=configuration.name,
+        channels=int(params["channels"]),
+        role=role,
+        open=_opener(Run(run.path), arm),
+    )
 
 
 def _opener(run: Run, arm: str | None) -> Callable[[], Model]:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from brainseg.config.distributions import Params
 from brainseg.data.address import is_address
 from brainseg.data.channels import flair_channel, recorded_names
 from brainseg.data.dataset import read_data
@@ -44,7 +43,7 @@ class Cohort:
             drawn together.
         root: the folder of the files on this machine.
         fingerprint: of these patients alone.
-        bad: patients that cannot be read, and why; only of an outside data set.
+        bad: patients that cannot be scored, and why; only of an outside data set.
         notes: what a reader of the scores must know.
     """
 
@@ -70,11 +69,32 @@ class Cohort:
         return digests
 
 
-def locked_cohort(run: Run, log: Log) -> Cohort:
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """How many channels an image must have, and the model that was trained on them."""
+
+    number: int
+    model: str
+
+    def require(self, image: str, actual: int) -> None:
+        """Refuse an image with another number of them.
+
+        Raises:
+            ValueError: says both.
+        """
+        if actual != self.number:
+            raise ValueError(
+                f"the images must have the {counted(self.number, 'channel')} that {self.model} was "
+                f"trained on, {image} has {actual}; name data with the same channels"
+            )
+
+
+def locked_cohort(run: Run, channels: Channels, log: Log) -> Cohort:
     """The locked patients of a run, whose files are as they were when it started.
 
     Raises:
-        ValueError: it has none; a file of theirs is missing, has changed or cannot be read.
+        ValueError: it has none; a file of theirs is missing, has changed, cannot be read, or has
+            other channels.
     """
     settings, table = run.settings(), read_slices(run.slices)
     locked = table[table["part"] == "test"].reset_index(drop=True)
@@ -93,7 +113,7 @@ def locked_cohort(run: Run, log: Log) -> Cohort:
             "which records it"
         )
     _require_unchanged(run, settings, table, locked, root)
-    bad = _bad_patients(locked, root)
+    bad = _bad_patients(locked, root, channels)
     for why in bad.values():
         raise ValueError(why)
     if "person" not in locked:
@@ -114,20 +134,21 @@ def locked_cohort(run: Run, log: Log) -> Cohort:
     )
 
 
-def outside_cohort(run: Run, data: str, layout: str, label: str, log: Log) -> Cohort:
-    """An outside data set; patients that cannot be read are left out, and named.
+def outside_cohort(
+    run: Run, channels: Channels, data: str, layout: str, label: str, log: Log
+) -> Cohort:
+    """An outside data set; patients that cannot be scored are left out, and named.
 
     Raises:
         ValueError: no known layout, no masks, nobody who can be read, or patients of the run.
     """
     other = read_data(data, layout, log, label)
     table = other.table
-    bad = _bad_patients(table, other.root)
+    notes = require_alike(recorded_names(run.settings()["data"]), other.channels, data)
+    bad = _bad_patients(table, other.root, channels)
     table = table[~table["patient"].isin(list(bad))].reset_index(drop=True)
     if table.empty:
         raise ValueError(next(iter(bad.values())))
-    settings = run.settings()
-    channels = require_alike(recorded_names(settings["data"]), other.channels, data)
     refuse_overlap(run, table, other.root, data)
     groups = group_patients(table, hash_slices(table, other.root))
     known = read_slices(run.slices)["patient"]
@@ -138,7 +159,7 @@ def outside_cohort(run: Run, data: str, layout: str, label: str, log: Log) -> Co
         root=other.root,
         fingerprint=fingerprint(table, other.root),
         bad=bad,
-        notes=(*channels, *_namesakes(table["patient"].unique().tolist(), known)),
+        notes=(*notes, *_namesakes(table["patient"].unique().tolist(), known)),
     )
 
 
@@ -162,21 +183,6 @@ def require_alike(trained: Sequence[str], given: Sequence[str], data: str) -> li
     return [f"The channels have other names: trained on {shown}. They were taken in this order."]
 
 
-def require_channels(cohort: Cohort, params: Params, model: str) -> None:
-    """Refuse a cohort whose first image has another number of channels than a model.
-
-    Raises:
-        ValueError: says both.
-    """
-    first, expected = cohort.table.iloc[0], int(params.get("channels", 3))
-    actual = read_image(cohort.root, first["image"], *first[list(CUT)]).shape[2]
-    if actual != expected:
-        raise ValueError(
-            f"the images must have the {counted(expected, 'channel')} that {model} was trained on, "
-            f"{first['image']} has {actual}; name data with the same channels"
-        )
-
-
 def _require_unchanged(
     run: Run, settings: dict[str, Any], table: pd.DataFrame, locked: pd.DataFrame, root: Path
 ) -> None:
@@ -196,8 +202,8 @@ def _require_unchanged(
         )
 
 
-def _bad_patients(table: pd.DataFrame, root: Path) -> dict[str, str]:
-    """The patients of whom a file cannot be read, or does not fit the others, and why."""
+def _bad_patients(table: pd.DataFrame, root: Path, channels: Channels) -> dict[str, str]:
+    """The patients of whom a file cannot be read, or does not fit others or the model, and why."""
     bad: dict[str, str] = {}
     for patient, rows in table.groupby("patient", sort=False):
         kinds = set()
@@ -213,6 +219,7 @@ def _bad_patients(table: pd.DataFrame, root: Path) -> dict[str, str]:
                         "the images of a patient must have one number type and as many channels, "
                         f"those of {patient} have several (see {row['image']}); export all alike"
                     )
+                channels.require(row["image"], image_HWC.shape[2])
         except ValueError as error:
             bad[str(patient)] = str(error)
     return bad

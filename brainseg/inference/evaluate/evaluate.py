@@ -16,13 +16,8 @@ from brainseg.evaluation.lesions import LESION_RULE
 from brainseg.evaluation.scoring import UNDEFINED
 from brainseg.inference.evaluate.baselines import predictors
 from brainseg.inference.evaluate.candidates import Candidate, candidates, facts_of
-from brainseg.inference.evaluate.cohort import (
-    Cohort,
-    locked_cohort,
-    outside_cohort,
-    require_channels,
-)
-from brainseg.inference.evaluate.openings import open_cohort
+from brainseg.inference.evaluate.cohort import Channels, Cohort, locked_cohort, outside_cohort
+from brainseg.inference.evaluate.openings import open_cohort, require_unopened
 from brainseg.inference.evaluate.results import FORMAT, Evaluation, write_evaluation
 from brainseg.inference.evaluate.scoring import (
     Progress,
@@ -74,12 +69,14 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
         ValueError: whatever is refused, see ``cohort``, ``candidates`` and ``openings``.
     """
     require_ended(run, "patients are opened for its winner")
-    if question.data is None:
-        cohort = locked_cohort(run, log)
-    else:
-        cohort = outside_cohort(run, question.data, question.layout, question.label, log)
     chosen = candidates(run, question.arm)
-    models = [_described(candidate, cohort) for candidate in chosen]
+    channels = Channels(number=chosen[0].channels, model=chosen[0].name)  # all of a run have those
+    if question.data is None:
+        cohort = locked_cohort(run, channels, log)
+    else:
+        cohort = outside_cohort(run, channels, question.data, question.layout, question.label, log)
+    require_unopened(run, cohort, question.again)
+    models = [facts_of(candidate, candidate.open()) for candidate in chosen]  # all can be opened
     with storage_faults(run.path):
         run.evaluations.mkdir(exist_ok=True)
         try:
@@ -89,13 +86,6 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
             raise ValueError(
                 f"{run.path} is being evaluated by {held.holder}; wait for it, or stop it"
             ) from None
-
-
-def _described(candidate: Candidate, cohort: Cohort) -> dict[str, Any]:
-    """The facts of a model, which is opened to see that it can be."""
-    model = candidate.open()
-    require_channels(cohort, model.description.config, candidate.name)
-    return facts_of(candidate, model)
 
 
 def _open(

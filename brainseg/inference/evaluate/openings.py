@@ -26,22 +26,15 @@ def open_cohort(
         again: why data that were opened before are opened once more; None: they must not have been.
 
     Raises:
-        ValueError: they were, and ``again`` is None; or it is empty.
+        ValueError: they were, and ``again`` is None.
     """
-    if again is not None and not again.strip():
-        raise ValueError(
-            'a second opening must have a reason, --again is empty; write one, as --again "the '
-            'masks were corrected"'
-        )
     reason = (again or "").strip()
-    mine = run.openings()
-    for opening in mine[-1:]:
-        same = opening["fingerprint"] == cohort.fingerprint and opening["models"] == list(models)
-        if same and opening.get("reason", "") == reason and not shown(run, opening):
+    for opening in _unfinished(run, cohort, reason):
+        if opening["models"] == list(models):
             return str(opening["name"])
     if not reason and (before := next(_before(run, cohort), None)):
         raise ValueError(_refusal(cohort, *before))
-    name = _free_name(run, cohort.name, {opening["name"] for opening in mine})
+    name = _free_name(run, cohort.name, {opening["name"] for opening in run.openings()})
     run.note_opening(
         name=name,
         kind=cohort.kind,
@@ -55,6 +48,33 @@ def open_cohort(
         reason=reason,
     )
     return name
+
+
+def require_unopened(run: Run, cohort: Cohort, again: str | None) -> None:
+    """Refuse what ``open_cohort`` would, as far as that is known before models are read.
+
+    Raises:
+        ValueError: patients were opened before, and ``again`` is None; or it is empty.
+    """
+    if again is not None and not again.strip():
+        raise ValueError(
+            'a second opening must have a reason, --again is empty; write one, as --again "the '
+            'masks were corrected"'
+        )
+    if again is None and not _unfinished(run, cohort, ""):
+        for before in _before(run, cohort):
+            raise ValueError(_refusal(cohort, *before))
+
+
+def _unfinished(run: Run, cohort: Cohort, reason: str) -> list[dict[str, Any]]:
+    """The run's last opening if it is of these data, for this reason, and has shown nothing."""
+    return [
+        opening
+        for opening in run.openings()[-1:]
+        if opening["fingerprint"] == cohort.fingerprint
+        and opening.get("reason", "") == reason
+        and not shown(run, opening)
+    ]
 
 
 def shown(run: Run, opening: dict[str, Any]) -> bool:

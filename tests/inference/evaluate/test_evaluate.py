@@ -1,5 +1,6 @@
 """Locked patients are scored once, as trials are scored, and whoever looks again says why."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import pytest
 
 from brainseg.config.hyperparameters import Plain
 from brainseg.config.schema import flatten
-from brainseg.data.fingerprint import fingerprint
+from brainseg.data.fingerprint import file_contents, fingerprint
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import read_image
 from brainseg.data.readers.masks import read_mask
@@ -410,6 +411,40 @@ def test_images_with_other_channels_are_refused(run: Run, tmp_path: Path) -> Non
     assert_refused(run, "the 3 channels that plain U-Net.*has 1; name data", data=str(grey))
     shutil.rmtree(grey / "masks")
     assert_refused(run, "root must hold slices", data=str(grey))
+
+
+def test_a_patient_with_other_channels_is_found_before_the_opening(
+    run: Run, data: Path, outside: Path, tmp_path: Path
+) -> None:
+    clinic = Path(shutil.copytree(outside, tmp_path / "clinic"))
+    last = sorted(path for path in clinic.iterdir() if path.is_dir())[-1]
+    in_grey(last)
+    name = evaluate(run, Question(data=str(clinic)), nothing, silent)
+    bad = read_evaluation(run, name).facts["bad"]
+    assert list(bad) == [last.name] and "has 1; name data" in bad[last.name]
+    run.opened.unlink()
+
+    # Locked patients are refused as a whole.
+    copy = Path(shutil.copytree(data, tmp_path / "copy"))
+    table = read_slices(run.slices)
+    in_grey(copy / table.query("part == 'test'")["image"].iloc[-1].split("/")[0])
+    run.files.write_text(json.dumps(file_contents(table, copy)))
+    settings(run, data=run.settings()["data"] | {"root": str(copy)})
+    assert_refused(run, "the 3 channels that plain U-Net.*has 1")
+
+
+def in_grey(patient: Path) -> None:
+    for path in patient.glob("*.tif"):
+        if "mask" not in path.name:
+            cv2.imwrite(str(path), cv2.imread(str(path), -1)[..., 0])
+
+
+def test_a_second_opening_is_refused_before_models_are_read(run: Run) -> None:
+    evaluate(run, Question(), nothing, silent)
+    for kept in run.path.glob("trials/*/*.pt"):
+        kept.unlink()
+    with pytest.raises(ValueError, match="opened once"):
+        evaluate(run, Question(), nothing, silent)
 
 
 def test_what_is_no_run_or_no_configuration_is_refused(run: Run, tmp_path: Path) -> None:
