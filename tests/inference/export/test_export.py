@@ -301,5 +301,5 @@ def test_no_locked_patient_goes_through_the_network(tmp_path: Path) -> None:
     assert (first_patient(model) == expected_BNNC.transpose(0, 3, 1, 2)).all()
     table["part"] = "test"
     table.to_csv(run.slices, index=False)
-    with pytest.raises(ValueError, match="slices of .* are locked"):
+    with pytest.raises(ValueError, match=r"slices of .* are locked"):
         first_patient(model)
