@@ -145,10 +145,11 @@ def _threshold(description: Description) -> str:
         return f"{rule} That is the default; it was not chosen on patients{why}."
     assert threshold.dice is not None and threshold.dice_at_half is not None, "chosen"
     return (
-        f"{rule} Of 0.05 to 0.95 it has the highest mean Dice (to three decimals the nearest to "
-        f"0.5) over {threshold.patients} patients, {threshold.chosen_on}: {threshold.dice:.3f}, "
-        f"where {HALF} has {threshold.dice_at_half:.3f}. That Dice is no score of the model: the "
-        "threshold was chosen by it."
+        f"{rule} Of 0.05 to 0.95 it is the nearest to {HALF} that is at most one standard error "
+        f"worse than the best, in the mean Dice of {threshold.patients} patients, "
+        f"{threshold.chosen_on}: {threshold.dice:.3f}, where {HALF} has "
+        f"{threshold.dice_at_half:.3f}. That Dice is no score of the model: the threshold was "
+        "chosen by it."
     )
 
 

@@ -1,7 +1,9 @@
 """The threshold of a model, chosen on patients that its networks were not trained on.
 
-Of 0.05 to 0.95 in steps of 0.05 it is the one with the highest mean Dice over patients, and of
-those that are as good to three decimals the nearest to 0.5. Each network scores the patients that
+Of 0.05 to 0.95 in steps of 0.05 one has the highest mean Dice over patients. Taken is the nearest
+to 0.5 that is at most one standard error worse, of the difference paired by patient: the rule by
+which Breiman et al. (1984, section 3.4.3) choose a tree. So 0.5 stays unless more than chance
+speaks against it (docs/log.md, 2026-12-01). Each network scores the patients that
 validated its own training: of a search the validation part, in folds those of its fold. A patient
 that several networks score, one a seed, counts once, with their mean.
 
@@ -36,7 +38,7 @@ from brainseg.training.task import Task
 from brainseg.training.trial_data import TrialData
 
 THRESHOLDS = (np.arange(5, 100, 5) / 100).astype(np.float32)  # as probabilities are
-FLAT = 0.001  # of Dice: no difference
+ROUNDING = 1e-9  # of a mean Dice
 BATCH = 64  # slices whose probabilities are in memory together
 GONE = "the data that it would be chosen on could not be read"  # no path: bundles are handed on
 FIELDS = Fields(("sha256", "counts"), {"sha256": str, "counts": dict})
@@ -75,7 +77,7 @@ def best(scored: Sequence[PatientCounts], chosen_on: str) -> Threshold:
         ]
     )
     mean_T = dice_PT.mean(0)
-    good = np.flatnonzero(mean_T >= mean_T.max() - FLAT)
+    good = np.flatnonzero(_not_worse(dice_PT))
     chosen = min(good, key=lambda t: (abs(THRESHOLDS[t] - HALF), t))
     return Threshold(
         value=round(float(THRESHOLDS[chosen]), 2),
@@ -84,6 +86,16 @@ def best(scored: Sequence[PatientCounts], chosen_on: str) -> Threshold:
         dice=float(mean_T[chosen]),
         dice_at_half=float(mean_T[np.argmin(abs(THRESHOLDS - HALF))]),
     )
+
+
+def _not_worse(dice_PT: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a threshold is at most one standard error worse than the best; of one patient all."""
+    gap_PT = dice_PT - dice_PT[:, [int(dice_PT.mean(0).argmax())]]
+    patients = len(gap_PT)
+    if patients == 1:
+        return np.ones(gap_PT.shape[1], np.bool_)
+    error_T = gap_PT.std(0, ddof=1) / np.sqrt(patients)
+    return np.asarray(-gap_PT.mean(0) <= error_T + ROUNDING)
 
 
 def _of_trial(task: Task, model: Callable[[], Model], log: Log) -> PatientCounts:

@@ -50,10 +50,11 @@ def test_the_threshold_is_that_of_the_highest_mean_dice_over_patients() -> None:
     first[:, 1], second[:, 1] = 40, 100
     first[3, 1] = 0  # 0.20 is best for the small tumour, and so for the mean over patients
     second[12, 1] = 0  # 0.65 is best for the large one, and so for all pixels together
-    chosen = best([{"a": first, "b": second}], "patients")
-    assert chosen.value == 0.2 and chosen.patients == 2
-    assert chosen.dice == pytest.approx(np.mean([dice(first[3]), dice(second[3])]))
-    assert chosen.dice_at_half == pytest.approx(np.mean([dice(first[HALF]), dice(second[HALF])]))
+    chosen = best([dict.fromkeys("acde", first) | {"b": second}], "patients")
+    assert chosen.value == 0.2 and chosen.patients == 5
+    assert chosen.dice == pytest.approx(np.mean([*[dice(first[3])] * 4, dice(second[3])]))
+    at_half = [*[dice(first[HALF])] * 4, dice(second[HALF])]
+    assert chosen.dice_at_half == pytest.approx(np.mean(at_half))
 
 
 def test_a_patient_of_two_seeds_counts_once_with_the_mean() -> None:
@@ -71,13 +72,16 @@ def test_of_thresholds_as_good_the_nearest_to_a_half_is_taken(
 ) -> None:
     counts = np.array([[10, 4, 4]] * 19)
     counts[edges, 1] = 0
-    assert best([{"a": counts}], "patients").value == value
+    assert best([{"a": counts, "b": counts}], "patients").value == value
 
 
-def test_a_difference_beyond_three_decimals_is_none() -> None:
-    counts = np.array([[10_000, 400, 400]] * 19)
-    counts[0, 1] = 390
-    assert best([{"a": counts}], "patients").value == 0.5
+def test_a_half_stays_unless_more_than_chance_speaks_against_it() -> None:
+    steady, lucky, unlucky = (np.tile([100, 40, 0], (19, 1)) for _ in range(3))
+    steady[3, 1], lucky[3, 1], unlucky[3, 1] = 38, 0, 70
+    chosen = best([{"a": lucky, "b": unlucky, "c": steady}], "patients")
+    assert chosen.value == 0.5 and chosen.dice == chosen.dice_at_half
+    assert best([dict.fromkeys("abc", steady)], "patients").value == 0.2
+    assert best([{"a": lucky}], "patients").value == 0.5, "one patient shows no chance"
 
 
 def test_the_counts_at_a_half_are_those_of_the_trial(trial: TrialDir) -> None:
