@@ -148,10 +148,11 @@ def _say_what_is_there(work: "Work") -> None:
     how = [f"threshold {options.threshold:g}", options.precision]
     how += [word for word, on in (("flip", options.flip),) if on]
     how += [word for word, on in (("largest component", options.largest_component),) if on]
-    print(
+    what = (
         f"{len(work.cases):,} cases, {len(images.table):,} slices ({with_masks}), layout "
         f"{images.layout}; model {described.name} ({described.kind}), {', '.join(how)}"
     )
+    print(plain(what))
     _say_channels(images, work.model)
     if images.unused:
         print(plain(f"not used: {images.unused}"))
@@ -206,6 +207,8 @@ def _say_what_was_done(work: "Work") -> None:
     rows, problems = work.rows, [str(problem) for problem in work.images.problems]
     for problem in problems:
         _complain(problem)
+    if work.gone:
+        print(plain(f"removed what was written of images that are gone: {_some(work.gone)}"))
     lost = [done for done in work.done if not done.rows]
     unscored = len(work.failed) - len(lost)
     print(

@@ -6,6 +6,7 @@ of one, see ``nifti_folders.list_nifti``. What cannot be used is a problem, the 
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainseg.data.channels import LGG
+from brainseg.data.channels import LGG, flair_channel
 from brainseg.data.formats.account import USED, account_for
 from brainseg.data.formats.detect import LISTERS, LOOKS, Lister, list_rows, problems_of, tree_of
 from brainseg.data.formats.listing import Listing, is_picture, is_volume
@@ -165,16 +166,44 @@ def _is(role: str, names: Sequence[str]) -> str:
     return f"is {role if role.startswith('.') else f'a {role}'}{more}"
 
 
+def _require_flair_in_place(images: Images, wanted: tuple[str, ...]) -> None:
+    """Refuse other names that say FLAIR is another channel than the model's."""
+    if sorted(map(str.casefold, images.channels)) == sorted(map(str.casefold, wanted)):
+        return
+    places = [flair_channel(names, len(names)) for names in (images.channels, wanted)]
+    if None not in places and places[0] != places[1]:
+        raise ValueError(
+            f"channels must be in the order of the model ({', '.join(wanted)}), the input has "
+            f"{', '.join(images.channels)}; store them in that order, or list files of one "
+            "channel each in a CSV manifest, joined by |"
+        )
+
+
 def _in_order(images: Images, wanted: tuple[str, ...]) -> Images:
-    """With the files of channels in the model's order, where names say which is which."""
+    """With the files of channels in the model's order, where names say which is which.
+
+    Raises:
+        ValueError: they are in another order, and in one file.
+    """
     held = [name.casefold() for name in images.channels]
     names = [name.casefold() for name in wanted]
+    _require_flair_in_place(images, wanted)
     if held == names or sorted(held) != sorted(names) or len(set(names)) < len(names):
         return images
+    apart = images.table["image"].str.count(re.escape(JOINT)) == len(held) - 1
+    rule = f"channels in one file must be in the order of the model ({', '.join(wanted)})"
+    fault = f"has {', '.join(images.channels)}"
+    remedy = "store them in that order, or each in a file of its own"
+    problems = [
+        Problem(name, rule, fault, remedy) for name in images.table["image"][~apart].unique()
+    ]
+    if problems and not apart.any():
+        raise ValueError(str(problems[0]))
 
     def ordered(image: str) -> str:
         files = image.split(JOINT)
-        return JOINT.join(files[held.index(name)] for name in names) if files[1:] else image
+        return JOINT.join(files[held.index(name)] for name in names)
 
-    table = images.table.assign(image=images.table["image"].map(ordered))
-    return replace(images, table=table, channels=wanted)
+    table = images.table[apart].reset_index(drop=True)
+    table = table.assign(image=table["image"].map(ordered))
+    return replace(images, table=table, channels=wanted, problems=[*images.problems, *problems])

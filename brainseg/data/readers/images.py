@@ -10,6 +10,7 @@ Shapes: H rows, W columns, C channels.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -25,15 +26,26 @@ from brainseg.data.readers.problems import Problem, Refused, unreadable
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
+_users: list[int] = []  # of single_threaded; OpenCV's threads before the first of them
+_users_lock = Lock()
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Switch OpenCV's own threads off: slices are processed in threads of ours already."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    """Switch OpenCV's own threads off: slices are processed in threads of ours already.
+
+    Where several threads do so at once, the last one that ends switches them on again.
+    """
+    with _users_lock:
+        _users.append(_users[0] if _users else cv2.getNumThreads())
+        cv2.setNumThreads(1)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        with _users_lock:
+            before = _users.pop()
+            if not _users:
+                cv2.setNumThreads(before)
 
 
 def read_image(

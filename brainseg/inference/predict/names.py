@@ -62,7 +62,10 @@ def _shared(image: str, root: Path) -> str:
         return stems[0] if is_volume(image) else stem(image)
     folder = image.split(JOINT)[0].rpartition("/")[0]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
-    shared = "".join(first for first, *_ in alike).rstrip("_-. ")
+    shared = "".join(first for first, *_ in alike)
+    if any(name[len(shared) :][:1].isalnum() for name in stems):
+        shared = re.sub(r"[_\-. ][^\W\d_]+$", "", shared)  # the t of P1_t1 and P1_t2
+    shared = shared.rstrip("_-. ")
     return shared or folder.rpartition("/")[2] or root.name
 
 

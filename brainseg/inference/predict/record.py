@@ -7,7 +7,7 @@ predictions.csv    the same as a table; it is a manifest of images and masks
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 
 from brainseg.data.readers.contents import contents, digest
 from brainseg.data.readers.paths import JOINT
-from brainseg.data.table import CUT
+from brainseg.data.table import CUT, MILLIMETRES
 from brainseg.evaluation.metrics import dice
 from brainseg.inference.description import HALF
 from brainseg.inference.model import Model
@@ -52,11 +52,13 @@ class Record:
 
     Attributes:
         kept: rows of an earlier run, by case, whose files are whole.
+        earlier: every row of an earlier run, also of files that are not there any more.
     """
 
     def __init__(self, out: Path, facts: Mapping[str, Any]) -> None:
         self.out, self.facts = out, dict(facts)
         self.kept: dict[str, list[Row]] = {}
+        self.earlier: list[Row] = []
 
     def begin(self, *, overwrite: bool) -> None:
         """Make the folder one of these predictions.
@@ -69,8 +71,9 @@ class Record:
             raise ValueError(f"{self.out} holds predictions {other}; {NEW_FOLDER}")
         rows = self._rows()
         if overwrite:
-            self._remove(rows)
+            self._remove([name for row in rows for name in row.files] + [LINES, TABLE])
             rows = []
+        self.earlier = rows
         self._remove_drafts()
         names = [name for row in rows for name in row.files]
         held = contents(self.out, names)
@@ -112,10 +115,20 @@ class Record:
         held: list[dict[str, Any]] = [{name: line.get(name) for name in names} for line in lines]
         return [Row(**values) for values in held]
 
-    def _remove(self, rows: Sequence[Row]) -> None:
-        """Remove what an earlier run wrote, and nothing else."""
-        for name in [name for row in rows for name in row.files] + [LINES, TABLE]:
-            (self.out / name).unlink(missing_ok=True)
+    def remove_stale(self, kept: Iterable[Row]) -> None:
+        """Remove what an earlier run wrote but for files of the rows that are ``kept``.
+
+        A mask that stayed of an image which now fails, or is gone, would look like its answer.
+        """
+        names = {name for row in kept for name in row.files}
+        self._remove([name for row in self.earlier for name in row.files if name not in names])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        """Remove files of this folder, and nothing outside it whatever the record names."""
+        out = self.out.resolve()
+        for path in (self.out / name for name in names):
+            if path.parent.resolve().is_relative_to(out) and (path.is_file() or path.is_symlink()):
+                path.unlink()
 
     def _remove_drafts(self) -> None:
         for path in self.out.rglob(".*"):
@@ -147,16 +160,26 @@ def alone_in(out: Path) -> Iterator[None]:
     out.mkdir(exist_ok=True)
     try:
         with locked(out / LOCK, wait=False):
-            yield
+            try:
+                yield
+            finally:
+                if is_new:
+                    _remove_unless_used(out)
     except Held as held:
         raise ValueError(
             f"{out} is being written to by {held.holder}; wait for its end, or name another folder"
         ) from None
-    finally:
-        with suppress(OSError):
+
+
+def _remove_unless_used(out: Path) -> None:
+    """Remove a folder that holds nothing but the lock, which the caller must hold.
+
+    Otherwise the lock's file stays: who removes it lets a second process in beside its holder.
+    """
+    with suppress(OSError):
+        if [path.name for path in out.iterdir()] == [LOCK]:
             (out / LOCK).unlink()
-            if is_new:
-                out.rmdir()  # unless something was written
+            out.rmdir()
 
 
 def earlier_precision(out: Path) -> Literal["auto", "float32", "bfloat16"]:
@@ -221,7 +244,7 @@ def input_digests(root: Path, by_case: Mapping[str, pd.DataFrame]) -> dict[str, 
         for case, rows in by_case.items()
     }
     held = contents(root, [name for names in joined.values() for name in names])
-    columns = ["image", "mask", "slice", "label", *CUT]
+    columns = ["image", "mask", "slice", "label", *CUT, *MILLIMETRES]
     digests = {}
     for case, rows in by_case.items():
         hashes = [held[name] for name in joined[case]]

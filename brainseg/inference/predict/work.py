@@ -76,26 +76,34 @@ class Work:
         """
         digests = input_digests(self.images.root, self.by_case)
         writer = Writer(self.images, self.out, self.options, self.model.channels)
-        todo = []
+        ready: list[Done] = []
+        todo: list[Case] = []
         for case in self.cases:
             kept = self.record.kept.get(case.name, [])
             whole = {row.image for row in kept} == set(self.by_case[case.name]["image"])
             clash = next((p[0] for p in case.places if p[0] in writer.clashes), "")
             if kept and whole and kept[0].input == digests[case.name] != "":
-                yield self._noted(Done(case.name, kept, kept=True))
+                ready.append(Done(case.name, kept, kept=True))
             elif clash:
-                fault = f"{clash} and {writer.clashes[clash]} would have one mask; rename one"
-                yield self._noted(
-                    Done(case.name, [], f"masks must have names of their own, {fault}")
-                )
+                fault = f"those of {clash} and {writer.clashes[clash]} are one; rename an image"
+                rule = "what is written must have names of its own"
+                ready.append(Done(case.name, [], f"{rule}, {fault}"))
             else:
                 todo.append(case)
+        self.record.remove_stale(row for done in ready for row in done.rows)
+        for done in ready:
+            yield self._noted(done)
         outcomes = predicted(self.model, todo, flip=self.options.flip)
         for done in _written_behind(writer, outcomes, self.by_case, digests):
             if done.rows:
                 self.record.add(done.rows)
             yield self._noted(done)
         self.record.end(self.rows, self.totals())
+
+    @property
+    def gone(self) -> list[str]:
+        """Cases of an earlier run that the input has no more; their files were removed."""
+        return sorted({row.case for row in self.record.earlier} - self.by_case.keys())
 
     def _noted(self, done: Done) -> Done:
         self.done.append(done)

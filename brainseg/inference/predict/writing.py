@@ -3,7 +3,7 @@
 Shapes: H rows, W columns of a slice; 3 is true positive, false positive, false negative pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Writer:
 
     Attributes:
         masks: of each image, by its files.
-        clashes: images whose mask another image's mask stands in the place of, and that one.
+        clashes: images with a file that would stand in the place of another image's, and that one.
     """
 
     def __init__(self, images: Images, out: Path, options: Options, channels: int) -> None:
@@ -90,10 +90,20 @@ class Writer:
         self.masks: dict[str, str] = {}
         self.clashes: dict[str, str] = {}
         taken: dict[str, str] = {}
-        for image in dict.fromkeys(images.table["image"]):
-            self.masks[image] = name = mask_name(images.layout, image, images.root)
-            if taken.setdefault(name, image) != image:
-                self.clashes[image] = taken[name]
+        for image, places in images.table.groupby("image", sort=False):
+            self.masks[str(image)] = mask_name(images.layout, str(image), images.root)
+            for name in self._names(str(image), places["index"]):
+                if taken.setdefault(name, str(image)) != image:
+                    self.clashes.setdefault(str(image), taken[name])
+
+    def _names(self, image: str, indices: Iterable[int]) -> list[str]:
+        """Of all files that an image may get."""
+        names, root = [self.masks[image]], self.images.root
+        if self.options.probabilities:
+            names.append(probability_name(image, root))
+        if self.options.overlay:
+            names += [overlay_name(image, root, int(index)) for index in indices]
+        return names
 
     def write(
         self, case: str, slices: pd.DataFrame, probabilities: Sequence[Probabilities], digest: str
@@ -101,11 +111,14 @@ class Writer:
         """Write a case; ``slices`` are its rows of the table, ``digest`` is kept in its rows.
 
         Raises:
-            ValueError: the largest component of slices that differ in size.
+            ValueError: probabilities that are no numbers; the largest component of slices that
+                differ in size.
             OSError: the folder cannot be written to.
         """
-        masks = _masks(probabilities, self.options.threshold, self.options)
-        at_half = _masks(probabilities, HALF, self.options)
+        _require_finite(probabilities)
+        together = _together(slices)
+        masks = _masks(probabilities, self.options.threshold, self.options, together)
+        at_half = _masks(probabilities, HALF, self.options, together)
         truths, problem = self._truths(slices, masks)
         rows = []
         for image, places in slices.reset_index(drop=True).groupby("image", sort=False):
@@ -208,18 +221,40 @@ def content_of(path: Path) -> str:
     return xxhash.xxh3_128(path.read_bytes()).hexdigest()
 
 
+def _require_finite(probabilities: Sequence[Probabilities]) -> None:
+    if not all(np.isfinite(slice_HW).all() for slice_HW in probabilities):
+        raise ValueError(
+            "a model must give probabilities, this one gives numbers that are not finite; try "
+            "--precision float32, or take another model"
+        )
+
+
+def _together(slices: pd.DataFrame) -> list[list[int]]:
+    """The slices of a case that lie on each other: of each volume, or all pictures."""
+    images = slices["image"].reset_index(drop=True)
+    volumes = images.where(images.map(is_volume), "")
+    return [rows.index.tolist() for _, rows in images.groupby(volumes, sort=False)]
+
+
 def _masks(
-    probabilities: Sequence[Probabilities], threshold: float, options: Options
+    probabilities: Sequence[Probabilities],
+    threshold: float,
+    options: Options,
+    together: Sequence[Sequence[int]],
 ) -> list[Mask]:
     masks = [(slice_HW > threshold).astype(np.uint8) for slice_HW in probabilities]
     if not options.largest_component:
         return masks
-    if len({mask_HW.shape for mask_HW in masks}) > 1:
-        raise ValueError(
-            "slices must have one size for the largest component, these differ; leave out "
-            "--largest-component"
-        )
-    return list(largest_component(np.stack(masks)))
+    for rows in together:
+        if len({masks[k].shape for k in rows}) > 1:
+            raise ValueError(
+                "slices must have one size for the largest component, these differ; leave out "
+                "--largest-component"
+            )
+        largest = largest_component(np.stack([masks[k] for k in rows]))
+        for k, mask_HW in zip(rows, largest, strict=True):
+            masks[k] = mask_HW
+    return masks
 
 
 def _counts(masks: Sequence[Mask], true: Sequence[Mask]) -> list[int] | None:

@@ -179,3 +179,22 @@ def test_what_is_no_input_is_refused(tmp_path: Path, name: str, message: str) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
         find_images([tmp_path / name], 3)
+
+
+def test_channels_in_one_file_are_never_taken_in_another_order(tmp_path: Path) -> None:
+    volumes(tmp_path, "a.nii.gz", channels=2)
+    volumes(tmp_path, "c.nii.gz", "d.nii.gz")
+    (tmp_path / "list.csv").write_text("image,channels\na.nii.gz,T1|FLAIR\n")
+    with pytest.raises(
+        ValueError, match=r"order of the model \(FLAIR, T1\), a.nii.gz has T1, FLAIR"
+    ):
+        find_images([tmp_path / "list.csv"], 2, ("FLAIR", "T1"))
+    (tmp_path / "list.csv").write_text(
+        "image,channels\na.nii.gz,T1|FLAIR\nc.nii.gz|d.nii.gz,T1|FLAIR\n"
+    )
+    images = find_images([tmp_path / "list.csv"], 2, ("FLAIR", "T1"))
+    assert cases(images) == {"c": [("d.nii.gz|c.nii.gz", "")]}
+    assert images.channels == ("FLAIR", "T1")
+    assert [problem.file for problem in images.problems] == ["a.nii.gz"]
+    with pytest.raises(ValueError, match=r"order of the model \(FLAIR, T2\), the input has T1"):
+        find_images([tmp_path / "list.csv"], 2, ("FLAIR", "T2"))

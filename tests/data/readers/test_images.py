@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from brainseg.data.readers.images import read_image, read_picture
+from brainseg.data.readers.images import read_image, read_picture, single_threaded
 from brainseg.data.readers.masks import read_mask
 from brainseg.data.readers.picture import PADDED
 from brainseg.data.readers.problems import Refused
@@ -270,3 +270,18 @@ def test_the_real_files_are_read_as_their_readme_says(lgg: Path) -> None:
     assert read_image(lgg, image).shape == (256, 256, 3)
     assert read_image(lgg, image).dtype == np.uint8
     assert read_mask(lgg, image.replace(".tif", "_mask.tif")).max() <= 1
+
+
+def test_opencv_has_its_threads_again_once_the_last_of_several_users_ends() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    first, second = single_threaded(), single_threaded()
+    try:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)

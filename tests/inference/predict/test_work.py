@@ -1,0 +1,110 @@
+"""What a folder of predictions holds once images changed, failed or are gone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from brainseg.data.formats.for_model import find_images
+from brainseg.inference.model import Model
+from brainseg.inference.predict.options import Options
+from brainseg.inference.predict.record import alone_in
+from brainseg.inference.predict.work import Work
+from tests.support.models import tiny_model
+from tests.support.scans import noise, write_picture, write_volume
+
+
+@pytest.fixture
+def model() -> Model:
+    return tiny_model()
+
+
+def predicted(
+    model: Model, root: Path, out: Path, *, overwrite: bool = False, **options: bool
+) -> Work:
+    images = find_images([root], model.channels, model.description.channels)
+    work = Work(model, images, out, Options(threshold=0.5, **options), "predict")
+    with alone_in(out):
+        work.record.begin(overwrite=overwrite)
+        list(work.run())
+    return work
+
+
+def files(out: Path) -> list[str]:
+    return sorted(path.name for path in out.rglob("*.png"))
+
+
+def test_of_an_image_that_fails_or_is_gone_nothing_stays(model: Model, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b", "c"):
+        write_picture(root / f"{name}.png", noise(12, 16, 3))
+    predicted(model, root, out, overlay=True)
+    assert files(out) == ["a.png", "a_mask.png", "b.png", "b_mask.png", "c.png", "c_mask.png"]
+    (root / "a.png").write_bytes(b"no picture")
+    (root / "b.png").unlink()
+    work = predicted(model, root, out, overlay=True)
+    assert [done.case for done in work.failed] == ["a"] and work.gone == ["b"]
+    assert files(out) == ["c.png", "c_mask.png"]
+    assert [done.kept for done in work.done if done.case == "c"] == [True]
+
+
+def test_what_is_overwritten_lies_in_the_folder(model: Model, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_picture(root / "a.png", noise(12, 16, 3))
+    (tmp_path / "victim").write_text("of somebody else")
+    predicted(model, root, out)
+    lines = out / "predictions.jsonl"
+    lines.write_text(lines.read_text().replace('"a_mask.png":', '"../victim":'))
+    predicted(model, root, out, overwrite=True)
+    assert (tmp_path / "victim").exists()
+
+
+def test_a_model_that_gives_no_numbers_writes_no_mask(model: Model, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png", noise(12, 16, 3))
+    with torch.no_grad():
+        for parameter in model.networks[0].parameters():
+            parameter.fill_(torch.nan)
+    work = predicted(model, tmp_path / "in", out := tmp_path / "out")
+    assert "not finite" in work.failed[0].problem and files(out) == []
+
+
+def test_a_spacing_that_changes_is_counted_anew(model: Model, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a_1.png", noise(12, 16, 3))
+    manifest, volumes = tmp_path / "in/list.csv", []
+    for spacing in ("1 x 1 x 1", "1 x 1 x 2"):
+        manifest.write_text(f"image,patient,spacing\na_1.png,P1,{spacing}\n")
+        volumes.append(predicted(model, manifest, tmp_path / "out").rows[0].ml)
+    assert volumes[0] and volumes[1] == pytest.approx(2 * volumes[0])
+
+
+def test_the_largest_component_is_of_each_volume(tmp_path: Path) -> None:
+    model = tiny_model(channels=1)
+    for name, rows in (("a", 12), ("b", 14)):  # which could not be stacked
+        write_volume(tmp_path / f"in/{name}.nii.gz", noise(3, rows, 16))
+    (tmp_path / "in/list.csv").write_text("image,patient\na.nii.gz,P1\nb.nii.gz,P1\n")
+    work = predicted(model, tmp_path / "in", tmp_path / "out", largest_component=True)
+    assert not work.failed and len(work.rows) == 2
+
+
+def test_overlays_of_two_images_have_names_of_their_own(model: Model, tmp_path: Path) -> None:
+    for suffix in ("png", "tif"):
+        write_picture(tmp_path / f"in/p.{suffix}", noise(12, 16, 3))
+        (tmp_path / "in/list.csv").write_text("image,patient\np.png,P1\np.tif,P2\n")
+    work = predicted(model, tmp_path / "in", tmp_path / "out")
+    assert not work.failed
+    work = predicted(model, tmp_path / "in", tmp_path / "other", overlay=True)
+    assert ["p.tif and p.png" in done.problem for done in work.failed] == [True]
+
+
+def test_who_is_turned_away_lets_nobody_else_in(tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir()
+    with alone_in(out):
+        for _ in range(2):  # the first must not take the lock's file away from its holder
+            with pytest.raises(ValueError, match="is being written to by process"), alone_in(out):
+                pass
+
+
+def test_a_new_folder_that_nothing_was_written_to_goes(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists()
