@@ -4,7 +4,6 @@ Collected by a plain function on each node of a cluster. The facts travel as pla
 nodes with another version of brainseg can send theirs. A fact that fails is named, not raised.
 """
 
-import hashlib
 import json
 import os
 import resource
@@ -25,6 +24,7 @@ from typing import Any
 import psutil
 
 from brainseg.doctor.open_ports import Port, ray_ports
+from brainseg.process import code_digest
 
 PACKAGES = (
     "ray",
@@ -159,7 +159,7 @@ def _software() -> dict[str, Any]:
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: _version(name) for name in PACKAGES},
-        "code": _code(),
+        "code": code_digest(),
         "albumentations": sorted({f"{name} {_version(name)}" for name in provided}),
     }
 
@@ -169,14 +169,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _code() -> str:
-    """Names and contents of brainseg's own files, in a dozen digits."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _torch() -> dict[str, Any]:
