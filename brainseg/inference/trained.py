@@ -18,7 +18,7 @@ from brainseg.inference.winner import Ranking, RunConfiguration, rank
 from brainseg.models.network import Network
 from brainseg.models.weight_files import StateDict, read_states
 from brainseg.process import Log
-from brainseg.records.files import Unreadable
+from brainseg.records.files import Unreadable, readable
 from brainseg.records.queries import fold_count
 from brainseg.records.run import Run
 from brainseg.records.trial_state import ENDED, TrialState
@@ -202,7 +202,7 @@ def _network(task: Task) -> tuple[Network, Member]:
     if not path.is_file():
         fault = "it is missing, though a trial keeps its network there"
         raise Unreadable(path, fault, TRAIN_AGAIN)
-    state, epoch = _read(path)
+    state, epoch = read_network(path)
     member = Member(trial=task.trial, seed=config.seed, fold=config.fold, epoch=epoch)
     try:
         return filled(config, state, path, TRAIN_AGAIN), member
@@ -210,12 +210,13 @@ def _network(task: Task) -> tuple[Network, Member]:
         raise Unreadable(task.folder.config, f"it {error}", TRAIN_AGAIN) from None
 
 
-def _read(path: Path) -> tuple[StateDict, int]:
+def read_network(path: Path) -> tuple[StateDict, int]:
     """The tensors of a kept network, and after which epoch it was kept."""
-    try:
-        states = read_states(path)
-    except ValueError:  # says to download it again
-        states = {}
+    with readable(path, TRAIN_AGAIN):
+        try:
+            states = read_states(path)
+        except ValueError:  # says to download it again
+            states = {}
     if list(states) != ["['network']"]:
         raise Unreadable(path, "it is cut short, damaged, or no network of a trial", TRAIN_AGAIN)
     return states["['network']"], int(load(path)["epoch"])

@@ -119,4 +119,4 @@ def _compared(record: "Record", folder: Path, threads: int | None, data: str) ->
     )
     copy = retrain(record, folder, device, threads=threads, data=data, log=print)
     torch.set_num_threads(count)
-    return compare(record, copy, facts(record, device, threads))
+    return compare(record, copy, facts(record, copy, device, threads))

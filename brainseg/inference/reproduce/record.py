@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from math import ceil, isnan
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
+from torch import Tensor
 
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
 from brainseg.data.splits.folds import rows_of
-from brainseg.data.table import read_slices
-from brainseg.records.files import read_json, read_lines, read_text
+from brainseg.data.table import read_slices, read_table
+from brainseg.inference.trained import read_network
+from brainseg.records.fields import ANY, Fields
+from brainseg.records.files import RESTORE, Unreadable, read_json, read_lines, read_text
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
@@ -21,6 +27,11 @@ from brainseg.training.guards.memory import MOST_PARTS, parts_of
 from brainseg.training.task import Task
 
 SHOWN = 12  # trials, where a name is none
+WORKER_FIELDS = Fields(("device",), {"device": str})
+START_FIELDS = Fields(
+    kinds={"epoch": int, "compute": dict, "workers": list, "machines": list, "versions": dict},
+    due={"workers": "epoch"},
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +98,7 @@ class Record:
             raise ValueError(
                 f"{trial} finished no epoch, so that nothing of it can be compared; name another"
             )
-        if record.was_validated and not record.folder.patients.is_file():
-            raise ValueError(
-                f"{trial} is compared by its table of patients, {record.folder.patients} is "
-                "missing; restore it from a copy, or name another trial"
-            )
+        _ = record.stages(), record.patients, record.network  # whatever is damaged is refused now
         return record
 
     @property
@@ -118,10 +125,35 @@ class Record:
         """Whether it is compared at its last epoch, which it must have reached, or at its best."""
         return Task(self.run.path, self.trial).scored_last and self.folder.last.is_file()
 
+    @property
+    def table(self) -> Path:
+        """The table of patients that it is compared by."""
+        return self.folder.last if self.scored_last else self.folder.patients
+
+    @cached_property
+    def patients(self) -> pd.DataFrame | None:
+        """That table; None where nobody was validated."""
+        return read_patients(self.table) if self.was_validated else None
+
+    @cached_property
+    def network(self) -> Mapping[str, Tensor] | None:
+        """That of its last epoch, where no score tells how it was; None if it was not reached."""
+        is_whole = self.rows and self.rows[-1].epoch == self.config.epochs and not self.failure
+        if self.was_validated or not is_whole:
+            return None
+        return read_network(self.folder.last_network)[0]
+
     @cached_property
     def starts(self) -> list[dict[str, Any]]:
         """Of its workers: when, from which epoch on, how they computed, and where."""
-        return [line for line in read_lines(self.folder.starts) if "workers" in line]
+        path = self.folder.starts
+        lines = [line for line in read_lines(path, START_FIELDS) if "workers" in line]
+        for line in lines:
+            faults = [WORKER_FIELDS.fault(worker) for worker in line["workers"]]
+            faults += [ANY.fault(machine) for machine in line.get("machines", ())]
+            if fault := next(filter(None, faults), ""):
+                raise Unreadable(path, f"a worker or a machine in it {fault}")
+        return lines
 
     @property
     def is_of_gpu(self) -> bool:
@@ -182,3 +214,8 @@ class Record:
         """Slices."""
         table = read_slices(self.run.slices)
         return len(rows_of(table, self.config.fold, self.config.seed)[0])
+
+
+def read_patients(path: Path) -> pd.DataFrame:
+    """A table of patients; ``Unreadable`` if it is missing or damaged."""
+    return read_table(path, numbers=("dice",), remedy=f"{RESTORE}, or name another trial")

@@ -15,6 +15,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
+from brainseg.data.address import is_address, local_path
 from brainseg.data.fingerprint import what_differs
 from brainseg.data.remote import local_copy
 from brainseg.data.table import read_slices
@@ -116,20 +117,22 @@ def retrain(
 
 
 def _copied(record: Record, folder: Path, data: str) -> TrialDir:
-    """A run's folder with one trial that is still to be trained."""
+    """A run's folder with one trial that is still to be trained, from ``data`` as they are now."""
     run = Run(folder)
-    if run.sweep.exists():
-        return run.trial(record.trial)
-    run.create()
-    for name in COPIED:
-        if (path := record.run.path / name).is_file():
-            write_text(folder / name, path.read_text(encoding="utf-8"))
-    settings = record.run.settings()
+    trial, settings = run.trial(record.trial), record.run.settings()
     if data:
-        settings["data"] |= {"root": data, "copy": ""}
-    run.trial(record.trial).create(record.folder.params())
+        root = data if is_address(data) else str(local_path(data).resolve())
+        settings["data"] = {**settings["data"], "root": root, "copy": ""}
+    if not run.sweep.exists():
+        run.create()
+        for name in COPIED:
+            if (path := record.run.path / name).is_file():
+                write_text(folder / name, path.read_text(encoding="utf-8"))
+        trial.create(record.folder.params())
+    elif not trial.rows():
+        trial.reopen()  # what kept it from starting may have been mended
     write_json(run.sweep, settings)
-    return run.trial(record.trial)
+    return trial
 
 
 def is_copy(record: Record, folder: Path) -> bool:

@@ -19,8 +19,11 @@ from brainseg.config.hyperparameters import (
 )
 from brainseg.data.phantom import write_phantoms
 from brainseg.data.table import read_slices
+from brainseg.inference.reproduce.facts import Facts, facts
 from brainseg.inference.reproduce.record import Record
-from brainseg.records.files import read_json, read_lines
+from brainseg.inference.reproduce.retrain import retrain
+from brainseg.inference.reproduce.verdict import compare
+from brainseg.records.files import Unreadable, read_json, read_lines
 from brainseg.records.rows import EpochRow
 from brainseg.records.run import Run
 from brainseg.records.trial_folder import TrialDir
@@ -43,6 +46,7 @@ from tests.support.trials import (
 from tests.support.written import append_line, write_json
 
 EXACT = "matches to the bit"
+ELSEWHERE = Facts(differing=("processor, Apple M9 then, another here",))
 CLIMBS = replace(
     TINY,
     model=NORMED,
@@ -192,12 +196,13 @@ def test_what_differs_from_the_record_is_named_and_a_tolerance_holds(
 ) -> None:
     starts = read_lines(whole.starts)
     machine = {**starts[0]["machines"][0], "name": "Apple M9", "flags": "other"}
-    versions = {**starts[0]["versions"], "torch": "1.0"}
+    versions = {**starts[0]["versions"], "torch": "1.0", "brainseg code": "0"}
     whole.starts.unlink()
     append_line(whole.starts, {**starts[0], "machines": [machine], "versions": versions})
     done = reproduced(run, "0000", "--threads", "2")
     assert done.status == 0, done
     assert "processor, Apple M9 then, " in done.stdout and "torch, 1.0 then, " in done.stdout
+    assert "; the code of brainseg" in done.stdout, done
     assert "what the processor can do" in done.stdout and "threads, 1 then, 2 here" in done.stdout
     rows = [row.to_json() for row in whole.rows()]
     whole.metrics.unlink()
@@ -214,6 +219,7 @@ def test_an_older_record_is_tried_and_what_it_lacks_is_said(run: Run, whole: Tri
     done = reproduced(run, "0000")
     assert done.status == 0 and "did not record the processor" in done.stdout, done
     assert "did not record how it computed" in done.stdout
+    assert "did not record its own code" in done.stdout
 
 
 def test_what_cannot_be_tried_is_refused_in_a_sentence(
@@ -241,8 +247,104 @@ def test_what_cannot_be_tried_is_refused_in_a_sentence(
     assert f"those under {moved} are not" in refused("0000", "--data", str(moved))
     write_json(run.sweep, settings)
     whole.patients.unlink()
-    assert "its table of patients" in refused("0000")
+    assert "patients.csv cannot be read: it is missing" in refused("0000")
     run.note("0001", TrialState.RUNNING)
     run.trial("0001").create(whole.params())
     running = brainseg("reproduce", str(run.path), "0001")
     assert running.status == 2 and "0001 is running; wait for it" in running.stderr, running
+
+
+def test_only_the_same_kind_of_failure_matches_on_another_machine(run: Run) -> None:
+    record, copy = (task_of(run, name, TINY).folder for name in ("0000", "0001"))
+    record.failure.write_text("the loss became nan at step 3, on the batch of p1/2, p2/4\n")
+    for failure, matches in (
+        ("the loss became inf at step 4, on the batch of p3/1", True),
+        ("there is no file weights.pt", False),
+        ("", False),
+    ):
+        copy.failure.write_text(failure)
+        verdict = compare(Record.of(run, "0000"), copy, ELSEWHERE)
+        assert verdict.matches == matches and "tolerance" not in verdict.lines[-1], verdict
+    run_trial(task_of(run, "0002", TINY), nothing, CPU)
+    copy.failure.write_text("there is no file weights.pt")
+    with pytest.raises(ValueError, match=r"ended before its first: there is no file weights\.pt"):
+        compare(Record(run, "0002", tuple(run.trial("0002").rows())), copy, ELSEWHERE)
+
+
+def test_what_memory_was_short_for_here_alone_is_named_and_held_to_the_tolerance(run: Run) -> None:
+    folder, task = trained(run, "0000", TINY, nothing), task_of(run, "0001", TINY)
+    set_parts(task.folder, 2)
+    run_trial(task, nothing, CPU)
+    record = Record(run, "0000", tuple(folder.rows()))
+    differing = facts(record, task.folder, CPU, None)
+    assert differing.differing == ("memory was short here: batches in 2 parts",)
+    verdict = compare(record, task.folder, differing)
+    assert verdict.matches, verdict
+    assert not facts(record, folder, CPU, None).differing
+
+
+@pytest.fixture
+def unscored(listed: Run) -> Run:
+    table = read_slices(listed.slices)
+    table["part"] = table["part"].replace("validation", "train")
+    table.to_csv(listed.slices, index=False)
+    return listed
+
+
+def test_a_refit_is_compared_by_its_losses_and_its_last_network(unscored: Run) -> None:
+    folder = trained(unscored, "0000", TINY, nothing)
+    unscored.note("0000", TrialState.DONE)
+    record = Record.of(unscored, "0000")
+    same = compare(record, folder, Facts())
+    assert same.to_the_bit and "its network is the same" in same.lines[1], same
+    other = [replace(row, train_loss=(row.train_loss or 0) * 1.001) for row in record.rows]
+    near = compare(Record(unscored, "0000", tuple(other)), folder, ELSEWHERE)
+    limits = "(first loss within 0.3%, last loss within 20%; there is no Dice to compare)"
+    assert near.matches and near.lines[-1] == f"matches within the tolerance {limits}"
+    whole = folder.last_network.read_bytes()
+    folder.last_network.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Unreadable, match=r"last\.pt cannot be read: it is cut short"):
+        Record.of(unscored, "0000")
+    folder.last_network.unlink()
+    with pytest.raises(Unreadable, match=r"last\.pt"):
+        Record.of(unscored, "0000")
+
+
+def test_a_refit_that_was_stopped_early_matches_by_its_losses_alone(unscored: Run) -> None:
+    task = task_of(unscored, "0000", TINY)
+    task.folder.pause_after(2)
+    run_trial(task, nothing, CPU)
+    done = reproduced(unscored, "0000", state=TrialState.STOPPED)
+    assert done.status == 0 and EXACT in done.stdout, done
+    assert "its losses are all it left" in done.stdout
+
+
+def test_a_damaged_record_is_refused_by_its_file(run: Run, whole: TrialDir) -> None:
+    run.note("0000", TrialState.DONE)
+    text = whole.patients.read_text()
+    for damaged, fault in (("", "it is empty"), (text.replace("patient,", "who,"), "no column")):
+        whole.patients.write_text(damaged)
+        with pytest.raises(Unreadable, match=rf"patients\.csv cannot be read: .*{fault}"):
+            Record.of(run, "0000")
+    whole.patients.write_text(text)
+    (start,) = read_lines(whole.starts)
+    for line, fault in (({"workers": []}, "lacks epoch"), ({**start, "workers": [1]}, "no JSON")):
+        whole.starts.unlink()
+        append_line(whole.starts, line)
+        with pytest.raises(Unreadable, match=rf"begins\.jsonl cannot be read: .*{fault}"):
+            Record.of(run, "0000")
+
+
+def test_a_kept_folder_is_resumed_on_the_data_that_are_named_now(
+    run: Run, whole: TrialDir, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.note("0000", TrialState.DONE)
+    record, kept = Record.of(run, "0000"), tmp_path / "kept"
+    for name in ("first", "second"):
+        shutil.copytree(phantoms, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for data, root in (("first", tmp_path / "first"), ("second", tmp_path / "second")):
+        retrain(record, kept, CPU, threads=None, data=data, log=print)
+        assert Run(kept).settings()["data"]["root"] == str(root)
+    retrain(record, kept, CPU, threads=None, data="", log=print)
+    assert Run(kept).settings()["data"]["root"] == str(phantoms)
