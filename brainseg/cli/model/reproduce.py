@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 DIFFERENT = 1  # exit status
 
 EPILOG = """\
-exit status: 0 it matches, 1 it does not, 2 it cannot be tried
-On the same kind of processor, with the same versions and threads, every number must be the same.
-Elsewhere it must agree within a tolerance that is printed.
+exit status: 0 it matches, 1 it does not, 2 it cannot be tried or compared
+On the same kind of processor, with the same versions, code and threads, every number must be the
+same. Elsewhere it must agree within a tolerance that is printed.
 """
 
 
