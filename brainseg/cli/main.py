@@ -36,21 +36,23 @@ COMMANDS = (
     *(train, report, confirm, compare, wandb_sync),
     *(refit, evaluate, predict, export, reproduce),
 )
-BAD_INPUT = 2  # exit statuses; `brainseg check` ends with 1 where it finds problems
+# Exit statuses. 1 is done, with a fault that is named: `check` and `doctor` found problems,
+# `predict` or `evaluate` left files out, `reproduce` found no match.
+BAD_INPUT = 2
 NO_SCORE = 3  # a sweep ended, and none of its trials has a score
 MACHINE_FAULT = 4  # a storage, Ray or W&B failed in the middle: the same command resumes
 PIPE_CLOSED = 141  # as shells have it for a program that SIGPIPE ended
 
 STUDY = """\
 a study, from data to answer:
-  brainseg check kaggle_3m                             is the data set sound?
-  brainseg plan sweeps/encoders.py --data kaggle_3m    hours, memory, disk
-  python sweeps/encoders.py --data kaggle_3m           search
-  brainseg confirm runs/encoders                       train the best again
-  brainseg compare runs/encoders-confirm               which is best?
-  brainseg refit runs/encoders-confirm                 train it on all patients
-  brainseg evaluate runs/encoders-refit                score it on locked ones
-  brainseg predict runs/encoders-refit scans masks     images in, masks out
+  brainseg check kaggle_3m                               is the data set sound?
+  brainseg plan sweeps/encoders.py --data kaggle_3m      hours, memory, disk
+  python sweeps/encoders.py --data kaggle_3m --test 0.1  search; a tenth locked
+  brainseg confirm runs/encoders                         train the best again
+  brainseg compare runs/encoders-confirm                 which is best?
+  brainseg refit runs/encoders-confirm                   train it on all others
+  brainseg evaluate runs/encoders-confirm                score on the locked
+  brainseg predict runs/encoders-confirm scans masks     images in, masks out
 
 `brainseg COMMAND --help` lists a command's options. Not a medical device.
 """

@@ -17,6 +17,8 @@ from brainseg.records.storage import storage_faults
 if TYPE_CHECKING:
     from brainseg.launch.job import Job
 
+NOT_ALL = 1  # exit status: it is done, but for what cannot be read, which is named
+
 
 class NoScore(Exception):
     """A sweep ended, and none of its trials has a score."""

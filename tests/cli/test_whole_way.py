@@ -46,13 +46,16 @@ def test_from_a_search_to_masks_and_back_to_the_record(
         same = done("reproduce", f"runs/{run}", trial)
         assert "matches to the bit" in same.stdout, same
 
-    done("evaluate", "runs/small-refit")
-    (opening,) = read_lines(Path("runs/small-refit/opened.jsonl"))
+    assert "brainseg evaluate runs/small-confirm " in refitted.stdout, refitted
+    done("evaluate", "runs/small-confirm")
+    (opening,) = read_lines(Path("runs/small-confirm/opened.jsonl"))
     assert "evaluate" in opening["command"]
-    again = brainseg("evaluate", "runs/small-refit")
-    assert again.status == 2 and "--again" in again.stderr, again
+    assert [model["kind"] for model in opening["models"]] == ["ensemble", "refit"]
+    for run in ("small-confirm", "small-refit"):
+        again = brainseg("evaluate", f"runs/{run}")
+        assert again.status == 2 and "--again" in again.stderr, again
 
-    done("export", "runs/small-refit", "my-model")
+    done("export", "runs/small-confirm", "my-model")
     predicted = done("predict", "my-model", str(data), "masks", "--precision", "float32")
     assert "8 of 8 cases done" in predicted.stdout, predicted
     model = package.load("my-model")

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from brainseg.cli.console import ProgressBar, terminal
+from brainseg.cli.console import ProgressBar, errors, terminal
 from brainseg.cli.options.parser import Commands, Parser
 from brainseg.cli.options.shared import DATA, add_layout_options
-from brainseg.cli.runs import existing_run
+from brainseg.cli.runs import NOT_ALL, existing_run
 from brainseg.data.readers.problems import counted
-from brainseg.process import terminable
+from brainseg.process import plain, terminable
 
 
 def add_command(commands: "Commands[Parser]") -> None:
@@ -67,7 +67,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     evaluation = read_evaluation(run, name)
     print_evaluation(run, evaluation, terminal())
     if bad := evaluation.facts["bad"]:
-        raise ValueError(
-            f"{counted(len(bad), 'patient')} left out, whose files cannot be used: "
-            + "; ".join(bad.values())
-        )
+        left_out = f"{counted(len(bad), 'patient')} left out, whose files cannot be used"
+        problem = plain(f"{left_out}: {'; '.join(bad.values())}")
+        errors().print(problem, highlight=False, markup=False, soft_wrap=True)
+        raise SystemExit(NOT_ALL)

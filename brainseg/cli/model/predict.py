@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from brainseg.cli.console import ProgressBar, errors, terminal
 from brainseg.cli.options.parser import Commands, Parser, number, one_of
+from brainseg.cli.runs import NOT_ALL
 from brainseg.data.address import is_address, local_path
 from brainseg.process import plain, terminable
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from brainseg.inference.model import Model
     from brainseg.inference.predict.work import Done, Work
 
-NOT_ALL = 1  # exit status: some files were not predicted, or could not be scored
 EACH = 40  # cases that have a line each where there is no terminal; of more one in so many
 NAMED = 5  # failures that the last line names
 
