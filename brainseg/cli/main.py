@@ -51,7 +51,7 @@ a study, from data to answer:
   brainseg confirm runs/encoders                         train the best again
   brainseg compare runs/encoders-confirm                 which is best?
   brainseg refit runs/encoders-confirm                   train it on all others
-  brainseg evaluate runs/encoders-confirm                score on the locked
+  brainseg evaluate runs/encoders-confirm                score locked patients
   brainseg predict runs/encoders-confirm scans masks     images in, masks out
 
 `brainseg COMMAND --help` lists a command's options. Not a medical device.
