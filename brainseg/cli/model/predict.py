@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.cli.console import ProgressBar, errors, terminal
-from brainseg.cli.options.parser import Commands, Parser, number, one_of
+from brainseg.cli.options.parser import Commands, Parser, label, number, one_of
 from brainseg.cli.runs import NOT_ALL
 from brainseg.data.address import is_address, local_path
 from brainseg.process import plain, terminable
@@ -84,6 +84,12 @@ def _add_options(parser: Parser) -> None:
         type=one_of("auto", "lgg", "pairs", "manifest", "nnunet", "nifti", "files"),
         help="lgg, pairs, manifest, nnunet, nifti or files (default: detected)",
     )
+    add(
+        "--label",
+        type=label,
+        metavar="whole|1|1+4|...",
+        help="what counts as tumour in true masks of several labels (default: the model's)",
+    )
     add("--overwrite", action="store_true", help="replace predictions of other options in OUT")
 
 
@@ -102,7 +108,11 @@ def _predict(args: "argparse.Namespace") -> None:
     model = open_model(args.model, args.arm)
     described = model.description
     images = find_images(
-        paths, model.channels, described.channels, layout=args.layout, label=described.label
+        paths,
+        model.channels,
+        described.channels,
+        layout=args.layout,
+        label=args.label or described.label,
     )
     threshold = model.threshold if args.threshold is None else args.threshold
     options = Options(
@@ -143,7 +153,7 @@ def _require_apart(paths: list[Path], out: Path) -> None:
 
 def _say_what_is_there(work: "Work") -> None:
     images, described, options = work.images, work.model.description, work.options
-    masks = sum(bool(mask) for mask in images.table["mask"])
+    masks = sum(int((rows["mask"] != "").sum()) for rows in work.by_case.values())
     with_masks = f"{masks:,} with a true mask" if masks else "no true masks"
     how = [f"threshold {options.threshold:g}", options.precision]
     how += [word for word, on in (("flip", options.flip),) if on]
@@ -154,6 +164,13 @@ def _say_what_is_there(work: "Work") -> None:
     )
     print(plain(what))
     _say_channels(images, work.model)
+    if work.locked:
+        print(
+            plain(
+                f"not scored, for they are locked patients: {_some(work.locked)}; brainseg "
+                f"evaluate {work.model.source} scores them, once"
+            )
+        )
     if images.unused:
         print(plain(f"not used: {images.unused}"))
 
@@ -240,6 +257,13 @@ def _print_scores(work: "Work") -> None:
     table = Table(title="Scores of the masks that were written")
     for name in ("patient", "tp", "fp", "fn", "Dice", "IoU", "Dice at 0.5"):
         table.add_column(name, justify="left" if name == "patient" else "right")
+    if trained := [case for case in scores["patient"] if case in work.known.trained]:
+        print(
+            plain(
+                f"no test: the model was trained on, or chosen by, {_some(trained)}, which are "
+                "scored below"
+            )
+        )
     for row in scores.to_dict("records"):
         numbers = (f"{row[name]:.3f}" for name in ("dice", "iou", "dice_at_half"))
         counts = (f"{row[name]:,}" for name in ("tp", "fp", "fn"))

@@ -17,11 +17,12 @@ import pandas as pd
 from brainseg.data.channels import LGG, flair_channel
 from brainseg.data.formats.account import USED, account_for
 from brainseg.data.formats.detect import LISTERS, LOOKS, Lister, list_rows, problems_of, tree_of
-from brainseg.data.formats.listing import Listing, is_picture, is_volume
+from brainseg.data.formats.listing import COPY, Listing, copied, is_picture, is_volume, stem
 from brainseg.data.formats.lost import may_be_data
 from brainseg.data.formats.manifest import SUFFIXES, list_manifest, manifests
 from brainseg.data.formats.nifti_folders import are_channels, list_nifti
 from brainseg.data.formats.pictures import case_of, list_lgg
+from brainseg.data.readers.contents import contents
 from brainseg.data.readers.paths import JOINT, Tree
 from brainseg.data.readers.problems import Problem
 
@@ -43,6 +44,7 @@ class Images:
         channels: their names, () where unknown.
         problems: with files that are in no row of the table.
         unused: other things under the root, in words.
+        unscored: images whose true mask cannot be used, and why.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Images:
     channels: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     unused: str = ""
+    unscored: dict[str, str] = field(default_factory=dict)
 
 
 def find_images(
@@ -126,7 +129,7 @@ def _of_files(listing: Listing, paths: Sequence[Path]) -> Images:
     for name, path in zip(names, paths, strict=True):
         if not (is_picture(name) or is_volume(name)):
             raise ValueError(f"an input must be a folder, a manifest (.csv) or {KINDS}, got {path}")
-    tree = Tree(sorted(set(names)))
+    tree, listing.named = Tree(sorted(set(names))), True
     if all(map(is_volume, names)) and are_channels(listing, names):
 
         def one(listing: Listing, _: list[str]) -> None:
@@ -158,7 +161,25 @@ def _listed(listing: Listing, tree: Tree, layout: str, lister: Lister) -> Images
     ]
     used_names = LGG if layout == "lgg" else listing.channels
     problems = [*listing.problems, *problems]
-    return Images(listing.root, layout, table, used_names, problems, account.unused)
+    problems += _differing_copies(listing, tree)
+    unused_words, unscored = account.unused, listing.unscored
+    return Images(listing.root, layout, table, used_names, problems, unused_words, unscored)
+
+
+def _differing_copies(listing: Listing, tree: Tree) -> list[Problem]:
+    """Files that are called copies of another and are none."""
+    copies = [name for name, kind in listing.aside.items() if kind == COPY]
+    beside: dict[tuple[str, str], list[str]] = {}
+    for name in tree.files if copies else []:
+        beside.setdefault((name.rpartition("/")[0], stem(name)), []).append(name)
+    pairs = {name: beside[name.rpartition("/")[0], copied(name)] for name in copies}
+    held = contents(listing.root, [*pairs, *(name for names in pairs.values() for name in names)])
+    rule, remedy = "a copy must be like the file beside it", "rename it, or remove it"
+    return [
+        Problem(name, rule, f"differs from {names[0]}", remedy)
+        for name, names in pairs.items()
+        if held[name] not in [held[other] for other in names]
+    ]
 
 
 def _is(role: str, names: Sequence[str]) -> str:
@@ -206,4 +227,10 @@ def _in_order(images: Images, wanted: tuple[str, ...]) -> Images:
 
     table = images.table[apart].reset_index(drop=True)
     table = table.assign(image=table["image"].map(ordered))
-    return replace(images, table=table, channels=wanted, problems=[*images.problems, *problems])
+    return replace(
+        images,
+        table=table,
+        channels=wanted,
+        problems=[*images.problems, *problems],
+        unscored={ordered(image): why for image, why in images.unscored.items() if JOINT in image},
+    )

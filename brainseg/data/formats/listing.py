@@ -40,6 +40,8 @@ class Listing:
     aside: dict[str, str] = field(default_factory=dict)  # files that are not used: their kind
     label: str = ""  # what of a mask is tumour, see data/labels.py
     for_model: int = 0  # channels of a model that predicts: masks are optional; 0: all are needed
+    named: bool = False  # one by one: no name makes a file a copy, nor a mask of no other file
+    unscored: dict[str, str] = field(default_factory=dict)  # images without their mask; why
     notes: dict[str, list[str]] = field(default_factory=dict)  # what is unusual; where
 
     def refuse(
@@ -48,6 +50,11 @@ class Listing:
         """Add a problem; ``files`` are those beside ``file`` that are not used because of it."""
         self.problems.append(Problem(file, rule, fault, remedy))
         self.charged.update((file, *files))
+
+    def without_mask(self, image: str, why: Problem, *masks: str) -> None:
+        """Remember why an image for a model is listed without its mask."""
+        self.unscored[image] = str(why)
+        self.charged.update(masks)
 
     def note(self, what: str, where: str) -> None:
         """Remember what is unusual, but no problem."""
@@ -83,6 +90,10 @@ class Listing:
         try:
             first = self._same_grid(image, mask)
         except Refused as refusal:
+            if self.for_model and mask and self._is_usable(image):
+                self.without_mask(image, refusal.problem, mask)
+                self.volume(patient, image, "", site=site, spacing=spacing)
+                return
             self.problems.append(refusal.problem)
             self.charged.update((*image.split(JOINT), *filter(None, [mask])))
             return
@@ -99,6 +110,14 @@ class Listing:
             where = (image, mask, index, first.axis, site)
             mm = first.slice_spacing_mm if spacing is None else spacing
             self.rows.append((patient, counted + index + 1, *where, *mm, orientation, self.label))
+
+    def _is_usable(self, image: str) -> bool:
+        """Whether a volume's own files are."""
+        try:
+            self._same_grid(image, "")
+        except Refused:
+            return False
+        return True
 
     def _same_grid(self, image: str, mask: str) -> Geometry:
         """The geometry of a volume's files, which must lie in one place.
@@ -132,18 +151,26 @@ class Listing:
 
 def set_copies_aside(listing: Listing, names: list[str]) -> list[str]:
     """The names without copies of files beside them: `P1_1 copy.tif`, `P1_1 (2).tif`."""
+    if listing.named:
+        return names
     matches = {
-        name: match
+        name: original
         for name in names
-        if (is_picture(name) or is_volume(name)) and (match := COPIED.fullmatch(stem(name)))
+        if (is_picture(name) or is_volume(name)) and (original := copied(name))
     }
     folders = {name.rpartition("/")[0] for name in matches}
     beside = ((name.rpartition("/")[0], name) for name in names)
     stems = {(folder, stem(name)) for folder, name in beside if folder in folders}
-    for name, match in matches.items():
-        if (name.rpartition("/")[0], match["name"] or match["original"]) in stems:
+    for name, original in matches.items():
+        if (name.rpartition("/")[0], original) in stems:
             listing.aside[name] = COPY
     return [name for name in names if name not in listing.aside]
+
+
+def copied(name: str) -> str:
+    """The stem of what a file is called a copy of; "" if it is not called one."""
+    match = COPIED.fullmatch(stem(name))
+    return (match["name"] or match["original"]) if match else ""
 
 
 def is_picture(name: str) -> bool:

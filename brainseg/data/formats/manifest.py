@@ -32,7 +32,7 @@ from brainseg.data.formats.pictures import case_of
 from brainseg.data.persons import composed
 from brainseg.data.readers.delimited import CORRECT, header, read_rows
 from brainseg.data.readers.paths import JOINT
-from brainseg.data.readers.problems import Refused
+from brainseg.data.readers.problems import Problem, Refused
 from brainseg.data.table import MILLIMETRES
 
 MANIFEST = "a CSV file with columns image, mask, patient"
@@ -121,7 +121,7 @@ def _list_row(listing: Listing, row: dict[str, str], on_disk: _Names) -> None:
         if not row[column]:
             raise _BadRow(rule, f"lacks {column}")
     images = [on_disk.file(cell.strip()) for cell in row["image"].split(JOINT)]
-    mask = on_disk.file(row["mask"]) if row.get("mask") else ""
+    mask = _mask(listing, row.get("mask", ""), images, on_disk)
     kinds = {(is_picture(name), is_volume(name)) for name in (*images, mask or images[0])}
     if kinds not in ({(True, False)}, {(False, True)}):
         raise _BadRow("image and mask must both be pictures, or both volumes", "mixes them")
@@ -139,6 +139,25 @@ def _list_row(listing: Listing, row: dict[str, str], on_disk: _Names) -> None:
         number = _number(row, images[0], number if listing.for_model else None)
     site, spacing = row.get("site", ""), spacing or UNKNOWN
     listing.picture(patient, number, image, mask, site=site, spacing=spacing)
+
+
+def _mask(listing: Listing, cell: str, images: Sequence[str], on_disk: _Names) -> str:
+    """The mask that a row names; a model does without one that is wrong, and so is its row."""
+    if not (cell and listing.for_model):
+        return on_disk.file(cell) if cell else ""
+    try:
+        mask = on_disk.file(cell)
+    except _BadRow as bad:
+        listing.without_mask(
+            JOINT.join(images), Problem(f"the row of {images[0]}", bad.rule, bad.fault, CORRECT)
+        )
+        return ""
+    if is_volume(mask) == is_volume(images[0]) and is_picture(mask) == is_picture(images[0]):
+        return mask
+    rule = "image and mask must both be pictures, or both volumes"
+    why = Problem(mask, rule, "is not as its image", CORRECT)
+    listing.without_mask(JOINT.join(images), why, mask)
+    return ""
 
 
 def _keep_channel_names(listing: Listing, text: str) -> None:

@@ -11,10 +11,11 @@ from brainseg.data.formats.pictures import MASK_AT_END
 from brainseg.data.persons import composed, patients_of_folders
 from brainseg.data.readers import nifti
 from brainseg.data.readers.paths import JOINT, confined
-from brainseg.data.readers.problems import Refused
+from brainseg.data.readers.problems import Problem, Refused
 
 NIFTI = "<PATIENT>/*.nii.gz, one of them named *mask*, *seg* or *label*"
 MASK = re.compile("mask|seg|label", re.I)
+KEEP_ONE = "keep the tumour's alone"
 CHANNEL = r"_000\d$"  # at the end of a file's name, as nnU-Net has it
 
 
@@ -66,7 +67,7 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
     if listing.for_model:
         folders = _cases(listing, folders)
     patients = [
-        _Patient(folder, images, masks[0] if masks else "")
+        _Patient(folder, images, masks[0] if len(masks) == 1 else "")
         for folder, (images, masks) in sorted(folders.items())
         if _is_patient(listing, folder, images, masks)
     ]
@@ -79,6 +80,11 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
     called = patients_of_folders(patient.folder for patient in patients)
     for patient in patients:
         if images := patient.in_order(usual):
+            masks = folders[patient.folder][1]
+            if len(masks) > 1:
+                names = ", ".join(name.rpartition("/")[2] for name in masks)
+                why = Problem(patient.folder, "a case must have one mask", f"has {names}", KEEP_ONE)
+                listing.without_mask(JOINT.join(images), why, *masks)
             listing.volume(called[patient.folder], JOINT.join(images), patient.mask)
         else:
             rule = f"every patient must have the channels of {example} ({_listed(usual)})"
@@ -108,6 +114,8 @@ def _cases(
     """
     cases: dict[str, tuple[list[str], list[str]]] = {}
     for folder, (images, masks) in folders.items():
+        if listing.named:
+            images, masks = _named(images, masks)
         if not images or are_channels(listing, images):
             cases[folder or listing.root.name] = images, masks
             continue
@@ -122,11 +130,19 @@ def _cases(
             key = next(iter(apart)) if len(apart) == 1 else key
             if key in apart:
                 apart[key][1].append(name)
+            elif listing.named:
+                apart[f"{folder}/{stem(name)}" if folder else stem(name)] = [name], []
             else:
                 rule, remedy = "a mask must have its image", "add the image, or remove the mask"
                 listing.refuse(name, rule, "has none", remedy)
         cases |= apart
     return cases
+
+
+def _named(images: list[str], masks: list[str]) -> tuple[list[str], list[str]]:
+    """Images and masks of files that were named: a mask ends as one does, beside an image."""
+    ends = [name for name in masks if images and MASK_AT_END.search(f"_{stem(name)}")]
+    return sorted({*images, *masks} - set(ends)), ends
 
 
 def are_channels(listing: Listing, images: Sequence[str]) -> bool:
@@ -156,7 +172,7 @@ def _is_patient(listing: Listing, folder: str, images: list[str], masks: list[st
             files = [*images, *masks]
             listing.refuse(name, "a volume must be one file", fault, "remove one", files=files)
             return False
-    if not images or len(masks) > 1 or not (masks or listing.for_model):
+    if not images or (len(masks) != 1 and not listing.for_model):
         rule = "a patient's folder must hold images and one mask (*mask*, *seg* or *label*)"
         which = f" ({', '.join(name.rpartition('/')[2] for name in masks)})" if masks[1:] else ""
         fault = f"holds {_counted(images, 'image')} and {_counted(masks, 'mask')}{which}"

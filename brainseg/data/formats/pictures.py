@@ -49,6 +49,10 @@ def list_lgg(listing: Listing, names: list[str]) -> None:
         elif key.lower().endswith("_mask"):
             slices, key = masks, key[: -len("_mask")]
         add_file(listing, slices, key, name)
+    for key in sorted(masks) * listing.named:
+        if key not in images:
+            name = masks.pop(key)
+            add_file(listing, images, f"{name.rpartition('/')[0]}/{stem(name)}", name)
     paired = _paired(listing, images, masks)
     if listing.for_model:
         for key in paired:

@@ -14,6 +14,7 @@ from brainseg.data.formats.for_model import Images
 from brainseg.data.readers.decode import DECODERS
 from brainseg.evaluation.metrics import patient_table
 from brainseg.inference.model import Model
+from brainseg.inference.predict.known import known_cases
 from brainseg.inference.predict.options import Options
 from brainseg.inference.predict.pipeline import AHEAD, CASES, Case, Outcome, cases_of, predicted
 from brainseg.inference.predict.record import Record, facts_of, input_digests
@@ -42,6 +43,8 @@ class Work:
 
     Attributes:
         done: what was, so far.
+        known: cases that the model's run has.
+        locked: cases with masks that are not scored, for they are its locked patients.
     """
 
     model: Model
@@ -55,6 +58,12 @@ class Work:
         self.cases = cases_of(self.images.table, self.images.root)
         grouped = self.images.table.groupby("patient", sort=False)
         self.by_case: dict[str, pd.DataFrame] = {str(case): rows for case, rows in grouped}
+        self.known = known_cases(self.model, self.by_case, self.images.root)
+        self.locked = [
+            case for case in self.by_case if case in self.known.locked and self._has_masks(case)
+        ]
+        for case in self.locked:  # their masks are not looked at
+            self.by_case[case] = self.by_case[case].assign(mask="")
         self.record = Record(self.out, facts_of(self.model, self.options, self.command))
 
     @property
@@ -81,9 +90,13 @@ class Work:
         for case in self.cases:
             kept = self.record.kept.get(case.name, [])
             whole = {row.image for row in kept} == set(self.by_case[case.name]["image"])
+            if self._has_masks(case.name) and any(row.counts is None for row in kept):
+                kept = []  # why it could not be scored is said again
             clash = next((p[0] for p in case.places if p[0] in writer.clashes), "")
             if kept and whole and kept[0].input == digests[case.name] != "":
-                ready.append(Done(case.name, kept, kept=True))
+                ready.append(
+                    Done(case.name, kept, writer.unscored(self.by_case[case.name]), kept=True)
+                )
             elif clash:
                 fault = f"those of {clash} and {writer.clashes[clash]} are one; rename an image"
                 rule = "what is written must have names of its own"
@@ -99,6 +112,9 @@ class Work:
                 self.record.add(done.rows)
             yield self._noted(done)
         self.record.end(self.rows, self.totals())
+
+    def _has_masks(self, case: str) -> bool:
+        return bool((self.by_case[case]["mask"] != "").all())
 
     @property
     def gone(self) -> list[str]:
@@ -124,6 +140,7 @@ class Work:
             "ml": sum(volumes) if rows and len(volumes) == len(rows) else None,
             "problems": [{"case": done.case, "why": done.problem} for done in self.failed]
             + [{"case": None, "why": str(problem)} for problem in self.images.problems],
+            "locked": self.locked,
             "scores": self.scores().round(6).to_dict("records"),
         }
 

@@ -151,10 +151,15 @@ class Writer:
             )
         return Written(rows, problem)
 
+    def unscored(self, slices: pd.DataFrame) -> str:
+        """Why the true mask of a case was not listed; "" if it has none, or is locked."""
+        reasons = self.images.unscored
+        return next((reasons[image] for image in slices["image"] if image in reasons), "")
+
     def _truths(self, slices: pd.DataFrame, masks: Sequence[Mask]) -> tuple[list[Mask], str]:
         """The true masks of a case, [] where one is missing; and why they cannot be used."""
         if not slices["mask"].all():
-            return [], ""
+            return [], self.unscored(slices)
         truths = []
         columns = ["mask", *CUT, "label"]
         places = slices[columns].itertuples(index=False, name=None)

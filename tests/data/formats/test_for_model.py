@@ -198,3 +198,60 @@ def test_channels_in_one_file_are_never_taken_in_another_order(tmp_path: Path) -
     assert [problem.file for problem in images.problems] == ["a.nii.gz"]
     with pytest.raises(ValueError, match=r"order of the model \(FLAIR, T2\), the input has T1"):
         find_images([tmp_path / "list.csv"], 2, ("FLAIR", "T2"))
+
+
+def test_files_that_are_named_are_images_whatever_their_names_say(tmp_path: Path) -> None:
+    (masked,) = volumes(tmp_path, "P1_flair_masked.nii.gz")
+    assert cases(find_images([masked], 1)) == {
+        "P1_flair_masked": [("P1_flair_masked.nii.gz", "")],
+    }
+    image, mask, copy, alone = pictures(tmp_path, "x.png", "x_mask.png", "x (1).png", "y_seg.png")
+    images = find_images([image, mask, copy, alone], 3)
+    assert not images.problems and not images.unused
+    assert cases(images) == {
+        "x": [("x.png", "x_mask.png")],
+        "x (1)": [("x (1).png", "")],
+        "y_seg": [("y_seg.png", "")],
+    }
+
+
+def test_volumes_that_are_named_pair_with_a_mask(tmp_path: Path) -> None:
+    files = volumes(tmp_path, "P1.nii.gz", "P1_seg.nii.gz", "P2.nii.gz", "P2_masked.nii.gz")
+    files += volumes(tmp_path, "P3_seg.nii.gz")
+    images = find_images(files, 1)
+    assert not images.problems and {tuple(of[0]) for of in cases(images).values()} == {
+        ("P1.nii.gz", "P1_seg.nii.gz"),
+        ("P2.nii.gz", ""),
+        ("P2_masked.nii.gz", ""),
+        ("P3_seg.nii.gz", ""),
+    }
+
+
+def test_a_copy_that_differs_is_a_problem(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.png", "b.png", "b (1).png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "a copy.png")
+    images = find_images([tmp_path], 3)
+    assert list(cases(images)) == ["a", "b"] and "2 copies of a file" in images.unused
+    assert [problem.file for problem in images.problems] == ["b (1).png"]
+
+
+def test_a_mask_that_is_no_mask_of_it_costs_no_image(tmp_path: Path) -> None:
+    write_volume(tmp_path / "size/flair.nii.gz", noise(3, 8, 7))
+    volumes(tmp_path, "two/flair.nii.gz", "two/seg.nii.gz", "two/brainmask.nii.gz")
+    write_volume(tmp_path / "size/seg.nii.gz", noise(3, 4, 5))
+    images = find_images([tmp_path], 1)
+    assert not images.problems and list(images.unscored) == list(images.table["image"].unique())
+    assert cases(images) == {
+        "size/flair": [("size/flair.nii.gz", "")],
+        "two/flair": [("two/flair.nii.gz", "")],
+    }
+    assert "must lie in one place" in images.unscored["size/flair.nii.gz"]
+    assert "has brainmask.nii.gz, seg.nii.gz" in images.unscored["two/flair.nii.gz"]
+
+
+def test_a_mask_that_a_manifest_names_in_vain_costs_no_image(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.png")
+    (tmp_path / "list.csv").write_text("image,mask\na.png,gone.png\n")
+    images = find_images([tmp_path / "list.csv"], 3)
+    assert cases(images) == {"a": [("a.png", "")]} and not images.problems
+    assert "the row of a.png names 'gone.png'" in images.unscored["a.png"]

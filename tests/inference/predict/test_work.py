@@ -1,17 +1,23 @@
 """What a folder of predictions holds once images changed, failed or are gone."""
 
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from brainseg.data.fingerprint import file_contents
+from brainseg.data.formats.detect import find_slices
 from brainseg.data.formats.for_model import find_images
+from brainseg.data.phantom import write_phantoms
 from brainseg.inference.model import Model
 from brainseg.inference.predict.options import Options
 from brainseg.inference.predict.record import alone_in
 from brainseg.inference.predict.work import Work
 from tests.support.models import tiny_model
-from tests.support.scans import noise, write_picture, write_volume
+from tests.support.scans import blob, noise, write_picture, write_volume
+from tests.support.written import new_run, write_json
 
 
 @pytest.fixture
@@ -108,3 +114,34 @@ def test_a_new_folder_that_nothing_was_written_to_goes(tmp_path: Path) -> None:
     with alone_in(tmp_path / "new"):
         pass
     assert not (tmp_path / "new").exists()
+
+
+def test_why_a_case_is_not_scored_is_said_each_time(model: Model, tmp_path: Path) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_picture(root / "a.png", noise(12, 16, 3))
+    write_picture(root / "a_mask.png", blob(5, 5))
+    write_picture(root / "b.png", noise(12, 16, 3))
+    (root / "list.csv").write_text("image,mask,patient\na.png,a_mask.png,P1\nb.png,gone.png,P2\n")
+    for _ in range(2):
+        work = predicted(model, root, out)
+        assert len(work.rows) == 2 and {done.case for done in work.failed} == {"P1", "P2"}
+
+
+def test_locked_patients_are_predicted_and_not_scored(tmp_path: Path) -> None:
+    data = write_phantoms(tmp_path / "data", patients=3, slices=3, size=32)
+    run, slices = new_run(tmp_path / "run"), find_slices(data)
+    locked, *others = slices["patient"].unique()
+    part = slices["patient"].map({locked: "test"}).fillna("train")
+    slices.assign(part=part).to_csv(run.slices, index=False)
+    write_json(run.sweep, {})
+    write_json(run.files, file_contents(slices, data))
+    model = tiny_model()
+    model.source = run.path
+    shutil.copytree(data, elsewhere := tmp_path / "elsewhere" / "copy")
+    work = predicted(model, elsewhere, out := tmp_path / "out", overlay=True)
+    assert not work.failed and len(work.rows) == len(slices) and work.locked == [locked]
+    assert set(work.scores()["patient"]) == set(others) == work.known.trained
+    scored = pd.read_csv(out / "predictions.csv").set_index("patient")["dice"].notna()
+    assert not scored[locked].any() and scored[others].all()
+    model.source = tmp_path  # as of a bundle, which has no records
+    assert len(predicted(model, elsewhere, tmp_path / "other").scores()) == 3
