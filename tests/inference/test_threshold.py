@@ -142,7 +142,8 @@ def test_a_refit_has_the_threshold_of_the_configuration_that_it_trains_again(
     expected = open_model(run.path).description.threshold
     refit = run_of(data, tmp_path / "run-refit", kind="points")
     refits = {"run": str(tmp_path / "moved"), "name": "run", "uid": "0123abcd", "trial": "0001"}
-    refit.sweep.write_text(json.dumps({**settings, "refits": refits}))
+    facts = {"group": "run", "configuration": "plain", "measured": "in validation", "patients": 2}
+    refit.sweep.write_text(json.dumps({**settings, "refits": refits | facts}))
     trained(refit, "0000", TINY, nothing)
     for state in (TrialState.RUNNING, TrialState.DONE):
         refit.note("0000", state, params=trial.params(), configuration="plain")
