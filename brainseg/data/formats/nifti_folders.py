@@ -82,8 +82,8 @@ def list_nifti(listing: Listing, names: list[str]) -> None:
         if images := patient.in_order(usual):
             masks = folders[patient.folder][1]
             if len(masks) > 1:
-                names = ", ".join(name.rpartition("/")[2] for name in masks)
-                why = Problem(patient.folder, "a case must have one mask", f"has {names}", KEEP_ONE)
+                shown = ", ".join(name.rpartition("/")[2] for name in masks)
+                why = Problem(patient.folder, "a case must have one mask", f"has {shown}", KEEP_ONE)
                 listing.without_mask(JOINT.join(images), why, *masks)
             listing.volume(called[patient.folder], JOINT.join(images), patient.mask)
         else:
