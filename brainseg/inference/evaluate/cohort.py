@@ -5,7 +5,7 @@ would be spent for nothing.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -61,12 +61,24 @@ class Cohort:
 
     def digests(self) -> list[str]:
         """16 hex digits of each patient's image files: the same under other names."""
-        known = file_contents(self.table, self.root)
-        digests = []
-        for _, images in self.table.groupby("patient", sort=False)["image"]:
-            contents = sorted({known[name] for image in images for name in image.split(JOINT)})
-            digests.append(hashlib.sha256(" ".join(contents).encode()).hexdigest()[:16])
-        return digests
+        return _digests(self.table, file_contents(self.table, self.root))
+
+
+def locked_digests(run: Run) -> list[str]:
+    """The digests of a run's locked patients, from its records; none where those are of old."""
+    try:
+        table = read_slices(run.slices)
+        return _digests(table[table["part"] == "test"], read_json(run.files, kind=dict))
+    except (Unreadable, OSError, KeyError):
+        return []
+
+
+def _digests(table: pd.DataFrame, contents: Mapping[str, str]) -> list[str]:
+    digests = []
+    for _, images in table.groupby("patient", sort=False)["image"]:
+        hashes = sorted({contents[name] for image in images for name in image.split(JOINT)})
+        digests.append(hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16])
+    return digests
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ An opening is recorded before the first patient is scored. If it ends before it 
 another line. Its folder appears whole, with the scores, at its end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from brainseg.inference.evaluate.cohort import LOCKED, Cohort
@@ -82,29 +82,42 @@ def shown(run: Run, opening: dict[str, Any]) -> bool:
     return (run.evaluations / str(opening["name"])).is_dir()
 
 
-def _before(run: Run, cohort: Cohort) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Earlier openings of the same patients: by this run, then by others beside it.
+def openings_of(
+    run: Run, kind: str, fingerprint: str, digests: Collection[str]
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """The openings of the same patients: by this run, then by others beside it, each in order.
 
-    Of an outside data set one patient is enough, whatever the name. A search, its confirmation and
-    its refit lock the same patients, each in a folder of its own.
+    One patient is enough, whatever the name. Only of the locked patients of another run all must
+    be the same, as they are of a search, its confirmation and its refit: who is locked in another
+    sweep on the same data is that sweep's.
+
+    Args:
+        kind: of the patients, "locked" or "outside".
+        fingerprint: of them; "" where it is not known.
+        digests: of each, see ``Cohort.digests``.
     """
-    digests = set(cohort.digests())
+    asked = set(digests)
     for opening in run.openings():
-        same = opening["fingerprint"] == cohort.fingerprint
-        if same or digests & set(opening.get("contents", [])):
+        if opening["fingerprint"] == fingerprint or asked & set(opening.get("contents", [])):
             yield run, opening
     here = run.path.resolve()
     for path in sorted(here.parent.glob("*/opened.jsonl")):
         other = Run(path.parent)
-        if other.path == here or cohort.kind != LOCKED:
+        if other.path == here:
             continue
         try:
             openings = other.openings()
         except (Unreadable, OSError):  # of a run that is not asked about
             continue
         for opening in openings:
-            if opening["fingerprint"] == cohort.fingerprint:
+            theirs = set(opening.get("contents", []))
+            same = asked == theirs and bool(asked) if kind == LOCKED else bool(asked & theirs)
+            if same or opening["fingerprint"] == fingerprint:
                 yield other, opening
+
+
+def _before(run: Run, cohort: Cohort) -> Iterator[tuple[Run, dict[str, Any]]]:
+    return openings_of(run, cohort.kind, cohort.fingerprint, cohort.digests())
 
 
 def _refusal(cohort: Cohort, run: Run, first: dict[str, Any]) -> str:

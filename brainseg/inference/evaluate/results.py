@@ -18,7 +18,7 @@ import pandas as pd
 
 from brainseg.data.table import read_table
 from brainseg.records.fields import Fields
-from brainseg.records.files import read_json, write_json, write_text
+from brainseg.records.files import Unreadable, read_json, write_json, write_text
 from brainseg.records.run import Run
 
 FORMAT = 1
@@ -28,6 +28,9 @@ FACT_FIELDS = Fields(
     dict.fromkeys(("name", "kind", "reason", "command", "time"), str)
     | {"format": int, "data": dict, "models": list, "rules": list, "notes": list, "bad": dict},
 )
+MODEL_FIELDS = Fields(("name",), {"name": str})
+MODEL = ("model",)
+COLUMNS = {"scores": (*MODEL, "role", "resolution", "metric", "unit", "value", "low", "high", "n")}
 TABLES = ("scores", "patients", "reliability", "agreement")
 WORDS = frozenset(  # columns of them
     {"model", "role", "resolution", "metric", "unit", "why_not", "patient", "person", "region"}
@@ -73,12 +76,20 @@ def read_evaluation(run: Run, name: str) -> Evaluation:
     folder = run.evaluations / name
     tables = {
         table: _with_numbers(
-            read_table(folder / f"{table}.csv", columns=("model",), remedy=RESTORE)
+            read_table(folder / f"{table}.csv", columns=COLUMNS.get(table, MODEL), remedy=RESTORE)
         )
         for table in TABLES
     }
     facts = read_json(folder / FACTS, kind=dict, fields=FACT_FIELDS, remedy=RESTORE)
-    return Evaluation(facts=facts, **tables)
+    named = [MODEL_FIELDS.fault(model) == "" for model in facts["models"]]
+    if not named or not all(named):
+        raise Unreadable(folder / FACTS, "it lacks a model, or the name of one", RESTORE)
+    evaluation = Evaluation(facts=facts, **tables)
+    of_winner = evaluation.scores[evaluation.scores["model"] == evaluation.winner]
+    if not ((of_winner["metric"] == "dice") & (of_winner["resolution"] == "native")).any():
+        fault = f"it lacks the Dice of {evaluation.winner} at the native resolution"
+        raise Unreadable(folder / "scores.csv", fault, RESTORE)
+    return evaluation
 
 
 def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brainseg.inference.evaluate.results import Evaluation
+from brainseg.process import plain
 from brainseg.records.run import Run
 from brainseg.report.columns import bare_table, broken, fit, left_out, print_prose
 from brainseg.report.evaluation import words
@@ -12,14 +13,14 @@ from brainseg.report.evaluation import words
 
 def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None:
     """The answer, the tables, and below them what their figures mean."""
-    console.print(Text(words.title(evaluation), style="bold"))
-    print_prose(console, words.answer(evaluation))
+    console.print(Text(plain(words.title(evaluation)), style="bold"))
+    print_prose(console, plain(words.answer(evaluation)))
     table, dropped = _models_table(evaluation, console.width)
     console.print(table)
     if dropped:
         console.print(Text(dropped, style="dim"))
     console.print(Text(words.RESOLUTIONS, style="dim"))
-    console.print(Text(f"\n{evaluation.winner}", style="bold"))
+    console.print(Text(f"\n{plain(evaluation.winner)}", style="bold"))
     table, dropped = _metrics_table(evaluation, console.width)
     console.print(table)
     if dropped:
@@ -28,13 +29,13 @@ def print_evaluation(run: Run, evaluation: Evaluation, console: Console) -> None
     for sentence in words.volumes(evaluation):
         print_prose(console, sentence)
     for note in words.notes(evaluation):
-        console.print(Text(note, style="yellow"))
+        console.print(Text(plain(note), style="yellow"))
     for rule in words.rules(evaluation):
-        console.print(Text(rule, style="dim"))
+        console.print(Text(plain(rule), style="dim"))
     for opening in words.openings_before(run, evaluation):
-        console.print(Text(f"Opened before: {opening}", style="yellow"))
+        console.print(Text(plain(f"Opened before: {opening}"), style="yellow"))
     folder = run.evaluations / str(evaluation.facts["name"])
-    console.print(Text(str(folder / "scores.csv")), soft_wrap=True)
+    console.print(Text(plain(str(folder / "scores.csv"))), soft_wrap=True)
 
 
 def _models_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
@@ -46,7 +47,7 @@ def _models_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
         for head in heads
     }
     bare = set(evaluation.scores.loc[evaluation.scores["role"] == "baseline", "model"])
-    names = [name.partition(",")[0] if name in bare else name for name in models]
+    names = [plain(name.partition(",")[0] if name in bare else name) for name in models]
     droppable = [head for head in reversed(heads) if head not in (heads[0], words.LESS)]
     kept, room = fit(cells, names, droppable=droppable, width=width)
     table = bare_table()
@@ -65,7 +66,7 @@ def _metrics_table(evaluation: Evaluation, width: int) -> tuple[Table, str]:
     cells = {head: [row[head] for row in rows] for head in rows[0] if head != "Metric"}
     if not any(cells["Undefined"]):
         del cells["Undefined"]
-    names = [row["Metric"] for row in rows]
+    names = [plain(row["Metric"]) for row in rows]
     kept, _ = fit(cells, names, droppable=("Its interval", "At 0.5", "n"), width=width)
     table = bare_table()
     table.add_column("Metric", overflow="fold")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from brainseg.data.readers.problems import counted
+from brainseg.inference.evaluate.openings import openings_of
 from brainseg.inference.evaluate.results import Evaluation
 from brainseg.records.run import Run
 
@@ -179,22 +180,44 @@ def rules(evaluation: Evaluation) -> list[str]:
 
 
 def openings_before(run: Run, evaluation: Evaluation) -> list[str]:
-    """The earlier openings of the same data, a sentence each."""
+    """The earlier openings of the same patients, by this run or one beside it, a sentence each."""
     lines = run.openings()
-    until = [line["name"] for line in lines].index(evaluation.facts["name"])
-    data = evaluation.facts["data"]["fingerprint"]
-    return [opening(line, run) for line in lines[:until] if line["fingerprint"] == data]
+    number = [line["name"] for line in lines].index(evaluation.facts["name"])
+    this, later = lines[number], lines[number:]
+    same = openings_of(run, this["kind"], this["fingerprint"], this.get("contents", []))
+    return [
+        opening(line, by, asked=run)
+        for by, line in same
+        if (line not in later if by is run else line["time"] <= this["time"])
+    ]
 
 
-def opening(line: Mapping[str, Any], run: Run) -> str:
-    """`2026-12-01 at 04:02 UTC: the locked patients (11), by ..., for ...`."""
+def openings_beside(run: Run, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The openings of the same patients as those of ``lines`` by runs beside this one."""
+    sentences = [
+        opening(line, by, asked=run)
+        for of in lines
+        for by, line in openings_of(run, of["kind"], of["fingerprint"], of.get("contents", []))
+        if by is not run
+    ]
+    return list(dict.fromkeys(sentences))
+
+
+def opening(line: Mapping[str, Any], by: Run, *, asked: Run) -> str:
+    """`2026-12-01 at 04:02 UTC: the locked patients (11), by ..., for ...`.
+
+    Args:
+        by: the run that opened them.
+        asked: the run whose patients they are here; another one is named.
+    """
     who = "the locked patients" if line["kind"] == "locked" else line.get("data", "?")
     reason = f", again because: {line['reason']}" if line.get("reason") else ""
-    ended = "" if (run.evaluations / str(line["name"])).is_dir() else _ENDED
+    ended = "" if (by.evaluations / str(line["name"])).is_dir() else _ENDED
     time = str(line["time"])
+    beside = "" if by is asked else f" of {by.path.name}, a run beside this one"
     return (
-        f"{time[:10]} at {time[11:16]} UTC: {who} ({line['patients']}), as {line['name']}, by "
-        f"`{line['command']}`, for {_models(line['models'])}{reason}{ended}."
+        f"{time[:10]} at {time[11:16]} UTC: {who} ({line['patients']}), as {line['name']}{beside}, "
+        f"by `{line['command']}`, for {_models(line['models'])}{reason}{ended}."
     )
 
 

@@ -1,8 +1,10 @@
 """What locked patients and outside data sets showed, and every time that they were opened."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from brainseg.data.readers.problems import counted
+from brainseg.inference.evaluate.cohort import locked_digests
 from brainseg.inference.evaluate.results import Evaluation, read_evaluation
 from brainseg.records.files import Unreadable
 from brainseg.report.evaluation import words
@@ -18,23 +20,36 @@ def locked_section(results: Results) -> Markup | None:
     locked = results.sweep["split"]["counts"].get("test")
     if not locked and not _openings(results, "locked"):
         return None
+    patients = counted(int(locked["patients"]), "patient") if locked else ""
+    are = f"{patients} of this run {'is' if patients == '1 patient' else 'are'} locked"
+    again = f"`brainseg evaluate {results.snapshot.path}"
+    beside = words.openings_beside(results.run, [_closed(results)])
     closed = (
-        f"{counted(int(locked['patients']), 'patient')} of this run "
-        f"{'is' if locked['patients'] == 1 else 'are'} locked, and it has not opened them: no "
-        "trial, no choice and no figure on this page uses them. `brainseg evaluate "
-        f"{results.snapshot.path}` scores its model on them, once."
-        if locked
-        else ""
+        f"{are}, and runs beside it have opened them: what they showed is in the reports of those. "
+        f"{again} --again REASON` scores its model on them once more."
+        if beside
+        else f"{are}, and it has not opened them: no trial, no choice and no figure on this page "
+        f"uses them. {again}` scores its model on them, once."
     )
-    return _section(results, "locked", closed)
+    return _section(results, "locked", closed, beside)
+
+
+def _closed(results: Results) -> dict[str, Any]:
+    """What the record of an opening of the locked patients would say of them."""
+    known = _openings(results, "locked")
+    if known:
+        return known[0]
+    return {"kind": "locked", "fingerprint": "", "contents": locked_digests(results.run)}
 
 
 def outside_section(results: Results) -> Markup | None:
     """The scores on data sets from elsewhere; nothing where none was opened."""
-    return _section(results, "outside", "") if _openings(results, "outside") else None
+    openings = _openings(results, "outside")
+    beside = words.openings_beside(results.run, openings)
+    return _section(results, "outside", "", beside) if openings else None
 
 
-def _section(results: Results, kind: str, closed: str) -> Markup:
+def _section(results: Results, kind: str, closed: str, beside: Sequence[str]) -> Markup:
     run, openings = results.run, _openings(results, kind)
     shown, damaged, rules = [], [], dict[str, None]()
     for opening in openings:
@@ -52,7 +67,7 @@ def _section(results: Results, kind: str, closed: str) -> Markup:
         damaged=damaged,
         rules=list(rules),
         resolutions=words.RESOLUTIONS,
-        openings=[words.opening(opening, run) for opening in openings],
+        openings=[*(words.opening(opening, run, asked=run) for opening in openings), *beside],
     )
 
 
