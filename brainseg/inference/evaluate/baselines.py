@@ -53,7 +53,7 @@ def _taught(
         log=log,
     )
     train = np.flatnonzero(table["part"] != "test")
-    mean_NN, share = mean_mask(as_bits(pack.masks_NHW[train]), (image_size, image_size))
+    mean_NN, share = mean_mask(as_bits(pack.masks_NHW)[train], (image_size, image_size))
     taught: dict[str, Predictor] = {
         f"{MEAN}, where {share:.1%} of slices have tumour": lambda row: mean_NN
     }
