@@ -19,11 +19,12 @@ from brainseg.inference.description import FIELDS, FORMAT, Description
 from brainseg.inference.model import Model
 from brainseg.models.network import Network, build_network
 from brainseg.models.weight_files import StateDict, read_states, write_safetensors
+from brainseg.records.fields import Fields
 from brainseg.records.files import Unreadable, read_json, write_json, write_text
 
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
 FILES = {WEIGHTS, FACTS, CARD}
-FILES = {WEIGHTS, FACTS, CARD}
+ANY_FORMAT = Fields(("format",), {"format": int})
 EXPORT_AGAIN = "export the model again, or copy the whole folder again"
 
 
@@ -84,14 +85,17 @@ def read_bundle(folder: Path) -> Model:
         Unreadable: a file is missing or damaged, is of a newer version, or does not hold what
             model.json says.
     """
-    held: dict[str, Any] = read_json(folder / FACTS, kind=dict, fields=FIELDS, remedy=EXPORT_AGAIN)
+    facts = folder / FACTS
+    held: dict[str, Any] = read_json(facts, kind=dict, fields=ANY_FORMAT, remedy=EXPORT_AGAIN)
     if not 1 <= held["format"] <= FORMAT:
         fault = f"it is of format {held['format']}, this brainseg reads 1 to {FORMAT}"
-        raise Unreadable(folder / FACTS, fault, "install a newer brainseg")
+        raise Unreadable(facts, fault, "install a newer brainseg")
+    if fault := FIELDS.fault(held):
+        raise Unreadable(facts, f"it {fault}", EXPORT_AGAIN)
     try:
         description = Description.from_json(held)
     except ValueError as error:
-        raise Unreadable(folder / FACTS, f"it {error}", EXPORT_AGAIN) from None
+        raise Unreadable(facts, f"it {error}", EXPORT_AGAIN) from None
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise Unreadable(weights, "it is missing", EXPORT_AGAIN)
@@ -110,7 +114,7 @@ def read_bundle(folder: Path) -> Model:
             for number in range(len(members))
         ]
     except NoNetwork as error:
-        raise Unreadable(folder / FACTS, f"it {error}", EXPORT_AGAIN) from None
+        raise Unreadable(facts, f"it {error}", EXPORT_AGAIN) from None
     return Model(description, networks, folder)
 
 

@@ -125,8 +125,10 @@ def _split(description: Description) -> str:
             "**Slices of one patient are in several parts**, so what it scored says little about "
             "new patients."
         )
+    shared = bool(data.get("patients_in_several_parts"))
+    what, who = ("slices", "Locked slices") if shared else ("patients", "Locked patients")
     if description.kind == "refit":
-        drawn += " All patients but the locked ones trained it, so nobody validated it."
+        drawn += f" All {what} but the locked ones trained it, so nobody validated it."
     if description.kind == "ensemble" and data.get("folds"):
         drawn += (
             f" In {data['folds']} folds every patient validated the networks that were not trained "
@@ -134,20 +136,23 @@ def _split(description: Description) -> str:
         )
     if not data.get("locked", {}).get("patients"):
         return f"{drawn} No patients are locked: all had a part in it."
-    return f"{drawn} Locked patients neither trained it nor chose anything of it."
+    others = ", but others of the same patients may have" if shared else ""
+    return f"{drawn} {who} neither trained it nor chose anything of it{others}."
 
 
 def _threshold(description: Description) -> str:
     threshold = description.threshold
     rule = f"A pixel is tumour where its probability is above **{threshold.value:g}**."
     if not threshold.chosen_on:
-        why = f": {threshold.why}" if threshold.why else ""
+        why = f": {as_markdown(threshold.why)}" if threshold.why else ""
         return f"{rule} That is the default; it was not chosen on patients{why}."
-    assert threshold.dice is not None and threshold.dice_at_half is not None, "chosen"
+    if threshold.dice is None or threshold.dice_at_half is None:  # as somebody else wrote it
+        return f"{rule} It was chosen on {as_markdown(threshold.chosen_on)}."
+    chosen_on = as_markdown(threshold.chosen_on)
     return (
         f"{rule} Of 0.05 to 0.95 it is the nearest to {HALF} that is at most one standard error "
         f"worse than the best, in the mean Dice of {threshold.patients} patients, "
-        f"{threshold.chosen_on}: {threshold.dice:.3f}, where {HALF} has "
+        f"{chosen_on}: {threshold.dice:.3f}, where {HALF} has "
         f"{threshold.dice_at_half:.3f}. That Dice is no score of the model: the threshold was "
         "chosen by it."
     )
@@ -155,7 +160,9 @@ def _threshold(description: Description) -> str:
 
 def _scores(description: Description) -> str:
     scores = description.scores
-    openings = "\n\n".join(map(_opening, scores.get("openings", [])))
+    openings = "\n\n".join(
+        _opening(opening, description.data) for opening in scores.get("openings", [])
+    )
     if scores.get("dice") is None:
         return openings or "Nothing is recorded of it."
     interval = ""
@@ -172,10 +179,13 @@ def _scores(description: Description) -> str:
     return "\n\n".join(filter(None, [openings, *lines]))
 
 
-def _opening(opening: Mapping[str, Any]) -> str:
-    """What patients showed who had no part in the model, as a table."""
-    who = "the locked patients"
-    if opening.get("kind") != "locked":
+def _opening(opening: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """What patients showed on whom the model was scored, as a table, and what to know of it."""
+    who, part = "the locked patients", "who had no part in it"
+    if opening.get("kind") == "locked":
+        if data.get("patients_in_several_parts"):
+            part = "other slices of whom may have trained it"
+    else:
         who = f"the patients of another data set, {as_markdown(opening.get('name', ''))}"
     rows = [
         f"| {as_markdown(score['metric'])} | {score.get('unit') or ''} | {_figure(score, 'value')} "
@@ -183,11 +193,25 @@ def _opening(opening: Mapping[str, Any]) -> str:
         for score in opening["scores"]
     ]
     head = (
-        f"**On {who}**, who had no part in it, at the native resolution of the files "
+        f"**On {who}**, {part}, at the native resolution of the files "
         f"({as_markdown(opening.get('time', ''))}):\n\n"
         "| metric | unit | value | 95 % interval | of |\n|---|---|---|---|---|\n"
     )
-    return head + "\n".join(rows)
+    return "\n\n".join([head + "\n".join(rows), *_notes(opening)])
+
+
+def _notes(opening: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the scores of an opening."""
+    notes = [as_markdown(note) for note in opening.get("notes") or []]
+    if reason := opening.get("reason"):
+        notes.insert(
+            0, f"These patients were opened before, and again because: {as_markdown(reason)}"
+        )
+    if bad := opening.get("bad"):
+        notes.append(
+            f"Patients who were left out, since their files cannot be scored: {as_markdown(bad)}."
+        )
+    return notes
 
 
 def _figure(score: Mapping[str, Any], name: str) -> str:
@@ -239,9 +263,9 @@ def _licence(description: Description) -> str:
     )
     if not weights or weights.get("name") == "none":
         return f"None: it started from random weights. {use}"
-    terms = f" {weights['terms']}" if weights.get("terms") else ""
+    terms = f" {as_markdown(weights['terms'])}" if weights.get("terms") else ""
     licence = weights.get("licence") or "unknown"
-    return f"`{weights.get('name')}`, licence: **{licence}**.{terms} {use}"
+    return f"{as_markdown(weights.get('name'))}, licence: **{as_markdown(licence)}**.{terms} {use}"
 
 
 def _origin(description: Description) -> str:

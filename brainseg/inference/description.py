@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from brainseg.config.distributions import Params
 from brainseg.config.hyperparameters import TrialConfig
 from brainseg.config.schema import build
-from brainseg.records.fields import OPTIONAL_NUMBER, Fields
+from brainseg.records.fields import NUMBER, OPTIONAL_NUMBER, Fields
 
 FORMAT = 1  # of model.json and the names of tensors; raise it when an older brainseg cannot read it
 Kind = Literal["trial", "ensemble", "refit"]
@@ -20,9 +20,8 @@ FIELDS = Fields(
     dict.fromkeys(("name", "kind", "label", "made", "sha256"), str)
     | dict.fromkeys(("threshold.chosen_on", "threshold.why"), str)
     | dict.fromkeys(("members", "channels"), list)
-    | dict.fromkeys(
-        ("threshold.value", "threshold.dice", "threshold.dice_at_half"), OPTIONAL_NUMBER
-    )
+    | {"threshold.value": NUMBER}
+    | dict.fromkeys(("threshold.dice", "threshold.dice_at_half"), OPTIONAL_NUMBER)
     | dict.fromkeys(("config", "threshold", "data", "run", "scores", "weights", "versions"), dict)
     | {"format": int, "threshold.patients": int},
 )

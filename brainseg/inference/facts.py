@@ -170,5 +170,9 @@ def _opening(run: Run, name: str, digest: str) -> dict[str, Any]:
         {column: None if pd.isna(row[column]) else row[column] for column in SCORE}
         for row in rows[SCORE].to_dict("records")
     ]
-    facts = {key: evaluation.facts.get(key, "") for key in ("name", "kind", "time")}
-    return {**facts, "scores": scores} if scores else {}
+    facts = {key: evaluation.facts.get(key, "") for key in ("name", "kind", "time", "reason")}
+    known = {
+        "notes": evaluation.facts.get("notes", []),
+        "bad": len(evaluation.facts.get("bad", {})),
+    }
+    return {**facts, **known, "scores": scores} if scores else {}

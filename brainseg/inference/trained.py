@@ -41,7 +41,7 @@ def model_of_run(run: Run, arm: str | None, log: Log, *, refit: bool = True) -> 
     snapshot = RunSnapshot.load(run)
     ranking = rank(snapshot)
     chosen = ranking.winner if arm is None else ranking.named(arm)
-    if refit and "refits" not in snapshot.sweep and (made := refit_of(run, chosen)):
+    if refit and "refits" not in snapshot.sweep and (made := refit_of(run, chosen, log)):
         log(f"takes the refit of {chosen.name}, {made.path}")
         return model_of_run(made, None, log)
     if not ranking.is_search and len(chosen.members) < len(chosen.trials):
@@ -50,15 +50,20 @@ def model_of_run(run: Run, arm: str | None, log: Log, *, refit: bool = True) -> 
     return _model(snapshot, chosen, ranking, log, alone=ranking.is_search)
 
 
-def refit_of(run: Run, chosen: RunConfiguration) -> Run | None:
-    """The refit of a run's configuration, which lies beside the run; None until it is finished."""
+def refit_of(run: Run, chosen: RunConfiguration, log: Log = print) -> Run | None:
+    """The refit of a run's configuration, which lies beside the run; None until it is finished.
+
+    Args:
+        log: told what lies in its place, or that it is damaged.
+    """
     try:
         folder = folder_of(run, chosen.name, chosen.trials, wins=chosen.rank == 1)
-    except ValueError:  # something else lies there, or a damaged one
+        if not folder.sweep.exists():
+            return None
+        return folder if any(r.state == TrialState.DONE for r in folder.trials()) else None
+    except ValueError as error:
+        log(f"no refit of {chosen.name} is taken: {error}")
         return None
-    if not folder.sweep.exists():
-        return None
-    return folder if any(r.state == TrialState.DONE for r in folder.trials()) else None
 
 
 def model_of_trial(run: Run, trial: str, log: Log) -> Model:

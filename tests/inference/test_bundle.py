@@ -66,6 +66,7 @@ def refusal(bundle: Path) -> str:
     ("change", "says"),
     [
         ({"format": 99}, "it is of format 99, this brainseg reads 1 to 1; install a newer"),
+        ({"format": 99, "kind": None}, "it is of format 99, .*install a newer"),
         ({"format": 0}, "it is of format 0"),
         ({"format": "1"}, "has '1' as its format, not a whole number"),
         ({"format": None}, "lacks format"),
@@ -75,6 +76,7 @@ def refusal(bundle: Path) -> str:
         ({"members": ["0001"]}, "has a member that is no JSON object"),
         ({"members": [{"trial": 1, "seed": 0, "fold": 0, "epoch": 1}]}, "has 1 as its trial"),
         ({"threshold": 0.5}, "lacks threshold.value"),
+        ({"threshold": {"value": None}}, "lacks threshold.value"),
         ({"threshold": {"value": 2}}, "has the threshold 2, not between 0 and 1"),
         ({"threshold": {"value": "0.5"}}, "has '0.5' as its threshold.value, not a number"),
         ({"channels": "FLAIR"}, "has 'FLAIR' as its channels, not a list"),

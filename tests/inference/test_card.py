@@ -97,6 +97,28 @@ def test_the_card_says_how_the_threshold_was_chosen() -> None:
     )
 
 
+def test_a_threshold_without_its_dice_is_a_sentence() -> None:
+    text = card(described(threshold=Threshold(value=0.35, chosen_on="a *few*")))
+    assert "above **0.35**. It was chosen on a \\*few\\*." in text
+
+
+def test_locked_patients_who_may_have_trained_are_not_praised() -> None:
+    opening = {"name": "locked", "kind": "locked", "time": "t", "scores": [], "bad": 2}
+    opening |= {"reason": "the masks *were* corrected", "notes": ["3 patients <also> trained"]}
+    data = {**DATA, "locked": PART}
+    scores = {"openings": [opening]}
+    text = card(described(data=data, scores=scores))
+    assert "Locked patients neither trained it" in text and "who had no part in it" in text
+    assert "again because: the masks \\*were\\* corrected" in text
+    assert "3 patients &lt;also> trained" in text and "cannot be scored: 2." in text
+    leaking = {**data, "patients_in_several_parts": True}
+    text = card(described(data=leaking, scores=scores, kind="refit"))
+    assert "who had no part in it" not in text and "Locked patients neither" not in text
+    assert "All slices but the locked ones trained it" in text
+    assert "other slices of whom may have trained it" in text
+    assert "others of the same patients may have." in text
+
+
 def test_the_card_has_the_channels_and_how_levels_are_scaled() -> None:
     text = card(described(channels=("T1", "FLAIR", "T2")))
     assert "3 channels, in this order: 1 T1, 2 FLAIR, 3 T2." in text and "64 x 64" in text
@@ -129,17 +151,20 @@ def test_what_locked_patients_showed_is_in_the_card_after_an_evaluation(tmp_path
         | {"n": 9, "undefined": 0, "why_not": ""}
     )
     named = {"name": "a", "digest": model.digest()}
+    more = {"notes": ["They are few."], "reason": "masks were corrected", "bad": {"x": "why"}}
     facts = {"format": 1, "name": "locked", "kind": "locked", "time": "t", "data": {}, "rules": []}
     tables = [scores, *[pd.DataFrame({"model": ["a"]})] * 3]
     for name, digest in (("locked", model.digest()), ("other", "0")):
         shown = Evaluation(
-            facts={**facts, "models": [{**named, "digest": digest}]},
+            facts={**facts, **more, "models": [{**named, "digest": digest}]},
             **dict(zip(TABLES, tables, strict=True)),
         )
         write_evaluation(run.evaluations / name, shown)
     again = open_model(trial.path).description
     assert len(again.scores["openings"]) == 1
     text = card(again)
+    assert "They are few." in text and "again because: masks were corrected" in text
+    assert "cannot be scored: 1." in text
     assert "**On the locked patients**, who had no part in it" in text
     assert "| dice |  | 0.710 | 0.600 to 0.800 | 9 |" in text and "0.720" not in text
     write_bundle(tmp_path / "bundle", open_model(trial.path))

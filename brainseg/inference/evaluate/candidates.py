@@ -14,6 +14,7 @@ from brainseg.inference.model import Model
 from brainseg.inference.sources import open_model
 from brainseg.inference.trained import refit_of
 from brainseg.inference.winner import RunConfiguration, rank
+from brainseg.process import Log
 from brainseg.records.queries import REPEATS, is_list
 from brainseg.records.run import Run
 
@@ -37,7 +38,7 @@ class Candidate:
     open: Callable[[], Model]
 
 
-def candidates(run: Run, arm: str | None) -> list[Candidate]:
+def candidates(run: Run, arm: str | None, log: Log) -> list[Candidate]:
     """The models of a run to score, the winner first.
 
     Raises:
@@ -49,7 +50,7 @@ def candidates(run: Run, arm: str | None) -> list[Candidate]:
         return [_candidate(snapshot, ranking.named(arm), "named")]
     winner = ranking.winner
     chosen = [_candidate(snapshot, winner, "winner")]
-    if refit := refit_of(run, winner):
+    if refit := refit_of(run, winner, log):
         name, again = f"{winner.name} (refit)", _opener(refit, None)
         chosen.append(replace(chosen[0], name=name, role="refit", open=again))
     if is_list(snapshot.sweep):

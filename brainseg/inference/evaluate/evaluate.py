@@ -69,7 +69,7 @@ def evaluate(run: Run, question: Question, log: Log, progress: Progress) -> str:
         ValueError: whatever is refused, see ``cohort``, ``candidates`` and ``openings``.
     """
     require_ended(run, "patients are opened for its winner")
-    chosen = candidates(run, question.arm)
+    chosen = candidates(run, question.arm, log)
     channels = Channels(number=chosen[0].channels, model=chosen[0].name)  # all of a run have those
     if question.data is None:
         cohort = locked_cohort(run, channels, log)

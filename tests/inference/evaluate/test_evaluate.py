@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainseg.analysis.snapshot import RunSnapshot
 from brainseg.config.hyperparameters import Plain
 from brainseg.config.schema import flatten
 from brainseg.data.fingerprint import file_contents, fingerprint
@@ -28,6 +29,8 @@ from brainseg.inference.evaluate.evaluate import Question, evaluate
 from brainseg.inference.evaluate.results import read_evaluation
 from brainseg.inference.evaluate.scoring import score_model
 from brainseg.inference.sources import open_model
+from brainseg.inference.trained import refit_of
+from brainseg.inference.winner import rank
 from brainseg.records.locks import locked
 from brainseg.records.run import Run
 from tests.support.opened import SHORT, locked_run, settings
@@ -199,6 +202,11 @@ def test_the_winners_refit_stands_beside_it(run: Run) -> None:
     assert [model["role"] for model in models][:2] == ["winner", "refit"]
     assert models[1]["name"] == f"{winner.name} (refit)" and models[1]["kind"] == "refit"
     assert models[1]["threshold"] == models[0]["threshold"]
+    kept, logged = refit.sweep.read_text(), list[str]()
+    refit.sweep.write_text("{")
+    assert refit_of(run, rank(RunSnapshot.load(run)).winner, logged.append) is None
+    assert "no refit of" in logged[0] and str(refit.sweep) in logged[0]
+    refit.sweep.write_text(kept)
     with pytest.raises(ValueError, match=r"opened once.*runs/encoders/evaluation/locked"):
         evaluate(refit, Question(), nothing, silent)
     evaluate(refit, Question(again="the refit alone"), nothing, silent)
@@ -249,6 +257,11 @@ def test_an_outside_data_set_has_its_own_folder(run: Run, outside: Path) -> None
         shutil.copy(path, visitor / path.name.replace(source.name, "stranger"))
     renamed = brainseg("evaluate", str(run.path), "--data", str(visitor.parent))
     assert renamed.status == 2 and "patients of visitor are opened once" in renamed.stderr
+    # Nor by a run beside it.
+    sibling = Run(Path(shutil.copytree(run.path, run.path.with_name("encoders-confirm"))))
+    sibling.opened.unlink()
+    with pytest.raises(ValueError, match=r"hospital are opened once.*runs/encoders/evaluation"):
+        evaluate(sibling, Question(data=str(outside)), nothing, silent)
     # Other patients in a folder of that name are no second opening.
     elsewhere = write_phantoms(run.path.parent / "b" / "hospital", patients=3, slices=4, size=40,
                                seed=8)  # fmt: skip
