@@ -94,7 +94,7 @@ def plain_loop(network: nn.Module, data: Path, side: int, out: Path) -> None:
 def ours(model: Model, data: Path, out: Path) -> None:
     """All that the command does."""
     work = Work(model, find_images([data], model.channels), out, Options(threshold=HALF), "bench")
-    work.record.begin(overwrite=False)
+    work.record.begin(work.by_case, overwrite=False)
     done = list(work.run())
     assert not any(case.problem for case in done) and len(done) == PATIENTS
 

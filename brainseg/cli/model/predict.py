@@ -126,7 +126,7 @@ def _predict(args: "argparse.Namespace") -> None:
         asked = record.earlier_precision(out) if args.precision == "auto" else args.precision
         options = options.computing_in(set_precision(model, asked))
         work = Work(model, images, out, options, args.command)
-        work.record.begin(overwrite=args.overwrite)
+        work.record.begin(work.by_case, overwrite=args.overwrite)
         _say_what_is_there(work)
         _show(work.run(), len(work.cases))
     _say_what_was_done(work)

@@ -7,7 +7,7 @@ predictions.csv    the same as a table; it is a manifest of images and masks
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -60,16 +60,22 @@ class Record:
         self.kept: dict[str, list[Row]] = {}
         self.earlier: list[Row] = []
 
-    def begin(self, *, overwrite: bool) -> None:
-        """Make the folder one of these predictions.
+    def begin(self, cases: Collection[str], *, overwrite: bool) -> None:
+        """Make the folder one of predictions of ``cases``.
 
         Raises:
-            ValueError: it holds other files, or predictions of another model or other options.
+            ValueError: it holds other files, or predictions of another model, with other options,
+                or of other cases alone: their masks are not replaced.
         """
         earlier = self._earlier()
         if earlier and (other := differences(earlier, self.facts)) and not overwrite:
             raise ValueError(f"{self.out} holds predictions {other}; {NEW_FOLDER}")
         rows = self._rows()
+        if rows and not overwrite and not {row.case for row in rows}.intersection(cases):
+            raise ValueError(
+                f"{self.out} holds predictions of other images, such as {rows[0].case}; "
+                f"{NEW_FOLDER}"
+            )
         if overwrite:
             self._remove([name for row in rows for name in row.files] + [LINES, TABLE])
             rows = []

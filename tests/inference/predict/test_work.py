@@ -31,7 +31,7 @@ def predicted(
     images = find_images([root], model.channels, model.description.channels)
     work = Work(model, images, out, Options(threshold=0.5, **options), "predict")
     with alone_in(out):
-        work.record.begin(overwrite=overwrite)
+        work.record.begin(work.by_case, overwrite=overwrite)
         list(work.run())
     return work
 
@@ -52,6 +52,18 @@ def test_of_an_image_that_fails_or_is_gone_nothing_stays(model: Model, tmp_path:
     assert [done.case for done in work.failed] == ["a"] and work.gone == ["b"]
     assert files(out) == ["c.png", "c_mask.png"]
     assert [done.kept for done in work.done if done.case == "c"] == [True]
+
+
+def test_predictions_of_other_images_are_not_replaced(model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_picture(tmp_path / "one" / "a.png", noise(12, 16, 3))
+    write_picture(tmp_path / "other" / "b.png", noise(12, 16, 3))
+    predicted(model, tmp_path / "one", out)
+    with pytest.raises(ValueError, match=r"holds predictions of other images, such as a; name"):
+        predicted(model, tmp_path / "other", out)
+    assert files(out) == ["a_mask.png"]
+    predicted(model, tmp_path / "other", out, overwrite=True)
+    assert files(out) == ["b_mask.png"]
 
 
 def test_what_is_overwritten_lies_in_the_folder(model: Model, tmp_path: Path) -> None:
