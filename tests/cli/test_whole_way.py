@@ -1,5 +1,8 @@
 """The whole way on made-up patients: from a search to the masks of the winner, and its record."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from brainseg.data.phantom import write_phantoms
 from brainseg.data.readers.images import read_image
 from brainseg.records.files import read_lines
 from brainseg.records.run import Run
-from tests.support.sweeps import Done, brainseg
+from tests.support.sweeps import ROOT, Done
 
 TINY = (
     *("--image-size", "32", "--epochs", "2", "--concurrent", "2", "--wandb", "off"),
@@ -21,6 +24,14 @@ TINY = (
 OFF = ("--concurrent", "2", "--wandb", "off")
 
 
+def brainseg(*words: str) -> Done:
+    """The command in a process of its own, whose Ray ends with it: tests of clusters follow."""
+    command = [sys.executable, "-c", "from brainseg.cli.main import main; main()", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+    return Done(ended.returncode, ended.stdout, ended.stderr)
+
+
 def done(*words: str) -> Done:
     ended = brainseg(*words)
     assert ended.status == 0, (words, ended)
@@ -28,7 +39,6 @@ def done(*words: str) -> Done:
 
 
 @pytest.mark.cluster
-@pytest.mark.ray
 def test_from_a_search_to_masks_and_back_to_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
