@@ -64,11 +64,14 @@ class Cohort:
         return _digests(self.table, file_contents(self.table, self.root))
 
 
-def locked_digests(run: Run) -> list[str]:
-    """The digests of a run's locked patients, from its records; none where those are of old."""
+def locked_digests(run: Run, slices: pd.DataFrame) -> list[str]:
+    """The digests of a run's locked patients, from its records; none where those are of old.
+
+    Args:
+        slices: its table of them.
+    """
     try:
-        table = read_slices(run.slices)
-        return _digests(table[table["part"] == "test"], read_json(run.files, kind=dict))
+        return _digests(slices[slices["part"] == "test"], read_json(run.files, kind=dict))
     except (Unreadable, OSError, KeyError):
         return []
 

@@ -87,6 +87,21 @@ def openings_of(
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
     """The openings of the same patients: by this run, then by others beside it, each in order.
 
+    Args:
+        kind, fingerprint, digests: see ``openings_beside``.
+    """
+    asked = set(digests)
+    for opening in run.openings():
+        if opening["fingerprint"] == fingerprint or asked & set(opening.get("contents", [])):
+            yield run, opening
+    yield from openings_beside(run, kind, fingerprint, digests)
+
+
+def openings_beside(
+    run: Run, kind: str, fingerprint: str, digests: Collection[str]
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """The openings of the same patients by other runs in the same folder, each in order.
+
     One patient is enough, whatever the name. Only of the locked patients of another run all must
     be the same, as they are of a search, its confirmation and its refit: who is locked in another
     sweep on the same data is that sweep's.
@@ -96,11 +111,7 @@ def openings_of(
         fingerprint: of them; "" where it is not known.
         digests: of each, see ``Cohort.digests``.
     """
-    asked = set(digests)
-    for opening in run.openings():
-        if opening["fingerprint"] == fingerprint or asked & set(opening.get("contents", [])):
-            yield run, opening
-    here = run.path.resolve()
+    asked, here = set(digests), run.path.resolve()
     for path in sorted(here.parent.glob("*/opened.jsonl")):
         other = Run(path.parent)
         if other.path == here:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from brainseg.data.readers.problems import counted
+from brainseg.inference.evaluate.openings import openings_beside as by_others
 from brainseg.inference.evaluate.openings import openings_of
 from brainseg.inference.evaluate.results import Evaluation
 from brainseg.records.run import Run
@@ -197,8 +198,7 @@ def openings_beside(run: Run, lines: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = [
         opening(line, by, asked=run)
         for of in lines
-        for by, line in openings_of(run, of["kind"], of["fingerprint"], of.get("contents", []))
-        if by is not run
+        for by, line in by_others(run, of["kind"], of["fingerprint"], of.get("contents", []))
     ]
     return list(dict.fromkeys(sentences))
 

@@ -39,7 +39,8 @@ def _closed(results: Results) -> dict[str, Any]:
     known = _openings(results, "locked")
     if known:
         return known[0]
-    return {"kind": "locked", "fingerprint": "", "contents": locked_digests(results.run)}
+    contents = locked_digests(results.run, results.snapshot.slices)
+    return {"kind": "locked", "fingerprint": "", "contents": contents}
 
 
 def outside_section(results: Results) -> Markup | None:
